@@ -1,0 +1,139 @@
+"""One line that says how far a run is, how fast it goes, how long it will take, and what its losses are.
+
+    1,200/100,000   3.4 it/s   left 8 h 04 min   dis 1.234  gen 0.567  sigma-1 0.012
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TextIO
+
+LIVE_S = 0.2  # at most five redraws a second: more cannot be read and costs time on slow terminals
+WINDOW_S = 30.0  # the rate is that of the last half minute, so that it follows a change and does not jitter
+
+
+class Progress:
+    """Says on `stream` where a run of `total` iterations is; the training loop calls `update` after each.
+
+    In a terminal, one line is rewritten in place; elsewhere (a file, a pipe) a plain line is written at the
+    first update, at the last, and every `every_s` seconds. `quiet` leaves these lines out, never remarks.
+
+    start: the iteration a resumed run begins at.  stream: None for sys.stderr.  clock: in seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        start: int = 0,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        every_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.total, self.quiet, self.every_s, self.clock = total, quiet, every_s, clock
+        self.stream = sys.stderr if stream is None else stream
+        self.live = self.stream.isatty()
+        self.moments = deque([(clock(), start)])  # (time, iteration) over the window, for the rate
+        self.latest: tuple[int, dict] | None = None  # the newest update, shown or not
+        self.shown_at: float | None = None
+        self.pending = False  # the newest update has not been shown
+        self.drawn = 0  # characters of the live line on the screen
+
+    def update(self, iteration: int, **numbers: float) -> None:
+        """`iteration` iterations are done; `numbers` (losses and the like) are shown in the order given."""
+        now = self.clock()
+        self._remember(now, iteration)
+        self.latest, self.pending = (iteration, numbers), True
+        wait = LIVE_S if self.live else self.every_s
+        if self.shown_at is None or now - self.shown_at >= wait or iteration >= self.total:
+            self._show(now)
+
+    def say(self, line: str) -> None:
+        """A remark on a line of its own; the live line moves down."""
+        self._erase()
+        self.stream.write(f"{line}\n")
+        if self.live and self.latest is not None and not self.quiet:
+            self._show(self.clock())
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Show the newest numbers if they were not shown, and leave the cursor on a new line."""
+        if self.pending:
+            self._show(self.clock())
+        if self.drawn:
+            self.stream.write("\n")
+            self.stream.flush()
+            self.drawn = 0
+
+    def _remember(self, now: float, iteration: int) -> None:
+        """Keep moments that are LIVE_S apart and span the window, however many updates come."""
+        if len(self.moments) == 1 or now - self.moments[-2][0] >= LIVE_S:
+            self.moments.append((now, iteration))
+        else:
+            self.moments[-1] = (now, iteration)
+        while len(self.moments) > 2 and now - self.moments[1][0] >= WINDOW_S:
+            self.moments.popleft()
+
+    def _show(self, now: float) -> None:
+        self.shown_at, self.pending = now, False
+        if self.quiet:
+            return
+        line = self._line()
+        if self.live:
+            room = _width(self.stream) - 1  # a full last column would wrap
+            line = line[:room]
+            self.stream.write("\r" + line.ljust(min(self.drawn, room)))
+            self.drawn = len(line)
+        else:
+            self.stream.write(f"{line}\n")
+        self.stream.flush()
+
+    def _erase(self) -> None:
+        if self.drawn:
+            self.stream.write(f"\r{' ' * self.drawn}\r")
+            self.drawn = 0
+
+    def _line(self) -> str:
+        iteration, numbers = self.latest
+        (t0, i0), (t1, i1) = self.moments[0], self.moments[-1]
+        total = f"{self.total:,}"
+        parts = [f"{iteration:,}".rjust(len(total)) + f"/{total}"]
+        if t1 > t0 and i1 > i0:
+            seconds = (t1 - t0) / (i1 - i0)
+            parts.append(f"{1 / seconds:,.1f} it/s" if seconds <= 1 else f"{seconds:,.1f} s/it")
+            if iteration < self.total:
+                parts.append(f"left {duration(seconds * (self.total - iteration))}")
+        parts.append("  ".join(f"{name} {number(value)}" for name, value in numbers.items()))
+        return "   ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """A time span for people, in its two largest units: 42 s, 5 min 03 s, 8 h 04 min, 2 d 07 h."""
+    s = max(0, round(seconds))
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02d} s"
+    if s < 86400:
+        return f"{s // 3600} h {s % 3600 // 60:02d} min"
+    return f"{s // 86400} d {s % 86400 // 3600:02d} h"
+
+
+def number(value: float) -> str:
+    """A loss or a norm at a glance: 1.234, -0.012, 3.2e-05, 1.2e+06, 12,000 for integers, nan."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    value = float(value)
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def _width(stream: TextIO) -> int:
+    """Columns of the terminal that the stream is; 80 where it does not say."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        columns = shutil.get_terminal_size().columns
+    return columns or 80
