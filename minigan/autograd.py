@@ -1,0 +1,246 @@
+"""Reverse-mode differentiation of any order, in one sitting.
+
+A `Tensor` is an array and, if it depends on something differentiable, the operation (`Op`) that made it. An operation
+remembers the operations that made its inputs, and of the inputs themselves only those it `saves`: so an array lives
+exactly as long as some derivative can still ask for it.
+
+`grad(y, xs)` walks from y back to xs. Every operation's `backward` is written in operations again; with
+`create_graph=True` those are recorded like any others, and the gradient can be differentiated in turn. An operation may
+also have a `fused_backward` on plain arrays, taken when no graph of the gradient is wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minigan.backend import Array, array_module, elementwise
+
+_count = itertools.count()
+_recording = True
+
+
+class Tensor:
+    """An array of floats that may take part in a differentiable computation.
+
+    data: NumPy or CuPy array, float32 or float64 (anything else is converted to float32).
+    requires_grad: this tensor is a variable: gradients with respect to it, and to all made from it, can be asked for.
+    """
+
+    __slots__ = ("data", "node")
+    __array_priority__ = 100  # NumPy's own operators step back: array * Tensor comes to Tensor.__rmul__
+    __array_ufunc__ = None
+
+    def __init__(self, data: Any, requires_grad: bool = False, node: Op | None = None):
+        if isinstance(data, Tensor):
+            raise TypeError("Tensor: the data is a Tensor already; use it, or its detach()")
+        if not hasattr(data, "dtype"):
+            data = np.asarray(data)
+        if data.dtype.char not in "fd":
+            data = data.astype(np.float32)
+        self.data: Array = data
+        self.node = Variable() if requires_grad else node
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    def detach(self) -> Tensor:
+        """The same array, cut off from what made it."""
+        return Tensor(self.data)
+
+    def item(self) -> float:
+        """The value of a tensor of one element."""
+        return float(self.data.item())
+
+    # Operators and the shortest methods are the functions of ops.py, given to the class at the end of that file.
+    __add__: ClassVar[Callable[..., Tensor]]
+    __radd__: ClassVar[Callable[..., Tensor]]
+    __sub__: ClassVar[Callable[..., Tensor]]
+    __rsub__: ClassVar[Callable[..., Tensor]]
+    __mul__: ClassVar[Callable[..., Tensor]]
+    __rmul__: ClassVar[Callable[..., Tensor]]
+    __truediv__: ClassVar[Callable[..., Tensor]]
+    __rtruediv__: ClassVar[Callable[..., Tensor]]
+    __neg__: ClassVar[Callable[..., Tensor]]
+    __pow__: ClassVar[Callable[..., Tensor]]
+    __matmul__: ClassVar[Callable[..., Tensor]]
+    __getitem__: ClassVar[Callable[..., Tensor]]
+    sum: ClassVar[Callable[..., Tensor]]
+    mean: ClassVar[Callable[..., Tensor]]
+    max: ClassVar[Callable[..., Tensor]]
+    reshape: ClassVar[Callable[..., Tensor]]
+    transpose: ClassVar[Callable[..., Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        made_by = "" if self.node is None else f", {type(self.node).__name__}"
+        return f"Tensor({self.data!r}{made_by})"
+
+
+class Op:
+    """One recorded operation; a subclass gives `forward` and `backward`.
+
+    forward(*arrays) -> array: the values. May keep what it needs in attributes.
+    backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations on Tensors.
+    fused_backward(gy) -> the same on plain arrays, faster; optional.
+    needs: per input, whether its gradient is wanted (forward: ever; backward: this time). The others may be None.
+    saves: the inputs that `backward` reads, as `self.saved[i]`; nothing else keeps them alive.
+    """
+
+    saves: tuple[int, ...] = ()
+    needs: tuple[bool, ...] = ()
+    parents: tuple[Op | None, ...] = ()
+    fused_backward: Any = None
+
+    def forward(self, *arrays: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        record = _recording and any(x.node is not None for x in inputs)
+        self.needs = tuple(record and x.node is not None for x in inputs)
+        data = self.forward(*(x.data for x in inputs))
+        if not record:
+            return Tensor(data)
+        self.order = next(_count)  # a result is always younger than its inputs
+        self.parents = tuple(x.node for x in inputs)
+        self.saved = {i: inputs[i] for i in self.saves}
+        return Tensor(data, node=self)
+
+    def output(self, data: Array) -> Tensor:
+        """The result as a Tensor again, for a backward that reads it (to keep the Tensor itself would be a cycle)."""
+        return Tensor(data, node=self)
+
+
+class Variable(Op):
+    """The beginning of a graph: a tensor made with requires_grad=True."""
+
+    def __init__(self) -> None:
+        self.order = next(_count)
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside, nothing is recorded: results are constants and inputs are freed at once."""
+    with _record(False):
+        yield
+
+
+def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False, gy: Tensor | None = None) -> Any:
+    """Gradient of y with respect to each tensor of xs.
+
+    y: Tensor of one element, or of any shape if `gy` (y's shape) gives the weights: the gradient is of sum(gy * y).
+    xs: one Tensor or a sequence; each of them a variable or something that was computed on the way to y.
+    create_graph: record the gradient's own computation, so that it can be differentiated again.
+    Returns a Tensor per x (one alone for a single x) of its shape and dtype; zeros where y does not depend on x.
+
+    Visits only what lies between y and xs. Nothing is stored on the tensors.
+    """
+    single = isinstance(xs, Tensor)
+    targets: list[Tensor] = [xs] if isinstance(xs, Tensor) else list(xs)
+    for i, x in enumerate(targets):
+        if x.node is None:
+            raise ValueError(f"grad: xs[{i}] (shape {x.shape}, {x.dtype}) is a constant; "
+                             "make it with requires_grad=True, or ask outside no_grad()")
+    if gy is None:
+        if y.size != 1:
+            raise ValueError(f"grad: y has shape {y.shape}; expected one element, or weights gy of y's shape")
+        gy = Tensor(array_module(y.data).ones_like(y.data))
+    elif gy.shape != y.shape or gy.dtype != y.dtype:
+        raise ValueError(f"grad: gy is {gy.shape} {gy.dtype}, y is {y.shape} {y.dtype}; expected the same")
+
+    wanted = {x.node for x in targets}
+    path = _path(y.node, wanted)
+    on_path = set(path)
+    found: dict[Op | None, Tensor] = {}
+    pending: dict[Op | None, Tensor] = {y.node: gy}
+    summed: set[Op] = set()  # whose pending gradient is a sum made here, so that it may be added to in place
+    with _record(create_graph):
+        for node in path:
+            g = pending.pop(node)
+            if node in wanted:
+                found[node] = g
+            node.needs = tuple(parent in on_path for parent in node.parents)
+            if not any(node.needs):
+                continue
+            for parent, part in zip(node.parents, _backward(node, g, create_graph), strict=True):
+                if parent not in on_path:
+                    continue
+                if parent not in pending:
+                    pending[parent] = part
+                elif parent in summed and not create_graph:
+                    pending[parent].data += part.data
+                else:
+                    pending[parent] = Add()(pending[parent], part)
+                    summed.add(parent)
+    gradients = [found[x.node] if x.node in found else Tensor(array_module(x.data).zeros_like(x.data))
+                 for x in targets]
+    return gradients[0] if single else gradients
+
+
+def _backward(node: Op, gy: Tensor, create_graph: bool) -> Sequence[Tensor | None]:
+    if create_graph or node.fused_backward is None:
+        return node.backward(gy)
+    return [None if g is None else Tensor(g) for g in node.fused_backward(gy.data)]
+
+
+def _path(root: Op | None, wanted: set[Op | None]) -> list[Op]:
+    """The operations between root and any of `wanted`, both ends included, youngest first."""
+    oldest = min((node.order for node in wanted if node is not None), default=0)
+    seen: set[Op] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen and node.order >= oldest:
+            seen.add(node)
+            stack.extend(node.parents)
+    reaching: set[Op] = set()
+    for node in sorted(seen, key=lambda node: node.order):
+        if node in wanted or any(parent in reaching for parent in node.parents):
+            reaching.add(node)
+    return sorted(reaching, key=lambda node: -node.order)
+
+
+@contextlib.contextmanager
+def _record(on: bool) -> Iterator[None]:
+    global _recording
+    before, _recording = _recording, on
+    try:
+        yield
+    finally:
+        _recording = before
+
+
+class Add(Op):
+    """x0 + x1 of one shape."""
+
+    def forward(self, x0: Array, x1: Array) -> Array:
+        return elementwise(array_module(x0, x1).add, x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor, Tensor]:
+        return gy, gy

@@ -1,0 +1,174 @@
+"""Which array module, which device, how many threads: the only file that may import CuPy.
+
+Threads. NumPy's BLAS is held to one thread and the work is split above it, tile by tile (`parallel`), because a
+convolution's tile then stays in one core's cache from the gather to the activation. The tiles depend on the shapes
+alone and never on the number of threads, so every result has the same bytes whatever `--threads` says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from minigan.errors import WrongUse
+
+Array = Any  # numpy.ndarray or cupy.ndarray: whatever array_module() knows
+
+DEVICES = ("cpu", "cuda")
+
+
+def cuda_module() -> Any:
+    """CuPy, with a GPU behind it. WrongUse says which of the two is missing and what to install."""
+    try:
+        import cupy
+    except ImportError:
+        raise WrongUse("--device cuda needs CuPy, which is not installed; "
+                       "pip install 'minigan[cuda]', or use --device cpu") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise WrongUse(f"--device cuda: CuPy is installed but finds no usable GPU ({reason}); "
+                       "install NVIDIA's driver, or use --device cpu") from None
+    if count == 0:
+        raise WrongUse("--device cuda: CuPy is installed but this machine has no GPU; use --device cpu")
+    return cupy
+
+
+def device_module(device: str) -> Any:
+    """The array module of a device's name: numpy for "cpu", cupy for "cuda"."""
+    if device not in DEVICES:
+        raise WrongUse(f"unknown device '{device}'; choose from: {', '.join(DEVICES)}")
+    return np if device == "cpu" else cuda_module()
+
+
+def array_module(*arrays: Array) -> Any:
+    """numpy or cupy, by the first array that is a CuPy one."""
+    cupy = sys.modules.get("cupy")  # an array can be CuPy's only if somebody imported CuPy
+    if cupy is not None and any(isinstance(a, cupy.ndarray) for a in arrays):
+        return cupy
+    return np
+
+
+def to_host(x: Array) -> np.ndarray:
+    """A NumPy array with x's values."""
+    return x if isinstance(x, np.ndarray) else x.get()
+
+
+# ---- threads -------------------------------------------------------------------------------------------------------
+
+_threads = 0  # 0: not chosen yet
+_pool: ThreadPoolExecutor | None = None
+_in_pool = threading.local()
+_scratch = threading.local()
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` worker threads (default: the cores this process may use), BLAS one in each. Returns the count."""
+    global _threads, _pool
+    if count is not None and count < 1:
+        raise WrongUse(f"--threads: expected at least 1, got {count}")
+    _threads = count or cores()
+    if _pool is not None:
+        _pool.shutdown()
+    _pool = ThreadPoolExecutor(_threads, "minigan", _enter_pool) if _threads > 1 else None
+    ThreadpoolController().limit(limits=1, user_api="blas")
+    _keep_freed_memory()
+    return _threads
+
+
+def threads() -> int:
+    """Worker threads in use; chosen at the first question if `set_threads` was not called."""
+    return _threads or set_threads()
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """[work(item) for item in items], spread over the worker threads; results in the order of the items."""
+    items = list(items)
+    if threads() == 1 or len(items) < 2 or getattr(_in_pool, "yes", False):
+        return [work(item) for item in items]
+    assert _pool is not None
+    return list(_pool.map(work, items))
+
+
+def blocks(count: int, size: int) -> list[slice]:
+    """0 .. count cut into slices of at most `size`."""
+    return [slice(i, min(i + size, count)) for i in range(0, count, max(1, size))]
+
+
+def scratch(name: str, shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """A work array of this thread, uninitialized, reused by the next call with the same name.
+
+    Fresh large arrays cost a page fault for every 4 KiB; a reused one stays in the cache.
+    """
+    buffers = _scratch.__dict__
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if name not in buffers or buffers[name].nbytes < size:
+        buffers[name] = np.empty(size, np.uint8)
+    return buffers[name][:size].view(dtype).reshape(shape)
+
+
+def _enter_pool() -> None:
+    _in_pool.yes = True  # work that is already inside a worker must not wait for other workers
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed arrays for the next ones: a training step allocates the same sizes again and again.
+
+    Without this every array above 128 KiB is mapped anew, and zeroed page by page by the kernel.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library; nothing is lost but speed
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+    mallopt(M_TRIM_THRESHOLD, 512 << 20)
+
+
+# ---- plain array work, spread over the threads ---------------------------------------------------------------------
+
+_SMALL = 1 << 16  # elements; below this a thread costs more than it saves
+
+
+def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> Array:
+    """function(first, *others, out=...), for a ufunc-like function and arrays of one shape (others may be scalars)."""
+    xp = array_module(first, *others)
+    if xp is not np or first.size < _SMALL or not first.flags.c_contiguous or not all(
+            np.ndim(o) == 0 or (o.shape == first.shape and o.flags.c_contiguous) for o in others):
+        return function(first, *others)
+    out = np.empty_like(first)
+    flat = [np.ravel(a) if np.ndim(a) else a for a in (first, *others)]
+    flat_out = out.reshape(-1)
+
+    def run(part: slice) -> None:
+        function(*(a[part] if np.ndim(a) else a for a in flat), out=flat_out[part])
+    parallel(run, blocks(first.size, _SMALL))
+    return out
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a @ b; a large product of matrices is split by rows over the threads."""
+    xp = array_module(a, b)
+    if xp is not np or a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
+        return xp.matmul(a, b)
+    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), blocks(a.shape[0], -(-a.shape[0] // 8)))
+    return out

@@ -1,0 +1,300 @@
+"""Convolution as a closed trio of operations, pooling and upsampling.
+
+A convolution y = x * W is linear in x and in W. Its two gradients are linear in their own two arguments, and each of
+the three operations has the other two as its derivatives; so derivatives of every order exist, and a gradient penalty
+needs nothing special. `Conv` and `ConvTranspose` add a bias and a leaky ReLU while a tile of the result is in cache.
+
+Layout: x (N, H, W, C), W (out, kh, kw, in). `conv_transpose2d` takes the weights of the convolution whose input
+gradient it is: (channels of x, kh, kw, channels of the result).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigan import ops
+from minigan.autograd import Op, Tensor
+from minigan.backend import Array, array_module, elementwise, parallel
+from minigan.im2col import correlate, correlate_transposed, correlate_weights
+from minigan.ops import LeakyMask, leaky, leaky_mask
+
+Pair = tuple[int, int]
+
+
+class Conv(Op):
+    """Inputs x, W and maybe b: leaky(x * W + b). slope 1: no activation."""
+
+    def __init__(self, stride: int, pad: Pair, slope: float = 1.0):
+        self.stride, self.pad, self.slope = stride, pad, slope
+
+    def forward(self, x: Array, W: Array, *b: Array) -> Array:
+        self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
+        self.x_shape, self.W_shape = x.shape, W.shape
+        N, H, width, _ = x.shape
+        O, kh, kw, _ = W.shape
+        size = (N, (H + 2 * self.pad[0] - kh) // self.stride + 1, (width + 2 * self.pad[1] - kw) // self.stride + 1, O)
+        y = array_module(x).empty(size, x.dtype)
+        correlate(x, W, self.stride, *self.pad, y, _epilogue(self.slope, *b))
+        self.y = y if self.slope != 1 and any(self.needs) else None
+        return y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        gz = gy if self.y is None else LeakyMask(self.y, self.slope)(gy)
+        gx = ConvTranspose(self.stride, self.pad, self.x_shape[1:3])(gz, self.saved[1]) if self.needs[0] else None
+        gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(self.saved[0], gz) if self.needs[1] else None
+        return (gx, gW, *(ops.sum(gz, (0, 1, 2)) if need else None for need in self.needs[2:]))
+
+    def fused_backward(self, gy: Array) -> tuple[Array | None, ...]:
+        gz, gb = _through_activation(gy, self.y, self.slope, self.needs[2:])
+        gx = gW = None
+        if self.needs[1]:
+            gW = correlate_weights(self.saved[0].data, gz, self.W_shape[1:3], self.stride, self.pad)
+        if self.needs[0]:
+            gx = array_module(gz).empty(self.x_shape, gz.dtype)
+            correlate_transposed(gz, self.saved[1].data, self.stride, self.pad, gx)
+        return (gx, gW, *gb)
+
+
+class ConvTranspose(Op):
+    """Inputs x, W and maybe b: leaky(the input gradient of Conv at output gradient x, + b)."""
+
+    def __init__(self, stride: int, pad: Pair, size: Pair, slope: float = 1.0):
+        self.stride, self.pad, self.size, self.slope = stride, pad, size, slope
+
+    def forward(self, x: Array, W: Array, *b: Array) -> Array:
+        self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
+        self.W_shape, self.x_size = W.shape, x.shape[1:3]
+        y = array_module(x).empty((x.shape[0], *self.size, W.shape[3]), x.dtype)
+        correlate_transposed(x, W, self.stride, self.pad, y, _epilogue(self.slope, *b))
+        self.y = y if self.slope != 1 and any(self.needs) else None
+        return y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        gz = gy if self.y is None else LeakyMask(self.y, self.slope)(gy)
+        gx = Conv(self.stride, self.pad)(gz, self.saved[1]) if self.needs[0] else None
+        gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(gz, self.saved[0]) if self.needs[1] else None
+        return (gx, gW, *(ops.sum(gz, (0, 1, 2)) if need else None for need in self.needs[2:]))
+
+    def fused_backward(self, gy: Array) -> tuple[Array | None, ...]:
+        gz, gb = _through_activation(gy, self.y, self.slope, self.needs[2:])
+        gx = gW = None
+        if self.needs[1]:
+            gW = correlate_weights(gz, self.saved[0].data, self.W_shape[1:3], self.stride, self.pad)
+        if self.needs[0]:
+            W = self.saved[1].data
+            gx = array_module(gz).empty((gz.shape[0], *self.x_size, W.shape[0]), gz.dtype)
+            correlate(gz, W, self.stride, *self.pad, gx)
+        return (gx, gW, *gb)
+
+
+class ConvWeights(Op):
+    """Inputs x and gy: the weight gradient of Conv at input x and output gradient gy."""
+
+    saves = (0, 1)
+
+    def __init__(self, stride: int, pad: Pair, kernel: Pair):
+        self.stride, self.pad, self.kernel = stride, pad, kernel
+
+    def forward(self, x: Array, gy: Array) -> Array:
+        return correlate_weights(x, gy, self.kernel, self.stride, self.pad)
+
+    def backward(self, gW: Tensor) -> tuple[Tensor | None, ...]:
+        x, gy = self.saved[0], self.saved[1]
+        return (ConvTranspose(self.stride, self.pad, x.shape[1:3])(gy, gW) if self.needs[0] else None,
+                Conv(self.stride, self.pad)(x, gW) if self.needs[1] else None)
+
+
+def conv2d(x: Tensor, W: Tensor, b: Tensor | None = None, stride: int = 1, pad: int | Pair = 0,
+           slope: float = 1.0) -> Tensor:
+    """Cross-correlation, bias and leaky ReLU: leaky(x * W + b).
+
+    x (N, H, W, C); W (O, kh, kw, C); b (O,); any kernel, stride >= 1, zero padding on both sides of each axis.
+    slope: of the leaky ReLU, 0 for ReLU, 1 for none.
+    Returns (N, (H + 2 pad - kh) // stride + 1, (W + 2 pad - kw) // stride + 1, O).
+    """
+    pad = _pair(pad)
+    _check("conv2d", x, W, b, 3, 0, stride, pad, slope)
+    if min(x.shape[1] + 2 * pad[0] - W.shape[1], x.shape[2] + 2 * pad[1] - W.shape[2]) < 0:
+        raise ValueError(f"conv2d: the kernel {W.shape[1:3]} is larger than the padded image "
+                         f"(x {x.shape}, pad {pad})")
+    return Conv(stride, pad, slope)(*(t for t in (x, W, b) if t is not None))
+
+
+def conv_transpose2d(x: Tensor, W: Tensor, b: Tensor | None = None, stride: int = 1, pad: int | Pair = 0,
+                     slope: float = 1.0, output_pad: int | Pair = 0) -> Tensor:
+    """Transposed convolution, bias and leaky ReLU: the adjoint of conv2d with the same W, stride and pad.
+
+    x (N, H, W, C); W (C, kh, kw, O): the weights of the convolution from O to C channels; b (O,).
+    Returns (N, (H - 1) stride + kh - 2 pad + output_pad, ..., O); output_pad < stride picks one of the sizes that the
+    convolution would bring to (H, W).
+    """
+    pad, more = _pair(pad), _pair(output_pad)
+    _check("conv_transpose2d", x, W, b, 0, 3, stride, pad, slope)
+    size = tuple((x.shape[1 + i] - 1) * stride + W.shape[1 + i] - 2 * pad[i] + more[i] for i in (0, 1))
+    if min(size) < 1 or not all(0 <= m < stride for m in more):
+        raise ValueError(f"conv_transpose2d: result of {size} pixels, output_pad {more} "
+                         f"(x {x.shape}, W {W.shape}, stride {stride}, pad {pad})")
+    return ConvTranspose(stride, pad, size, slope)(*(t for t in (x, W, b) if t is not None))
+
+
+# ---- pooling and upsampling ----------------------------------------------------------------------------------------
+
+class Windows(Op):
+    """(N, H, W, C) -> (N, oh, ow, kh, kw, C): every window of x, zeros (or `fill`) outside."""
+
+    def __init__(self, kernel: Pair, stride: int, pad: Pair, fill: float = 0.0):
+        self.kernel, self.stride, self.pad, self.fill = kernel, stride, pad, fill
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        (py, px), xp = self.pad, array_module(x)
+        x = xp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=self.fill)
+        taps = _tap_views(x.shape, self.kernel, self.stride)
+        return xp.stack([xp.stack([x[view] for view in row], axis=3) for row in taps], axis=3)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Fold(self.kernel, self.stride, self.pad, self.x_shape)(gy),)
+
+
+class Fold(Op):
+    """The adjoint of Windows: every window added back where it was taken."""
+
+    def __init__(self, kernel: Pair, stride: int, pad: Pair, x_shape: tuple[int, ...]):
+        self.kernel, self.stride, self.pad, self.x_shape = kernel, stride, pad, x_shape
+
+    def forward(self, g: Array) -> Array:
+        (N, H, W, C), (py, px) = self.x_shape, self.pad
+        padded = array_module(g).zeros((N, H + 2 * py, W + 2 * px, C), g.dtype)
+        for dy, row in enumerate(_tap_views(padded.shape, self.kernel, self.stride)):
+            for dx, view in enumerate(row):
+                padded[view] += g[:, :, :, dy, dx]
+        return padded[:, py:py + H, px:px + W]
+
+    def backward(self, gx: Tensor) -> tuple[Tensor]:
+        return (Windows(self.kernel, self.stride, self.pad)(gx),)
+
+
+def windows(x: Tensor, kernel: int | Pair, stride: int = 1, pad: int | Pair = 0, fill: float = 0.0) -> Tensor:
+    """Every window of x (N, H, W, C) as (N, oh, ow, kh, kw, C); `fill` where a window leaves the image."""
+    kernel, pad = _pair(kernel), _pair(pad)
+    if x.ndim != 4 or x.shape[1] + 2 * pad[0] < kernel[0] or x.shape[2] + 2 * pad[1] < kernel[1] or stride < 1:
+        raise ValueError(f"pooling: expected images (N, H, W, C) no smaller than the kernel and a stride of at least "
+                         f"1, got x {x.shape}, kernel {kernel}, stride {stride}, pad {pad}")
+    return Windows(kernel, stride, pad, fill)(x)
+
+
+def sum_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
+    """Sum over windows; the stride is the kernel's by default; padding counts as zeros."""
+    (kh, kw), step = _pair(kernel), stride if stride is not None else _pair(kernel)[0]
+    if kh == kw == step and _pair(pad) == (0, 0) and x.ndim == 4 and x.shape[1] % kh == x.shape[2] % kw == 0:
+        N, H, W, C = x.shape
+        return ops.sum(ops.reshape(x, (N, H // kh, kh, W // kw, kw, C)), (2, 4))
+    return ops.sum(windows(x, kernel, step, pad), (3, 4))
+
+
+def mean_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
+    """Mean over windows; padding counts as zeros (PyTorch's count_include_pad=True)."""
+    kh, kw = _pair(kernel)
+    return sum_pool2d(x, kernel, stride, pad) * (1 / (kh * kw))
+
+
+def max_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
+    """Largest element of each window; equal ones share the gradient; padding never wins."""
+    step = stride if stride is not None else _pair(kernel)[0]
+    w = windows(x, kernel, step, pad, fill=-np.inf)
+    return ops.max(w, (3, 4))
+
+
+def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
+    """Nearest-neighbour upsampling: each pixel becomes a square of factor x factor."""
+    N, H, W, C = x.shape
+    x = ops.broadcast_to(ops.reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
+    return ops.reshape(x, (N, H * factor, W * factor, C))
+
+
+def upsample_conv2d(x: Tensor, W: Tensor, b: Tensor | None = None, slope: float = 1.0) -> Tensor:
+    """conv2d(upsample2d(x), W, b, pad=kh // 2), with 2.25 times fewer multiplications for a 3x3 kernel.
+
+    Upsampling repeats pixels, so a kernel meets each of them more than once; added up beforehand, the weights are those
+    of a transposed convolution with stride 2. W (O, 3, 3, C).
+    """
+    if W.shape[1:3] != (3, 3):
+        return conv2d(upsample2d(x), W, b, 1, W.shape[1] // 2, slope)
+    wide = spread2x2(ops.transpose(W, (3, 1, 2, 0))[:, ::-1, ::-1])
+    return conv_transpose2d(x, wide, b, 2, 1, slope)
+
+
+def conv_mean_pool2d(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
+    """mean_pool2d(conv2d(x, W, b, pad=1)) as one 4x4 convolution with stride 2: 2.25 times fewer multiplications.
+
+    W (O, 3, 3, C); x with even height and width.
+    """
+    return conv2d(x, spread2x2(W) * 0.25, b, 2, 1)
+
+
+def spread2x2(W: Tensor) -> Tensor:
+    """The kernel (O, kh + 1, kw + 1, C) of W (O, kh, kw, C) followed by a 2x2 sum."""
+    O, kh, kw, C = W.shape
+    return Fold((kh, kw), 1, (0, 0), (O, kh + 1, kw + 1, C))(
+        ops.broadcast_to(ops.reshape(W, (O, 1, 1, kh, kw, C)), (O, 2, 2, kh, kw, C)))
+
+
+# ---- inside --------------------------------------------------------------------------------------------------------
+
+def _epilogue(slope: float, *b: Array) -> Any:
+    """Bias and leaky ReLU, in place on a tile of results."""
+    if slope == 1 and not b:
+        return None
+
+    def finish(tile: Array) -> None:
+        if b:
+            tile += b[0]
+        if slope != 1:
+            leaky(tile, slope, out=tile)
+    return finish
+
+
+def _through_activation(gy: Array, y: Array, slope: float, bias: tuple[bool, ...]) -> tuple[Array, list[Array | None]]:
+    """The gradient before the activation, and that of the bias if there is one that wants it."""
+    gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
+    return gz, [sum_rows(gz) if need else None for need in bias]
+
+
+def sum_rows(x: Array) -> Array:
+    """(..., C) -> (C,): the sum over all axes but the last, in blocks of a fixed size over the threads."""
+    rows = x.reshape(-1, x.shape[-1])
+    xp = array_module(x)
+    if xp is not np:
+        return rows.sum(0)
+    step = max(1, (1 << 16) // rows.shape[1])
+    parts = parallel(lambda i: rows[i:i + step].sum(0), range(0, len(rows), step))
+    return np.stack(parts).sum(0) if len(parts) != 1 else parts[0]
+
+
+def _tap_views(shape: tuple[int, ...], kernel: Pair, stride: int) -> list[list[tuple[slice, ...]]]:
+    """For each tap (dy, dx), the pixels that it meets in a padded image."""
+    oh, ow = (shape[1] - kernel[0]) // stride + 1, (shape[2] - kernel[1]) // stride + 1
+    return [[(slice(None), slice(dy, dy + (oh - 1) * stride + 1, stride), slice(dx, dx + (ow - 1) * stride + 1, stride))
+             for dx in range(kernel[1])] for dy in range(kernel[0])]
+
+
+def _pair(n: int | Pair) -> Pair:
+    return n if isinstance(n, tuple) else (n, n)
+
+
+def _check(name: str, x: Tensor, W: Tensor, b: Tensor | None, in_axis: int, out_axis: int, stride: int, pad: Pair,
+           slope: float) -> None:
+    given = f"(x {x.shape} {x.dtype}, W {W.shape} {W.dtype}" + (f", b {b.shape} {b.dtype})" if b is not None else ")")
+    if x.ndim != 4 or W.ndim != 4:
+        raise ValueError(f"{name}: expected x (N, H, W, C) and W with 4 axes {given}")
+    if x.shape[3] != W.shape[in_axis]:
+        raise ValueError(f"{name}: x has {x.shape[3]} channels, W expects {W.shape[in_axis]} {given}")
+    if b is not None and b.shape != (W.shape[out_axis],):
+        raise ValueError(f"{name}: expected a bias of {W.shape[out_axis]} numbers {given}")
+    if x.dtype != W.dtype or (b is not None and b.dtype != x.dtype):
+        raise TypeError(f"{name}: the dtypes differ {given}; convert them")
+    if stride < 1 or min(pad) < 0 or not 0 <= slope <= 1:
+        raise ValueError(f"{name}: expected stride >= 1, pad >= 0 and a slope of 0 to 1, "
+                         f"got stride {stride}, pad {pad}, slope {slope}")

@@ -1,0 +1,179 @@
+"""The convolution's arithmetic on arrays: gather windows into the rows of a matrix, multiply, tile by tile.
+
+Layout: images (N, H, W, C), weights (O, kh, kw, C). A window's row is then kh runs of kw * C neighbouring numbers, and
+W.reshape(O, -1) is the matrix that multiplies it; neither operand is ever transposed in memory.
+
+Two loops do everything: `correlate` (windows times weights) and `correlate_weights` (gradient times windows). The input
+gradient of a convolution with stride s is s * s correlations with stride 1, one for each phase of the input's pixels
+(`correlate_transposed`): a gather, with no scattered addition anywhere.
+
+Tiles hold a few images or rows, so that the gathered columns never leave the cache, and bias and activation are done on
+the tile as well. What a tile holds depends on the shapes alone, so the result has the same bytes for any number of
+threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigan import winograd
+from minigan.backend import Array, array_module, parallel, scratch
+
+TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
+THIN = 4  # so few output channels waste a product of matrices with windows; pictures have 1 or 3
+LANES = 8  # independent partial sums of a weight gradient
+
+Epilogue = Callable[[Array], Any]  # works in place on a tile of results, (rows, O)
+
+
+def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Epilogue | None = None) -> None:
+    """out[n,i,j,o] = sum over dy,dx,c of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
+
+    x (N, H, W, C), zero outside; W (O, kh, kw, C); out (N, oh, ow, O), any strides: its size says which windows are
+    taken. top and left may be negative (windows that begin inside x).
+    """
+    (O, kh, kw, C), (N, oh, ow, _) = W.shape, out.shape
+    if stride == 1 and winograd.pays((oh, ow), (kh, kw), C, O, x.dtype):
+        return winograd.correlate(x, W, top, left, out, epilogue)
+    if stride == 1 and O <= THIN:
+        return _correlate_thin(x, W, top, left, out, epilogue)
+    matrix = W.reshape(O, kh * kw * C).T
+
+    def tile(part: tuple[slice, slice]) -> None:
+        images, rows = part
+        target = out[images, rows]
+        columns = _gather(x[images], (kh, kw), stride, top - rows.start * stride, left, target.shape[1:3])
+        flat = target.reshape(-1, O) if target.flags.c_contiguous else scratch("tile", (len(columns), O), out.dtype)
+        array_module(x).matmul(columns, matrix, out=flat)
+        if epilogue is not None:
+            epilogue(flat)
+        if not target.flags.c_contiguous:
+            target[...] = flat.reshape(target.shape)
+
+    parallel(tile, _tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, TILE_BYTES))
+
+
+def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
+                         epilogue: Epilogue | None = None) -> None:
+    """out = the input gradient of a convolution with weights W, stride and pad, whose output gradient is gy.
+
+    gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C).
+    """
+    O, kh, kw, C = W.shape
+    flipped = array_module(W).ascontiguousarray(W.transpose(3, 1, 2, 0)[:, ::-1, ::-1])  # (C, kh, kw, O)
+    for y0, ty, top in _phases(kh, stride, pad[0]):
+        for x0, tx, left in _phases(kw, stride, pad[1]):
+            part, weights = out[:, y0::stride, x0::stride], flipped[:, ty, tx]
+            if part.size and weights.shape[1] and weights.shape[2]:
+                correlate(gy, np.ascontiguousarray(weights), 1, top, left, part, epilogue)
+            elif part.size:  # no tap falls on these pixels: the stride is larger than the kernel
+                empty = array_module(gy).zeros((part.size // C, C), gy.dtype)
+                if epilogue is not None:
+                    epilogue(empty)
+                part[...] = empty.reshape(part.shape)
+
+
+def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int, pad: tuple[int, int]) -> Array:
+    """The weight gradient (O, kh, kw, C) of a convolution with input x and output gradient gy.
+
+    x (N, H, W, C), gy (N, oh, ow, O). Images are shared out to a few lanes, each of which adds up its tiles in order;
+    the lanes are added in order at the end.
+    """
+    (N, oh, ow, O), (kh, kw), C = gy.shape, kernel, x.shape[3]
+    if stride == 1 and winograd.pays((oh, ow), kernel, C, O, x.dtype):
+        return winograd.correlate_weights(x, gy, *pad)
+    K = kh * kw * C
+    lanes = max(1, min(LANES, N, N * oh * ow // 512))  # fewer where a product of matrices would get thin
+
+    def lane(index: int) -> Array:
+        mine = range(index * N // lanes, (index + 1) * N // lanes)
+        total = None
+        for images, rows in _tiles(len(mine), oh, ow * K * x.dtype.itemsize, 2 * TILE_BYTES, mine.start):
+            g = gy[images, rows]
+            columns = _gather(x[images], kernel, stride, pad[0] - rows.start * stride, pad[1], g.shape[1:3])
+            g = g.reshape(-1, O).T
+            if total is None:
+                total = g @ columns
+            else:
+                product = scratch("product", (O, K), x.dtype)
+                array_module(x).matmul(g, columns, out=product)
+                total += product
+        return total
+
+    first, *rest = parallel(lane, range(lanes))
+    for other in rest:
+        first += other
+    return first.reshape(O, kh, kw, C)
+
+
+def _correlate_thin(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue | None) -> None:
+    """correlate with stride 1 and few output channels: multiply every pixel by every tap first, then add shifted planes."""
+    (O, kh, kw, C), (N, oh, ow, _), xp = W.shape, out.shape, array_module(x)
+    width = ow + kw - 1
+    taps = W.transpose(1, 2, 0, 3).reshape(kh * kw * O, C)
+
+    def tile(part: tuple[slice, slice]) -> None:
+        images, rows = part
+        n, r = images.stop - images.start, rows.stop - rows.start
+        frame = winograd.framed(x[images], top - rows.start, left, r + kh - 1, width)
+        planes = scratch("columns", (len(taps), frame.size // C), x.dtype)
+        xp.matmul(taps, frame.reshape(-1, C).T, out=planes)
+        planes = planes.reshape(kh, kw, O, n, r + kh - 1, width)
+        y = scratch("tile", (O, n, r, ow), x.dtype)
+        y[...] = 0
+        for dy in range(kh):
+            for dx in range(kw):
+                y += planes[dy, dx, :, :, dy:dy + r, dx:dx + ow]
+        pixels = xp.ascontiguousarray(y.transpose(1, 2, 3, 0))
+        if epilogue is not None:
+            epilogue(pixels.reshape(-1, O))
+        out[images, rows] = pixels
+
+    parallel(tile, _tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES))
+
+
+def _tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -> list[tuple[slice, slice]]:
+    """(images, rows) of each tile: whole images while several fit, else runs of rows of one image."""
+    images = budget // max(1, rows * row_bytes)
+    if images >= 1:
+        return [(slice(start + n, start + min(n + images, count)), slice(0, rows)) for n in range(0, count, images)]
+    step = max(1, budget // row_bytes)
+    return [(slice(start + n, start + n + 1), slice(r, min(r + step, rows)))
+            for n in range(count) for r in range(0, rows, step)]
+
+
+def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:
+    """Columns (N * oh * ow, kh * kw * C): row (n, i, j) is the window of x that begins at i*stride - top, j*stride - left."""
+    (N, H, W, C), (kh, kw), (oh, ow) = x.shape, kernel, size
+    if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
+        return x.reshape(-1, C)
+    height, width = (oh - 1) * stride + kh, (ow - 1) * stride + kw
+    if top > 0 or left > 0 or height - top > H or width - left > W:
+        x = winograd.framed(x, top, left, height, width)
+    else:
+        x = x[:, -top:height - top, -left:width - left]
+    sn, sy, sx, sc = x.strides
+    windows = np.lib.stride_tricks.as_strided(
+        x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc), writeable=False)
+    columns = scratch("columns", windows.shape, x.dtype)
+    np.copyto(columns, windows)
+    return columns.reshape(N * oh * ow, kh * kw * C)
+
+
+def _phases(k: int, stride: int, pad: int) -> list[tuple[int, slice, int]]:
+    """Along one axis, for each phase of the input's pixels: (first pixel, its taps in the flipped kernel, top).
+
+    Pixel i = first + stride * a collects gy[(i + pad - t) / stride] * W[t] over the taps t = r, r + stride, ... with
+    r = (i + pad) mod stride. In the flipped kernel these are every stride-th tap, in the order in which gy is met.
+    """
+    phases = []
+    for r in range(stride):
+        first = (r - pad) % stride
+        taps = len(range(r, k, stride))
+        # t = r + stride * m stands at k - 1 - t in the flipped kernel; the largest m comes first
+        begin = k - 1 - (r + stride * (taps - 1)) if taps else k
+        phases.append((first, slice(begin, k if taps else k, stride), taps - 1 - (first + pad - r) // stride))
+    return phases

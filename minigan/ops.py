@@ -1,0 +1,566 @@
+"""Operations on tensors: arithmetic, functions, reductions, shapes, matrix products, look-up.
+
+Each is a small `Op` and a function that calls it. Two-argument operations work on one shape; broadcasting is an
+operation of its own, and summation is its adjoint, so no other operation has to think of it.
+Tensor's operators (+, *, @, [], ...) are given to it at the end of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minigan import backend
+from minigan.autograd import Add, Op, Tensor
+from minigan.backend import Array, array_module, elementwise
+
+Axis = int | tuple[int, ...] | None
+
+
+# ---- arithmetic ----------------------------------------------------------------------------------------------------
+
+class Negative(Op):
+    def forward(self, x: Array) -> Array:
+        return -x
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (-gy,)
+
+
+class Multiply(Op):
+    def forward(self, x0: Array, x1: Array) -> Array:
+        self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
+        return elementwise(array_module(x0, x1).multiply, x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        return tuple(gy * self.saved[1 - i] if self.needs[i] else None for i in (0, 1))
+
+
+class Divide(Op):
+    saves = (0, 1)
+
+    def forward(self, x0: Array, x1: Array) -> Array:
+        return x0 / x1
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        x0, x1 = self.saved[0], self.saved[1]
+        return (gy / x1 if self.needs[0] else None,
+                -gy * x0 / (x1 * x1) if self.needs[1] else None)
+
+
+class Power(Op):
+    """x ** exponent, for a constant exponent."""
+
+    saves = (0,)
+
+    def __init__(self, exponent: float):
+        self.exponent = exponent
+
+    def forward(self, x: Array) -> Array:
+        return x ** self.exponent
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        if self.exponent == 0:
+            return (gy * 0.0,)
+        if self.exponent == 1:
+            return (gy,)
+        return (gy * power(self.saved[0], self.exponent - 1) * self.exponent,)
+
+
+# ---- functions of one element --------------------------------------------------------------------------------------
+
+class Exp(Op):
+    def forward(self, x: Array) -> Array:
+        self.y = array_module(x).exp(x)
+        return self.y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (gy * self.output(self.y),)
+
+
+class Log(Op):
+    saves = (0,)
+
+    def forward(self, x: Array) -> Array:
+        return array_module(x).log(x)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (gy / self.saved[0],)
+
+
+class Sqrt(Op):
+    def forward(self, x: Array) -> Array:
+        self.y = array_module(x).sqrt(x)
+        return self.y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (gy * 0.5 / self.output(self.y),)
+
+
+class Tanh(Op):
+    def forward(self, x: Array) -> Array:
+        self.y = elementwise(array_module(x).tanh, x)
+        return self.y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        y = self.output(self.y)
+        return (gy * (1 - y * y),)
+
+
+class Sigmoid(Op):
+    def forward(self, x: Array) -> Array:
+        self.y = 0.5 * array_module(x).tanh(0.5 * x) + 0.5  # never overflows
+        return self.y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        y = self.output(self.y)
+        return (gy * y * (1 - y),)
+
+
+class Softplus(Op):
+    """log(1 + exp(x))."""
+
+    saves = (0,)
+
+    def forward(self, x: Array) -> Array:
+        xp = array_module(x)
+        return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (gy * sigmoid(self.saved[0]),)
+
+
+class LeakyReLU(Op):
+    """x where x > 0, slope * x elsewhere; at 0 the derivative is the slope."""
+
+    def __init__(self, slope: float):
+        self.slope = slope
+
+    def forward(self, x: Array) -> Array:
+        self.y = elementwise(lambda x, out=None: leaky(x, self.slope, out), x)
+        return self.y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (LeakyMask(self.y, self.slope)(gy),)
+
+
+class LeakyMask(Op):
+    """gy where y > 0, slope * gy elsewhere: linear in gy, and its own adjoint."""
+
+    def __init__(self, y: Array, slope: float):
+        self.y, self.slope = y, slope
+
+    def forward(self, gy: Array) -> Array:
+        return elementwise(lambda gy, y, out=None: leaky_mask(gy, y, self.slope, out), gy, self.y)
+
+    def backward(self, g: Tensor) -> tuple[Tensor]:
+        return (LeakyMask(self.y, self.slope)(g),)
+
+
+def leaky(x: Array, slope: float, out: Array = None) -> Array:
+    """Leaky ReLU of an array; out may be x."""
+    xp = array_module(x)
+    if slope == 0:
+        return xp.maximum(x, 0, out=out)
+    if slope > 1:
+        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
+    return xp.maximum(x, x * x.dtype.type(slope), out=out)
+
+
+def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
+    """gy times the derivative of leaky ReLU where its result was y; out may be gy."""
+    xp = array_module(gy, y)
+    if slope == 0:
+        return xp.multiply(gy, y > 0, out=out)
+    factor = xp.maximum((y > 0).astype(gy.dtype), gy.dtype.type(slope))
+    return xp.multiply(gy, factor, out=out)
+
+
+# ---- shapes --------------------------------------------------------------------------------------------------------
+
+class BroadcastTo(Op):
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.from_shape = x.shape
+        return array_module(x).broadcast_to(x, self.shape)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (sum_to(gy, self.from_shape),)
+
+
+class SumTo(Op):
+    """The sum over whatever broadcasting from `shape` had repeated."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.from_shape = x.shape
+        lead = x.ndim - len(self.shape)
+        axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(self.shape) if n == 1)
+        return x.sum(axes, keepdims=True).reshape(self.shape)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (broadcast_to(gy, self.from_shape),)
+
+
+class Reshape(Op):
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        self.from_shape = x.shape
+        return x.reshape(self.shape)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (reshape(gy, self.from_shape),)
+
+
+class Transpose(Op):
+    def __init__(self, axes: tuple[int, ...]):
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        return x.transpose(self.axes)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (transpose(gy, tuple(int(i) for i in np.argsort(self.axes))),)
+
+
+class Take(Op):
+    """x[index], for any index that NumPy knows."""
+
+    def __init__(self, index: Any):
+        self.index = index
+
+    def forward(self, x: Array) -> Array:
+        self.from_shape = x.shape
+        return x[self.index]
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Put(self.index, self.from_shape)(gy),)
+
+
+class Put(Op):
+    """Zeros of `shape` with x added at index: the adjoint of Take. An element indexed twice receives both."""
+
+    def __init__(self, index: Any, shape: tuple[int, ...]):
+        self.index, self.shape = index, shape
+
+    def forward(self, x: Array) -> Array:
+        xp = array_module(x)
+        y = xp.zeros(self.shape, x.dtype)
+        if _is_basic(self.index):
+            y[self.index] = x
+        else:
+            xp.add.at(y, self.index, x)
+        return y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Take(self.index)(gy),)
+
+
+class Concatenate(Op):
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def forward(self, *xs: Array) -> Array:
+        self.ends = np.cumsum([x.shape[self.axis] for x in xs])
+        return array_module(*xs).concatenate(xs, axis=self.axis)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        starts = (0, *self.ends[:-1])
+        lead = (slice(None),) * (self.axis % gy.ndim)
+        return tuple(gy[(*lead, slice(a, b))] if need else None
+                     for a, b, need in zip(starts, self.ends, self.needs, strict=True))
+
+
+# ---- reductions and products ---------------------------------------------------------------------------------------
+
+class Sum(Op):
+    def __init__(self, axis: Axis, keepdims: bool):
+        self.axis, self.keepdims = axis, keepdims
+
+    def forward(self, x: Array) -> Array:
+        self.from_shape = x.shape
+        return x.sum(axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (broadcast_to(reshape(gy, _kept(self.from_shape, self.axis)), self.from_shape),)
+
+
+class Max(Op):
+    """Largest element; several equal ones share the gradient."""
+
+    saves = (0,)
+
+    def __init__(self, axis: Axis, keepdims: bool):
+        self.axis, self.keepdims = axis, keepdims
+
+    def forward(self, x: Array) -> Array:
+        y = x.max(axis=self.axis, keepdims=True)
+        self.share = (x == y).astype(x.dtype)
+        self.share /= self.share.sum(axis=self.axis, keepdims=True)
+        return y if self.keepdims else y.reshape(_dropped(x.shape, self.axis))
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        gy = reshape(gy, _kept(self.share.shape, self.axis))
+        return (broadcast_to(gy, self.share.shape) * Tensor(self.share),)
+
+
+class MatMul(Op):
+    """x0 @ x1, matrices in the last two axes, leading axes equal."""
+
+    def forward(self, x0: Array, x1: Array) -> Array:
+        self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
+        return backend.matmul(x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        return (gy @ swap_last(self.saved[1]) if self.needs[0] else None,
+                swap_last(self.saved[0]) @ gy if self.needs[1] else None)
+
+
+class LogSoftmax(Op):
+    """x - log(sum(exp(x))) over the last axis."""
+
+    def forward(self, x: Array) -> Array:
+        xp = array_module(x)
+        shifted = x - x.max(axis=-1, keepdims=True)
+        self.y = shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
+        return self.y
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (gy - exp(self.output(self.y)) * sum(gy, axis=-1, keepdims=True),)
+
+
+# ---- functions -----------------------------------------------------------------------------------------------------
+
+def as_tensor(x: Any, like: Tensor | None = None) -> Tensor:
+    """x as a Tensor; a Python number takes the dtype and the array module of `like`."""
+    if isinstance(x, Tensor):
+        return x
+    if like is not None and (isinstance(x, int | float) or getattr(x, "ndim", 1) == 0):
+        return Tensor(array_module(like.data).asarray(x, like.dtype))
+    return Tensor(x)
+
+
+def add(x0: Any, x1: Any) -> Tensor:
+    """x0 + x1, broadcast."""
+    return Add()(*_pair("add", x0, x1))
+
+
+def subtract(x0: Any, x1: Any) -> Tensor:
+    """x0 - x1, broadcast."""
+    a, b = _pair("subtract", x0, x1)
+    return Add()(a, Negative()(b))
+
+
+def multiply(x0: Any, x1: Any) -> Tensor:
+    """x0 * x1 element by element, broadcast."""
+    return Multiply()(*_pair("multiply", x0, x1))
+
+
+def divide(x0: Any, x1: Any) -> Tensor:
+    """x0 / x1, broadcast."""
+    return Divide()(*_pair("divide", x0, x1))
+
+
+def negative(x: Tensor) -> Tensor:
+    """-x."""
+    return Negative()(x)
+
+
+def power(x: Tensor, exponent: float) -> Tensor:
+    """x ** exponent; the exponent is a Python number, not a Tensor."""
+    if not isinstance(exponent, int | float):
+        raise TypeError(f"power: expected a Python number as exponent, got {type(exponent).__name__}; "
+                        "for a Tensor use exp(exponent * log(x))")
+    return Power(exponent)(x)
+
+
+def exp(x: Tensor) -> Tensor:
+    """e ** x."""
+    return Exp()(x)
+
+
+def log(x: Tensor) -> Tensor:
+    """Natural logarithm."""
+    return Log()(x)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """Square root; its derivative at 0 is infinite."""
+    return Sqrt()(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent."""
+    return Tanh()(x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x)), without overflow."""
+    return Sigmoid()(x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), without overflow."""
+    return Softplus()(x)
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(x, 0)."""
+    return LeakyReLU(0.0)(x)
+
+
+def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
+    """x where x > 0, slope * x elsewhere; 0 <= slope <= 1 (0.1 in Miyato et al. 2018, Table 3)."""
+    return LeakyReLU(slope)(x)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Logarithm of softmax over the last axis."""
+    return LogSoftmax()(x)
+
+
+def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001
+    """Sum over the axes (all by default)."""
+    return Sum(axis, keepdims)(x)
+
+
+def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Mean over the axes (all by default)."""
+    y = Sum(axis, keepdims)(x)
+    return y * (y.size / x.size) if x.size else y
+
+
+def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001
+    """Largest element over the axes (all by default)."""
+    return Max(axis, keepdims)(x)
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements, in C order, in another shape (one length may be -1)."""
+    return Reshape(tuple(shape))(x)
+
+
+def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """Axes in another order (reversed by default)."""
+    return Transpose(tuple(axes) if axes is not None else tuple(reversed(range(x.ndim))))(x)
+
+
+def swap_last(x: Tensor) -> Tensor:
+    """The last two axes exchanged: the transposes of a stack of matrices."""
+    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """x repeated to `shape` by NumPy's rules (a view: nothing is copied)."""
+    return x if x.shape == shape else BroadcastTo(shape)(x)
+
+
+def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The adjoint of broadcast_to: summed over the repeated axes."""
+    return x if x.shape == shape else SumTo(shape)(x)
+
+
+def take(x: Tensor, index: Any) -> Tensor:
+    """x[index]."""
+    return Take(index)(x)
+
+
+def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Tensors one after the other along an axis; their other axes must agree."""
+    if len({(x.dtype, x.ndim) + x.shape[:axis % x.ndim] + x.shape[axis % x.ndim + 1:] for x in xs}) != 1:
+        raise ValueError("concatenate: expected one dtype and equal shapes but for axis "
+                         f"{axis}, got {', '.join(_what(x) for x in xs)}")
+    return Concatenate(axis)(*xs)
+
+
+def matmul(x0: Tensor, x1: Tensor) -> Tensor:
+    """Matrix product of the last two axes; leading axes broadcast; vectors as in NumPy's @."""
+    if x0.ndim == 0 or x1.ndim == 0 or x0.shape[-1] != x1.shape[-2 if x1.ndim > 1 else 0]:
+        raise ValueError(f"matmul: the inner lengths differ: {_what(x0)} @ {_what(x1)}")
+    _same_dtype("matmul", x0, x1)
+    a = reshape(x0, (1, *x0.shape)) if x0.ndim == 1 else x0
+    b = reshape(x1, (*x1.shape, 1)) if x1.ndim == 1 else x1
+    if a.ndim > 2 and b.ndim == 2:  # a stack times one matrix is one product of matrices
+        y = reshape(MatMul()(reshape(a, (-1, a.shape[-1])), b), (*a.shape[:-1], b.shape[-1]))
+    else:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        y = MatMul()(broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:]))
+    if x0.ndim > 1 and x1.ndim > 1:
+        return y
+    return reshape(y, y.shape[:-2] + x0.shape[-2:-1] + (x1.shape[-1:] if x1.ndim > 1 else ()))
+
+
+def embedding(W: Tensor, labels: Array) -> Tensor:
+    """Rows of W: (n, d) and integers of any shape -> their shape + (d,)."""
+    labels = array_module(W.data).asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"embedding: expected integer labels, got {labels.dtype}")
+    if labels.size and not (0 <= int(labels.min()) and int(labels.max()) < W.shape[0]):
+        raise ValueError(f"embedding: labels go from {int(labels.min())} to {int(labels.max())}, "
+                         f"W has {W.shape[0]} rows")
+    return Take(labels)(W)
+
+
+def _pair(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
+    """Both as Tensors of one dtype, broadcast to one shape."""
+    a = as_tensor(x0, x1 if isinstance(x1, Tensor) else None)
+    b = as_tensor(x1, a)
+    _same_dtype(name, a, b)
+    try:
+        shape = np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ValueError(f"{name}: the shapes do not broadcast: {_what(a)} and {_what(b)}") from None
+    return broadcast_to(a, shape), broadcast_to(b, shape)
+
+
+def _same_dtype(name: str, x0: Tensor, x1: Tensor) -> None:
+    if x0.dtype != x1.dtype:
+        raise TypeError(f"{name}: the dtypes differ: {_what(x0)} and {_what(x1)}; convert one of them")
+
+
+def _what(x: Tensor) -> str:
+    return f"{x.shape} {x.dtype}"
+
+
+def _kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    """The shape after a reduction that keeps its axes."""
+    axes = range(len(shape)) if axis is None else [a % len(shape) for a in np.atleast_1d(axis)]
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+def _dropped(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
+    axes = range(len(shape)) if axis is None else [a % len(shape) for a in np.atleast_1d(axis)]
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether no element can be indexed twice: only integers, slices, None and ... ."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, int | slice | np.integer) for p in parts)
+
+
+# ---- operators of Tensor: the one place where methods are given to a class from outside ------------------------------
+
+Tensor.__add__ = Tensor.__radd__ = add
+Tensor.__mul__ = Tensor.__rmul__ = multiply
+Tensor.__sub__ = subtract
+Tensor.__rsub__ = lambda x1, x0: subtract(x0, x1)
+Tensor.__truediv__ = divide
+Tensor.__rtruediv__ = lambda x1, x0: divide(x0, x1)
+Tensor.__neg__ = negative
+Tensor.__pow__ = power
+Tensor.__matmul__ = matmul
+Tensor.__getitem__ = take
+Tensor.sum = sum
+Tensor.mean = mean
+Tensor.max = max
+Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if shape and isinstance(shape[0], tuple) else shape)
+Tensor.transpose = lambda x, *axes: transpose(x, axes or None)
