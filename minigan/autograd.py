@@ -244,3 +244,25 @@ class Add(Op):
 
     def backward(self, gy: Tensor) -> tuple[Tensor, Tensor]:
         return gy, gy
+
+
+class FusedOp(Op):
+    """An operation done in one go whose derivatives are those of `composed`, the same thing written in operations.
+
+    A subclass gives `forward`, `fused_backward` and `composed`; the graph of a gradient is made only when it is wanted.
+    """
+
+    def composed(self, *inputs: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}.composed")
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        self.saves = tuple(range(len(inputs)))
+        return super().__call__(*inputs)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = [self.saved[i] for i in self.saves]
+        with _record(True):
+            y = self.composed(*inputs)
+        wanted = [x for x, need in zip(inputs, self.needs, strict=True) if need]
+        gradients = iter(grad(y, wanted, create_graph=_recording, gy=gy))
+        return tuple(next(gradients) if need else None for need in self.needs)

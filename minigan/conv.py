@@ -16,9 +16,10 @@ import numpy as np
 
 from minigan import ops
 from minigan.autograd import Op, Tensor
-from minigan.backend import Array, array_module, elementwise, parallel
+from minigan.backend import Array, array_module, elementwise
+from minigan.fused import leaky, leaky_mask, sum_rows
 from minigan.im2col import correlate, correlate_transposed, correlate_weights
-from minigan.ops import LeakyMask, leaky, leaky_mask
+from minigan.ops import LeakyMask
 
 Pair = tuple[int, int]
 
@@ -260,17 +261,6 @@ def _through_activation(gy: Array, y: Array, slope: float, bias: tuple[bool, ...
     """The gradient before the activation, and that of the bias if there is one that wants it."""
     gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
     return gz, [sum_rows(gz) if need else None for need in bias]
-
-
-def sum_rows(x: Array) -> Array:
-    """(..., C) -> (C,): the sum over all axes but the last, in blocks of a fixed size over the threads."""
-    rows = x.reshape(-1, x.shape[-1])
-    xp = array_module(x)
-    if xp is not np:
-        return rows.sum(0)
-    step = max(1, (1 << 16) // rows.shape[1])
-    parts = parallel(lambda i: rows[i:i + step].sum(0), range(0, len(rows), step))
-    return np.stack(parts).sum(0) if len(parts) != 1 else parts[0]
 
 
 def _tap_views(shape: tuple[int, ...], kernel: Pair, stride: int) -> list[list[tuple[slice, ...]]]:

@@ -15,6 +15,7 @@ import numpy as np
 from minigan import backend
 from minigan.autograd import Add, Op, Tensor
 from minigan.backend import Array, array_module, elementwise
+from minigan.fused import leaky, leaky_mask
 
 Axis = int | tuple[int, ...] | None
 
@@ -157,25 +158,6 @@ class LeakyMask(Op):
 
     def backward(self, g: Tensor) -> tuple[Tensor]:
         return (LeakyMask(self.y, self.slope)(g),)
-
-
-def leaky(x: Array, slope: float, out: Array = None) -> Array:
-    """Leaky ReLU of an array; out may be x."""
-    xp = array_module(x)
-    if slope == 0:
-        return xp.maximum(x, 0, out=out)
-    if slope > 1:
-        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
-    return xp.maximum(x, x * x.dtype.type(slope), out=out)
-
-
-def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
-    """gy times the derivative of leaky ReLU where its result was y; out may be gy."""
-    xp = array_module(gy, y)
-    if slope == 0:
-        return xp.multiply(gy, y > 0, out=out)
-    factor = xp.maximum((y > 0).astype(gy.dtype), gy.dtype.type(slope))
-    return xp.multiply(gy, factor, out=out)
 
 
 # ---- shapes --------------------------------------------------------------------------------------------------------

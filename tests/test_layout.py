@@ -14,7 +14,8 @@ LEVELS = """
     __init__
     errors
     backend presets scores progress pictures pickles shapes
-    autograd fused im2col winograd download
+    winograd fused download
+    autograd im2col
     ops datasets
     conv losses optim checkpoint
     norms

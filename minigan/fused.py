@@ -1,0 +1,190 @@
+"""The inner loops that are worth fusing, on plain arrays.
+
+Each function here is the NumPy definition of one loop; next to it stands the launcher of the CUDA kernel that does the
+same, once that exists. Large arrays are cut into blocks over the threads; the cuts depend on the shapes alone, so sums
+have the same bytes for any number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigan.backend import Array, array_module, blocks, parallel, scratch
+
+BLOCK = 1 << 16  # elements of one block: a quarter of a MiB in float32
+
+
+# ---- activation ----------------------------------------------------------------------------------------------------
+
+def leaky(x: Array, slope: float, out: Array = None) -> Array:
+    """Leaky ReLU of an array; out may be x."""
+    xp = array_module(x)
+    if slope == 0:
+        return xp.maximum(x, 0, out=out)
+    if slope > 1:
+        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
+    return xp.maximum(x, x * x.dtype.type(slope), out=out)
+
+
+def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
+    """gy times the derivative of leaky ReLU where its result was y; out may be gy."""
+    xp = array_module(gy, y)
+    if slope == 0:
+        return xp.multiply(gy, y > 0, out=out)
+    factor = xp.maximum((y > 0).astype(gy.dtype), gy.dtype.type(slope))
+    return xp.multiply(gy, factor, out=out)
+
+
+# ---- sums ----------------------------------------------------------------------------------------------------------
+
+def sum_rows(x: Array) -> Array:
+    """(..., C) -> (C,): the sum over all axes but the last, in blocks of a fixed size over the threads."""
+    rows = x.reshape(-1, x.shape[-1])
+    xp = array_module(x)
+    if xp is not np:
+        return rows.sum(0)
+    return np.stack(parallel(lambda part: rows[part].sum(0), _row_blocks(rows))).sum(0)
+
+
+# ---- spectral normalization ----------------------------------------------------------------------------------------
+
+def power_iteration(W: Array, u: Array, n_iter: int = 1, eps: float = 1e-12) -> tuple[Array, Array, Array]:
+    """Leading singular triple of W, refined from the left vector u.
+
+    Repeats v <- W^T u / |W^T u|, u <- W v / |W v| (Miyato et al. 2018, Eq. (18)); sigma = u^T W v (Eq. (19)).
+
+    W: (out, in) float32 or float64.  u: (out,), same dtype, any nonzero length.
+    Returns u (out,), v (in,), sigma () of W's dtype; W and u are not modified.
+    Raises ValueError if len(u) != W.shape[0] or n_iter < 1.
+
+    eps is added to each norm, as in the authors' code, so a zero W gives sigma = 0, not nan.
+    """
+    if u.shape != W.shape[:1] or n_iter < 1:
+        raise ValueError(f"power_iteration: expected u of length {W.shape[0]} and n_iter >= 1, "
+                         f"got u {u.shape}, W {W.shape}, n_iter {n_iter}")
+    xp = array_module(W)
+    for _ in range(n_iter):
+        v = u @ W
+        v /= xp.sqrt(v @ v) + W.dtype.type(eps)
+        Wv = W @ v
+        u = Wv / (xp.sqrt(Wv @ Wv) + W.dtype.type(eps))
+    return u, v, u @ Wv
+
+
+def spectral_gradient(gy: Array, W: Array, u: Array, v: Array, sigma: Array) -> Array:
+    """The gradient of W / sigma(W) with respect to W: (gy - <gy, W / sigma> u v^T) / sigma.
+
+    Miyato et al. 2018, Eq. (12), u and v held constant; all (out, in) but u (out,), v (in,), sigma ().
+    """
+    inner = (gy.reshape(-1) @ W.reshape(-1)) / sigma
+    gW = array_module(W).multiply.outer(u, v * -inner)
+    gW += gy
+    gW /= sigma
+    return gW
+
+
+# ---- batch normalization -------------------------------------------------------------------------------------------
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Mean and (biased) variance of each channel over all other axes: x (..., C) -> (C,), (C,)."""
+    rows = x.reshape(-1, x.shape[-1])
+    mean = sum_rows(rows) / x.dtype.type(len(rows))
+    xp = array_module(x)
+    if xp is not np:
+        return mean, ((rows - mean) ** 2).mean(0)
+
+    def squares(part: slice) -> Array:
+        d = np.subtract(rows[part], mean, out=scratch("block", rows[part].shape, x.dtype))
+        return np.multiply(d, d, out=d).sum(0)
+    parts = parallel(squares, _row_blocks(rows))
+    return mean, np.stack(parts).sum(0) / x.dtype.type(len(rows))
+
+
+def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
+    """leaky(x * scale + shift), channel by channel: x (..., C), scale and shift (C,)."""
+    xp = array_module(x)
+    if xp is not np:
+        y = x * scale + shift
+        return y if slope == 1 else leaky(y, slope, y)
+    rows = x.reshape(-1, x.shape[-1])
+    y = np.empty_like(rows)
+
+    def block(part: slice) -> None:
+        to = np.multiply(rows[part], scale, out=y[part])
+        to += shift
+        if slope != 1:
+            leaky(to, slope, out=to)
+    parallel(block, _row_blocks(rows))
+    return y.reshape(x.shape)
+
+
+def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean: Array, inverse: Array,
+                       slope: float = 1.0) -> tuple[Array, Array, Array]:
+    """Gradients (gx, ggamma, gbeta) of leaky(gamma * (x - mean) * inverse + beta), mean and inverse taken from x.
+
+    gy, x (..., C); y: the result, needed if slope != 1; gamma, mean, inverse (C,): 1 / sqrt(variance + eps).
+    """
+    xp, C = array_module(x), x.shape[-1]
+    g_rows, rows = gy.reshape(-1, C), x.reshape(-1, C)
+    y_rows = None if y is None else y.reshape(-1, C)
+    gx = xp.empty_like(rows)
+    count = x.dtype.type(len(rows))
+
+    def sums(part: slice) -> tuple[Array, Array]:  # leaves the gradient before the activation in gx
+        gz = gx[part]
+        if y_rows is None or slope == 1:
+            gz[...] = g_rows[part]
+        else:
+            leaky_mask(g_rows[part], y_rows[part], slope, out=gz)
+        hat = xp.subtract(rows[part], mean)
+        hat *= gz
+        return gz.sum(0), hat.sum(0)
+    parts = parallel(sums, _row_blocks(rows)) if xp is np else [sums(slice(None))]
+    gbeta, ggamma = (xp.stack(part).sum(0) for part in zip(*parts, strict=True))
+    ggamma = ggamma * inverse
+    # gx = gamma * inverse * (gz - mean(gz) - hat * mean(gz * hat)), hat = (x - mean) * inverse
+    scale, slant = gamma * inverse, gamma * inverse * inverse * ggamma / count
+    shift = scale * gbeta / count - slant * mean
+
+    def finish(part: slice) -> None:
+        to = gx[part]
+        to *= scale
+        to -= xp.multiply(rows[part], slant)
+        to -= shift
+    if xp is np:
+        parallel(finish, _row_blocks(rows))
+    else:
+        finish(slice(None))
+    return gx.reshape(x.shape), ggamma, gbeta
+
+
+# ---- optimizer -----------------------------------------------------------------------------------------------------
+
+def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float) -> None:
+    """One step of Adam in place: m, v, then w -= rate * m / (sqrt(v) + eps). All of w's shape.
+
+    rate is the learning rate times sqrt(1 - beta2^t) / (1 - beta1^t): eps stands outside the bias correction, as in
+    Kingma and Ba 2015, section 2, and in Chainer and TensorFlow; PyTorch divides by sqrt(v / (1 - beta2^t)) + eps.
+    """
+    xp, kind = array_module(w), w.dtype.type
+    flat = [a.reshape(-1) for a in (w, g, m, v)]
+
+    def block(part: slice) -> None:
+        w, g, m, v = (a[part] for a in flat)
+        m *= kind(beta1)
+        m += g * kind(1 - beta1)
+        v *= kind(beta2)
+        v += g * g * kind(1 - beta2)
+        step = xp.sqrt(v)
+        step += kind(eps)
+        xp.divide(m, step, out=step)
+        step *= kind(rate)
+        w -= step
+    if xp is np:
+        parallel(block, blocks(w.size, BLOCK))
+    else:
+        block(slice(None))
+
+
+def _row_blocks(rows: Array) -> list[slice]:
+    return blocks(len(rows), max(1, BLOCK // rows.shape[1]))
