@@ -14,7 +14,7 @@ import pytest
 import minigan
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ["minigan", "kernels", "setup.cfg", "pyproject.toml", "LICENSE", "README.md"]
+SHIPPED = ["minigan", "kernels", "setup.cfg", "pyproject.toml", "LICENSE", "README.md", "MANIFEST.in"]
 
 pytest.importorskip("setuptools", reason="setuptools builds the wheel; it is in the extra [test]")
 
@@ -69,12 +69,12 @@ def scripts(wheel, tmp_path_factory) -> Path:
     return scripts
 
 
-def test_the_wheel_holds_the_package_the_kernels_and_nothing_else(wheel):
+def test_the_wheel_holds_the_package_the_kernels_and_nothing_else(source, wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = {name.split("/", 1)[1] for name in archive.namelist() if ".dist-info/" in name}
-    python = {f"minigan/{path.name}" for path in (ROOT / "minigan").glob("*.py")}
-    kernels = {f"minigan/kernels/{path.name}" for path in (ROOT / "kernels").iterdir() if path.is_file()}
+    python = {f"minigan/{path.name}" for path in (source / "minigan").glob("*.py")}
+    kernels = {f"minigan/kernels/{path.name}" for path in (source / "kernels").iterdir() if path.is_file()}
     assert "minigan/kernels/README.md" in kernels
     assert held == python | kernels | {"minigan/py.typed"}
     assert {"licenses/LICENSE", "entry_points.txt", "METADATA"} <= metadata
