@@ -1,0 +1,175 @@
+"""The built-in data set: ten kinds of small colour drawings, made by code, the same for the same seed.
+
+A shape is a signed distance function: at each point of the plane, the distance to its outline, negative
+inside. A pixel's share of the shape is then clip(1/2 - distance in pixels, 0, 1), which draws smooth edges
+without drawing at a higher resolution first. Positions, sizes, turns and colours vary; the kind is the label.
+The polygons' distances are the least distance to an edge, signed by the parity of the edges that a ray
+crosses; the unions and differences are min and max.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+CHUNK = 64  # drawings at once: at 32 x 32 each float32 plane is 256 kB and stays in the cache
+
+
+def draw(n: int, size: int = 32, seed: int = 0, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
+    """n drawings, as many of each kind as can be.
+
+    Returns images uint8 (n, size, size, 3) and labels int64 (n,) that index CLASSES, in mixed order.
+    The same arguments give the same bytes; the splits are drawn from different streams of random numbers.
+    """
+    rng = np.random.default_rng([seed, ("train", "test").index(split)])
+    labels = rng.permutation(np.arange(n, dtype=np.int64) % len(SHAPES))
+    # One row of random numbers for each drawing: neither chunks nor kinds change what a drawing looks like.
+    placing, colours = rng.random((n, 4)), _colours(rng, n)
+    images = np.empty((n, size, size, 3), np.uint8)
+    for label, distance in enumerate(SHAPES.values()):
+        of_kind = np.flatnonzero(labels == label)
+        for start in range(0, len(of_kind), CHUNK):
+            rows = of_kind[start : start + CHUNK]
+            images[rows] = _paint(distance, placing[rows], [colour[rows] for colour in colours], size)
+    return images, labels
+
+
+def _paint(
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    placing: np.ndarray,
+    colours: list[np.ndarray],
+    size: int,
+) -> np.ndarray:
+    """One kind's drawings: placing (n, 4) in [0, 1), colours 3 times (n, 3); uint8 (n, size, size, 3)."""
+    radius = 0.30 + 0.13 * placing[:, 0]  # of the circle around the shape; the picture's side is 1
+    room = 0.47 - radius  # how far its centre may lie from the picture's
+    centre = room[:, None] * (2 * placing[:, 1:3] - 1)
+    turn = 2 * np.pi * placing[:, 3]
+    # From pixels to the shape's own plane, where that circle has radius 1.
+    middle = (np.arange(size) + 0.5) / size - 0.5
+    cos, sin = (np.float32(f(turn) / radius)[:, None, None] for f in (np.cos, np.sin))
+    dx = np.float32(middle[None, None, :] - centre[:, 0, None, None])
+    dy = np.float32(middle[None, :, None] - centre[:, 1, None, None])
+    pixel = np.float32(radius * size)[:, None, None]
+    cover = np.clip(0.5 - pixel * distance(cos * dx + sin * dy, cos * dy - sin * dx), 0, 1)[..., None]
+    # The background runs from one colour to another, along the direction that the shape is turned to.
+    slope = np.float32(np.cos(turn)[:, None, None] * middle + np.sin(turn)[:, None, None] * middle[:, None])
+    front, back, back_to = (np.float32(colour)[:, None, None, :] for colour in colours)
+    picture = back + (back_to - back) * (slope + np.float32(0.5))[..., None]
+    picture += cover * (front - picture)
+    return np.uint8(np.clip(picture, 0, 1) * 255 + np.float32(0.5))
+
+
+def _colours(rng: np.random.Generator, n: int) -> list[np.ndarray]:
+    """Shape, background, and the background's other end, each (n, 3) in [0, 1].
+
+    Saturated shapes; half of the backgrounds are pale and half dark, and the shape's luminance (Rec. 709
+    weights) is kept at most 0.5 on the pale and at least 0.45 on the dark. Half of them are of one colour.
+    """
+    front = _hsv(rng.random(n), rng.uniform(0.75, 1.0, n), rng.uniform(0.75, 1.0, n))
+    dark = rng.random(n) < 0.5
+    saturation = np.where(dark, 0.6, 0.18) * rng.random(n)
+    back = _hsv(rng.random(n), saturation, np.where(dark, 0.14, 0.93) + 0.07 * rng.random(n))
+    graded = np.where(rng.random(n) < 0.5, rng.uniform(0.08, 0.16, n), 0.0)
+    back_to = back + np.where(dark, graded, -graded)[:, None]
+    luminance = front @ np.array([0.2126, 0.7152, 0.0722])
+    dimmed = front * np.minimum(1, 0.5 / luminance)[:, None]
+    lit = front + (1 - front) * (np.maximum(0, 0.45 - luminance) / (1 - luminance))[:, None]
+    return [np.where(dark[:, None], lit, dimmed), back, back_to]
+
+
+def _hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """RGB (n, 3) of hue, saturation, value (n,), all in [0, 1]."""
+    # Each channel is a trapezoid over the circle of hues, a third of the circle apart.
+    away = np.abs((hue[:, None] - np.array([0, 1 / 3, 2 / 3]) + 0.5) % 1 - 0.5) * 6
+    return value[:, None] * (1 - saturation[:, None] * (1 - np.clip(2 - away, 0, 1)))
+
+
+# The shapes: float32 x, y (n, size, size) in the plane of the circle around them, radius 1, to distances.
+
+
+def _disc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.hypot(x, y) - np.float32(0.88)
+
+
+def _ring(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.abs(np.hypot(x, y) - np.float32(0.72)) - np.float32(0.23)
+
+
+def _crescent(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x = x + np.float32(0.1)  # to its middle
+    return np.maximum(np.hypot(x, y) - np.float32(0.9), np.float32(0.71) - np.hypot(x - np.float32(0.46), y))
+
+
+def _polygon(corners: list[tuple[float, float]], rounding: float = 0.04) -> Callable[..., np.ndarray]:
+    """The distance function of a closed polygon, its outline moved outwards by `rounding`."""
+    edges = [
+        tuple(np.float32(c) for c in (*start, *end))
+        for start, end in zip(corners, corners[1:] + corners[:1], strict=True)
+    ]
+
+    def distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        nearest = np.full_like(x, np.inf)  # squared
+        inside = np.zeros(x.shape, bool)
+        for x0, y0, x1, y1 in edges:
+            ex, ey = x1 - x0, y1 - y0
+            px, py = x - x0, y - y0
+            t = np.clip((px * ex + py * ey) / (ex * ex + ey * ey), 0, 1)  # the nearest point of the edge
+            np.minimum(nearest, (px - t * ex) ** 2 + (py - t * ey) ** 2, out=nearest)
+            if ey != 0:  # the ray from (x, y) to the right crosses the edge
+                inside ^= ((y0 <= y) != (y1 <= y)) & (px < py * (ex / ey))
+        nearest = np.sqrt(nearest)
+        return np.where(inside, -nearest, nearest) - np.float32(rounding)
+
+    return distance
+
+
+def _around(*radii: float, corners: int) -> list[tuple[float, float]]:
+    """`corners` points around the centre, their distances from it taken from `radii` in turn."""
+    angles = 2 * np.pi * np.arange(corners) / corners
+    return [
+        (radii[i % len(radii)] * np.sin(angle), -radii[i % len(radii)] * np.cos(angle))
+        for i, angle in enumerate(angles)
+    ]
+
+
+def _make_heart() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Two overlapping discs and what lies between them, their crossing, and the tangents to the tip."""
+    radius, x, y, tip = 0.46, 0.41, -0.28, 0.86  # discs at (-x, y) and (x, y); y points down in a picture
+    to_tip = np.hypot(x, tip - y)
+    turn = np.arctan2(tip - y, -x) - np.arccos(radius / to_tip)  # from the right disc's centre to the tangent
+    touch_x, touch_y = x + radius * np.cos(turn), y + radius * np.sin(turn)
+    notch = y - np.sqrt(radius**2 - x**2)
+    body = _polygon(
+        [(0, tip), (touch_x, touch_y), (x, y), (0, notch), (-x, y), (-touch_x, touch_y)], rounding=0
+    )
+
+    def heart(px: np.ndarray, py: np.ndarray) -> np.ndarray:
+        lobes = np.hypot(np.abs(px) - np.float32(x), py - np.float32(y)) - np.float32(radius)
+        return np.minimum(body(px, py), lobes)
+
+    return heart
+
+
+_A, _B = 0.28, 0.86  # the cross: half of an arm's width, and its length
+
+SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "disc": _disc,
+    "ring": _ring,
+    "square": _polygon(_around(0.94, corners=4)),
+    "triangle": _polygon(_around(0.94, corners=3)),
+    "star": _polygon(_around(0.96, 0.40, corners=10)),
+    "cross": _polygon(
+        [(-_A, -_B), (_A, -_B), (_A, -_A), (_B, -_A), (_B, _A), (_A, _A)]
+        + [(_A, _B), (-_A, _B), (-_A, _A), (-_B, _A), (-_B, -_A), (-_A, -_A)]
+    ),
+    "heart": _make_heart(),
+    "crescent": _crescent,
+    "arrow": _polygon(
+        [(0.0, -0.94), (0.68, -0.12), (0.24, -0.12), (0.24, 0.9)]
+        + [(-0.24, 0.9), (-0.24, -0.12), (-0.68, -0.12)]
+    ),
+    "bolt": _polygon(
+        [(0.18, -0.95), (-0.58, 0.14), (-0.06, 0.14), (-0.2, 0.95), (0.58, -0.24), (0.06, -0.24)]
+    ),
+}
+CLASSES = tuple(SHAPES)

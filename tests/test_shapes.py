@@ -1,0 +1,145 @@
+"""The drawings: the same for the same seed, balanced, on their backgrounds, and ten different kinds."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from minigan import shapes
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[np.ndarray, np.ndarray]:
+    return shapes.draw(2000, seed=1)
+
+
+def border(images: np.ndarray) -> np.ndarray:
+    """The outermost pixels of each image, (n, 4 * (size - 1), 3)."""
+    sides = images[:, 0, :-1], images[:, :-1, -1], images[:, -1, 1:], images[:, 1:, 0]
+    return np.concatenate(sides, axis=1)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(drawn):
+    images, labels = shapes.draw(2000, seed=1)
+    np.testing.assert_array_equal(images, drawn[0])
+    np.testing.assert_array_equal(labels, drawn[1])
+    for other in (shapes.draw(2000, seed=2), shapes.draw(2000, seed=1, split="test")):
+        same = (other[0] == drawn[0]).all(axis=(1, 2, 3))
+        assert not same.any() and (other[1] != drawn[1]).any()
+
+
+def test_chunks_do_not_change_a_drawing(drawn, monkeypatch):
+    monkeypatch.setattr(shapes, "CHUNK", 7)
+    np.testing.assert_array_equal(shapes.draw(2000, seed=1)[0], drawn[0])
+
+
+def test_labels_are_balanced_and_mixed(drawn):
+    images, labels = drawn
+    assert images.shape == (2000, 32, 32, 3) and images.dtype == np.uint8
+    assert labels.shape == (2000,) and labels.dtype == np.int64
+    np.testing.assert_array_equal(np.bincount(labels), np.full(10, 200))
+    assert len(set(labels[:50])) == 10
+    assert len(shapes.CLASSES) == len(set(shapes.CLASSES)) == 10
+    assert sorted(np.bincount(shapes.draw(23)[1], minlength=10)) == [2] * 7 + [3] * 3
+
+
+@pytest.mark.parametrize("size", [16, 33, 64])
+def test_other_sizes_show_the_same_drawings(size):
+    small, at_size = shapes.draw(40, 16)[0], shapes.draw(40, size)[0]
+    assert at_size.shape == (40, size, size, 3)
+    # Means over the picture agree as far as antialiasing is right: 2 of 255 is well below any shape's share.
+    np.testing.assert_allclose(at_size.mean(axis=(1, 2)), small.mean(axis=(1, 2)), atol=2)
+
+
+def test_every_shape_lies_inside_its_picture_and_stands_out(drawn):
+    images = drawn[0].astype(float)
+    edge = border(images)
+    spread = (edge.max(axis=1) - edge.min(axis=1)).max(axis=1)
+    assert spread.max() < 60  # a background runs over at most 0.16 * 255 in each direction
+    assert (spread <= 2).mean() > 0.3  # and about half are of one colour
+    luminance = np.array([0.2126, 0.7152, 0.0722])
+    away = np.abs((images - edge.mean(axis=1)[:, None, None]) @ luminance).max(axis=(1, 2))
+    assert away.min() > 0.15 * 255
+
+
+def test_edges_are_smooth(drawn):
+    """A share of the pixels is neither the shape's colour nor the background's."""
+    images, labels = shapes.draw(200, seed=4)
+    distance = np.abs(images.astype(float) - border(images).mean(axis=1)[:, None, None]).max(axis=3)
+    between = (distance > 0.25 * distance.max(axis=(1, 2), keepdims=True)) & (
+        distance < 0.75 * distance.max(axis=(1, 2), keepdims=True)
+    )
+    assert np.median(between.mean(axis=(1, 2))) > 0.02
+
+
+def test_positions_sizes_and_turns_vary(drawn):
+    images, labels = drawn
+    squares = images[labels == shapes.CLASSES.index("square")].astype(float)
+    cover = np.abs(squares - border(squares).mean(axis=1)[:, None, None]).max(axis=3)
+    cover /= cover.max(axis=(1, 2), keepdims=True)
+    share = cover.mean(axis=(1, 2))
+    assert share.max() > 1.5 * share.min()
+    column = (cover * np.arange(32)).sum(axis=(1, 2)) / cover.sum(axis=(1, 2))
+    assert column.std() > 0.8  # pixels
+    colours = squares[np.arange(len(squares)), 16, 16]
+    assert colours.std(axis=0).min() > 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "area"),
+    [
+        ("disc", np.pi * 0.88**2),
+        ("ring", np.pi * (0.95**2 - 0.49**2)),
+        # Outlines lie 0.04 outside the polygon: its area, 0.04 times its length, and the corners' arcs.
+        ("square", 2 * 0.94**2 + 0.04 * 4 * 0.94 * 2**0.5 + np.pi * 0.04**2),
+        ("triangle", 0.75 * 3**0.5 * 0.94**2 + 0.04 * 3 * 3**0.5 * 0.94 + np.pi * 0.04**2),
+    ],
+)
+def test_a_distance_function_encloses_the_area_of_its_shape(kind, area):
+    step = 2.4 / 800
+    axis = (np.arange(800, dtype=np.float32) - 399.5) * np.float32(step)
+    x, y = np.meshgrid(axis, axis)
+    inside = shapes.SHAPES[kind](x[None], y[None]) < 0
+    assert inside.sum() * step**2 == pytest.approx(area, rel=0.003)  # pixels cut by the outline
+
+
+@pytest.mark.parametrize("kind", shapes.CLASSES)
+def test_every_shape_fills_the_circle_around_it_and_no_more(kind):
+    axis = np.linspace(-1.2, 1.2, 300, dtype=np.float32)
+    x, y = np.meshgrid(axis, axis)
+    inside = shapes.SHAPES[kind](x[None], y[None])[0] < 0
+    assert 0.8 < np.hypot(x, y)[inside].max() <= 1.03
+
+
+@pytest.mark.parametrize("kind", shapes.CLASSES)
+def test_near_its_outline_the_function_is_a_distance(kind):
+    """Its slope is 1, which is what makes pixel coverage come out right."""
+    axis = np.linspace(-1.2, 1.2, 601, dtype=np.float32)
+    x, y = np.meshgrid(axis, axis)
+    d = shapes.SHAPES[kind](x[None], y[None])[0].astype(float)
+    rows, columns = np.gradient(d, axis, axis)
+    near = np.abs(d) < 0.03
+    slope = np.hypot(rows, columns)[near]
+    assert np.median(slope) == pytest.approx(1, abs=0.01)  # corners and creases have other slopes
+
+
+def test_the_kinds_are_told_apart_by_their_outlines():
+    """A nearest-neighbour look-up on coverage alone, which knows nothing of kinds, finds most labels."""
+    images, labels = shapes.draw(3000, seed=6)
+    distance = np.abs(images.astype(np.float32) - border(images).mean(axis=1)[:, None, None]).max(axis=3)
+    cover = (distance / distance.max(axis=(1, 2), keepdims=True)).reshape(3000, -1)
+    known, asked = cover[:2500], cover[2500:]
+    squared = (known**2).sum(axis=1) - 2 * asked @ known.T
+    right = (labels[:2500][squared.argmin(axis=1)] == labels[2500:]).mean()
+    assert right > 0.7  # chance is 0.1
+
+
+def test_twenty_thousand_take_seconds_and_little_memory():
+    tracemalloc.start()
+    start = time.perf_counter()
+    images, _ = shapes.draw(4000)
+    taken, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 6  # a fifth of the data set; 0.5 s on two slow cores
+    assert peak < images.nbytes + 30e6
