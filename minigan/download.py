@@ -1,0 +1,143 @@
+"""Fetches a published file: resumed where it broke off, checked against its digest, renamed when whole."""
+
+import hashlib
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minigan.errors import FailedWork
+
+Progress = Callable[[int, int, str], None]  # (done, total, what), called now and then and at the end
+ATTEMPTS = 5  # connections for one file; each but the last must have brought something
+BLOCK = 1 << 18  # bytes
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as its authors offer it; size in bytes, md5 in hexadecimal."""
+
+    url: str
+    md5: str
+    size: int
+
+
+def fetch(published: Published, path: Path, progress: Progress | None = None, timeout: float = 30.0) -> Path:
+    """Downloads `published` to `path` and returns `path`.
+
+    Bytes are collected in `path`.part. What an earlier call left there is continued with a Range request
+    (RFC 9110, section 14); a server that ignores it starts over; a part longer than the whole is thrown
+    away. The file gets its name only after its md5 was found to be the published one; else it is removed.
+    timeout: seconds without an answer.
+    Raises FailedWork, one line that says which file to put where by hand.
+    """
+    progress = progress or progress_bar
+    part = path.with_name(path.name + ".part")
+    by_hand = f"to do it by hand, put that file at {path}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        have = _size(part)
+        if have > published.size:
+            part.unlink()
+            have = 0
+        for _ in range(ATTEMPTS):
+            before, reason = have, "the connection ended"
+            if have < published.size:
+                try:
+                    _receive(published, part, have, progress, timeout)
+                except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
+                    reason = _reason(error)
+                    if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+                        part.unlink()  # the server's file is shorter than the part: begin again
+                        before = -1
+                have = _size(part)
+            if have == published.size or have <= before:
+                break
+        if have < published.size:
+            raise FailedWork(
+                f"cannot download {published.url}: {reason} ({have} of {published.size} bytes are here); "
+                f"{by_hand}"
+            )
+        digest = md5_of(part)
+        if digest != published.md5:
+            part.unlink()
+            raise FailedWork(
+                f"{published.url}: what came has md5 {digest}, published is {published.md5}; it was removed, "
+                f"run again to start over; {by_hand}"
+            )
+        os.replace(part, path)
+    except OSError as error:
+        raise _unwritable(part, error) from error
+    return path
+
+
+def md5_of(path: Path) -> str:
+    """The md5 of a file, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)  # the authors publish md5: against accidents, not attackers
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def progress_bar(done: int, total: int, what: str) -> None:
+    """Draws a bar on the terminal's error stream; says nothing where that is no terminal."""
+    if sys.stderr.isatty() and total > 0:
+        filled = 30 * done // total
+        bar = "#" * filled + "." * (30 - filled)
+        end = "\n" if done >= total else "\r"  # a line printed next, such as an error, starts at the margin
+        print(f"{what} [{bar}] {100 * done // total:3d} %", end=end, file=sys.stderr, flush=True)
+
+
+def _receive(published: Published, part: Path, have: int, progress: Progress, timeout: float) -> None:
+    """One connection: appends to `part` what it brings, which may be less than all."""
+    request = urllib.request.Request(published.url, headers={"User-Agent": "minigan"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urllib.request.urlopen(request, timeout=timeout) as answer:
+        if have and answer.status == 206:
+            if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                raise http.client.HTTPException("the server answered with another range than was asked for")
+        else:
+            have = 0  # this is the whole file
+        length = answer.headers.get("Content-Length", "")
+        if length.isdigit() and have + int(length) != published.size:
+            raise http.client.HTTPException(
+                f"the server offers {have + int(length)} bytes, the published file has {published.size}"
+            )
+        try:
+            file = open(part, "ab" if have else "wb", buffering=0)
+        except OSError as error:
+            raise _unwritable(part, error) from error
+        with file:
+            # One byte more than expected is asked for, so that a longer file is noticed.
+            while block := answer.read(min(BLOCK, published.size + 1 - have)):
+                have += len(block)
+                if have > published.size:
+                    file.truncate(0)
+                    raise http.client.HTTPException("the server sends more than the published file has")
+                try:
+                    file.write(block)
+                except OSError as error:  # most likely a full disk; not to be taken for the network
+                    raise _unwritable(part, error) from error
+                progress(have, published.size, part.stem)
+
+
+def _unwritable(part: Path, error: OSError) -> FailedWork:
+    return FailedWork(f"{error.filename or part}: cannot be written: {error.strerror or error}")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        error = error.reason if isinstance(error.reason, Exception) else Exception(error.reason)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
