@@ -1,0 +1,254 @@
+"""Layers: parameters and state in plain dicts, and a call that maps a Tensor to a Tensor.
+
+params: name -> Tensor that is trained.  state: name -> array that is kept but not trained.  layers: name -> Layer.
+Whether this is training or evaluation is an argument of the call, never a hidden switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minigan import conv, ops
+from minigan.autograd import FusedOp, Tensor
+from minigan.backend import Array, array_module, to_host
+from minigan.errors import FailedWork
+from minigan.fused import batch_moments, normalize, normalize_gradient
+from minigan.norms import NoNorm
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+# ---- initializers --------------------------------------------------------------------------------------------------
+
+def normal(std: float = 0.02) -> Initializer:
+    """N(0, std^2); 0.02 in Radford et al. 2016 and in the authors' standard CNN."""
+    return lambda rng, shape: rng.standard_normal(shape) * std
+
+
+def glorot_uniform(scale: float = 1.0) -> Initializer:
+    """U[-s, s] with s = scale * sqrt(6 / (fan_in + fan_out)), both fans times the kernel's size (Chainer's way)."""
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        field = int(np.prod(shape[1:-1]))
+        s = scale * np.sqrt(6 / (field * (shape[0] + shape[-1])))
+        return rng.uniform(-s, s, shape)
+    return draw
+
+
+def he_normal(scale: float = 1.0) -> Initializer:
+    """N(0, 2 scale^2 / fan_in) (He et al. 2015)."""
+    return lambda rng, shape: rng.standard_normal(shape) * scale * np.sqrt(2 / np.prod(shape[1:]))
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """Rows (or columns, if there are more rows) of the matrix (out, everything else) orthonormal, times scale."""
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        rows, columns = shape[0], int(np.prod(shape[1:]))
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+        q *= np.sign(np.diagonal(r))  # makes the distribution uniform
+        return scale * (q if rows >= columns else q.T).reshape(shape)
+    return draw
+
+
+INITIALIZERS: dict[str, Callable[..., Initializer]] = {
+    "normal": normal, "glorot-uniform": glorot_uniform, "he-normal": he_normal, "orthogonal": orthogonal}
+
+
+# ---- layers --------------------------------------------------------------------------------------------------------
+
+class Layer:
+    """Something with parameters that maps a Tensor to a Tensor: layer(x, train)."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, Tensor] = {}
+        self.state: dict[str, Array] = {}
+        self.layers: dict[str, Layer] = {}
+        self.norm = NoNorm()
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}.__call__")
+
+    def walk(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """(path, layer) of this layer and all below it, in order; paths like "block1/conv2"."""
+        yield prefix, self
+        for name, layer in self.layers.items():
+            yield from layer.walk(f"{prefix}/{name}" if prefix else name)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """path/name -> Tensor of all trained parameters, in a fixed order."""
+        return {f"{path}/{name}".lstrip("/"): p for path, layer in self.walk() for name, p in layer.params.items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """path/name -> array on the host of all that a copy of this layer needs: parameters and state."""
+        found = {name: p.data for name, p in self.parameters().items()}
+        found |= {f"{path}/{name}".lstrip("/"): a for path, layer in self.walk() for name, a in layer.state.items()}
+        return {name: to_host(a) for name, a in found.items()}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what `arrays()` of an equal layer gave. FailedWork names the first difference; then nothing changes."""
+        mine = self.arrays()
+        if mine.keys() != arrays.keys():
+            name = sorted(mine.keys() ^ arrays.keys())[0]
+            raise FailedWork(f"the saved network does not fit this one: '{name}' is "
+                             f"{'missing from the file' if name in mine else 'in the file only'}")
+        for name, a in mine.items():
+            if a.shape != arrays[name].shape or a.dtype != arrays[name].dtype:
+                raise FailedWork(f"the saved network does not fit this one: '{name}' is {arrays[name].shape} "
+                                 f"{arrays[name].dtype} in the file, {a.shape} {a.dtype} here")
+        for path, layer in self.walk():
+            for name, p in layer.params.items():
+                p.data = array_module(p.data).array(arrays[f"{path}/{name}".lstrip("/")])
+            for name, a in layer.state.items():
+                layer.state[name] = array_module(a).array(arrays[f"{path}/{name}".lstrip("/")])
+
+    def to(self, xp: Any) -> Layer:
+        """Move every array to the array module xp, in place; returns the layer."""
+        for _, layer in self.walk():
+            for p in layer.params.values():
+                p.data = xp.asarray(p.data)
+            layer.state = {name: xp.asarray(a) for name, a in layer.state.items()}
+        return self
+
+    def after_update(self) -> None:
+        """Let the normalizations act after an optimizer step."""
+        for _, layer in self.walk():
+            layer.norm.after_update(layer)
+
+    def _weights(self, rng: np.random.Generator, init: Initializer, shape: tuple[int, ...], bias: int,
+                 norm: NoNorm | None) -> None:
+        self.params["W"] = Tensor(init(rng, shape).astype(np.float32), requires_grad=True)
+        if bias:
+            self.params["b"] = Tensor(np.zeros(bias, np.float32), requires_grad=True)
+        self.norm = norm or NoNorm()
+        self.norm.attach(self, rng)
+
+
+class Sequential(Layer):
+    """Layers one after the other, by name."""
+
+    def __init__(self, **layers: Layer):
+        super().__init__()
+        self.layers = layers
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        for layer in self.layers.values():
+            x = layer(x, train)
+        return x
+
+
+class Linear(Layer):
+    """x W^T + b: (N, n_in) -> (N, n_out). W (n_out, n_in)."""
+
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, init: Initializer, bias: bool = True,
+                 norm: NoNorm | None = None):
+        super().__init__()
+        self._weights(rng, init, (n_out, n_in), n_out if bias else 0, norm)
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        y = x @ ops.transpose(self.norm.weight(self, x.shape, train))
+        return y + self.params["b"] if "b" in self.params else y
+
+
+class Conv2d(Layer):
+    """Convolution, bias, leaky ReLU: (N, H, W, n_in) -> (N, ., ., n_out). W (n_out, kernel, kernel, n_in).
+
+    slope: of the leaky ReLU after it; 0 is ReLU, 1 none.
+    resample: "up" to upsample before it (nearest), "down" to take the mean of 2 x 2 pixels after it; both need stride 1,
+        pad kernel // 2 and a kernel of 3 or 1, and are folded into the convolution.
+    """
+
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
+                 init: Initializer | None = None, slope: float = 1.0, norm: NoNorm | None = None, resample: str = ""):
+        super().__init__()
+        if resample and (kernel not in (1, 3) or stride != 1 or pad != kernel // 2 or resample not in ("up", "down")):
+            raise ValueError(f"Conv2d: resample {resample!r} needs a kernel of 1 or 3, stride 1 and pad kernel // 2, "
+                             f"got kernel {kernel}, stride {stride}, pad {pad}")
+        if resample == "down" and slope != 1:
+            raise ValueError("Conv2d: an activation between a convolution and its mean cannot be folded")
+        self.stride, self.pad, self.slope, self.resample = stride, pad, slope, resample
+        self._weights(rng, init or normal(), (n_out, kernel, kernel, n_in), n_out, norm)
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        W, b = self.norm.weight(self, x.shape, train), self.params["b"]
+        if not self.resample:
+            return conv.conv2d(x, W, b, self.stride, self.pad, self.slope)
+        if W.shape[1] == 3:
+            return conv.upsample_conv2d(x, W, b, self.slope) if self.resample == "up" \
+                else conv.conv_mean_pool2d(x, W, b)
+        # A 1x1 convolution can be done on the smaller image: it does not see its neighbours.
+        if self.resample == "up":
+            return conv.upsample2d(conv.conv2d(x, W, b, slope=self.slope))
+        return conv.conv2d(conv.mean_pool2d(x), W, b)
+
+
+class ConvTranspose2d(Layer):
+    """Transposed convolution and bias. W (n_in, kernel, kernel, n_out): those of the convolution it is the adjoint of."""
+
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
+                 output_pad: int = 0, init: Initializer | None = None, norm: NoNorm | None = None):
+        super().__init__()
+        self.stride, self.pad, self.output_pad = stride, pad, output_pad
+        self._weights(rng, init or normal(), (n_in, kernel, kernel, n_out), n_out, norm)
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        W = self.norm.weight(self, x.shape, train)
+        return conv.conv_transpose2d(x, W, self.params["b"], self.stride, self.pad, output_pad=self.output_pad)
+
+
+class BatchNorm(Layer):
+    """Batch normalization over all axes but the last, then leaky ReLU (slope 1: none) (Ioffe and Szegedy 2015).
+
+    In training with the batch's own mean and variance; the running ones move towards them by 1 - decay (the variance
+    the unbiased one) and are used in evaluation.
+    eps and decay are Chainer's, which the authors used. There the running variance starts at 0; here at 1, so that a
+    network that was never trained can be evaluated.
+    """
+
+    def __init__(self, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9):
+        super().__init__()
+        self.slope, self.eps, self.decay = slope, eps, decay
+        self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
+        self.params["beta"] = Tensor(np.zeros(channels, np.float32), requires_grad=True)
+        self.state["mean"] = np.zeros(channels, np.float32)
+        self.state["variance"] = np.ones(channels, np.float32)
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        gamma, beta = self.params["gamma"], self.params["beta"]
+        if not train:
+            scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
+            y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
+            return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+        mean, variance = batch_moments(x.data)
+        count = x.size // x.shape[-1]
+        for name, now in (("mean", mean), ("variance", variance * (count / max(1, count - 1)))):
+            self.state[name] = (self.decay * self.state[name] + (1 - self.decay) * now).astype(mean.dtype)
+        return BatchNormalize(mean, variance, self.eps, self.slope)(x, gamma, beta)
+
+
+class BatchNormalize(FusedOp):
+    """leaky(gamma * (x - mean) / sqrt(variance + eps) + beta), mean and variance those of x over all axes but the last.
+
+    Inputs x (..., C), gamma (C,), beta (C,); the moments of x are handed in because the layer needs them too.
+    """
+
+    def __init__(self, mean: Array, variance: Array, eps: float, slope: float = 1.0):
+        self.mean, self.variance, self.eps, self.slope = mean, variance, eps, slope
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        self.inverse = 1 / array_module(x).sqrt(self.variance + x.dtype.type(self.eps))
+        scale = gamma * self.inverse
+        y = normalize(x, scale, beta - self.mean * scale, self.slope)
+        self.y = y if self.slope != 1 and any(self.needs) else None
+        return y
+
+    def composed(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        axes = tuple(range(x.ndim - 1))
+        d = x - ops.mean(x, axes)
+        y = d / ops.sqrt(ops.mean(d * d, axes) + self.eps) * gamma + beta
+        return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+
+    def fused_backward(self, gy: Array) -> tuple[Array, Array, Array]:
+        return normalize_gradient(gy, self.saved[0].data, self.y, self.saved[1].data, self.mean, self.inverse,
+                                  self.slope)

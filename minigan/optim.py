@@ -1,0 +1,100 @@
+"""Optimizers and learning-rate schedules, on dicts of parameters.
+
+An optimizer is made for parameters (name -> Tensor) and takes steps: step(gradients, rate), a gradient per parameter
+in order. What it remembers is in `state` (name -> array) and `steps`; a checkpoint holds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from minigan.autograd import Tensor
+from minigan.backend import Array, array_module, to_host
+from minigan.errors import FailedWork
+from minigan.fused import adam
+
+
+class Optimizer:
+    """The common part: what is remembered per parameter, and how it is saved."""
+
+    remembers: tuple[str, ...] = ()
+
+    def __init__(self, params: dict[str, Tensor]):
+        self.params = params
+        self.steps = 0
+        self.state = {f"{name}/{kind}": array_module(p.data).zeros_like(p.data)
+                      for name, p in params.items() for kind in self.remembers}
+
+    def step(self, gradients: Sequence[Tensor], rate: float) -> None:
+        """Change every parameter in place by its gradient, with learning rate `rate`."""
+        self.steps += 1
+        for (name, p), g in zip(self.params.items(), gradients, strict=True):
+            self.update(p.data, g.data, [self.state[f"{name}/{kind}"] for kind in self.remembers], rate)
+
+    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
+        """One parameter's step, in place; memory: its arrays, in the order of `remembers`."""
+        raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that is remembered, on the host."""
+        return {name: to_host(a) for name, a in self.state.items()} | {"steps": np.array(self.steps)}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what `arrays()` of an equal optimizer gave."""
+        if arrays.keys() != self.state.keys() | {"steps"} or any(
+                a.shape != arrays[name].shape for name, a in self.state.items()):
+            raise FailedWork(f"the saved state is not that of {type(self).__name__} for these parameters")
+        self.steps = int(arrays["steps"])
+        self.state = {name: array_module(a).array(arrays[name]) for name, a in self.state.items()}
+
+
+class SGD(Optimizer):
+    """w -= rate * g. beta1 and beta2 are taken and not used, so that every optimizer is made alike."""
+
+    def __init__(self, params: dict[str, Tensor], beta1: float = 0.0, beta2: float = 0.0):
+        super().__init__(params)
+
+    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
+        w -= w.dtype.type(rate) * g
+
+
+class Adam(Optimizer):
+    """Kingma and Ba 2015, in the form of section 2's last paragraph, which Chainer and TensorFlow use: see fused.adam."""
+
+    remembers = ("m", "v")
+
+    def __init__(self, params: dict[str, Tensor], beta1: float = 0.5, beta2: float = 0.999, eps: float = 1e-8):
+        super().__init__(params)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
+        t = self.steps
+        rate *= float(np.sqrt(1 - self.beta2 ** t)) / (1 - self.beta1 ** t)
+        adam(w, g, *memory, rate, self.beta1, self.beta2, self.eps)
+
+
+class RMSProp(Optimizer):
+    """v <- beta2 v + (1 - beta2) g^2; w -= rate * g / (sqrt(v) + eps) (Tieleman and Hinton 2012). beta1 is not used."""
+
+    remembers = ("v",)
+
+    def __init__(self, params: dict[str, Tensor], beta1: float = 0.0, beta2: float = 0.99, eps: float = 1e-8):
+        super().__init__(params)
+        self.beta2, self.eps = beta2, eps
+
+    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
+        kind, (v,) = w.dtype.type, memory
+        v *= kind(self.beta2)
+        v += kind(1 - self.beta2) * g * g
+        w -= kind(rate) * g / (array_module(w).sqrt(v) + kind(self.eps))
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}
+
+# share of the run that is over (0 to 1) -> factor on the learning rate
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,  # to 0 at the end, from the first iteration on: the authors' CIFAR ResNet
+}
