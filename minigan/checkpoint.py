@@ -12,6 +12,7 @@ version of the HDF5 library.
 """
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -136,7 +137,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def _image(state: dict) -> bytes:
+def _image(state: dict) -> memoryview:
     """The bytes of the HDF5 file."""
     if type(state) is not dict:
         raise TypeError(f"checkpoint: the state is of type {type(state).__name__}; expected dict")
@@ -144,16 +145,27 @@ def _image(state: dict) -> bytes:
     tree = {"format": FORMAT, "version": VERSION, "state": _describe(state, (), arrays)}
     text = json.dumps(tree, separators=(",", ":")).encode()
     digest = hashlib.sha256(text)
-    # One fixed file version: metadata have checksums (from 1.8 on), and the bytes do not change with the
-    # library's defaults. The file name is never opened: backing_store=False.
-    with h5py.File("checkpoint", "w", driver="core", backing_store=False, libver=("v108", "v108")) as file:
+    image = io.BytesIO()
+    with _new_file(image) as file:
         for name, array in arrays:
             digest.update(_bytes(array))
             file.create_dataset(name, data=array, track_times=False)
         file.create_dataset("state", data=np.frombuffer(text, np.uint8), track_times=False)
         file.create_dataset("sha256", data=np.frombuffer(digest.digest(), np.uint8), track_times=False)
-        file.flush()
-        return file.id.get_file_image()
+    return image.getbuffer()
+
+
+def _new_file(image: io.BytesIO) -> h5py.File:
+    """An empty HDF5 file in memory: h5py.File(image, "w"), but without the root group's time stamps.
+
+    (Not HDF5's own file in memory, the core driver: before 2.0 its get_file_image has a wrong checksum.)
+    """
+    create, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    create.set_obj_track_times(False)
+    # One fixed file version: metadata have checksums from 1.8 on, and the bytes do not depend on defaults.
+    access.set_libver_bounds(h5py.h5f.LIBVER_V18, h5py.h5f.LIBVER_V18)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, image)
+    return h5py.File(h5py.h5f.create(b"checkpoint", h5py.h5f.ACC_TRUNC, create, access))
 
 
 def _describe(value, path: tuple[str, ...], arrays: list) -> object:
