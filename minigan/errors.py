@@ -1,5 +1,7 @@
 """The two ways in which a request fails; the command line prints each as one line."""
 
+from collections.abc import Collection
+
 
 class WrongUse(ValueError):
     """The request cannot be meant: an unknown name, options that contradict each other. Exit code 2."""
@@ -7,3 +9,9 @@ class WrongUse(ValueError):
 
 class FailedWork(RuntimeError):
     """A sound request that could not be carried out: a broken file, no network, a full disk. Exit code 1."""
+
+
+def choose(what: str, given: str, choices: Collection[str]) -> None:
+    """WrongUse, with the choices, unless `given` is one of them."""
+    if given not in choices:
+        raise WrongUse(f"unknown {what} '{given}'; choose from: {', '.join(sorted(choices))}")

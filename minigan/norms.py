@@ -8,6 +8,7 @@ To add one: a class here, a line in NORMS, and a test of the property that defin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from minigan import ops
 from minigan.autograd import FusedOp, Tensor
 from minigan.backend import Array, array_module
 from minigan.fused import power_iteration, spectral_gradient
+from minigan.presets import Experiment
 
 if TYPE_CHECKING:
     from minigan.layers import Layer
@@ -79,7 +81,11 @@ class SpectralNormalize(FusedOp):
         return (spectral_gradient(gy, self.saved[0].data, self.u, self.v, self.sigma),)
 
 
-NORMS = {"none": NoNorm, "sn": SpectralNorm}
+# name -> the normalization of one layer, made for an experiment
+NORMS: dict[str, Callable[[Experiment], NoNorm]] = {
+    "none": lambda e: NoNorm(),
+    "sn": lambda e: SpectralNorm(e.power_iterations),
+}
 
 
 def spectral_norm(W: Array) -> float:

@@ -137,7 +137,7 @@ def progress_gif(folder: str | Path, out: str | Path, most: int = 60) -> Path:
     frames = []
     for i in spread(len(found), most):
         path = found[i][1]
-        frames.append(_open(path))
+        frames.append(read_png(path))
         if frames[-1].shape != frames[0].shape:
             (height, width), (h, w) = frames[0].shape[:2], frames[-1].shape[:2]
             raise FailedWork(f"{path} is {w} x {h}, the pictures before it are {width} x {height}; remove it")
@@ -182,7 +182,7 @@ def _label(label: int | str) -> str:
     return label if isinstance(label, str) else f"{label:,}"
 
 
-def _open(path: Path) -> np.ndarray:
+def read_png(path: Path) -> np.ndarray:
     """A picture file as (H, W, 3) uint8."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:

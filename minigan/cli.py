@@ -1,0 +1,195 @@
+"""The command line: parse, call, print. Every error is one line on stderr; exit code 2 for wrong use, 1 for failed work."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import minigan
+from minigan import backend, datasets, pictures, runs, train
+from minigan.errors import FailedWork, WrongUse
+from minigan.losses import LOSSES
+from minigan.models import MODELS
+from minigan.norms import NORMS
+from minigan.optim import OPTIMIZERS, SCHEDULES
+from minigan.presets import Experiment, experiment, option_name
+
+CHOICES: dict[str, Any] = {"model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
+                           "schedule": SCHEDULES, "fit": datasets.FITS, "scaling": train.SCALINGS,
+                           "device": backend.DEVICES}
+KINDS = {"int": int, "float": float, "str": str}
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on the given words; returns the exit code."""
+    try:
+        commands.main(arguments, prog_name="minigan", standalone_mode=False)
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "minigan"
+        return _fail(f"{error.format_message()} (see {command} --help)", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 1)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except WrongUse as error:
+        return _fail(str(error), 2)
+    except FailedWork as error:
+        return _fail(str(error), 1)
+    except train.Interrupted as error:
+        return _fail(str(error), 128 + error.signum)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", 130)
+    except MemoryError as error:
+        return _fail(f"not enough memory ({error}); try a smaller --batch-size or --width", 1)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if "--verbose" in arguments or "-v" in arguments:
+            traceback.print_exc()
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return _fail(f"a fault of minigan itself: {type(error).__name__}: {error} ({Path(where.filename).name}, line "
+                     f"{where.lineno}); --verbose shows all of it; please report it", 1)
+
+
+def _fail(line: str, code: int) -> int:
+    click.echo(f"minigan: {' '.join(line.split())}", err=True)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(minigan.__version__, message="minigan %(version)s")
+def commands() -> None:
+    """Train and explain spectrally normalized GANs, with no deep-learning framework underneath.
+
+    \b
+    minigan train shapes                     a first run: drawings made by code, three minutes on two cores
+    minigan train cifar10 --norm sn          the paper's job
+    minigan sample runs/shapes-cnn-sn        pictures from a run
+    minigan info                             versions, threads, devices, data sets found
+    """
+
+
+# ---- train ---------------------------------------------------------------------------------------------------------
+
+def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each field of Experiment but the data set, in the fields' order."""
+    for f in reversed(dataclasses.fields(Experiment)[1:]):
+        text = f.metadata["help"]
+        if f.name in CHOICES and f.name not in ("fit", "scaling", "device"):
+            text += ": " + ", ".join(CHOICES[f.name])
+        if f.type == "bool":
+            command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
+                                   help=text)(command)
+            continue
+        if f.default is not None:
+            text += f" [{f.default:g}]" if isinstance(f.default, float) else f" [{f.default}]"
+        command = click.option(option_name(f.name), f.name, default=None, help=text,
+                               type=KINDS[str(f.type).split(" | ")[0]])(command)
+    return command
+
+
+@commands.command("train")
+@click.argument("dataset", required=False, metavar="DATASET")
+@experiment_options
+@click.option("--out", type=click.Path(path_type=Path), help="the run's folder [runs/DATASET-MODEL-NORM]")
+@click.option("--overwrite", is_flag=True, help="replace the run that is in that folder")
+@click.option("--resume", "resumed", metavar="RUN", type=click.Path(path_type=Path),
+              help="go on with the run in this folder")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines")
+@click.option("-v", "--verbose", is_flag=True, help="say every choice first")
+def train_command(dataset: str | None, out: Path | None, overwrite: bool, resumed: Path | None, quiet: bool,
+                  verbose: bool, **given: Any) -> None:
+    """Train a GAN on DATASET: cifar10, mnist, fashion-mnist, shapes, or folder with --data-root.
+
+    Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. The ResNet has the
+    authors' settings for it; shapes, mnist and fashion-mnist a small network and 2,000 iterations.
+    Ctrl-C saves and stops; --resume goes on to the same bytes as if it had never stopped.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if resumed is not None:
+        if out is not None or overwrite:
+            raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")
+        train.resume(resumed, chosen | ({"dataset": dataset} if dataset else {}), quiet, verbose)
+        return
+    if dataset is None:
+        raise WrongUse(f"train: which data set? choose from: {', '.join(sorted(datasets.DATASETS))}; "
+                       "or --resume RUN")
+    e = experiment(dataset, **chosen)
+    train.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
+
+
+# ---- sample --------------------------------------------------------------------------------------------------------
+
+@commands.command("sample")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-n", "--count", default=64, help="how many pictures [64]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("samples.png"),
+              help="a grid.png, an .npz (uint8 array 'images'), or a folder for single pictures [samples.png]")
+@click.option("--seed", default=0, help="seed of the latents [0]")
+@click.option("--scale", default=1, help="enlarge every pixel of a grid [1]")
+@click.option("--interpolate", "steps", type=int, metavar="STEPS",
+              help="rows of STEPS pictures from one latent to another, COUNT rows [off]")
+def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, steps: int | None) -> None:
+    """Draw pictures from the generator of RUN, with its running averages (evaluation mode)."""
+    for name, value, least in (("--count", count, 1), ("--scale", scale, 1), ("--seed", seed, 0),
+                               ("--interpolate", 2 if steps is None else steps, 2)):
+        if value < least:
+            raise WrongUse(f"{name}: expected at least {least}, got {value}")
+    if out.suffix not in ("", ".png", ".npz"):
+        raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")
+    gen, e, remarks = train.load_generator(run)
+    for line in remarks:
+        click.echo(line, err=True)
+    rng = np.random.default_rng(seed)
+    if steps is None:
+        z = rng.standard_normal((count, e.dim_z), dtype=np.float32)
+    else:
+        z = train.interpolate(rng, count, steps, e.dim_z)
+    images = train.draw(gen, z)
+    if out.suffix == ".npz":
+        runs.save_npz(out, images)
+    elif out.suffix == ".png":
+        pictures.save_png(out, pictures.grid(images, columns=steps, scale=scale))
+    else:
+        pictures.save_singles(out, images)
+    click.echo(f"{len(images)} pictures of {images.shape[2]} x {images.shape[1]} pixels: {out}")
+
+
+# ---- info ----------------------------------------------------------------------------------------------------------
+
+@commands.command("info")
+def info_command() -> None:
+    """Versions, BLAS, threads, devices, cache folder, data sets found."""
+    found = runs.machine()
+    rows = [("minigan", f"{found['minigan']}  ({Path(minigan.__file__).parent})"),
+            ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
+            ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),
+            ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
+            ("device cuda", _cuda()), ("cache folder", str(datasets.cache_folder()))]
+    rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
+    for name, value in rows:
+        click.echo(f"{name:20} {value}")
+
+
+def _cuda() -> str:
+    try:
+        cupy = backend.cuda_module()
+    except WrongUse as error:
+        return "no: " + str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(", or use --device cpu")
+    return f"yes: CuPy {cupy.__version__}"

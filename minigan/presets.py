@@ -1,0 +1,129 @@
+"""An experiment is data: every choice of a training run, with the papers' values as defaults.
+
+The command line makes its options from the fields of `Experiment`, a run folder and every checkpoint hold one as JSON.
+A preset is a dict of the fields that differ from the defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from minigan.errors import FailedWork, WrongUse
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides a training run. Defaults: Miyato et al. 2018, Table 3, setting C of Table 1, hinge loss."""
+
+    # the data
+    dataset: str = _option("shapes", "data set")
+    data_root: str | None = _option(None, "folder in which the data lies; otherwise the cache folder, or a download")
+    size: int | None = _option(None, "side of the pictures in pixels; the data set's own, or 32 for a folder")
+    fit: str = _option("crop", "how pictures of a folder become square: crop, stretch")
+    skip_bad: bool = _option(False, "leave out pictures of a folder that cannot be read or are too small")
+    scaling: str = _option("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
+    dequantize: bool = _option(False, "add uniform noise of one grey level to real pictures")
+    # the networks
+    model: str = _option("cnn", "generator and discriminator")
+    width: float = _option(1.0, "factor on every number of channels")
+    dim_z: int = _option(128, "length of the latent vector, N(0, I)")
+    norm: str = _option("sn", "normalization of the discriminator's weights")
+    power_iterations: int = _option(1, "power iterations of sn in each training forward")
+    # the training
+    loss: str = _option("hinge", "adversarial loss")
+    optimizer: str = _option("adam", "optimizer")
+    lr: float = _option(2e-4, "learning rate of both networks")
+    lr_dis: float | None = _option(None, "learning rate of the discriminator, if not --lr")
+    beta1: float = _option(0.5, "decay of Adam's first moment")
+    beta2: float = _option(0.999, "decay of Adam's second moment, and of RMSProp's")
+    schedule: str = _option("constant", "learning rate over the run")
+    n_dis: int = _option(1, "updates of the discriminator for each of the generator")
+    batch_size: int = _option(64, "real pictures in a batch, and fake ones")
+    gen_batch_size: int | None = _option(None, "fake pictures in the generator's update, if not --batch-size")
+    iterations: int = _option(100_000, "updates of the generator")
+    seed: int = _option(0, "seed of everything random")
+    # the machine and the records: may change when a run is resumed
+    device: str = _option("cpu", "where to compute: cpu, cuda")
+    threads: int | None = _option(None, "worker threads; results do not depend on it [default: all cores]")
+    log_every: int | None = _option(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
+    sample_every: int | None = _option(None, "iterations between pictures of samples [default: a 20th of the run]")
+    checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
+
+
+# May differ from the saved experiment when a run is resumed: they change nothing that is learned.
+CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every")
+
+# By model. The paper gives the ResNet's Adam and n_dis (B.2); the rest is the authors' code for CIFAR-10, where the
+# paper is silent (batches of the generator, noise, scaling) or differs (100 K updates and no decay).
+MODEL_PRESETS: dict[str, dict[str, Any]] = {
+    "resnet": {"beta1": 0.0, "beta2": 0.9, "n_dis": 5, "gen_batch_size": 128, "iterations": 50_000,
+               "schedule": "linear", "scaling": "128", "dequantize": True},
+}
+
+# By data set: small enough for minutes on two cores. The papers train on neither.
+QUICK = {"width": 0.25, "batch_size": 32, "lr": 4e-4, "iterations": 2000}
+DATASET_PRESETS: dict[str, dict[str, Any]] = {"shapes": QUICK, "mnist": QUICK, "fashion-mnist": QUICK}
+
+
+def experiment(dataset: str, **chosen: Any) -> Experiment:
+    """The presets of the data set and the model, overridden by what was chosen. WrongUse for values without meaning."""
+    model = chosen.get("model", Experiment.model)
+    values = DATASET_PRESETS.get(dataset, {}) | MODEL_PRESETS.get(model, {})
+    if model != Experiment.model and dataset in DATASET_PRESETS:
+        values |= {key: QUICK[key] for key in ("width", "batch_size", "iterations")} | {"gen_batch_size": None}
+    made = Experiment(**values | {"dataset": dataset} | chosen)
+    check(made)
+    return made
+
+
+def check(e: Experiment) -> None:
+    """WrongUse, with the option's name, for a number outside its range."""
+    for name in ("iterations", "batch_size", "gen_batch_size", "n_dis", "dim_z", "power_iterations", "threads", "size",
+                 "log_every", "sample_every", "checkpoint_every"):
+        _range(e, name, 1, math.inf, "at least 1")
+    for name in ("lr", "lr_dis", "width"):
+        _range(e, name, 1e-12, 1e6, "a positive number")
+    for name in ("beta1", "beta2"):
+        _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")
+    _range(e, "seed", 0, math.inf, "0 or more")
+    if e.size is not None and e.size < 16:
+        raise WrongUse(f"--size: expected at least 16, got {e.size}; the networks halve it three times")
+
+
+def to_dict(e: Experiment) -> dict[str, Any]:
+    """Field -> value, of plain types: ready for JSON."""
+    return dataclasses.asdict(e)
+
+
+def from_dict(values: dict[str, Any], where: str) -> Experiment:
+    """The experiment that `to_dict` gave. FailedWork, naming `where` it was read from, for any other dict."""
+    fields = {f.name: f for f in dataclasses.fields(Experiment)}
+    if not isinstance(values, dict) or values.keys() - fields.keys():
+        unknown = sorted(values.keys() - fields.keys()) if isinstance(values, dict) else values
+        raise FailedWork(f"{where} does not hold an experiment of this version: unknown {unknown}")
+    for name, value in values.items():
+        kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "None": type(None)}
+        expected = tuple(kinds[kind] for kind in str(fields[name].type).split(" | "))
+        if not any(isinstance(value, kind) for kind in expected):
+            raise FailedWork(f"{where}: {name} is {value!r}; expected {fields[name].type}")
+    made = Experiment(**values)
+    check(made)
+    return made
+
+
+def option_name(field_name: str) -> str:
+    """The command line's name of a field: batch_size -> --batch-size."""
+    return "--" + field_name.replace("_", "-")
+
+
+def _range(e: Experiment, name: str, low: float, high: float, expected: str) -> None:
+    value = getattr(e, name)
+    if value is not None and not low <= value <= high:  # nan is refused too
+        raise WrongUse(f"{option_name(name)}: expected {expected}, got {value}")

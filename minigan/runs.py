@@ -1,0 +1,170 @@
+"""A run's folder: what was asked, on which machine, what happened, and the pictures and checkpoints of it.
+
+    experiment.json   the experiment, versions, machine, git revision; written before the first iteration
+    log.jsonl         one JSON object a line: iteration, seconds, losses, learning rate, spectral norms
+    samples/          a grid of samples from the same latents every so often
+    samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
+    checkpoint-*.h5   the newest two
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+import minigan
+from minigan import backend, pictures
+from minigan.errors import FailedWork, WrongUse
+from minigan.presets import Experiment, from_dict, to_dict
+
+
+def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> None:
+    """Make the run's folder and write experiment.json. WrongUse if there is something already."""
+    if folder.exists():
+        if not folder.is_dir():
+            raise WrongUse(f"{folder} is a file; choose another --out")
+        inside = sorted(p.name for p in folder.iterdir())
+        is_run = "experiment.json" in inside
+        if inside and not (overwrite and is_run):
+            raise WrongUse(f"{folder} exists already and " + (
+                f"holds a run; go on with it (minigan train --resume {folder}), replace it (--overwrite) or choose "
+                "another --out" if is_run else "holds other files, which stay untouched; choose another --out"))
+        for path in [*folder.glob("checkpoint-*.h5"), *(folder / "samples").glob("samples-*.png"), folder / "log.jsonl",
+                     folder / "samples.png", folder / "film.png", folder / "progress.gif"]:
+            path.unlink(missing_ok=True)
+    try:
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
+    write_experiment(folder, experiment)
+
+
+def write_experiment(folder: Path, experiment: Experiment) -> None:
+    """experiment.json: the experiment, and on what it runs."""
+    record = {"experiment": to_dict(experiment), "machine": machine(), "git": _git_revision()}
+    write_whole(folder / "experiment.json", json.dumps(record, indent=2) + "\n")
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """The experiment of a run's folder. WrongUse if it is not one."""
+    path = folder / "experiment.json"
+    if not path.is_file():
+        raise WrongUse(f"{folder} is not a run: it has no experiment.json; expected a folder that minigan train made")
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))["experiment"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FailedWork(f"{path} cannot be read ({type(error).__name__}: {error})") from None
+    return from_dict(saved, str(path))
+
+
+class Log:
+    """log.jsonl: one object a line, flushed, so that a reader sees whole lines of a run that is going on."""
+
+    def __init__(self, folder: Path, start: int):
+        """Keep the lines up to iteration `start` (a resumed run repeats what came after its checkpoint)."""
+        self.path = folder / "log.jsonl"
+        kept = [line for line in read_log(folder) if line["iteration"] <= start]
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.seconds = kept[-1]["seconds"] if kept else 0.0
+
+    def add(self, **values: Any) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise FailedWork(f"{self.path} cannot be written ({error.strerror or error}); "
+                             "the checkpoints are untouched") from None
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of a run's log, oldest first; a line that was cut off by a kill is left out."""
+    path = folder / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    found = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict) and isinstance(values.get("iteration"), int):
+            found.append(values)
+    return found
+
+
+def save_samples(folder: Path, iteration: int, images: np.ndarray) -> None:
+    """A grid of samples, uint8 (N, H, W, C), as samples/samples-0001000.png and samples.png."""
+    picture = pictures.grid(images)
+    pictures.save_png(folder / "samples" / f"samples-{iteration:07d}.png", picture)
+    pictures.save_png(folder / "samples.png", picture)
+
+
+def save_progress(folder: Path, last: int) -> None:
+    """film.png, eight grids side by side, and progress.gif, from the grids up to iteration `last`."""
+    grids = [(iteration, path) for iteration, path in pictures.sample_grids(folder / "samples") if iteration <= last]
+    if not grids:
+        return
+    chosen = [grids[i] for i in pictures.spread(len(grids), 8)]
+    pictures.save_png(folder / "film.png", pictures.film_strip(
+        [pictures.read_png(path) for _, path in chosen], labels=[iteration for iteration, _ in chosen]))
+    pictures.progress_gif(folder / "samples", folder / "progress.gif")
+
+
+def save_npz(path: Path, images: np.ndarray) -> None:
+    """The array `images` in an .npz file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
+    try:
+        np.savez_compressed(part, images=images)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise FailedWork(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def machine() -> dict[str, Any]:
+    """Versions and hardware, for the record."""
+    blas = [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
+            for lib in threadpool_info() if lib.get("user_api") == "blas"]
+    return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
+            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores()}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The whole file or none: written beside under a temporary name, then renamed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise FailedWork(f"{path} cannot be written ({error.strerror or error})") from None
+
+
+def _processor() -> str:
+    try:
+        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                 if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git_revision() -> str | None:
+    """The revision of minigan's own checkout, with "+" if it was changed; None if it is not a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True,
+                                  timeout=5, check=True).stdout.strip()
+        changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True,
+                                 text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changed else "")
