@@ -1,12 +1,12 @@
 """Reverse-mode differentiation of any order, in one sitting.
 
-A `Tensor` is an array and, if it depends on something differentiable, the operation (`Op`) that made it. An operation
-remembers the operations that made its inputs, and of the inputs themselves only those it `saves`: so an array lives
-exactly as long as some derivative can still ask for it.
+A `Tensor` is an array and, if it depends on something differentiable, the operation (`Op`) that made it. An
+operation remembers the operations that made its inputs, and of the inputs themselves only those it `saves`:
+so an array lives exactly as long as some derivative can still ask for it.
 
 `grad(y, xs)` walks from y back to xs. Every operation's `backward` is written in operations again; with
-`create_graph=True` those are recorded like any others, and the gradient can be differentiated in turn. An operation may
-also have a `fused_backward` on plain arrays, taken when no graph of the gradient is wanted.
+`create_graph=True` those are recorded like any others, and the gradient can be differentiated in turn. An
+operation may also have a `fused_backward` on plain arrays, taken when no graph of the gradient is wanted.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _recording = True
 class Tensor:
     """An array of floats that may take part in a differentiable computation.
 
-    data: NumPy or CuPy array, float32 or float64 (anything else is converted to float32).
-    requires_grad: this tensor is a variable: gradients with respect to it, and to all made from it, can be asked for.
+    data: NumPy or CuPy array, float32 or float64; all else, Python's numbers and lists too, becomes float32.
+    requires_grad: this is a variable: gradients with respect to it and all made from it can be asked for.
     """
 
     __slots__ = ("data", "node")
@@ -39,6 +39,8 @@ class Tensor:
         if isinstance(data, Tensor):
             raise TypeError("Tensor: the data is a Tensor already; use it, or its detach()")
         if not hasattr(data, "dtype"):
+            data = np.asarray(data, np.float32)
+        elif isinstance(data, np.generic):  # NumPy's reductions and 0-d arithmetic give scalars
             data = np.asarray(data)
         if data.dtype.char not in "fd":
             data = data.astype(np.float32)
@@ -73,7 +75,7 @@ class Tensor:
         """The value of a tensor of one element."""
         return float(self.data.item())
 
-    # Operators and the shortest methods are the functions of ops.py, given to the class at the end of that file.
+    # Operators and the shortest methods are the functions of ops.py, given to the class at that file's end.
     __add__: ClassVar[Callable[..., Tensor]]
     __radd__: ClassVar[Callable[..., Tensor]]
     __sub__: ClassVar[Callable[..., Tensor]]
@@ -85,6 +87,7 @@ class Tensor:
     __neg__: ClassVar[Callable[..., Tensor]]
     __pow__: ClassVar[Callable[..., Tensor]]
     __matmul__: ClassVar[Callable[..., Tensor]]
+    __rmatmul__: ClassVar[Callable[..., Tensor]]
     __getitem__: ClassVar[Callable[..., Tensor]]
     sum: ClassVar[Callable[..., Tensor]]
     mean: ClassVar[Callable[..., Tensor]]
@@ -104,9 +107,9 @@ class Op:
     """One recorded operation; a subclass gives `forward` and `backward`.
 
     forward(*arrays) -> array: the values. May keep what it needs in attributes.
-    backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations on Tensors.
+    backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations.
     fused_backward(gy) -> the same on plain arrays, faster; optional.
-    needs: per input, whether its gradient is wanted (forward: ever; backward: this time). The others may be None.
+    needs: per input, whether its gradient is wanted (forward: ever; backward: now); the others may be None.
     saves: the inputs that `backward` reads, as `self.saved[i]`; nothing else keeps them alive.
     """
 
@@ -133,7 +136,7 @@ class Op:
         return Tensor(data, node=self)
 
     def output(self, data: Array) -> Tensor:
-        """The result as a Tensor again, for a backward that reads it (to keep the Tensor itself would be a cycle)."""
+        """The result as a Tensor again, for a backward that reads it (keeping that Tensor makes a cycle)."""
         return Tensor(data, node=self)
 
 
@@ -151,15 +154,17 @@ def no_grad() -> Iterator[None]:
         yield
 
 
-def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False, gy: Tensor | None = None) -> Any:
+def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
+         gy: Tensor | None = None) -> Any:
     """Gradient of y with respect to each tensor of xs.
 
-    y: Tensor of one element, or of any shape if `gy` (y's shape) gives the weights: the gradient is of sum(gy * y).
+    y: Tensor of one element, or of any shape if `gy` (y's shape) gives weights: then it is of sum(gy * y).
     xs: one Tensor or a sequence; each of them a variable or something that was computed on the way to y.
     create_graph: record the gradient's own computation, so that it can be differentiated again.
-    Returns a Tensor per x (one alone for a single x) of its shape and dtype; zeros where y does not depend on x.
+    Returns a Tensor per x (one alone for a single x) of its shape and dtype; zeros if y does not depend on x.
 
-    Visits only what lies between y and xs. Nothing is stored on the tensors.
+    Visits only what lies between y and xs. Nothing is stored on the tensors. The gradients' arrays are for
+    reading: they may share memory with each other and with gy, and be read-only views.
     """
     single = isinstance(xs, Tensor)
     targets: list[Tensor] = [xs] if isinstance(xs, Tensor) else list(xs)
@@ -246,10 +251,20 @@ class Add(Op):
         return gy, gy
 
 
-class FusedOp(Op):
-    """An operation done in one go whose derivatives are those of `composed`, the same thing written in operations.
+class Same(Op):
+    """x itself, as the beginning of a graph of its own: grad() with respect to it does not look behind it."""
 
-    A subclass gives `forward`, `fused_backward` and `composed`; the graph of a gradient is made only when it is wanted.
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (gy,)
+
+
+class FusedOp(Op):
+    """An operation done in one go whose derivatives are those of `composed`, the same written in operations.
+
+    A subclass gives `forward`, `fused_backward` and `composed`; a graph of it is made only if wanted.
     """
 
     def composed(self, *inputs: Tensor) -> Tensor:
@@ -260,8 +275,8 @@ class FusedOp(Op):
         return super().__call__(*inputs)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = [self.saved[i] for i in self.saves]
         with _record(True):
+            inputs = [Same()(self.saved[i]) for i in self.saves]
             y = self.composed(*inputs)
         wanted = [x for x, need in zip(inputs, self.needs, strict=True) if need]
         gradients = iter(grad(y, wanted, create_graph=_recording, gy=gy))

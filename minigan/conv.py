@@ -1,11 +1,12 @@
 """Convolution as a closed trio of operations, pooling and upsampling.
 
-A convolution y = x * W is linear in x and in W. Its two gradients are linear in their own two arguments, and each of
-the three operations has the other two as its derivatives; so derivatives of every order exist, and a gradient penalty
-needs nothing special. `Conv` and `ConvTranspose` add a bias and a leaky ReLU while a tile of the result is in cache.
+A convolution y = x * W is linear in x and in W. Its two gradients are linear in their own two arguments, and
+each of the three operations has the other two as its derivatives; so derivatives of every order exist, and a
+gradient penalty needs nothing special. `Conv` and `ConvTranspose` add a bias and a leaky ReLU while a tile of
+the result is in cache.
 
-Layout: x (N, H, W, C), W (out, kh, kw, in). `conv_transpose2d` takes the weights of the convolution whose input
-gradient it is: (channels of x, kh, kw, channels of the result).
+Layout: x (N, H, W, C), W (out, kh, kw, in). `conv_transpose2d` takes the weights of the convolution whose
+input gradient it is: (channels of x, kh, kw, channels of the result).
 """
 
 from __future__ import annotations
@@ -33,18 +34,19 @@ class Conv(Op):
     def forward(self, x: Array, W: Array, *b: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
         self.x_shape, self.W_shape = x.shape, W.shape
-        N, H, width, _ = x.shape
-        O, kh, kw, _ = W.shape
-        size = (N, (H + 2 * self.pad[0] - kh) // self.stride + 1, (width + 2 * self.pad[1] - kw) // self.stride + 1, O)
-        y = array_module(x).empty(size, x.dtype)
+        size = (_steps(x.shape[i + 1] + 2 * self.pad[i], W.shape[i + 1], self.stride) for i in (0, 1))
+        y = array_module(x).empty((len(x), *size, len(W)), x.dtype)
         correlate(x, W, self.stride, *self.pad, y, _epilogue(self.slope, *b))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         gz = gy if self.y is None else LeakyMask(self.y, self.slope)(gy)
-        gx = ConvTranspose(self.stride, self.pad, self.x_shape[1:3])(gz, self.saved[1]) if self.needs[0] else None
-        gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(self.saved[0], gz) if self.needs[1] else None
+        gx = gW = None
+        if self.needs[0]:
+            gx = ConvTranspose(self.stride, self.pad, self.x_shape[1:3])(gz, self.saved[1])
+        if self.needs[1]:
+            gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(self.saved[0], gz)
         return (gx, gW, *(ops.sum(gz, (0, 1, 2)) if need else None for need in self.needs[2:]))
 
     def fused_backward(self, gy: Array) -> tuple[Array | None, ...]:
@@ -74,8 +76,11 @@ class ConvTranspose(Op):
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         gz = gy if self.y is None else LeakyMask(self.y, self.slope)(gy)
-        gx = Conv(self.stride, self.pad)(gz, self.saved[1]) if self.needs[0] else None
-        gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(gz, self.saved[0]) if self.needs[1] else None
+        gx = gW = None
+        if self.needs[0]:
+            gx = Conv(self.stride, self.pad)(gz, self.saved[1])
+        if self.needs[1]:
+            gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(gz, self.saved[0])
         return (gx, gW, *(ops.sum(gz, (0, 1, 2)) if need else None for need in self.needs[2:]))
 
     def fused_backward(self, gy: Array) -> tuple[Array | None, ...]:
@@ -111,7 +116,7 @@ def conv2d(x: Tensor, W: Tensor, b: Tensor | None = None, stride: int = 1, pad: 
            slope: float = 1.0) -> Tensor:
     """Cross-correlation, bias and leaky ReLU: leaky(x * W + b).
 
-    x (N, H, W, C); W (O, kh, kw, C); b (O,); any kernel, stride >= 1, zero padding on both sides of each axis.
+    x (N, H, W, C); W (O, kh, kw, C); b (O,); any kernel, stride >= 1, zero padding on both sides of an axis.
     slope: of the leaky ReLU, 0 for ReLU, 1 for none.
     Returns (N, (H + 2 pad - kh) // stride + 1, (W + 2 pad - kw) // stride + 1, O).
     """
@@ -128,8 +133,8 @@ def conv_transpose2d(x: Tensor, W: Tensor, b: Tensor | None = None, stride: int 
     """Transposed convolution, bias and leaky ReLU: the adjoint of conv2d with the same W, stride and pad.
 
     x (N, H, W, C); W (C, kh, kw, O): the weights of the convolution from O to C channels; b (O,).
-    Returns (N, (H - 1) stride + kh - 2 pad + output_pad, ..., O); output_pad < stride picks one of the sizes that the
-    convolution would bring to (H, W).
+    Returns (N, (H - 1) stride + kh - 2 pad + output_pad, ..., O); output_pad < stride picks one of the sizes
+    that the convolution would bring to (H, W).
     """
     pad, more = _pair(pad), _pair(output_pad)
     _check("conv_transpose2d", x, W, b, 0, 3, stride, pad, slope)
@@ -140,7 +145,7 @@ def conv_transpose2d(x: Tensor, W: Tensor, b: Tensor | None = None, stride: int 
     return ConvTranspose(stride, pad, size, slope)(*(t for t in (x, W, b) if t is not None))
 
 
-# ---- pooling and upsampling ----------------------------------------------------------------------------------------
+# ---- pooling and upsampling --------------------------------------------------------------------------------
 
 class Windows(Op):
     """(N, H, W, C) -> (N, oh, ow, kh, kw, C): every window of x, zeros (or `fill`) outside."""
@@ -180,16 +185,15 @@ class Fold(Op):
 def windows(x: Tensor, kernel: int | Pair, stride: int = 1, pad: int | Pair = 0, fill: float = 0.0) -> Tensor:
     """Every window of x (N, H, W, C) as (N, oh, ow, kh, kw, C); `fill` where a window leaves the image."""
     kernel, pad = _pair(kernel), _pair(pad)
-    if x.ndim != 4 or x.shape[1] + 2 * pad[0] < kernel[0] or x.shape[2] + 2 * pad[1] < kernel[1] or stride < 1:
-        raise ValueError(f"pooling: expected images (N, H, W, C) no smaller than the kernel and a stride of at least "
-                         f"1, got x {x.shape}, kernel {kernel}, stride {stride}, pad {pad}")
+    _check_pool(x, kernel, stride, pad)
     return Windows(kernel, stride, pad, fill)(x)
 
 
 def sum_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
-    """Sum over windows; the stride is the kernel's by default; padding counts as zeros."""
+    """Sum over windows; the stride is the kernel's height by default; padding counts as zeros."""
     (kh, kw), step = _pair(kernel), stride if stride is not None else _pair(kernel)[0]
-    if kh == kw == step and _pair(pad) == (0, 0) and x.ndim == 4 and x.shape[1] % kh == x.shape[2] % kw == 0:
+    _check_pool(x, (kh, kw), step, _pair(pad))
+    if kh == kw == step and _pair(pad) == (0, 0) and x.shape[1] % kh == x.shape[2] % kw == 0:
         N, H, W, C = x.shape
         return ops.sum(ops.reshape(x, (N, H // kh, kh, W // kw, kw, C)), (2, 4))
     return ops.sum(windows(x, kernel, step, pad), (3, 4))
@@ -202,14 +206,19 @@ def mean_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pa
 
 
 def max_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
-    """Largest element of each window; equal ones share the gradient; padding never wins."""
-    step = stride if stride is not None else _pair(kernel)[0]
-    w = windows(x, kernel, step, pad, fill=-np.inf)
-    return ops.max(w, (3, 4))
+    """Largest element of each window; equal ones share the gradient; padding never wins (pad < kernel)."""
+    (kh, kw), (py, px) = _pair(kernel), _pair(pad)
+    if py >= kh or px >= kw:
+        raise ValueError(f"max_pool2d: with kernel {(kh, kw)} and pad {(py, px)} a window may hold padding "
+                         "only; pad by less than the kernel")
+    return ops.max(windows(x, kernel, stride if stride is not None else kh, pad, fill=-np.inf), (3, 4))
 
 
 def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
     """Nearest-neighbour upsampling: each pixel becomes a square of factor x factor."""
+    if x.ndim != 4 or factor < 1:
+        raise ValueError("upsample2d: expected images (N, H, W, C) and a factor of at least 1, "
+                         f"got x {x.shape}, factor {factor}")
     N, H, W, C = x.shape
     x = ops.broadcast_to(ops.reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
     return ops.reshape(x, (N, H * factor, W * factor, C))
@@ -218,9 +227,11 @@ def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
 def upsample_conv2d(x: Tensor, W: Tensor, b: Tensor | None = None, slope: float = 1.0) -> Tensor:
     """conv2d(upsample2d(x), W, b, pad=kh // 2), with 2.25 times fewer multiplications for a 3x3 kernel.
 
-    Upsampling repeats pixels, so a kernel meets each of them more than once; added up beforehand, the weights are those
-    of a transposed convolution with stride 2. W (O, 3, 3, C).
+    Upsampling repeats pixels, so a kernel meets each of them more than once; added up beforehand, the weights
+    are those of a transposed convolution with stride 2. x (N, H, W, C), W (O, kh, kw, C).
+    Returns (N, 2 H, 2 W, O) for an odd square kernel.
     """
+    _check("upsample_conv2d", x, W, b, 3, 0, 1, (0, 0), slope)
     if W.shape[1:3] != (3, 3):
         return conv2d(upsample2d(x), W, b, 1, W.shape[1] // 2, slope)
     wide = spread2x2(ops.transpose(W, (3, 1, 2, 0))[:, ::-1, ::-1])
@@ -228,10 +239,14 @@ def upsample_conv2d(x: Tensor, W: Tensor, b: Tensor | None = None, slope: float 
 
 
 def conv_mean_pool2d(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
-    """mean_pool2d(conv2d(x, W, b, pad=1)) as one 4x4 convolution with stride 2: 2.25 times fewer multiplications.
+    """mean_pool2d(conv2d(x, W, b, pad=kh // 2)), with 2.25 times fewer multiplications for a 3x3 kernel.
 
-    W (O, 3, 3, C); x with even height and width.
+    That one is a 4x4 convolution with stride 2. x (N, H, W, C), W (O, kh, kw, C).
+    Returns (N, H // 2, W // 2, O) for an odd square kernel.
     """
+    _check("conv_mean_pool2d", x, W, b, 3, 0, 1, (0, 0), 1.0)
+    if W.shape[1:3] != (3, 3):
+        return mean_pool2d(conv2d(x, W, b, 1, W.shape[1] // 2))
     return conv2d(x, spread2x2(W) * 0.25, b, 2, 1)
 
 
@@ -242,7 +257,7 @@ def spread2x2(W: Tensor) -> Tensor:
         ops.broadcast_to(ops.reshape(W, (O, 1, 1, kh, kw, C)), (O, 2, 2, kh, kw, C)))
 
 
-# ---- inside --------------------------------------------------------------------------------------------------------
+# ---- inside ------------------------------------------------------------------------------------------------
 
 def _epilogue(slope: float, *b: Array) -> Any:
     """Bias and leaky ReLU, in place on a tile of results."""
@@ -257,7 +272,8 @@ def _epilogue(slope: float, *b: Array) -> Any:
     return finish
 
 
-def _through_activation(gy: Array, y: Array, slope: float, bias: tuple[bool, ...]) -> tuple[Array, list[Array | None]]:
+def _through_activation(gy: Array, y: Array, slope: float,
+                        bias: tuple[bool, ...]) -> tuple[Array, list[Array | None]]:
     """The gradient before the activation, and that of the bias if there is one that wants it."""
     gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
     return gz, [sum_rows(gz) if need else None for need in bias]
@@ -265,18 +281,33 @@ def _through_activation(gy: Array, y: Array, slope: float, bias: tuple[bool, ...
 
 def _tap_views(shape: tuple[int, ...], kernel: Pair, stride: int) -> list[list[tuple[slice, ...]]]:
     """For each tap (dy, dx), the pixels that it meets in a padded image."""
-    oh, ow = (shape[1] - kernel[0]) // stride + 1, (shape[2] - kernel[1]) // stride + 1
-    return [[(slice(None), slice(dy, dy + (oh - 1) * stride + 1, stride), slice(dx, dx + (ow - 1) * stride + 1, stride))
-             for dx in range(kernel[1])] for dy in range(kernel[0])]
+    def along(axis: int) -> list[slice]:
+        last = (_steps(shape[axis + 1], kernel[axis], stride) - 1) * stride
+        return [slice(d, d + last + 1, stride) for d in range(kernel[axis])]
+    return [[(slice(None), rows, columns) for columns in along(1)] for rows in along(0)]
+
+
+def _steps(length: int, kernel: int, stride: int) -> int:
+    """How many windows fit into `length` pixels."""
+    return (length - kernel) // stride + 1
 
 
 def _pair(n: int | Pair) -> Pair:
     return n if isinstance(n, tuple) else (n, n)
 
 
-def _check(name: str, x: Tensor, W: Tensor, b: Tensor | None, in_axis: int, out_axis: int, stride: int, pad: Pair,
-           slope: float) -> None:
-    given = f"(x {x.shape} {x.dtype}, W {W.shape} {W.dtype}" + (f", b {b.shape} {b.dtype})" if b is not None else ")")
+def _check_pool(x: Tensor, kernel: Pair, stride: int, pad: Pair) -> None:
+    if min(*kernel, stride) < 1 or min(pad) < 0 or x.ndim != 4 or any(
+            x.shape[i + 1] + 2 * pad[i] < kernel[i] for i in (0, 1)):
+        raise ValueError("pooling: expected images (N, H, W, C) no smaller than the kernel, kernel >= 1, "
+                         f"stride >= 1, pad >= 0; got x {x.shape}, kernel {kernel}, stride {stride}, "
+                         f"pad {pad}")
+
+
+def _check(name: str, x: Tensor, W: Tensor, b: Tensor | None, in_axis: int, out_axis: int, stride: int,
+           pad: Pair, slope: float) -> None:
+    given = f"(x {x.shape} {x.dtype}, W {W.shape} {W.dtype}"
+    given += f", b {b.shape} {b.dtype})" if b is not None else ")"
     if x.ndim != 4 or W.ndim != 4:
         raise ValueError(f"{name}: expected x (N, H, W, C) and W with 4 axes {given}")
     if x.shape[3] != W.shape[in_axis]:

@@ -1,13 +1,15 @@
 """Operations on tensors: arithmetic, functions, reductions, shapes, matrix products, look-up.
 
-Each is a small `Op` and a function that calls it. Two-argument operations work on one shape; broadcasting is an
-operation of its own, and summation is its adjoint, so no other operation has to think of it.
+Each is a small `Op` and a function that calls it. Two-argument operations work on one shape; broadcasting is
+an operation of its own, and summation is its adjoint, so no other operation has to think of it.
 Tensor's operators (+, *, @, [], ...) are given to it at the end of this file.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from minigan.fused import leaky, leaky_mask
 Axis = int | tuple[int, ...] | None
 
 
-# ---- arithmetic ----------------------------------------------------------------------------------------------------
+# ---- arithmetic --------------------------------------------------------------------------------------------
 
 class Negative(Op):
     def forward(self, x: Array) -> Array:
@@ -40,15 +42,14 @@ class Multiply(Op):
 
 
 class Divide(Op):
-    saves = (0, 1)
-
     def forward(self, x0: Array, x1: Array) -> Array:
+        self.saves = (0, 1) if self.needs[1] else (1,)
         return x0 / x1
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
-        x0, x1 = self.saved[0], self.saved[1]
+        x1 = self.saved[1]
         return (gy / x1 if self.needs[0] else None,
-                -gy * x0 / (x1 * x1) if self.needs[1] else None)
+                -gy * self.saved[0] / (x1 * x1) if self.needs[1] else None)
 
 
 class Power(Op):
@@ -70,7 +71,7 @@ class Power(Op):
         return (gy * power(self.saved[0], self.exponent - 1) * self.exponent,)
 
 
-# ---- functions of one element --------------------------------------------------------------------------------------
+# ---- functions of one element ------------------------------------------------------------------------------
 
 class Exp(Op):
     def forward(self, x: Array) -> Array:
@@ -112,7 +113,9 @@ class Tanh(Op):
 
 class Sigmoid(Op):
     def forward(self, x: Array) -> Array:
-        self.y = 0.5 * array_module(x).tanh(0.5 * x) + 0.5  # never overflows
+        xp = array_module(x)
+        # neither exponential overflows, and small results keep their digits; 0.5 + 0.5 tanh(x / 2) loses them
+        self.y = xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-abs(x)))
         return self.y
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
@@ -160,7 +163,7 @@ class LeakyMask(Op):
         return (LeakyMask(self.y, self.slope)(g),)
 
 
-# ---- shapes --------------------------------------------------------------------------------------------------------
+# ---- shapes ------------------------------------------------------------------------------------------------
 
 class BroadcastTo(Op):
     def __init__(self, shape: tuple[int, ...]):
@@ -261,7 +264,7 @@ class Concatenate(Op):
                      for a, b, need in zip(starts, self.ends, self.needs, strict=True))
 
 
-# ---- reductions and products ---------------------------------------------------------------------------------------
+# ---- reductions and products -------------------------------------------------------------------------------
 
 class Sum(Op):
     def __init__(self, axis: Axis, keepdims: bool):
@@ -278,15 +281,14 @@ class Sum(Op):
 class Max(Op):
     """Largest element; several equal ones share the gradient."""
 
-    saves = (0,)
-
     def __init__(self, axis: Axis, keepdims: bool):
         self.axis, self.keepdims = axis, keepdims
 
     def forward(self, x: Array) -> Array:
         y = x.max(axis=self.axis, keepdims=True)
-        self.share = (x == y).astype(x.dtype)
-        self.share /= self.share.sum(axis=self.axis, keepdims=True)
+        if any(self.needs):
+            self.share = (x == y).astype(x.dtype)
+            self.share /= self.share.sum(axis=self.axis, keepdims=True)
         return y if self.keepdims else y.reshape(_dropped(x.shape, self.axis))
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
@@ -319,13 +321,13 @@ class LogSoftmax(Op):
         return (gy - exp(self.output(self.y)) * sum(gy, axis=-1, keepdims=True),)
 
 
-# ---- functions -----------------------------------------------------------------------------------------------------
+# ---- functions ---------------------------------------------------------------------------------------------
 
 def as_tensor(x: Any, like: Tensor | None = None) -> Tensor:
-    """x as a Tensor; a Python number takes the dtype and the array module of `like`."""
+    """x as a Tensor; numbers, lists and integers take the dtype and the array module of `like`."""
     if isinstance(x, Tensor):
         return x
-    if like is not None and (isinstance(x, int | float) or getattr(x, "ndim", 1) == 0):
+    if like is not None and not (getattr(x, "ndim", 0) and x.dtype.kind == "f"):
         return Tensor(array_module(like.data).asarray(x, like.dtype))
     return Tensor(x)
 
@@ -357,11 +359,11 @@ def negative(x: Tensor) -> Tensor:
 
 
 def power(x: Tensor, exponent: float) -> Tensor:
-    """x ** exponent; the exponent is a Python number, not a Tensor."""
-    if not isinstance(exponent, int | float):
-        raise TypeError(f"power: expected a Python number as exponent, got {type(exponent).__name__}; "
+    """x ** exponent; the exponent is a number, not a Tensor."""
+    if not isinstance(exponent, Real):
+        raise TypeError(f"power: expected a number as exponent, got {type(exponent).__name__}; "
                         "for a Tensor use exp(exponent * log(x))")
-    return Power(exponent)(x)
+    return Power(float(exponent))(x)  # float: a NumPy float64 would make float64 of float32
 
 
 def exp(x: Tensor) -> Tensor:
@@ -401,6 +403,8 @@ def relu(x: Tensor) -> Tensor:
 
 def leaky_relu(x: Tensor, slope: float = 0.1) -> Tensor:
     """x where x > 0, slope * x elsewhere; 0 <= slope <= 1 (0.1 in Miyato et al. 2018, Table 3)."""
+    if not 0 <= slope <= 1:
+        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
     return LeakyReLU(slope)(x)
 
 
@@ -415,7 +419,7 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Mean over the axes (all by default)."""
+    """Mean over the axes (all by default); of no elements it is 0."""
     y = Sum(axis, keepdims)(x)
     return y * (y.size / x.size) if x.size else y
 
@@ -432,7 +436,10 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order (reversed by default)."""
-    return Transpose(tuple(axes) if axes is not None else tuple(reversed(range(x.ndim))))(x)
+    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(axes)
+    if sorted(a + x.ndim if a < 0 else a for a in order) != list(range(x.ndim)):
+        raise ValueError(f"transpose: expected each axis of {_what(x)} once, got {order}")
+    return Transpose(tuple(a % x.ndim for a in order))(x)
 
 
 def swap_last(x: Tensor) -> Tensor:
@@ -447,7 +454,12 @@ def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The adjoint of broadcast_to: summed over the repeated axes."""
-    return x if x.shape == shape else SumTo(shape)(x)
+    if x.shape == shape:
+        return x
+    lead = x.ndim - len(shape)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:], strict=True)):
+        raise ValueError(f"sum_to: {shape} does not broadcast to {_what(x)}")
+    return SumTo(shape)(x)
 
 
 def take(x: Tensor, index: Any) -> Tensor:
@@ -457,23 +469,28 @@ def take(x: Tensor, index: Any) -> Tensor:
 
 def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Tensors one after the other along an axis; their other axes must agree."""
-    if len({(x.dtype, x.ndim) + x.shape[:axis % x.ndim] + x.shape[axis % x.ndim + 1:] for x in xs}) != 1:
+    if not all(-x.ndim <= axis < x.ndim for x in xs) or len(
+            {(x.dtype, x.ndim) + x.shape[:axis % x.ndim] + x.shape[axis % x.ndim + 1:] for x in xs}) != 1:
         raise ValueError("concatenate: expected one dtype and equal shapes but for axis "
-                         f"{axis}, got {', '.join(_what(x) for x in xs)}")
+                         f"{axis}, got {', '.join(_what(x) for x in xs) or 'nothing'}")
     return Concatenate(axis)(*xs)
 
 
-def matmul(x0: Tensor, x1: Tensor) -> Tensor:
+def matmul(x0: Any, x1: Any) -> Tensor:
     """Matrix product of the last two axes; leading axes broadcast; vectors as in NumPy's @."""
+    x0, x1 = _tensors("matmul", x0, x1)
     if x0.ndim == 0 or x1.ndim == 0 or x0.shape[-1] != x1.shape[-2 if x1.ndim > 1 else 0]:
         raise ValueError(f"matmul: the inner lengths differ: {_what(x0)} @ {_what(x1)}")
-    _same_dtype("matmul", x0, x1)
     a = reshape(x0, (1, *x0.shape)) if x0.ndim == 1 else x0
     b = reshape(x1, (*x1.shape, 1)) if x1.ndim == 1 else x1
     if a.ndim > 2 and b.ndim == 2:  # a stack times one matrix is one product of matrices
-        y = reshape(MatMul()(reshape(a, (-1, a.shape[-1])), b), (*a.shape[:-1], b.shape[-1]))
+        rows = reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+        y = reshape(MatMul()(rows, b), (*a.shape[:-1], b.shape[-1]))
     else:
-        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        try:
+            lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        except ValueError:
+            raise ValueError(f"matmul: leading axes do not broadcast: {_what(x0)} @ {_what(x1)}") from None
         y = MatMul()(broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:]))
     if x0.ndim > 1 and x1.ndim > 1:
         return y
@@ -493,9 +510,7 @@ def embedding(W: Tensor, labels: Array) -> Tensor:
 
 def _pair(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one dtype, broadcast to one shape."""
-    a = as_tensor(x0, x1 if isinstance(x1, Tensor) else None)
-    b = as_tensor(x1, a)
-    _same_dtype(name, a, b)
+    a, b = _tensors(name, x0, x1)
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
@@ -503,13 +518,22 @@ def _pair(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     return broadcast_to(a, shape), broadcast_to(b, shape)
 
 
-def _same_dtype(name: str, x0: Tensor, x1: Tensor) -> None:
-    if x0.dtype != x1.dtype:
-        raise TypeError(f"{name}: the dtypes differ: {_what(x0)} and {_what(x1)}; convert one of them")
+def _tensors(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
+    """Both as Tensors of one dtype."""
+    a = as_tensor(x0, x1 if isinstance(x1, Tensor) else None)
+    b = as_tensor(x1, a)
+    if a.dtype != b.dtype:
+        raise TypeError(f"{name}: the dtypes differ: {_what(a)} and {_what(b)}; convert one of them")
+    return a, b
 
 
 def _what(x: Tensor) -> str:
     return f"{x.shape} {x.dtype}"
+
+
+def _one_or_many(numbers: tuple) -> Sequence[int]:
+    """f(2, 3) and f((2, 3)) as the same thing."""
+    return numbers[0] if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
 
 
 def _kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
@@ -529,7 +553,7 @@ def _is_basic(index: Any) -> bool:
     return all(p is None or p is Ellipsis or isinstance(p, int | slice | np.integer) for p in parts)
 
 
-# ---- operators of Tensor: the one place where methods are given to a class from outside ------------------------------
+# ---- operators of Tensor: the one place where methods are given to a class from outside --------------------
 
 Tensor.__add__ = Tensor.__radd__ = add
 Tensor.__mul__ = Tensor.__rmul__ = multiply
@@ -540,9 +564,10 @@ Tensor.__rtruediv__ = lambda x1, x0: divide(x0, x1)
 Tensor.__neg__ = negative
 Tensor.__pow__ = power
 Tensor.__matmul__ = matmul
+Tensor.__rmatmul__ = lambda x1, x0: matmul(x0, x1)
 Tensor.__getitem__ = take
 Tensor.sum = sum
 Tensor.mean = mean
 Tensor.max = max
-Tensor.reshape = lambda x, *shape: reshape(x, shape[0] if shape and isinstance(shape[0], tuple) else shape)
-Tensor.transpose = lambda x, *axes: transpose(x, axes or None)
+Tensor.reshape = lambda x, *shape: reshape(x, _one_or_many(shape))
+Tensor.transpose = lambda x, *axes: transpose(x, _one_or_many(axes) if axes else None)
