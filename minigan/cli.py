@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Every error is one line on stderr; exit code 2 for wrong use, 1 for failed work."""
+"""The command line: parse, call, print. Every error is one line on stderr; exit code 2: wrong use, 1: failed work."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ LANES = 8  # independent partial sums of a weight gradient
 Epilogue = Callable[[Array], Any]  # works in place on a tile of results, (rows, O)
 
 
-def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Epilogue | None = None) -> None:
+def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
+              epilogue: Epilogue | None = None) -> None:
     """out[n,i,j,o] = sum over dy,dx,c of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
 
     x (N, H, W, C), zero outside; W (O, kh, kw, C); out (N, oh, ow, O), any strides: its size says which windows are
@@ -110,7 +111,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
 
 
 def _correlate_thin(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue | None) -> None:
-    """correlate with stride 1 and few output channels: multiply every pixel by every tap first, then add shifted planes."""
+    """correlate with stride 1 and few output channels: multiply every pixel by every tap, then add shifted planes."""
     (O, kh, kw, C), (N, oh, ow, _), xp = W.shape, out.shape, array_module(x)
     width = ow + kw - 1
     taps = W.transpose(1, 2, 0, 3).reshape(kh * kw * O, C)
@@ -146,7 +147,8 @@ def _tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -
 
 
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:
-    """Columns (N * oh * ow, kh * kw * C): row (n, i, j) is the window of x that begins at i*stride - top, j*stride - left."""
+    """Columns (N * oh * ow, kh * kw * C); row (n, i, j): the window of x that begins at i*stride - top, j*stride - left.
+    """
     (N, H, W, C), (kh, kw), (oh, ow) = x.shape, kernel, size
     if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
         return x.reshape(-1, C)

@@ -87,7 +87,7 @@ class Layer:
         return {name: to_host(a) for name, a in found.items()}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `arrays()` of an equal layer gave. FailedWork names the first difference; then nothing changes."""
+        """Take over what `arrays()` of an equal layer gave. FailedWork names the first difference; nothing changes then."""
         mine = self.arrays()
         if mine.keys() != arrays.keys():
             name = sorted(mine.keys() ^ arrays.keys())[0]
@@ -152,11 +152,11 @@ class Linear(Layer):
 
 
 class Conv2d(Layer):
-    """Convolution, bias, leaky ReLU: (N, H, W, n_in) -> (N, ., ., n_out). W (n_out, kernel, kernel, n_in).
+    """Convolution, bias, leaky ReLU: (N, H, W, n_in) -> (N, oh, ow, n_out). W (n_out, kernel, kernel, n_in).
 
     slope: of the leaky ReLU after it; 0 is ReLU, 1 none.
-    resample: "up" to upsample before it (nearest), "down" to take the mean of 2 x 2 pixels after it; both need stride 1,
-        pad kernel // 2 and a kernel of 3 or 1, and are folded into the convolution.
+    resample: "up" to upsample before it (nearest), "down" to take the mean of 2 x 2 pixels after it; both are folded
+        into the convolution and need stride 1, pad kernel // 2 and a kernel of 3 or 1.
     """
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
@@ -184,7 +184,7 @@ class Conv2d(Layer):
 
 
 class ConvTranspose2d(Layer):
-    """Transposed convolution and bias. W (n_in, kernel, kernel, n_out): those of the convolution it is the adjoint of."""
+    """Transposed convolution and bias. W (n_in, kernel, kernel, n_out), as of the convolution it is the adjoint of."""
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
                  output_pad: int = 0, init: Initializer | None = None, norm: NoNorm | None = None):

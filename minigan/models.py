@@ -26,8 +26,8 @@ MakeNorm = Callable[[], NoNorm]  # every layer gets a normalization of its own
 class CNNGenerator(Layer):
     """Table 3 (a): dense to M x M x 512, then 4x4 transposed convolutions with stride 2, BN and ReLU; 3x3 conv, tanh.
 
-    M is size / 8: 4 for 32 pixels, 6 for 48. Sizes that are no multiple of 8 work too: each step doubles to the size that
-    the discriminator's step would have come from (28 pixels: 3, 7, 14, 28).
+    M is size / 8: 4 for 32 pixels, 6 for 48. Other sizes work too: each step doubles to the size that the
+    discriminator's step would have come from (28 pixels: 3, 7, 14, 28).
     As in the paper there is neither BN nor ReLU after the dense layer; the authors' code has both.
     Weights N(0, 0.02), the authors' code; the paper does not say.
     """
@@ -89,7 +89,8 @@ class UpBlock(Layer):
         super().__init__()
         conv1, conv2 = _residual(rng, n_in, n_out, n_out, NoNorm, 1.0, first="up")
         self.layers |= {
-            "residual": Sequential(bn1=BatchNorm(n_in, slope=0), conv1=conv1, bn2=BatchNorm(n_out, slope=0), conv2=conv2),
+            "residual": Sequential(bn1=BatchNorm(n_in, slope=0), conv1=conv1,
+                                   bn2=BatchNorm(n_out, slope=0), conv2=conv2),
             "shortcut": Conv2d(rng, n_in, n_out, 1, init=glorot_uniform(), resample="up")}
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:

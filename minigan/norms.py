@@ -89,7 +89,7 @@ NORMS: dict[str, Callable[[Experiment], NoNorm]] = {
 
 
 def spectral_norm(W: Array) -> float:
-    """The exact largest singular value of W as a matrix (out, everything else), from the eigenvalues of its Gram matrix.
+    """The exact largest singular value of W as a matrix (out, everything else), by the eigenvalues of its Gram matrix.
 
     W: any array with at least two axes. In float64, where the squaring costs no digits that a reader would see.
     """

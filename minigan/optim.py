@@ -61,7 +61,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma and Ba 2015, in the form of section 2's last paragraph, which Chainer and TensorFlow use: see fused.adam."""
+    """Kingma and Ba 2015, in the form of section 2's last paragraph, as Chainer and TensorFlow: see fused.adam."""
 
     remembers = ("m", "v")
 

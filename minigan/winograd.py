@@ -84,7 +84,7 @@ def correlate(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Cal
 def correlate_weights(x: Array, gy: Array, top: int, left: int) -> Array:
     """im2col.correlate_weights with stride 1: the weight gradient (O, 3, 3, C)."""
     (N, oh, ow, O), C = gy.shape, x.shape[3]
-    A, G, _ = matrices()
+    G = matrices()[1]
     th, tw = -(-oh // M), -(-ow // M)
     total = np.zeros((T * T, O, C), x.dtype)
     group = max(1, GROUP_BYTES // (T * T * th * tw * (C + O) * x.dtype.itemsize))
@@ -94,21 +94,29 @@ def correlate_weights(x: Array, gy: Array, top: int, left: int) -> Array:
 
     for first in range(0, N, group):
         count = min(group, N - first)
-        V, Z = V_all[:, :count * th * tw], Z_all[:, :count * th * tw]
-
-        def transform(n: int) -> None:
-            images = slice(first + n, first + min(n + step, count))
-            tiles = slice(n * th * tw, (images.stop - first) * th * tw)
-            _transform(x[images], top, left, (th, tw), V[:, tiles])
-            _transform_gradient(gy[images], A, (th, tw), Z[:, tiles])
-
-        def multiply(point: int) -> None:
-            total[point] += np.matmul(Z[point].T, V[point], out=scratch("product", (O, C), x.dtype))
-
-        parallel(transform, range(0, count, step))
-        parallel(multiply, range(T * T))
+        tiles = count * th * tw
+        _accumulate(total, x[first:first + count], gy[first:first + count], top, left, (th, tw),
+                    V_all[:, :tiles], Z_all[:, :tiles], step)
     gW = G.T @ total.reshape(T * T, O * C)
     return np.ascontiguousarray(gW.reshape(R, R, O, C).transpose(2, 0, 1, 3))
+
+
+def _accumulate(total: Array, x: Array, gy: Array, top: int, left: int, grid: tuple[int, int], V: Array, Z: Array,
+                step: int) -> None:
+    """Add a group of images to the transformed weight gradient; V and Z are room for their transforms."""
+    count, per_image = len(x), grid[0] * grid[1]
+
+    def transform(n: int) -> None:
+        images = slice(n, min(n + step, count))
+        tiles = slice(n * per_image, images.stop * per_image)
+        _transform(x[images], top, left, grid, V[:, tiles])
+        _transform_gradient(gy[images], grid, Z[:, tiles])
+
+    def multiply(point: int) -> None:
+        total[point] += np.matmul(Z[point].T, V[point], out=scratch("product", total.shape[1:], total.dtype))
+
+    parallel(transform, range(0, count, step))
+    parallel(multiply, range(T * T))
 
 
 def _groups(N: int, th: int, row_bytes: int, budget: int) -> list[tuple[slice, slice]]:
@@ -121,7 +129,7 @@ def _groups(N: int, th: int, row_bytes: int, budget: int) -> list[tuple[slice, s
 
 
 def _transform(x: Array, top: int, left: int, tiles: tuple[int, int], V: Array) -> None:
-    """V (t*t, N * th * tw, C) = B applied to the t x t windows of x that begin at every m-th pixel from (-top, -left)."""
+    """V (t*t, N * th * tw, C) = B applied to the t x t windows of x at every m-th pixel from (-top, -left) on."""
     (N, H, W, C), (th, tw) = x.shape, tiles
     d = scratch("windows", (T, T, N, th, tw, C), x.dtype)
     height, width = M * th + R - 1, M * tw + R - 1
@@ -133,7 +141,7 @@ def _transform(x: Array, top: int, left: int, tiles: tuple[int, int], V: Array) 
     np.matmul(matrices()[2], d.reshape(T * T, -1), out=_flat(V))
 
 
-def _transform_gradient(gy: Array, A: Array, tiles: tuple[int, int], Z: Array) -> None:
+def _transform_gradient(gy: Array, tiles: tuple[int, int], Z: Array) -> None:
     """Z (t*t, N * th * tw, O) = the transpose of A applied to the m x m tiles of gy."""
     (N, oh, ow, O), (th, tw) = gy.shape, tiles
     if (oh, ow) != (M * th, M * tw):
@@ -141,7 +149,7 @@ def _transform_gradient(gy: Array, A: Array, tiles: tuple[int, int], Z: Array) -
     sn, sy, sx, sc = gy.strides
     g = scratch("windows", (M, M, N, th, tw, O), gy.dtype)
     np.copyto(g, np.lib.stride_tricks.as_strided(gy, g.shape, (sy, sx, sn, M * sy, M * sx, sc), writeable=False))
-    np.matmul(A.T, g.reshape(M * M, -1), out=_flat(Z))
+    np.matmul(matrices()[0].T, g.reshape(M * M, -1), out=_flat(Z))
 
 
 def _flat(V: Array) -> Array:
