@@ -20,7 +20,7 @@ def leaky(x: Array, slope: float, out: Array = None) -> Array:
     """Leaky ReLU of an array; out may be x."""
     xp = array_module(x)
     if slope == 0:
-        return xp.maximum(x, 0, out=out)
+        return xp.maximum(x, x.dtype.type(0), out=out)
     if slope > 1:
         raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
     return xp.maximum(x, x * x.dtype.type(slope), out=out)

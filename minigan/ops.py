@@ -61,7 +61,7 @@ class Power(Op):
         self.exponent = exponent
 
     def forward(self, x: Array) -> Array:
-        return x ** self.exponent
+        return x ** x.dtype.type(self.exponent)
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         if self.exponent == 0:
@@ -115,7 +115,8 @@ class Sigmoid(Op):
     def forward(self, x: Array) -> Array:
         xp = array_module(x)
         # neither exponential overflows, and small results keep their digits; 0.5 + 0.5 tanh(x / 2) loses them
-        self.y = xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(-abs(x)))
+        zero, one = x.dtype.type(0), x.dtype.type(1)  # beside a 0-d float32, NumPy 1 makes float64 of Python's 0 and 1
+        self.y = xp.exp(xp.minimum(x, zero)) / (one + xp.exp(-abs(x)))
         return self.y
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
@@ -130,7 +131,7 @@ class Softplus(Op):
 
     def forward(self, x: Array) -> Array:
         xp = array_module(x)
-        return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
+        return xp.maximum(x, x.dtype.type(0)) + xp.log1p(xp.exp(-abs(x)))
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         return (gy * sigmoid(self.saved[0]),)
@@ -363,7 +364,7 @@ def power(x: Tensor, exponent: float) -> Tensor:
     if not isinstance(exponent, Real):
         raise TypeError(f"power: expected a number as exponent, got {type(exponent).__name__}; "
                         "for a Tensor use exp(exponent * log(x))")
-    return Power(float(exponent))(x)  # float: a NumPy float64 would make float64 of float32
+    return Power(float(exponent))(x)
 
 
 def exp(x: Tensor) -> Tensor:
