@@ -23,6 +23,7 @@ from minigan.errors import FailedWork
 MAX_STEPS = 1_000_000  # opcodes; a CIFAR-10 batch takes 60 thousand. Bounds time, and memory to about 200 MB
 MAX_STACK = 100_000  # values waiting on the stack; Python's picklers put at most 1000 items between marks
 MAX_MARKS = 100  # marks open at once; a CIFAR-10 batch has 3
+NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +55,7 @@ def load(
     for _ in range(max_steps):
         machine.opcode = "an opcode"
         code = machine.take(1)
-        info = pickletools.code2op.get(code.decode("latin-1"))
-        machine.opcode = info.name if info else f"0x{code[0]:02x}"
+        machine.opcode = NAMES.get(code[0], f"0x{code[0]:02x}")
         if machine.opcode == "STOP":
             if len(machine.stack) != 1 or machine.marks:
                 machine.refuse(f"it stops with {len(machine.stack)} values on the stack, expected one")
@@ -268,7 +268,7 @@ class PickledDtype(Buildable):
         order = state[1].decode("latin-1") if isinstance(state[1], bytes) else state[1]
         if order not in ("<", ">", "|", "="):
             raise ValueError("a byte order other than < > | =")
-        self.dtype = self.dtype.newbyteorder(order)
+        self.dtype = np.dtype(order + self.dtype.str[1:])
 
 
 class PickledArray(Buildable):

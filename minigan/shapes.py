@@ -46,17 +46,21 @@ def _paint(
     turn = 2 * np.pi * placing[:, 3]
     # From pixels to the shape's own plane, where that circle has radius 1.
     middle = (np.arange(size) + 0.5) / size - 0.5
-    cos, sin = (np.float32(f(turn) / radius)[:, None, None] for f in (np.cos, np.sin))
-    dx = np.float32(middle[None, None, :] - centre[:, 0, None, None])
-    dy = np.float32(middle[None, :, None] - centre[:, 1, None, None])
-    pixel = np.float32(radius * size)[:, None, None]
+    cos, sin = (_single(f(turn) / radius)[:, None, None] for f in (np.cos, np.sin))
+    dx = _single(middle[None, None, :] - centre[:, 0, None, None])
+    dy = _single(middle[None, :, None] - centre[:, 1, None, None])
+    pixel = _single(radius * size)[:, None, None]
     cover = np.clip(0.5 - pixel * distance(cos * dx + sin * dy, cos * dy - sin * dx), 0, 1)[..., None]
     # The background runs from one colour to another, along the direction that the shape is turned to.
-    slope = np.float32(np.cos(turn)[:, None, None] * middle + np.sin(turn)[:, None, None] * middle[:, None])
-    front, back, back_to = (np.float32(colour)[:, None, None, :] for colour in colours)
+    slope = _single(np.cos(turn)[:, None, None] * middle + np.sin(turn)[:, None, None] * middle[:, None])
+    front, back, back_to = (_single(colour)[:, None, None, :] for colour in colours)
     picture = back + (back_to - back) * (slope + np.float32(0.5))[..., None]
     picture += cover * (front - picture)
-    return np.uint8(np.clip(picture, 0, 1) * 255 + np.float32(0.5))
+    return (np.clip(picture, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.float32)
 
 
 def _colours(rng: np.random.Generator, n: int) -> list[np.ndarray]:

@@ -591,12 +591,16 @@ def test_exif_orientation_is_obeyed(tmp_path):
 
 def test_a_large_jpeg_decoded_at_a_fraction_looks_like_the_whole(tmp_path):
     y, x = np.mgrid[:800, :1200]
-    pixels = np.stack([x * 255 // 1199, y * 255 // 799, (x + y) * 255 // 1998], axis=-1).astype(np.uint8)
+    waves = [np.sin(2 * np.pi * at / 32) for at in (x, y, x + y)]  # 4 pixels of the result long
+    pixels = (127.5 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
     for kind in ("jpg", "png"):
         (tmp_path / kind).mkdir()
         Image.fromarray(pixels).save(tmp_path / kind / f"1.{kind}", quality=95)
-    one, other = (read("folder", tmp_path / kind).images.astype(int) for kind in ("jpg", "png"))
-    assert np.abs(one - other).max() <= 4
+    one, other = (read("folder", tmp_path / kind, size=100).images.astype(int) for kind in ("jpg", "png"))
+    assert np.abs(one - other).mean() < 4  # 1.9 as it is; 8.9 if decoded at 1/8 instead of 1/4
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\nshowpage\n"
 
 
 def damage(root: Path) -> dict[str, Callable[[Path], object]]:
@@ -611,10 +615,17 @@ def damage(root: Path) -> dict[str, Callable[[Path], object]]:
         "cut.png": cut,
         "cut.jpg": cut,
         "float.tiff": lambda path: picture(path, colour=0.5, mode="F"),
-        "postscript.png": lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        "postscript.png": lambda path: path.write_bytes(POSTSCRIPT),
         "pipe.png": lambda path: os.mkfifo(path),
         "gone.png": lambda path: path.symlink_to(root / "nothing.png"),
     }
+
+
+def test_a_format_that_needs_another_program_is_not_even_tried(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "1.png").write_bytes(POSTSCRIPT)
+    assert Image.open(tmp_path / "root" / "1.png").format == "EPS"  # Pillow would: with Ghostscript
+    assert "1.png (is not a picture of a known format)" in refused("folder", tmp_path / "root")
 
 
 @pytest.mark.parametrize("name", sorted(damage(Path())))
@@ -630,6 +641,15 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out_only_on_request(nam
     data = read("folder", root, said, skip_bad=True)
     assert [centre(data, i)[0] for i in range(4)] == [0, 1, 2, 3]
     assert len(said) == 1 and name in said[0] and "left out" in said[0] and "1 left out" in data.source
+
+
+def test_decoders_remarks_on_odd_pictures_are_not_passed_on(tmp_path, recwarn):
+    data = bytearray(picture(tmp_path / "root" / "1.tiff").read_bytes())
+    at = data.index(struct.pack("<HH", 273, 4))  # the tag StripOffsets; its count comes next
+    data[at + 4 : at + 8] = struct.pack("<I", 1_000_000)
+    (tmp_path / "root" / "1.tiff").write_bytes(data)
+    assert "1 of 1" in refused("folder", tmp_path / "root")
+    assert len(recwarn) == 0
 
 
 def test_many_bad_pictures_are_counted_and_the_first_are_named(tmp_path):

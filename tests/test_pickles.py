@@ -145,6 +145,25 @@ def test_every_truncation_is_refused(planes):
     assert "follow its end" in refused(data + b".")
 
 
+def test_damaged_bytes_lead_to_nothing_but_a_value_or_one_line(planes):
+    """Any other exception would be a traceback on the command line."""
+    rng = np.random.default_rng(23)
+    good = [py2_batch(planes[:1], [1, 2]), pickle.dumps({"data": planes[:1], "labels": [1, 2]}, 4)]
+    outcomes = {"value": 0, "line": 0}
+    for i in range(3000):
+        data = bytearray(good[i % 2])
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(0, 200)) * (1 if rng.random() < 0.7 else -1)
+            data[at] = rng.integers(0, 256)
+        try:
+            read(bytes(data))
+            outcomes["value"] += 1
+        except FailedWork as error:
+            assert "\n" not in str(error)
+            outcomes["line"] += 1
+    assert min(outcomes.values()) > 300
+
+
 @pytest.mark.parametrize("opcode", [b"T", b"B", b"X", b"\x8d", b"\x8e", b"\x95"])
 def test_a_length_beyond_the_file_takes_no_memory(opcode):
     length = b"\xff\xff\xff\x7f" + (b"\0\0\0\0" if opcode[0] > 0x80 else b"")
@@ -190,6 +209,7 @@ def test_keys_whose_hash_takes_for_ever_are_refused_at_once():
         (b"\x80\x02(N.", "stops with"),
         (b"\x80\x02R.", "too few"),
         (b"\x80\x02N(R.", "too few"),
+        (b"\x80\x02cnumpy\ndtype\n(N\x85R.", "too few"),  # REDUCE may not reach below the mark
         (b"\x80\x02t.", "no mark"),
         (b"\x80\x02NNR.", "calls a NoneType"),
         (b"\x80\x02cnumpy\ndtype\nNR.", "with a NoneType"),
@@ -212,6 +232,11 @@ def test_object_and_structured_arrays_are_refused():
     assert "'O8'" in refused(pickle.dumps(np.array([{}, None]), 2))
     assert "'V" in refused(pickle.dumps(np.zeros(3, [("a", "u1"), ("b", "f4")]), 4))
     assert "'U" in refused(pickle.dumps(np.array(["text"]), 4))
+    # and a plain type that BUILD would turn into one: (3, '|', None, ('a',), {'a': ...}, 1, 1, 0)
+    u1 = b"\x80\x02cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+    assert read(u1 + b"(K\x03U\x01|NNNK\x01K\x01K\x00tb.").dtype == np.uint8
+    assert "structured" in refused(u1 + b"(K\x03U\x01|NU\x01a\x85}K\x01K\x01K\x00tb.")
+    assert "byte order" in refused(u1 + b"(K\x03U\x01xNNNK\x01K\x01K\x00tb.")
 
 
 @pytest.mark.parametrize("shape", [(301, 3072), (70000, 70000), (0, 3072), (300, 3071)])

@@ -82,6 +82,12 @@ def test_positions_sizes_and_turns_vary(drawn):
     assert share.max() > 1.5 * share.min()
     column = (cover * np.arange(32)).sum(axis=(1, 2)) / cover.sum(axis=(1, 2))
     assert column.std() > 0.8  # pixels
+    arrows = images[labels == shapes.CLASSES.index("arrow")].astype(float)
+    cover_a = np.abs(arrows - border(arrows).mean(axis=1)[:, None, None]).max(axis=3)
+    cover_a /= cover_a.sum(axis=(1, 2), keepdims=True)
+    x, y = (a - (cover_a * a).sum(axis=(1, 2))[:, None, None] for a in np.mgrid[:32, :32][::-1])
+    twice = np.arctan2(2 * (cover_a * x * y).sum(axis=(1, 2)), (cover_a * (x**2 - y**2)).sum(axis=(1, 2)))
+    assert abs(np.exp(1j * twice).mean()) < 0.3  # long axes point everywhere; all alike: 1
     colours = squares[np.arange(len(squares)), 16, 16]
     assert colours.std(axis=0).min() > 30
 
