@@ -147,8 +147,7 @@ def _tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -
 
 
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:
-    """Columns (N * oh * ow, kh * kw * C); row (n, i, j): the window of x that begins at i*stride - top, j*stride - left.
-    """
+    """Columns (N * oh * ow, kh * kw * C); row (n, i, j) is the window of x at i*stride - top, j*stride - left."""
     (N, H, W, C), (kh, kw), (oh, ow) = x.shape, kernel, size
     if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
         return x.reshape(-1, C)

@@ -87,7 +87,7 @@ class Layer:
         return {name: to_host(a) for name, a in found.items()}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `arrays()` of an equal layer gave. FailedWork names the first difference; nothing changes then."""
+        """Take over what `arrays()` of an equal layer gave. FailedWork names a difference; nothing changes then."""
         mine = self.arrays()
         if mine.keys() != arrays.keys():
             name = sorted(mine.keys() ^ arrays.keys())[0]
