@@ -8,6 +8,7 @@ alone and never on the number of threads, so every result has the same bytes wha
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 import threading
@@ -117,7 +118,7 @@ def scratch(name: str, shape: Sequence[int], dtype: Any) -> np.ndarray:
     Fresh large arrays cost a page fault for every 4 KiB; a reused one stays in the cache.
     """
     buffers = _scratch.__dict__
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if name not in buffers or buffers[name].nbytes < size:
         buffers[name] = np.empty(size, np.uint8)
     return buffers[name][:size].view(dtype).reshape(shape)
