@@ -230,6 +230,13 @@ def test_only_what_lies_between_y_and_the_xs_is_visited():
         assert visits == expected
 
 
+def test_what_is_older_than_every_x_is_not_even_looked_at():
+    h = Counted("", [])(variable(1, 2))
+    h.node.parents = None  # whoever walks on from here fails
+    w = variable(3, 4)
+    np.testing.assert_array_equal(grad(ops.sum(h * w), w).data, [1, 2])
+
+
 def test_what_is_visited_once_is_visited_once_however_many_ways_lead_there():
     visits: list[str] = []
     x = variable(1)
@@ -462,8 +469,8 @@ def test_random_linear_graphs_on_read_only_arrays(seed, dtype):
     of 20 tensors is the transposed Jacobian (from unit vectors, exact since the numbers are small integers).
     """
     rng = np.random.default_rng(seed)
-    steps = [
-        lambda a, b: a + b, lambda a, b: a + a, lambda a, b: a - b, lambda a, b: a + a[::-1],
+    steps = 6 * [lambda a, b: a + b] + [
+        lambda a, b: a + a, lambda a, b: a - b, lambda a, b: a + a[::-1],
         lambda a, b: a.reshape(3, 2).transpose().reshape(2, 3), lambda a, b: ops.broadcast_to(b[0], (2, 3)),
         lambda a, b: ops.sum_to(a, (2, 1)) + b, lambda a, b: a[[1, 1]] + b, lambda a, b: a * 2.0 + b,
         lambda a, b: ops.concatenate([a[1:], b[:1]]), lambda a, b: ops.broadcast_to(a.sum(0, True), (2, 3)),
@@ -553,6 +560,18 @@ def test_the_fused_way_is_taken_exactly_when_no_graph_is_wanted():
     g = grad(y, x, create_graph=True)
     assert taken == ["fused", "composed"]
     assert g.item() == 3 * 4 + 1 and grad(g, x).item() == 12
+
+
+def test_without_a_fused_backward_the_composition_is_differentiated():
+    class Square(FusedOp):
+        def forward(self, x):
+            return x * x
+
+        composed = forward
+
+    x = variable(3)
+    assert grad(Square()(x), x).item() == 6 and not grad(Square()(x), x).requires_grad
+    assert grad(grad(Square()(x), x, create_graph=True), x).item() == 2
 
 
 def test_a_half_written_operation_says_what_is_missing():
