@@ -18,11 +18,11 @@ BLOCK = 1 << 16  # elements of one block: a quarter of a MiB in float32
 
 def leaky(x: Array, slope: float, out: Array = None) -> Array:
     """Leaky ReLU of an array; out may be x."""
+    if not 0 <= slope <= 1:
+        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
     xp = array_module(x)
     if slope == 0:
         return xp.maximum(x, x.dtype.type(0), out=out)
-    if slope > 1:
-        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
     return xp.maximum(x, x * x.dtype.type(slope), out=out)
 
 
@@ -165,7 +165,11 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta
 
     rate is the learning rate times sqrt(1 - beta2^t) / (1 - beta1^t): eps stands outside the bias correction, as in
     Kingma and Ba 2015, section 2, and in Chainer and TensorFlow; PyTorch divides by sqrt(v / (1 - beta2^t)) + eps.
+    Raises ValueError if w, m or v is not C-contiguous: their flat views would be copies, and the step would be lost.
     """
+    if not all(a.flags.c_contiguous for a in (w, m, v)):
+        raise ValueError(f"adam: expected C-contiguous w, m and v, got strides {w.strides}, {m.strides}, {v.strides} "
+                         f"for shape {w.shape}")
     xp, kind = array_module(w), w.dtype.type
     flat = [a.reshape(-1) for a in (w, g, m, v)]
 

@@ -94,14 +94,15 @@ class Layer:
             raise FailedWork(f"the saved network does not fit this one: '{name}' is "
                              f"{'missing from the file' if name in mine else 'in the file only'}")
         for name, a in mine.items():
-            if a.shape != arrays[name].shape or a.dtype != arrays[name].dtype:
-                raise FailedWork(f"the saved network does not fit this one: '{name}' is {arrays[name].shape} "
-                                 f"{arrays[name].dtype} in the file, {a.shape} {a.dtype} here")
+            saved = np.asarray(arrays[name])
+            if a.shape != saved.shape or a.dtype != saved.dtype:
+                raise FailedWork(f"the saved network does not fit this one: '{name}' is {saved.shape} "
+                                 f"{saved.dtype} in the file, {a.shape} {a.dtype} here")
         for path, layer in self.walk():
             for name, p in layer.params.items():
-                p.data = array_module(p.data).array(arrays[f"{path}/{name}".lstrip("/")])
+                p.data = array_module(p.data).array(arrays[f"{path}/{name}".lstrip("/")], order="C")
             for name, a in layer.state.items():
-                layer.state[name] = array_module(a).array(arrays[f"{path}/{name}".lstrip("/")])
+                layer.state[name] = array_module(a).array(arrays[f"{path}/{name}".lstrip("/")], order="C")
 
     def to(self, xp: Any) -> Layer:
         """Move every array to the array module xp, in place; returns the layer."""
@@ -118,7 +119,7 @@ class Layer:
 
     def _weights(self, rng: np.random.Generator, init: Initializer, shape: tuple[int, ...], bias: int,
                  norm: NoNorm | None) -> None:
-        self.params["W"] = Tensor(init(rng, shape).astype(np.float32), requires_grad=True)
+        self.params["W"] = Tensor(init(rng, shape).astype(np.float32, order="C"), requires_grad=True)
         if bias:
             self.params["b"] = Tensor(np.zeros(bias, np.float32), requires_grad=True)
         self.norm = norm or NoNorm()

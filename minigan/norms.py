@@ -40,9 +40,9 @@ class NoNorm:
 class SpectralNorm(NoNorm):
     """W / sigma(W), sigma the largest singular value of W as a matrix (out, everything else).
 
-    Miyato et al. 2018, Eq. (8), by Algorithm 1: `n_iter` power iterations from the u of last time in every training
-    forward, so that real and fake batches and the generator's step each advance u (as in the authors' code); in
-    evaluation u is used as it is and stays. The gradient is Eq. (12): u and v are constants.
+    Miyato et al. 2018, Eq. (8), by Algorithm 1: `n_iter` power iterations from the u of last time in every forward.
+    A training forward remembers the new u, so that real and fake batches and the generator's step each advance it; in
+    evaluation u stays (both as in the authors' code). The gradient is Eq. (12): u and v are constants.
     u starts as N(0, 1), as in the authors' code. eps is added to the norms, likewise.
     """
 

@@ -39,15 +39,15 @@ class Optimizer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that is remembered, on the host."""
-        return {name: to_host(a) for name, a in self.state.items()} | {"steps": np.array(self.steps)}
+        return {name: to_host(a) for name, a in self.state.items()} | {"steps": np.array(self.steps, np.int64)}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `arrays()` of an equal optimizer gave."""
-        if arrays.keys() != self.state.keys() | {"steps"} or any(
-                a.shape != arrays[name].shape for name, a in self.state.items()):
+        """Take over what `arrays()` of an equal optimizer gave. FailedWork if it differs; nothing changes then."""
+        mine = {name: (a.shape, a.dtype) for name, a in self.arrays().items()}
+        if mine != {name: (np.shape(a), np.asarray(a).dtype) for name, a in arrays.items()} or arrays["steps"] < 0:
             raise FailedWork(f"the saved state is not that of {type(self).__name__} for these parameters")
         self.steps = int(arrays["steps"])
-        self.state = {name: array_module(a).array(arrays[name]) for name, a in self.state.items()}
+        self.state = {name: array_module(a).array(arrays[name], order="C") for name, a in self.state.items()}
 
 
 class SGD(Optimizer):
