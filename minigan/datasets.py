@@ -2,38 +2,32 @@
 
 A published data set is taken from the folder the user names, else from the cache folder or where Debian
 installs it, else it is downloaded to the cache folder. Files are data, whoever made them: pickles are read
-by pickles.py, archives in memory and by expected names only, sizes are checked before memory is taken.
+by pickles.py, gzip and tar by archives.py, pictures by image_folder.py.
 What was downloaded must have the published checksum; what somebody put there by hand must have the right
 format, and a digest other than the published one is remarked on.
 """
 
-import gzip
 import hashlib
 import os
 import struct
 import sys
-import warnings
-import zlib
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import platformdirs
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from minigan import pickles
+from minigan import image_folder, pickles
 from minigan import shapes as drawings
+from minigan.archives import read_whole, reading, take, tar_members
 from minigan.download import Progress, Published, fetch, md5_of, progress_bar
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, choose, listed
+from minigan.image_folder import FITS
 
 SPLITS = ("train", "test")
-FITS = ("crop", "stretch")
 SYSTEM_FOLDER = Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist
 
 
@@ -84,13 +78,13 @@ def load(
     size: side of the images. None is the native one (cifar10 and shapes 32, mnist and fashion-mnist 28), 32
     for a folder. Files of another size are resized with Pillow's LANCZOS, which is antialiased; shapes are
     drawn at any size.
-    fit, skip_bad: for `folder`, see there.
+    fit, skip_bad: for a folder of pictures, see image_folder.read.
     say receives remarks, one line each; progress (done, total, what).
     Raises WrongUse for a request that cannot be meant, FailedWork if the data cannot be had.
     """
-    _choose("data set", name, DATASETS)
-    _choose("split", split, SPLITS)
-    _choose("fit", fit, FITS)
+    choose("data set", name, DATASETS)
+    choose("split", split, SPLITS)
+    choose("fit", fit, FITS)
     if size is not None and not 4 <= size <= 1024:
         raise WrongUse(f"size {size} is out of range; choose from 4 to 1024")
     path = None if root is None else Path(root)
@@ -109,7 +103,7 @@ def load(
 
 def find(name: str, root: str | os.PathLike | None = None) -> str | None:
     """Where the training images of `name` would be read from with no download; None: nowhere."""
-    _choose("data set", name, DATASETS)
+    choose("data set", name, DATASETS)
     path = None if root is None else Path(root)
     if name == "shapes":
         return "drawn by the program"
@@ -125,15 +119,19 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("minigan")
 
 
-def _choose(what: str, given: str, choices: Collection[str]) -> None:
-    if given not in choices:
-        raise WrongUse(f"unknown {what} '{given}'; choose from: {', '.join(sorted(choices))}")
-
-
 def _places(name: str, root: Path | None) -> list[Path]:
     """Folders that may hold data set `name`, the likeliest first."""
     bases = [cache_folder(), SYSTEM_FOLDER] if root is None else [root]
     return [place for base in bases for place in (base / name, base)]
+
+
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    """Images (N, H, W, C) brought to (N, size, size, C) with LANCZOS, antialiased."""
+    resized = np.empty((len(images), size, size, images.shape[3]), np.uint8)
+    for image, target in zip(images, resized, strict=True):
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        target[...] = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).reshape(target.shape)
+    return resized
 
 
 # ---- CIFAR-10 (https://www.cs.toronto.edu/~kriz/cifar.html) ----
@@ -169,7 +167,7 @@ def cifar10(ask: Request) -> Dataset:
     if found is None and ask.root is not None:
         raise FailedWork(
             f"{ask.root}: no CIFAR-10 there for split {ask.split}; looked for cifar-10-python.tar.gz, "
-            f"cifar-10-binary.tar.gz, or {_listed(CIFAR10_SPLITS[ask.split])} (or the same with .bin), "
+            f"cifar-10-binary.tar.gz, or {listed(CIFAR10_SPLITS[ask.split])} (or the same with .bin), "
             f"also in cifar-10-batches-py, cifar-10-batches-bin and cifar10"
         )
     if found is None:
@@ -179,7 +177,7 @@ def cifar10(ask: Request) -> Dataset:
     path, suffix = found
     names = CIFAR10_SPLITS[ask.split]
     if path.is_dir():
-        files = [_read_whole(path / (name + suffix)) for name in names]
+        files = [read_whole(path / (name + suffix), MAX_MEMBER) for name in names]
     else:
         files, suffix = _read_cifar10_archive(path, names)
     read = _binary_batch if suffix else _python_batch
@@ -193,7 +191,7 @@ def cifar10(ask: Request) -> Dataset:
         changed = [] if md5_of(path) == CIFAR10_BINARY_MD5 else [path.name]
     if changed:
         checked = "md5 not the published one"
-        ask.say(f"{path}: md5 of {_listed(changed)} is not the published one; the format is right, so used")
+        ask.say(f"{path}: md5 of {listed(changed)} is not the published one; the format is right, so used")
     return Dataset(
         np.concatenate([images for images, _ in batches]),
         np.concatenate([labels for _, labels in batches]),
@@ -223,51 +221,16 @@ def _read_cifar10_archive(path: Path, names: tuple[str, ...]) -> tuple[list[byte
     folders = {"": "cifar-10-batches-py", ".bin": "cifar-10-batches-bin"}
     wanted = {f"{folder}/{n}{suffix}": n + suffix for suffix, folder in folders.items() for n in names}
     files: dict[str, bytes] = {}
-    for member, data in _tar_members(path, set(wanted)):
+    for member, data in tar_members(path, set(wanted), MAX_MEMBER, MAX_ARCHIVE):
         files.setdefault(wanted[member], data)
         for suffix in folders:
             if all(name + suffix in files for name in names):
                 return [files[name + suffix] for name in names], suffix
     missing = [name for name in names if name not in files and name + ".bin" not in files]
     raise FailedWork(
-        f"{path}: {_listed(missing or list(names))} not found in the archive; expected "
+        f"{path}: {listed(missing or list(names))} not found in the archive; expected "
         f"cifar-10-batches-py/{names[0]} or cifar-10-batches-bin/{names[0]}.bin and so on"
     )
-
-
-def _tar_members(path: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the wanted regular files of a tar archive, gzipped or not, in its order.
-
-    Reads the format itself (POSIX 1003.1, ustar: 512-byte headers, sizes in octal): the wanted names fit
-    into a header, so extended headers are passed over like any other member, and nothing in the archive
-    can ask for memory or name a path.
-    """
-    unpacked = 0
-    with _reading(path) as stream:
-        while any(header := _take(stream, 512, path)):
-            name = header[:100].split(b"\0")[0].decode("latin-1").removeprefix("./")
-            kind = header[156:157]
-            try:
-                size = int(header[124:136].strip(b"\0 ") or b"0", 8)
-                checksum = int(header[148:156].strip(b"\0 "), 8)
-            except ValueError:  # also the base-256 form for sizes of 8 GB and more
-                size = checksum = -1
-            if size < 0 or checksum != sum(header) - sum(header[148:156]) + 8 * ord(" "):
-                raise FailedWork(f"{path}: not a tar archive, or a broken one (header at byte {unpacked})")
-            unpacked += 512 + size
-            if unpacked > MAX_ARCHIVE:
-                raise FailedWork(f"{path}: would unpack to more than {MAX_ARCHIVE >> 20} MiB; not read")
-            padding = -size % 512
-            if name in wanted:
-                if kind not in (b"0", b"\0"):
-                    raise FailedWork(f"{path}: {name} is a link or a special file, expected a regular file")
-                if size > MAX_MEMBER:
-                    raise FailedWork(f"{path}: {name} has {size} bytes, expected at most {MAX_MEMBER}")
-                yield name, _take(stream, size, path)
-                size = 0
-            for left in range(size + padding, 0, -(1 << 20)):
-                _take(stream, min(left, 1 << 20), path)
-            unpacked += padding
 
 
 def _python_batch(data: bytes, file: str) -> tuple[np.ndarray, np.ndarray]:
@@ -393,7 +356,7 @@ def _idx_dataset(name: str, classes: tuple[str, ...], ask: Request) -> Dataset:
     ]
     if changed:
         ask.say(
-            f"{paths[0].parent}: the md5 of what {_listed(changed)} unpack to is not {name}'s published one; "
+            f"{paths[0].parent}: the md5 of what {listed(changed)} unpack to is not {name}'s published one; "
             f"the format is right, so used"
         )
     checked = "md5 not the published one" if changed else "content's md5 as published"
@@ -421,8 +384,8 @@ def _read_idx(path: Path, ndim: int) -> tuple[np.ndarray, str]:
 
     The format: two zero bytes, 8 for uint8, the number of axes, each axis as 4 bytes (big-endian), the data.
     """
-    with _reading(path) as stream:
-        head = _take(stream, 4 + 4 * ndim, path)
+    with reading(path) as stream:
+        head = take(stream, 4 + 4 * ndim, path)
         if head[:4] != bytes((0, 0, 8, ndim)):
             raise FailedWork(
                 f"{path}: begins with {head[:4].hex(' ')}, expected 00 00 08 {ndim:02x} "
@@ -431,214 +394,31 @@ def _read_idx(path: Path, ndim: int) -> tuple[np.ndarray, str]:
         shape = struct.unpack(f">{ndim}I", head[4:])
         if prod(shape) > MAX_IDX:
             raise FailedWork(f"{path}: promises {prod(shape)} bytes, expected at most {MAX_IDX}")
-        data = _take(stream, prod(shape), path)
+        data = take(stream, prod(shape), path)
         if stream.read(1):
             raise FailedWork(f"{path}: holds more than the {prod(shape)} bytes that its header promises")
     return np.frombuffer(data, np.uint8).reshape(shape), _md5(head + data)
-
-
-# ---- reading files that may be anything ----
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[BinaryIO]:
-    """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
-    try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FailedWork(f"{path}: broken or cut off ({error}); remove it and get it again") from error
-    except OSError as error:
-        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _take(stream: BinaryIO, n: int, path: Path) -> bytes:
-    """Exactly n bytes; taken in blocks, so that a promise costs no memory before it is kept."""
-    blocks, left = [], n
-    while left:
-        block = stream.read(min(left, 1 << 20))
-        if not block:
-            raise FailedWork(f"{path}: broken or cut off ({left} of {n} bytes missing); get it again")
-        blocks.append(block)
-        left -= len(block)
-    return b"".join(blocks)
-
-
-def _read_whole(path: Path) -> bytes:
-    """A file of at most MAX_MEMBER bytes."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_MEMBER:
-            raise FailedWork(f"{path}: has {size} bytes, expected at most {MAX_MEMBER}")
-        return path.read_bytes()
-    except OSError as error:
-        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def _listed(names: list[str] | tuple[str, ...], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-# ---- a folder of pictures ----
-
-# Pillow's decoders that need no outside program, by file name; the rest of a folder is not looked at.
-SUFFIXES = (".bmp", ".gif", ".ico", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-FORMATS = ("BMP", "GIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-
-
-class _TooSmall(ValueError):
-    """A picture with a side shorter than asked for."""
-
-    def __init__(self, width: int, height: int, size: int):
-        super().__init__(f"is {width} x {height}, smaller than {size} x {size}")
-        self.side = min(width, height)
+# ---- pictures of one's own, and drawings ----
 
 
 def folder(ask: Request) -> Dataset:
-    """Any folder of pictures; the class is the subfolder of the first level, or "all" if there is none.
-
-    In the order of their paths. fit "crop" cuts the largest square from the middle, "stretch" takes all; that
-    is brought to size x size (default 32) with LANCZOS, in RGB. Transparent pictures are laid on white, of an
-    animation the first frame counts, EXIF orientation is obeyed.
-    Pictures that cannot be decoded or are smaller than size are named, and left out only with skip_bad.
-    Hidden files and links that lead out of the folder are left out.
-    """
-    root, size = ask.root, ask.size or 32
-    if root is None:
+    """Any folder of pictures, brought to ask.size (default 32) x the same: see image_folder.read."""
+    if ask.root is None:
         raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
-    if not root.is_dir():
-        raise WrongUse(f"{root}: is a file, expected a folder of pictures")
+    if not ask.root.is_dir():
+        raise WrongUse(f"{ask.root}: is a file, expected a folder of pictures")
     if ask.split != "train":
         raise WrongUse(f"a folder of pictures has no split '{ask.split}'; choose from: train")
-    files, links = _pictures(root)
-    if links:
-        ask.say(f"{root}: left out {len(links)} symbolic links that lead out of it: {_listed(links)}")
-    if not files:
-        raise FailedWork(f"{root}: no pictures in it or below it; looked for {', '.join(SUFFIXES)}")
-    images = np.empty((len(files), size, size, 3), np.uint8)
-    bad: dict[int, Exception] = {}
-
-    def decode(file: Path) -> np.ndarray | Exception:
-        try:
-            return _decode(root / file, size, ask.fit)
-        except Exception as error:  # a decoder may raise anything on a broken file; it is reported below
-            return error
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # odd tags of pictures that decode well
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for start in range(0, len(files), 256):  # in blocks: a million waiting tasks would take a gigabyte
-            for i, result in enumerate(pool.map(decode, files[start : start + 256]), start):
-                if isinstance(result, Exception):
-                    bad[i] = result
-                else:
-                    images[i] = result
-            ask.progress(min(start + 256, len(files)), len(files), "reading pictures")
-    tops = [_shown(file.parts[0]) if len(file.parts) > 1 else "." for file in files]
-    checked = f"{len(files)} pictures"
-    if bad:
-        line = _bad_line(root, files, bad)
-        if not ask.skip_bad or len(bad) == len(files):
-            raise FailedWork(f"{line}; {_remedy(bad, len(files))}")
-        ask.say(f"{line}; left out")
-        good = [i for i in range(len(files)) if i not in bad]
-        images, tops = images[good], [tops[i] for i in good]
-        checked = f"{len(good)} pictures, {len(bad)} left out"
-    classes = tuple(sorted(set(tops)))
-    index = {name: i for i, name in enumerate(classes)}
-    labels = np.array([index[top] for top in tops], np.int64)
-    if "." in classes and len(classes) > 1:
-        ask.say(f"{root}: {Counter(tops)['.']} pictures lie beside the class folders; their class is '.'")
-    return Dataset(images, labels, ("all",) if classes == (".",) else classes, f"{root} ({checked})")
-
-
-def _pictures(root: Path) -> tuple[list[Path], list[str]]:
-    """Paths of the picture files relative to root, sorted; and the links that lead out of it."""
-
-    def unreadable(error: OSError) -> None:
-        raise FailedWork(f"{error.filename}: cannot be listed: {error.strerror}") from error
-
-    files, links, home = [], [], root.resolve()
-    for place, folders, names in os.walk(root, onerror=unreadable):  # does not enter linked folders
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-        for name in folders + pictures:
-            path = Path(place, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(home):
-                links.append(_shown(path.relative_to(root)))
-            elif name in pictures:
-                files.append(path.relative_to(root))
-    return sorted(files, key=lambda file: file.parts), sorted(links)
-
-
-def _decode(path: Path, size: int, fit: str) -> np.ndarray:
-    """One picture as uint8 (size, size, 3)."""
-    if not path.is_file():
-        raise ValueError("is not a regular file")  # to open a pipe would wait for ever
-    with Image.open(path, formats=FORMATS) as image:
-        width, height = image.size
-        if min(width, height) < size:
-            raise _TooSmall(width, height, size)
-        image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4, 1/8 if twice the size remains
-        picture = _rgb(ImageOps.exif_transpose(image))
-    (width, height), side = picture.size, min(picture.size)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (0, 0, width, height) if fit == "stretch" else (left, top, left + side, top + side)
-    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("holds floating-point pixels, expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits in 16 or 32; Pillow's own conversion would clip at 255
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return image.convert("RGB")
-
-
-def _bad_line(root: Path, files: list[Path], bad: dict[int, Exception]) -> str:
-    named = []
-    for i, error in bad.items():
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
-        if isinstance(error, UnidentifiedImageError):
-            reason = "is not a picture of a known format"
-        named.append(f"{_shown(files[i])} ({reason or type(error).__name__})")
-    return f"{root}: {len(bad)} of {len(files)} pictures cannot be used: {_listed(named, 3)}"
-
-
-def _remedy(bad: dict[int, Exception], n: int) -> str:
-    sides = [error.side for error in bad.values() if isinstance(error, _TooSmall)]
-    skip = " or --skip-bad" if len(bad) < n else ""
-    if len(sides) == len(bad) and min(sides) >= 4:
-        return f"use --size {min(sides)}{skip}"
-    return f"repair or remove them{', or use --skip-bad' if skip else ''}"
-
-
-def _shown(path: Path | str) -> str:
-    """A path as text: whatever its name holds, it stays on one line and is valid Unicode."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
-
-
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
-    """Images (N, H, W, C) brought to (N, size, size, C) with LANCZOS, antialiased."""
-    resized = np.empty((len(images), size, size, images.shape[3]), np.uint8)
-    for image, target in zip(images, resized, strict=True):
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        target[...] = np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS)).reshape(target.shape)
-    return resized
-
-
-# ---- drawings ----
+    images, labels, classes, checked = image_folder.read(
+        ask.root, ask.size or 32, ask.fit, ask.skip_bad, ask.say, ask.progress
+    )
+    return Dataset(images, labels, classes, f"{ask.root} ({checked})")
 
 
 def shapes(ask: Request) -> Dataset:

@@ -1,6 +1,6 @@
 """The two ways in which a request fails; the command line prints each as one line."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 
 class WrongUse(ValueError):
@@ -15,3 +15,9 @@ def choose(what: str, given: str, choices: Collection[str]) -> None:
     """WrongUse, with the choices, unless `given` is one of them."""
     if given not in choices:
         raise WrongUse(f"unknown {what} '{given}'; choose from: {', '.join(sorted(choices))}")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first `most` names for a sentence, and how many more there are: "a, b and 7 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,86 @@
+"""Reads packed files that may be anything, whoever made them: gzip and tar as data, in bounded memory.
+
+Nothing is unpacked to disk, no name in an archive is used as a path, and sizes are checked before memory is taken.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from minigan.errors import FailedWork
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FailedWork(f"{path}: broken or cut off ({error}); remove it and get it again") from error
+    except OSError as error:
+        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def take(stream: BinaryIO, n: int, path: Path) -> bytes:
+    """Exactly n bytes; taken in blocks, so that a promise costs no memory before it is kept."""
+    blocks, left = [], n
+    while left:
+        block = stream.read(min(left, 1 << 20))
+        if not block:
+            raise FailedWork(f"{path}: broken or cut off ({left} of {n} bytes missing); get it again")
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """A file of at most `most` bytes, as it is."""
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise FailedWork(f"{path}: has {size} bytes, expected at most {most}")
+        return path.read_bytes()
+    except OSError as error:
+        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def tar_members(path: Path, wanted: set[str], most: int, most_in_all: int) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the wanted regular files of a tar archive, gzipped or not, in its order.
+
+    most: bytes that a wanted file may have; most_in_all: that the archive may unpack to.
+    Reads the format itself (POSIX 1003.1, ustar: 512-byte headers, sizes in octal): the wanted names fit
+    into a header, so extended headers are passed over like any other member, and nothing in the archive
+    can ask for memory or name a path.
+    """
+    unpacked = 0
+    with reading(path) as stream:
+        while any(header := take(stream, 512, path)):
+            name = header[:100].split(b"\0")[0].decode("latin-1").removeprefix("./")
+            kind = header[156:157]
+            try:
+                size = int(header[124:136].strip(b"\0 ") or b"0", 8)
+                checksum = int(header[148:156].strip(b"\0 "), 8)
+            except ValueError:  # also the base-256 form for sizes of 8 GB and more
+                size = checksum = -1
+            if size < 0 or checksum != sum(header) - sum(header[148:156]) + 8 * ord(" "):
+                raise FailedWork(f"{path}: not a tar archive, or a broken one (header at byte {unpacked})")
+            unpacked += 512 + size
+            if unpacked > most_in_all:
+                raise FailedWork(f"{path}: would unpack to more than {most_in_all >> 20} MiB; not read")
+            padding = -size % 512
+            if name in wanted:
+                if kind not in (b"0", b"\0"):
+                    raise FailedWork(f"{path}: {name} is a link or a special file, expected a regular file")
+                if size > most:
+                    raise FailedWork(f"{path}: {name} has {size} bytes, expected at most {most}")
+                yield name, take(stream, size, path)
+                size = 0
+            for left in range(size + padding, 0, -(1 << 20)):
+                take(stream, min(left, 1 << 20), path)
+            unpacked += padding
