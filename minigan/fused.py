@@ -43,7 +43,7 @@ def sum_rows(x: Array) -> Array:
     xp = array_module(x)
     if xp is not np:
         return rows.sum(0)
-    return np.stack(parallel(lambda part: rows[part].sum(0), _row_blocks(rows))).sum(0)
+    return np.stack(parallel(lambda part: rows[part].sum(0), _row_blocks(rows) or [slice(0)])).sum(0)
 
 
 # ---- spectral normalization ----------------------------------------------------------------------------------------

@@ -84,6 +84,8 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     the lanes are added in order at the end.
     """
     (N, oh, ow, O), (kh, kw), C = gy.shape, kernel, x.shape[3]
+    if N == 0:
+        return array_module(x).zeros((O, kh, kw, C), x.dtype)
     if stride == 1 and winograd.pays((oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     K = kh * kw * C

@@ -364,7 +364,7 @@ def power(x: Tensor, exponent: float) -> Tensor:
     if not isinstance(exponent, Real):
         raise TypeError(f"power: expected a number as exponent, got {type(exponent).__name__}; "
                         "for a Tensor use exp(exponent * log(x))")
-    return Power(float(exponent))(x)
+    return Power(exponent)(x)
 
 
 def exp(x: Tensor) -> Tensor:

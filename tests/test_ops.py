@@ -318,6 +318,15 @@ def test_relu_at_zero_takes_the_negative_side():
     np.testing.assert_array_equal(grad(ops.sum(ops.leaky_relu(x, 0.2)), x).data, [0.2, 0.2, 1])
 
 
+@pytest.mark.parametrize("exponent, derivatives", [(0, (0, 0)), (1, (1, 0)), (2, (0, 2)), (3, (0, 0))])
+def test_whole_powers_have_their_derivatives_at_zero(exponent, derivatives):
+    """0 * 0^-1 would be nan: the branches of the constant and of the identity are there for this."""
+    x = Tensor(np.zeros(1), requires_grad=True)
+    first = grad(x ** exponent, x, create_graph=True)
+    second = grad(first, x) if first.requires_grad else Tensor(np.zeros(1))
+    assert (first.item(), second.item()) == derivatives
+
+
 def test_nan_is_not_hidden():
     x = Tensor(np.array([1.0, np.nan]))
     for y in (ops.relu(x), ops.leaky_relu(x), ops.softplus(x), ops.max(x), ops.sum(x), ops.log_softmax(x)):
@@ -391,6 +400,7 @@ ERRORS = {
     "transpose-far": (lambda: tensor(2, 3).transpose(0, -3), ValueError, "transpose:", "(0, -3)"),
     "sum_to": (lambda: ops.sum_to(tensor(4, 6), (3, 8)), ValueError, "sum_to:", "(3, 8)", "(4, 6) float32"),
     "sum_to-longer": (lambda: ops.sum_to(tensor(3), (2, 3)), ValueError, "sum_to:", "(2, 3)", "(3,) float32"),
+    "sum_to-same-first": (lambda: ops.sum_to(tensor(3), (3, 2)), ValueError, "sum_to:", "(3, 2)", "(3,) float32"),
     "reshape": (lambda: tensor(2, 3).reshape(4), ValueError, "size 6", "(4,)"),
     "broadcast_to": (lambda: ops.broadcast_to(tensor(2), (3,)), ValueError, "broadcast", "(2,)", "(3,)"),
     "max-empty": (lambda: ops.max(tensor(0, 3), 0), ValueError, "maximum", "zero-size"),
