@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import h5py
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
+from minigan.files import remove_parts, write_whole
 
 FORMAT, VERSION = "minigan checkpoint", 1
 MAX_DEPTH = 64  # of the nested dict; a trainer's state needs about 6
@@ -40,23 +40,7 @@ def save(path: str | Path, state: dict) -> None:
     file, beside `path`, synced and renamed: the HDF5 library, met by a full disk while it closes a file, may
     keep it open and try again when the process exits.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    image = _image(state)
-    try:
-        with open(part, "wb") as file:
-            file.write(image)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise FailedWork(f"{path} cannot be written ({reason}); older checkpoints are untouched") from None
-    except BaseException:  # Ctrl-C leaves no rubbish either
-        part.unlink(missing_ok=True)
-        raise
+    write_whole(Path(path), _image(state), sync=True, advice="; older checkpoints are untouched")
 
 
 def load(path: str | Path) -> dict:
@@ -84,8 +68,7 @@ def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> P
     path = folder / f"checkpoint-{iteration:07d}.h5"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in folder.glob(".checkpoint-*.part"):
-            part.unlink(missing_ok=True)
+        remove_parts(folder)
         save(path, state)
         older = [old for number, old in _checkpoints(folder) if number < iteration]
         for old in older[keep - 1 :]:
@@ -125,16 +108,6 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
         return []
     names = ((re.fullmatch(r"checkpoint-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
     return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut; only POSIX can open a folder."""
-    if os.name == "posix":
-        number = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
 
 
 def _image(state: dict) -> memoryview:

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from minigan.errors import FailedWork, WrongUse
+from minigan.files import write_whole
 
 
 def to_uint8(x: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def save_png(path: str | Path, image: np.ndarray) -> None:
     """One image, (H, W, 3), (H, W, 1) or (H, W) uint8, as a PNG file."""
     data = io.BytesIO()
     Image.fromarray(_single(image)).save(data, "PNG")
-    _write(Path(path), data.getbuffer())
+    write_whole(Path(path), data.getbuffer())
 
 
 def save_singles(folder: str | Path, images: np.ndarray, start: int = 0) -> None:
@@ -88,7 +88,7 @@ def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last
     data = io.BytesIO()
     times = [round(ms, -1)] * len(others) + [round(last_ms, -1)]
     first.save(data, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=False)
-    _write(Path(path), data.getbuffer())
+    write_whole(Path(path), data.getbuffer())
 
 
 def film_strip(
@@ -189,17 +189,3 @@ def read_png(path: Path) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FailedWork(f"{path} cannot be read ({error})") from None
-
-
-def _write(path: Path, data: memoryview) -> None:
-    """The whole file or none: written beside under a temporary name, then renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FailedWork(f"{path} cannot be written ({error.strerror or error})") from None
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

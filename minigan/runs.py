@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_info
 import minigan
 from minigan import backend, pictures
 from minigan.errors import FailedWork, WrongUse
+from minigan.files import write_whole
 from minigan.presets import Experiment, from_dict, to_dict
 
 
@@ -49,7 +50,7 @@ def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> Non
 def write_experiment(folder: Path, experiment: Experiment) -> None:
     """experiment.json: the experiment, and on what it runs."""
     record = {"experiment": to_dict(experiment), "machine": machine(), "git": _git_revision()}
-    write_whole(folder / "experiment.json", json.dumps(record, indent=2) + "\n")
+    write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
 def read_experiment(folder: Path) -> Experiment:
@@ -71,7 +72,7 @@ class Log:
         """Keep the lines up to iteration `start` (a resumed run repeats what came after its checkpoint)."""
         self.path = folder / "log.jsonl"
         kept = [line for line in read_log(folder) if line["iteration"] <= start]
-        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self.seconds = kept[-1]["seconds"] if kept else 0.0
 
     def add(self, **values: Any) -> None:
@@ -118,13 +119,9 @@ def save_progress(folder: Path, last: int) -> None:
 
 def save_npz(path: Path, images: np.ndarray) -> None:
     """The array `images` in an .npz file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part.npz")
-    try:
-        np.savez_compressed(part, images=images)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FailedWork(f"{path} cannot be written ({error.strerror or error})") from None
+    data = io.BytesIO()
+    np.savez_compressed(data, images=images)
+    write_whole(path, data.getbuffer())
 
 
 def machine() -> dict[str, Any]:
@@ -133,17 +130,6 @@ def machine() -> dict[str, Any]:
             for lib in threadpool_info() if lib.get("user_api") == "blas"]
     return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
             "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores()}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The whole file or none: written beside under a temporary name, then renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise FailedWork(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def _processor() -> str:

@@ -1,5 +1,7 @@
 """Pictures: the rule from float to byte, where an image lies in a grid, and what Pillow reads back."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -104,7 +106,7 @@ def test_a_failed_write_is_one_line_and_leaves_what_was_there(tmp_path, rng, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pictures.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(FailedWork, match="a.png cannot be written .No space left") as error:
         pictures.save_png(path, 255 - image)
     assert "\n" not in str(error.value)
