@@ -61,7 +61,7 @@ def array_module(*arrays: Array) -> Any:
 
 def to_host(x: Array) -> np.ndarray:
     """A NumPy array with x's values."""
-    return x if isinstance(x, np.ndarray) else x.get()
+    return np.asarray(x) if isinstance(x, np.ndarray | np.generic) else x.get()
 
 
 # ---- threads -------------------------------------------------------------------------------------------------------
@@ -108,8 +108,9 @@ def parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
 
 
 def blocks(count: int, size: int) -> list[slice]:
-    """0 .. count cut into slices of at most `size`."""
-    return [slice(i, min(i + size, count)) for i in range(0, count, max(1, size))]
+    """0 .. count cut into slices of at most `size` (at least 1)."""
+    size = max(1, size)
+    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
 def scratch(name: str, shape: Sequence[int], dtype: Any) -> np.ndarray:
