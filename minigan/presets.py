@@ -7,11 +7,10 @@ A preset is a dict of the fields that differ from the defaults.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, listed
 
 
 def _option(default: Any, text: str) -> Any:
@@ -57,6 +56,9 @@ class Experiment:
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
 
 
+# An annotation's word -> the types that JSON may hold for it.
+KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
+
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
 CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every")
 
@@ -84,17 +86,19 @@ def experiment(dataset: str, **chosen: Any) -> Experiment:
 
 
 def check(e: Experiment) -> None:
-    """WrongUse, with the option's name, for a number outside its range."""
-    for name in ("iterations", "batch_size", "gen_batch_size", "n_dis", "dim_z", "power_iterations", "threads", "size",
-                 "log_every", "sample_every", "checkpoint_every"):
-        _range(e, name, 1, math.inf, "at least 1")
-    for name in ("lr", "lr_dis", "width"):
-        _range(e, name, 1e-12, 1e6, "a positive number")
+    """WrongUse, with the option's name, for a number outside its range.
+
+    The upper ends are far beyond all that trains; they keep a slip of the finger, or a file that somebody else made,
+    from asking for all memory or all time.
+    """
+    for name, low, high in (
+            ("size", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16), ("power_iterations", 1, 1000),
+            ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
+            ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
+            ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
+        _range(e, name, low, high, f"{low:,g} to {high:,g}")
     for name in ("beta1", "beta2"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")
-    _range(e, "seed", 0, math.inf, "0 or more")
-    if e.size is not None and e.size < 16:
-        raise WrongUse(f"--size: expected at least 16, got {e.size}; the networks halve it three times")
 
 
 def to_dict(e: Experiment) -> dict[str, Any]:
@@ -102,19 +106,28 @@ def to_dict(e: Experiment) -> dict[str, Any]:
     return dataclasses.asdict(e)
 
 
+def learned(e: Experiment) -> dict[str, Any]:
+    """The fields that decide what is learned, as a checkpoint holds them: the same on every machine."""
+    return {name: value for name, value in to_dict(e).items() if name not in CHANGEABLE}
+
+
 def from_dict(values: dict[str, Any], where: str) -> Experiment:
-    """The experiment that `to_dict` gave. FailedWork, naming `where` it was read from, for any other dict."""
+    """The experiment that `to_dict` or `learned` gave. FailedWork, naming `where` it was read from, for any other."""
     fields = {f.name: f for f in dataclasses.fields(Experiment)}
-    if not isinstance(values, dict) or values.keys() - fields.keys():
-        unknown = sorted(values.keys() - fields.keys()) if isinstance(values, dict) else values
-        raise FailedWork(f"{where} does not hold an experiment of this version: unknown {unknown}")
+    unknown = sorted(values.keys() - fields.keys()) if isinstance(values, dict) else [type(values).__name__]
+    if unknown:
+        raise FailedWork(f"{where} does not hold an experiment of this version: unknown {listed(unknown)}")
     for name, value in values.items():
-        kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "None": type(None)}
-        expected = tuple(kinds[kind] for kind in str(fields[name].type).split(" | "))
-        if not any(isinstance(value, kind) for kind in expected):
-            raise FailedWork(f"{where}: {name} is {value!r}; expected {fields[name].type}")
+        kinds = {kind for kind_name in str(fields[name].type).split(" | ") for kind in KINDS[kind_name]}
+        if type(value) not in kinds:  # not isinstance: True is no count
+            raise FailedWork(f"{where}: {name} is {value!r:.40}; expected {fields[name].type}")
+        if isinstance(value, str) and "\0" in value:  # no path has it, and the system's calls raise
+            raise FailedWork(f"{where}: {name} holds a null character")
     made = Experiment(**values)
-    check(made)
+    try:
+        check(made)
+    except WrongUse as error:
+        raise FailedWork(f"{where}: {error}") from None
     return made
 
 
