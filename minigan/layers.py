@@ -217,6 +217,8 @@ class BatchNorm(Layer):
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         gamma, beta = self.params["gamma"], self.params["beta"]
+        if x.shape[-1:] != gamma.shape:  # else one channel would be broadcast to any number
+            raise ValueError(f"BatchNorm: expected {gamma.size} channels in the last axis, got x {x.shape}")
         if not train:
             scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
             y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
