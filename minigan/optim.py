@@ -29,6 +29,9 @@ class Optimizer:
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
         """Change every parameter in place by its gradient, with learning rate `rate`."""
+        if len(gradients) != len(self.params):
+            raise ValueError(f"{type(self).__name__}: expected {len(self.params)} gradients, one for each parameter, "
+                             f"got {len(gradients)}")
         self.steps += 1
         for (name, p), g in zip(self.params.items(), gradients, strict=True):
             self.update(p.data, g.data, [self.state[f"{name}/{kind}"] for kind in self.remembers], rate)

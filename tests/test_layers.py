@@ -327,7 +327,7 @@ REFUSED = {
     "missing": (lambda a: a.pop("last/b"), "'last/b' is missing from the file"),
     "missing-state": (lambda a: a.pop("first/u"), "'first/u' is missing from the file"),
     "unknown": (lambda a: a.update(other=np.ones(1)), "'other' is in the file only"),
-    "shape": (lambda a: a.update({"last/b": np.ones(2, np.float32)}), r"\(2,\) float32 in the file, \(1,\) float32 here"),
+    "shape": (lambda a: a.update({"last/b": np.ones(2, np.float32)}), r"\(2,\) float32 in the file, \(1,\)"),
     "broadcast": (lambda a: a.update({"first/b": np.ones((), np.float32)}), r"'first/b' is \(\) float32 in the file"),
     "dtype": (lambda a: a.update({"last/b": np.ones(1)}), r"\(1,\) float64 in the file, \(1,\) float32 here"),
     "byte-order": (lambda a: a.update({"last/b": np.ones(1, ">f4")}), "'last/b' is .* >f4 in the file"),

@@ -1,0 +1,115 @@
+"""Adversarial losses: closed forms, gradients, signs, extremes; real and fake always differ."""
+
+import math
+
+import numpy as np
+import pytest
+
+from minigan import ops
+from minigan.autograd import Tensor, grad
+from minigan.losses import LOSSES
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# name -> (discriminator(real, fake), generator(fake)) as NumPy, and their derivatives times the number of pictures
+FORMULAS = {
+    "ns": (lambda real, fake: -np.mean(np.log(sigmoid(real))) - np.mean(np.log(1 - sigmoid(fake))),
+           lambda fake: -np.mean(np.log(sigmoid(fake)))),
+    "hinge": (lambda real, fake: -np.mean(np.minimum(0, real - 1)) - np.mean(np.minimum(0, -fake - 1)),
+              lambda fake: -np.mean(fake)),
+}
+SLOPES = {
+    "ns": (lambda real: sigmoid(real) - 1, lambda fake: sigmoid(fake), lambda fake: sigmoid(fake) - 1),
+    "hinge": (lambda real: -1.0 * (real < 1), lambda fake: 1.0 * (fake > -1), lambda fake: 0 * fake - 1),
+}
+AT_ZERO = {"ns": (2 * math.log(2), math.log(2)), "hinge": (2, 0)}
+
+every_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def outputs(rng, dtype=np.float64):
+    """The discriminator's outputs for 5 real and 7 fake pictures, both signs, on both sides of the hinge."""
+    real, fake = 2 * rng.standard_normal(5) + 0.5, 2 * rng.standard_normal(7) - 0.5
+    return [Tensor(a.astype(dtype), requires_grad=True) for a in (real, fake)]
+
+
+def test_every_loss_has_its_formulas_here():
+    assert LOSSES.keys() == FORMULAS.keys() == SLOPES.keys() == AT_ZERO.keys()
+
+
+@every_loss
+def test_values_are_the_papers_formulas(name, rng):
+    real, fake = outputs(rng)
+    dis, gen = FORMULAS[name]
+    np.testing.assert_allclose(LOSSES[name].discriminator(real, fake).item(), dis(real.data, fake.data), rtol=1e-12)
+    np.testing.assert_allclose(LOSSES[name].generator(fake).item(), gen(fake.data), rtol=1e-12)
+
+
+@every_loss
+def test_values_where_the_discriminator_cannot_tell(name):
+    zeros = Tensor(np.zeros(4))
+    np.testing.assert_allclose(LOSSES[name].discriminator(zeros, zeros).item(), AT_ZERO[name][0], rtol=1e-15)
+    np.testing.assert_allclose(LOSSES[name].generator(zeros).item(), AT_ZERO[name][1], rtol=1e-15)
+
+
+@every_loss
+def test_gradients_are_the_formulas_derivatives(name, rng):
+    real, fake = outputs(rng)
+    g_real, g_fake = grad(LOSSES[name].discriminator(real, fake), [real, fake])
+    slopes = SLOPES[name]
+    np.testing.assert_allclose(g_real.data, slopes[0](real.data) / 5, rtol=1e-12)
+    np.testing.assert_allclose(g_fake.data, slopes[1](fake.data) / 7, rtol=1e-12)
+    np.testing.assert_allclose(grad(LOSSES[name].generator(fake), fake).data, slopes[2](fake.data) / 7, rtol=1e-12)
+
+
+@every_loss
+def test_the_discriminator_wants_real_up_and_fake_down_and_the_generator_fake_up(name):
+    loss, here, up = LOSSES[name], Tensor([0.2, -0.3]), Tensor([0.4, -0.1])
+    other = Tensor([-0.5, 0.1, 0.6])
+    assert loss.discriminator(up, other).item() < loss.discriminator(here, other).item()
+    assert loss.discriminator(other, up).item() > loss.discriminator(other, here).item()
+    assert loss.generator(up).item() < loss.generator(here).item()
+
+
+def test_the_hinge_is_content_beyond_the_margin():
+    real, fake = (Tensor(np.array(a), requires_grad=True) for a in ([1.5, 3.0], [-1.5, -2.0, -9.0]))
+    loss = LOSSES["hinge"].discriminator(real, fake)
+    assert loss.item() == 0
+    assert not any(g.data.any() for g in grad(loss, [real, fake]))
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_certain_discriminators_cause_no_overflow(name, dtype, size):
+    real, fake = (Tensor(np.array(a, dtype), requires_grad=True) for a in ([size, 1.0, 0.5], [-size, -1.0]))
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        dis, gen = LOSSES[name].discriminator(real, fake), LOSSES[name].generator(fake)
+        gradients = [*grad(dis, [real, fake]), grad(gen, fake)]
+    assert all(np.isfinite(t.data).all() for t in (dis, gen, *gradients))
+    # right: all but nothing left to lose; wrong: linear in how wrong, so that there is a gradient back
+    assert dis.item() < 2 if size > 0 else dis.item() > 1e4 * (1 / 3 + 1 / 2) - 1
+
+
+@every_loss
+def test_float32_stays_float32(name, rng):
+    real, fake = outputs(rng, np.float32)
+    dis, gen = LOSSES[name].discriminator(real, fake), LOSSES[name].generator(fake)
+    tensors = [dis, gen, *grad(dis, [real, fake]), grad(gen, fake)]
+    assert {t.dtype for t in tensors} == {np.dtype(np.float32)}
+    assert dis.shape == gen.shape == ()
+
+
+@every_loss
+def test_losses_can_be_differentiated_twice(name, rng):
+    real, fake = outputs(rng)
+    g_real, g_fake = grad(LOSSES[name].discriminator(real, fake), [real, fake], create_graph=True)
+    second = grad(ops.sum(g_real) + ops.sum(g_fake), [real, fake]) if g_real.requires_grad else []
+    if name == "ns":  # softplus'' = sigmoid (1 - sigmoid)
+        for g, x in zip(second, (real.data, fake.data), strict=True):
+            np.testing.assert_allclose(g.data, sigmoid(x) * sigmoid(-x) / len(x), rtol=1e-10)
+    else:
+        assert all(not g.data.any() for g in second)
