@@ -56,6 +56,8 @@ class Experiment:
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
 
 
+SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
+
 # An annotation's word -> the types that JSON may hold for it.
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 

@@ -1,7 +1,7 @@
 """A run's folder: what was asked, on which machine, what happened, and the pictures and checkpoints of it.
 
     experiment.json   the experiment, versions, machine, git revision; written before the first iteration
-    log.jsonl         one JSON object a line: iteration, seconds, losses, learning rate, spectral norms
+    log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
     checkpoint-*.h5   the newest two
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import platform
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,29 +24,49 @@ from threadpoolctl import threadpool_info
 import minigan
 from minigan import backend, pictures
 from minigan.errors import FailedWork, WrongUse
-from minigan.files import write_whole
+from minigan.files import remove_parts, write_whole
 from minigan.presets import Experiment, from_dict, to_dict
 
 
+def check_new(folder: Path, overwrite: bool = False) -> None:
+    """WrongUse if the folder cannot become a new run's, because of what is there already."""
+    try:
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        if not nearest.is_dir():
+            raise WrongUse(f"{nearest} is a file; choose another --out")
+        inside = sorted(path.name for path in folder.iterdir()) if nearest == folder else []
+    except OSError as error:
+        raise FailedWork(f"{folder} cannot be looked at ({error.strerror or error})") from None
+    if not os.access(nearest, os.W_OK):
+        raise FailedWork(f"{nearest} is not writable; choose another --out")
+    is_run = _is_run(folder)
+    if inside and not (overwrite and is_run):
+        raise WrongUse(f"{folder} exists already and " + (
+            f"holds a run; go on with it (minigan train --resume {shlex.quote(str(folder))}), replace it (--overwrite) "
+            "or choose another --out" if is_run else "holds other files, which stay untouched; choose another --out"))
+
+
 def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> None:
-    """Make the run's folder and write experiment.json. WrongUse if there is something already."""
-    if folder.exists():
-        if not folder.is_dir():
-            raise WrongUse(f"{folder} is a file; choose another --out")
-        inside = sorted(p.name for p in folder.iterdir())
-        is_run = "experiment.json" in inside
-        if inside and not (overwrite and is_run):
-            raise WrongUse(f"{folder} exists already and " + (
-                f"holds a run; go on with it (minigan train --resume {folder}), replace it (--overwrite) or choose "
-                "another --out" if is_run else "holds other files, which stay untouched; choose another --out"))
+    """Make the run's folder and write experiment.json; of a run to overwrite, remove its files and no others."""
+    check_new(folder, overwrite)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         for path in [*folder.glob("checkpoint-*.h5"), *(folder / "samples").glob("samples-*.png"), folder / "log.jsonl",
                      folder / "samples.png", folder / "film.png", folder / "progress.gif"]:
             path.unlink(missing_ok=True)
-    try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
     write_experiment(folder, experiment)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder of samples, and remove what a kill may have left half-written."""
+    try:
+        (folder / "samples").mkdir(exist_ok=True)
+    except OSError as error:
+        raise FailedWork(f"{folder / 'samples'} cannot be made ({error.strerror or error})") from None
+    for place in (folder, folder / "samples"):
+        remove_parts(place)
 
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:
@@ -54,15 +76,11 @@ def write_experiment(folder: Path, experiment: Experiment) -> None:
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """The experiment of a run's folder. WrongUse if it is not one."""
+    """The experiment of a run's folder. WrongUse if it is not one, FailedWork if its experiment.json is damaged."""
     path = folder / "experiment.json"
     if not path.is_file():
         raise WrongUse(f"{folder} is not a run: it has no experiment.json; expected a folder that minigan train made")
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))["experiment"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FailedWork(f"{path} cannot be read ({type(error).__name__}: {error})") from None
-    return from_dict(saved, str(path))
+    return from_dict(_record(path).get("experiment"), str(path))
 
 
 class Log:
@@ -87,14 +105,18 @@ class Log:
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The whole lines of a run's log, oldest first; a line that was cut off by a kill is left out."""
     path = folder / "log.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    except OSError as error:
+        raise FailedWork(f"{path} cannot be read ({error.strerror or error})") from None
     found = []
     for line in lines:
         try:
             values = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(values, dict) and isinstance(values.get("iteration"), int):
+        if isinstance(values, dict) and type(values.get("iteration")) is int \
+                and type(values.get("seconds")) in (int, float) and 0 <= values["seconds"] < 1e12:
             found.append(values)
     return found
 
@@ -130,6 +152,28 @@ def machine() -> dict[str, Any]:
             for lib in threadpool_info() if lib.get("user_api") == "blas"]
     return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
             "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores()}
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What an experiment.json holds."""
+    try:
+        if path.stat().st_size > 1 << 20:
+            raise FailedWork(f"{path} is larger than 1 MiB: not what minigan train wrote")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FailedWork(f"{path} cannot be read ({type(error).__name__}: {error})") from None
+    if not isinstance(record, dict):
+        raise FailedWork(f"{path} holds a {type(record).__name__}; expected what minigan train wrote")
+    return record
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether the folder's experiment.json is ours, and not another program's."""
+    try:
+        record = _record(folder / "experiment.json")
+    except FailedWork:
+        return False
+    return isinstance(record.get("machine"), dict) and "minigan" in record["machine"] and "experiment" in record
 
 
 def _processor() -> str:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import math
+import os
+import shlex
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigan import backend, checkpoint, datasets, pictures, runs
+from minigan import backend, checkpoint, datasets, pictures, runs, saved
 from minigan.autograd import Tensor, grad, no_grad
-from minigan.errors import FailedWork, WrongUse, choose
+from minigan.errors import FailedWork, WrongUse
 from minigan.losses import LOSSES
 from minigan.models import MODELS
 from minigan.norms import NORMS, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import CHANGEABLE, Experiment, check, from_dict, option_name, to_dict
+from minigan.presets import CHANGEABLE, SCALINGS, Experiment, check, learned, option_name, to_dict
 from minigan.progress import Progress, duration
 
-SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
 SAMPLES = 64  # pictures in a grid of samples
 
 
@@ -64,17 +67,23 @@ class Training:
         self.images = self.xp.asarray(images)
         self.batches = Batches(len(images), e.batch_size, self.rngs["order"])
         self.preview = init.standard_normal((SAMPLES, e.dim_z), dtype=np.float32)
+        self.pictures = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()  # a resumed run must have the same
         self.iteration = 0
 
     def iterate(self) -> tuple[Tensor, Tensor]:
         """One iteration; returns the last losses of discriminator and generator."""
-        e = self.e
-        factor = SCHEDULES[e.schedule](self.iteration / e.iterations)
-        for _ in range(e.n_dis):
-            loss_dis = self.update_discriminator((e.lr if e.lr_dis is None else e.lr_dis) * factor)
-        loss_gen = self.update_generator(e.lr * factor)
+        rate_dis, rate_gen = self.rates()
+        for _ in range(self.e.n_dis):
+            loss_dis = self.update_discriminator(rate_dis)
+        loss_gen = self.update_generator(rate_gen)
         self.iteration += 1
         return loss_dis, loss_gen
+
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of discriminator and generator in the next iteration."""
+        e = self.e
+        factor = SCHEDULES[e.schedule](self.iteration / e.iterations)
+        return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
 
     def update_discriminator(self, rate: float) -> Tensor:
         x_real = self.real(self.batches.next())
@@ -108,39 +117,39 @@ class Training:
         """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode."""
         return draw(self.gen, z, self.xp)
 
-    def largest_deviation(self) -> float:
-        """max over the discriminator's layers of |sigma(W used) - 1|, exact."""
-        return max((abs(sigma - 1) for sigma in self.spectral_norms().values()), default=0.0)
-
     def spectral_norms(self) -> dict[str, float]:
         """The exact spectral norm of the weights that each layer of the discriminator uses."""
         with no_grad():
             return {path: spectral_norm(layer.norm.weight(layer, (), False).data)
                     for path, layer in self.dis.walk() if "W" in layer.params}
 
+    def finite(self) -> bool:
+        """Whether no parameter and no running average is infinite or nan."""
+        return all(bool(np.isfinite(a).all()) for network in (self.gen, self.dis) for a in network.arrays().values())
+
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, as nested dicts of arrays and plain values."""
-        return {"iteration": self.iteration, "experiment": to_dict(self.e),
+        """All that a resumed run needs, as nested dicts of arrays and plain values; the same on every machine."""
+        return {"iteration": self.iteration, "experiment": learned(self.e), "pictures": self.pictures,
                 "gen": self.gen.arrays(), "dis": self.dis.arrays(),
                 "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),
                 "batches": {"order": self.batches.order, "place": self.batches.place}, "preview": self.preview,
                 "size": self.images.shape[1], "channels": self.images.shape[3],
                 "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()}}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` gave."""
-        try:
-            if len(state["batches"]["order"]) != len(self.images):
-                raise FailedWork(f"the run was trained on {len(state['batches']['order'])} pictures, "
-                                 f"the data set has {len(self.images)} now")
+    def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
+        """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
+        with saved.doubting(where):
+            if state["pictures"] != self.pictures:
+                raise FailedWork(f"the run was trained on other pictures ({len(state['batches']['order']):,}) than the "
+                                 f"data set has now ({len(self.images):,}); see --data-root")
             for name in ("gen", "dis", "opt_gen", "opt_dis"):
                 getattr(self, name).load(state[name])
-            self.batches.order, self.batches.place = state["batches"]["order"], state["batches"]["place"]
-            self.preview, self.iteration = state["preview"], state["iteration"]
+            self.batches.load(state["batches"])
+            if state["preview"].shape != self.preview.shape or not 0 <= state["iteration"] <= 10**9:
+                raise ValueError(f"preview {state['preview'].shape}, iteration {state['iteration']}")
+            self.preview, self.iteration = state["preview"].astype(np.float32), int(state["iteration"])
             for name, rng in self.rngs.items():
                 rng.bit_generator.state = state["rngs"][name]
-        except (KeyError, TypeError, ValueError) as error:
-            raise FailedWork(f"the checkpoint does not hold a run of this version ({error!r})") from None
 
 
 class Batches:
@@ -159,6 +168,13 @@ class Batches:
             self.order, self.place = self.rng.permutation(len(self.order)), self.size - len(index)
             index = np.concatenate([index, self.order[:self.place]])
         return index
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go on with the `order` from the `place`. ValueError if that is no order of these pictures."""
+        order, place = saved["order"], saved["place"]
+        if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
+            raise ValueError(f"batches: no order of {len(self.order)} pictures")
+        self.order, self.place = order.astype(np.int64), int(place)
 
 
 def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64) -> np.ndarray:
@@ -186,14 +202,10 @@ def interpolate(rng: np.random.Generator, rows: int, steps: int, dim_z: int) -> 
 
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False) -> None:
     """Train from the beginning into the new run folder `out`."""
-    backend.device_module(experiment.device)
-    check_names(experiment)
-    images, source = _images(experiment)
-    backend.set_threads(experiment.threads)
-    training = Training(experiment, images)
+    saved.check_names(experiment)
+    runs.check_new(out, overwrite)  # before the data, which may be an hour's download
+    training = _training(experiment, verbose)
     runs.create(out, experiment, overwrite)
-    if verbose:
-        _describe(training, source)
     _loop(training, out, quiet)
 
 
@@ -201,103 +213,102 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     """Go on with the run in `out` from its newest readable checkpoint; `chosen`: options given, by field name.
 
     WrongUse if they contradict the run's experiment: only presets.CHANGEABLE may differ, and with a constant schedule
-    the number of iterations.
+    the number of iterations. A run that was killed before its first checkpoint begins again.
     """
-    saved = runs.read_experiment(out)
+    before = runs.read_experiment(out)
+    with saved.doubting(str(out / "experiment.json")):
+        saved.check_names(before)
+    free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
     for name, value in chosen.items():
-        free = name in CHANGEABLE or (name == "iterations" and saved.schedule == "constant")
-        if not free and value != getattr(saved, name):
-            raise WrongUse(f"{out} was trained with {option_name(name)} {getattr(saved, name)}, not {value}; leave the "
-                           f"option out, or start another run with --out")
-    experiment = dataclasses.replace(saved, **chosen)
+        if name not in free and value != getattr(before, name):
+            raise WrongUse(f"{out} was trained with {option_name(name)} {getattr(before, name)}, not {value}; leave "
+                           "the option out, or start another run with --out")
+    experiment = dataclasses.replace(before, **chosen)
     check(experiment)
-    check_names(experiment)
-    backend.device_module(experiment.device)
-    path, state, remarks = checkpoint.newest(out)
-    for line in remarks:
-        _say(line)
-    if state.get("iteration", 0) >= experiment.iterations:
-        _say(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
-        return
-    images, source = _images(experiment)
-    backend.set_threads(experiment.threads)
-    training = Training(experiment, images)
-    training.load(state)
-    if experiment != saved:
+    saved.check_names(experiment)
+    path = state = None
+    if any(out.glob("checkpoint-*.h5")):
+        path, state, trained, _, remarks = saved.newest(out)
+        for line in remarks:
+            _say(line)
+        for name, value in learned(trained).items():
+            if name not in free and value != getattr(before, name):
+                raise FailedWork(f"{path} was trained with {option_name(name)} {value}, but experiment.json says "
+                                 f"{getattr(before, name)}; put that right")
+        if state["iteration"] >= experiment.iterations:
+            runs.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
+            _say(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
+            return
+    training = _training(experiment, verbose)
+    if state is not None:
+        training.load(state, str(path))
+    if experiment != before:
         runs.write_experiment(out, experiment)
+    _say(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
+    _loop(training, out, quiet, path)
+
+
+def _training(e: Experiment, verbose: bool) -> Training:
+    """The training at its beginning, with its data."""
+    backend.device_module(e.device)
+    data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
+                         say=_say)
+    backend.set_threads(e.threads)
+    training = Training(e, data.images)
     if verbose:
-        _describe(training, source)
-    _say(f"going on from {path}")
-    _loop(training, out, quiet)
+        _describe(training, data.source)
+    return training
 
 
-def _loop(training: Training, out: Path, quiet: bool) -> None:
-    """Iterate to the end; log, draw, save; stop in good order when asked to."""
+def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) -> None:
+    """Iterate to the end; log, draw, save; stop in good order when asked to. good: the newest checkpoint."""
     e = training.e
     log_every = e.log_every or max(1, e.iterations // 200)
     sample_every = e.sample_every or max(1, e.iterations // 20)
     checkpoint_every = e.checkpoint_every or max(1, min(1000, e.iterations // 10))
+    runs.prepare(out)
     log = runs.Log(out, training.iteration)
     progress = Progress(e.iterations, training.iteration, quiet=quiet)
     began = time.monotonic() - log.seconds
-    deviation = training.largest_deviation()
-    with _signals() as asked:
+    with _signals() as asked, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
         if training.iteration == 0:
             runs.save_samples(out, 0, training.sample(training.preview))
+            good = checkpoint.save_in(out, 0, training.state())
+        sigmas = training.spectral_norms()
         try:
-            while training.iteration < e.iterations and not asked:
+            stop = False
+            while not stop:
+                rate_dis, rate_gen = training.rates()
                 loss_dis, loss_gen = (loss.item() for loss in training.iterate())
                 i = training.iteration
                 last = i == e.iterations
-                if not math.isfinite(loss_dis + loss_gen):
-                    raise FailedWork(_not_finite(training, out, loss_dis, loss_gen))
-                if last or i % log_every == 0:
-                    deviation = training.largest_deviation()
+                stop = last or bool(asked)
+                logs, draws, saves = (last or i % every == 0 for every in (log_every, sample_every, checkpoint_every))
+                if not math.isfinite(loss_dis + loss_gen) or (logs or draws or saves or stop) and not training.finite():
+                    raise FailedWork(_not_finite(training, good, loss_dis, loss_gen))
+                if logs:
+                    sigmas = training.spectral_norms()
                     log.add(iteration=i, seconds=round(time.monotonic() - began, 3), loss_dis=loss_dis,
-                            loss_gen=loss_gen, sigma_deviation=deviation)
-                if last or i % sample_every == 0:
+                            loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
+                            sigma=sigmas)
+                if draws:
                     runs.save_samples(out, i, training.sample(training.preview))
-                if last or i % checkpoint_every == 0:
-                    checkpoint.save_in(out, i, training.state())
-                progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": deviation})
-            if asked:
-                checkpoint.save_in(out, training.iteration, training.state())
+                if saves or stop:
+                    good = checkpoint.save_in(out, i, training.state())
+                progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
         finally:
             progress.close()
         runs.save_progress(out, training.iteration)
-    if asked:
-        raise Interrupted(f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
-                          f"minigan train --resume {out}", asked[0])
+    if not last:
+        raise Interrupted(f"stopped at iteration {i:,} of {e.iterations:,}, saved; go on with: "
+                          f"minigan train --resume {shlex.quote(str(out))}", asked[0])
     _say(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
 
 
-def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
-    """The generator of a run's newest readable checkpoint, its experiment, and remarks on unreadable ones."""
-    runs.read_experiment(run)
-    path, state, remarks = checkpoint.newest(run)
-    try:
-        e = from_dict(state["experiment"], str(path))
-        check_names(e)
-        gen = MODELS[e.model].generator(np.random.default_rng(0), state["size"], state["channels"], e.dim_z, e.width)
-        gen.load(state["gen"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FailedWork(f"{path} does not hold a run of this version ({error!r})") from None
-    return gen, e, remarks
-
-
-def check_names(e: Experiment) -> None:
-    """WrongUse, with the choices, for a name that is not known."""
-    for what, given, choices in (
-            ("data set", e.dataset, datasets.DATASETS), ("model", e.model, MODELS), ("norm", e.norm, NORMS),
-            ("loss", e.loss, LOSSES), ("optimizer", e.optimizer, OPTIMIZERS), ("schedule", e.schedule, SCHEDULES),
-            ("scaling", e.scaling, SCALINGS), ("fit", e.fit, datasets.FITS), ("device", e.device, backend.DEVICES)):
-        choose(what, given, choices)
-
-
-def _images(e: Experiment) -> tuple[np.ndarray, str]:
-    data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
-                         say=_say)
-    return data.images, data.source
+def _deviation(sigmas: dict[str, float]) -> float:
+    """The largest |sigma - 1|: how far spectral normalization is from exact."""
+    return max((abs(sigma - 1) for sigma in sigmas.values()), default=0.0)
 
 
 def _describe(training: Training, source: str) -> None:
@@ -309,19 +320,21 @@ def _describe(training: Training, source: str) -> None:
         _say(f"{name:>20} {sum(p.size for p in network.parameters().values()):,} parameters")
 
 
-def _not_finite(training: Training, out: Path, loss_dis: float, loss_gen: float) -> str:
+def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen: float) -> str:
+    """What went wrong, and from where one can go on."""
     norms = []
     for path, layer in training.dis.walk():
         if "W" in layer.params:
             W = layer.params["W"].data
             finite = bool(backend.array_module(W).isfinite(W).all())
             norms.append(f"{path} {spectral_norm(W):.3g}" if finite else f"{path} not finite")
-    saved = sorted(out.glob("checkpoint-*.h5"))
-    good = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
-    return (f"the loss is not finite at iteration {training.iteration:,} (discriminator {loss_dis:.3g}, generator "
-            f"{loss_gen:.3g}); {good}; try a smaller --lr or --norm sn; spectral norms of the discriminator's weights: "
-            + ", ".join(norms))
+    what = "a weight" if math.isfinite(loss_dis + loss_gen) else "the loss"
+    return (f"{what} is not finite at iteration {training.iteration:,} (discriminator's loss {loss_dis:.3g}, "
+            f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; try a smaller --lr or --norm sn; "
+            f"spectral norms of the discriminator's weights: {', '.join(norms)}")
 
+
+# ---- signals -------------------------------------------------------------------------------------------------------
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
@@ -338,6 +351,8 @@ def _signals() -> Iterator[list[int]]:
     def note(signum: int, frame: Any) -> None:
         asked.append(signum)
         restore()
+        with contextlib.suppress(OSError):  # no print() here: it may have been in one when the signal came
+            os.write(2, b"\nstopping after this iteration; once more stops at once\n")
 
     def restore() -> None:
         for signum, handler in before.items():

@@ -22,6 +22,7 @@ LEVELS = """
     norms
     layers
     models inception
+    saved
     train
     cli
     __main__

@@ -1,0 +1,85 @@
+"""What a run saved, opened again: every name, number and size is doubted before memory is taken for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan import backend, checkpoint, datasets, runs
+from minigan.errors import FailedWork, WrongUse, choose
+from minigan.losses import LOSSES
+from minigan.models import MODELS
+from minigan.norms import NORMS
+from minigan.optim import OPTIMIZERS, SCHEDULES
+from minigan.presets import SCALINGS, Experiment, from_dict
+
+
+def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
+    """The generator of a run's newest readable checkpoint, its experiment, and remarks on unreadable ones."""
+    runs.read_experiment(run)
+    _, _, e, gen, remarks = newest(run)
+    return gen, e, remarks
+
+
+def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]:
+    """A run's newest readable checkpoint: path, state, experiment, generator, and remarks on unreadable ones.
+
+    WrongUse if the run has none, FailedWork if none can be read or if it is not what minigan train writes.
+    """
+    path, state, remarks = checkpoint.newest(run)
+    with doubting(str(path)):
+        e = from_dict(state["experiment"], "its experiment")
+        check_names(e)
+        rng = Bounded(max(a.size for a in state["gen"].values()))
+        gen = MODELS[e.model].generator(rng, state["size"], state["channels"], e.dim_z, e.width)
+        gen.load(state["gen"])
+        if not 0 <= state["iteration"] <= 10**9:
+            raise ValueError(f"iteration {state['iteration']}")
+    return path, state, e, gen, remarks
+
+
+def check_names(e: Experiment) -> None:
+    """WrongUse, with the choices, for a name that is not known."""
+    for what, given, choices in (
+            ("data set", e.dataset, datasets.DATASETS), ("model", e.model, MODELS), ("norm", e.norm, NORMS),
+            ("loss", e.loss, LOSSES), ("optimizer", e.optimizer, OPTIMIZERS), ("schedule", e.schedule, SCHEDULES),
+            ("scaling", e.scaling, SCALINGS), ("fit", e.fit, datasets.FITS), ("device", e.device, backend.DEVICES)):
+        choose(what, given, choices)
+
+
+@contextlib.contextmanager
+def doubting(where: str) -> Iterator[None]:
+    """Whatever a foreign or forged state raises becomes FailedWork, one line that says `where` it was read from."""
+    try:
+        yield
+    except (FailedWork, WrongUse) as error:
+        raise FailedWork(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise FailedWork(f"{where} does not hold a run of this version ({type(error).__name__}: {error})") from None
+
+
+class Bounded(np.random.Generator):
+    """Random numbers for a network that a file describes: refuses to draw more at once than its largest array has.
+
+    So an experiment with a huge width, beside small arrays, is found before memory is taken for it.
+    """
+
+    def __init__(self, most: int):
+        super().__init__(np.random.PCG64(0))
+        self.most = most
+
+    def standard_normal(self, size: Any = None, *args: Any, **options: Any) -> Any:
+        self._check(size)
+        return super().standard_normal(size, *args, **options)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        self._check(size)
+        return super().uniform(low, high, size)
+
+    def _check(self, size: Any) -> None:
+        if np.prod(size, dtype=np.float64) > self.most:
+            raise FailedWork("its experiment describes larger networks than the file holds")
