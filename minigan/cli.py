@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,22 +14,26 @@ import click
 import numpy as np
 
 import minigan
-from minigan import backend, datasets, pictures, runs, train
+from minigan import backend, datasets, pictures, runs, saved, train
 from minigan.errors import FailedWork, WrongUse
 from minigan.losses import LOSSES
 from minigan.models import MODELS
 from minigan.norms import NORMS
 from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import Experiment, experiment, option_name
+from minigan.presets import SCALINGS, Experiment, experiment, option_name
 
 CHOICES: dict[str, Any] = {"model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-                           "schedule": SCHEDULES, "fit": datasets.FITS, "scaling": train.SCALINGS,
+                           "schedule": SCHEDULES, "fit": datasets.FITS, "scaling": SCALINGS,
                            "device": backend.DEVICES}
+MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
 KINDS = {"int": int, "float": float, "str": str}
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
     sys.exit(run(sys.argv[1:]))
 
 
@@ -56,9 +61,12 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", 130)
     except MemoryError as error:
-        return _fail(f"not enough memory ({error}); try a smaller --batch-size or --width", 1)
-    except BrokenPipeError:
+        return _fail(f"not enough memory ({error}); ask for less: --batch-size, --width, --size, --count", 1)
+    except BrokenPipeError:  # as in `minigan info | head -1`: nobody is left to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter still flushes
         return 1
+    except OSError as error:  # where no more is known: a disk, a terminal, a pipe that went away
+        return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except Exception as error:
         if "--verbose" in arguments or "-v" in arguments:
             traceback.print_exc()
@@ -117,9 +125,17 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
                   verbose: bool, **given: Any) -> None:
     """Train a GAN on DATASET: cifar10, mnist, fashion-mnist, shapes, or folder with --data-root.
 
-    Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. The ResNet has the
-    authors' settings for it; shapes, mnist and fashion-mnist a small network and 2,000 iterations.
-    Ctrl-C saves and stops; --resume goes on to the same bytes as if it had never stopped.
+    \b
+    minigan train shapes
+    minigan train cifar10 --model resnet --out runs/resnet
+    minigan train folder --data-root ~/pictures --size 48 --norm none
+    minigan train --resume runs/resnet
+
+    Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
+    the authors' settings for it; shapes, mnist and fashion-mnist have --width 0.25 --batch-size 32 --lr 4e-4
+    --iterations 2000. A number that is given counts in any case.
+
+    Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     if resumed is not None:
@@ -146,14 +162,24 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
 @click.option("--interpolate", "steps", type=int, metavar="STEPS",
               help="rows of STEPS pictures from one latent to another, COUNT rows [off]")
 def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, steps: int | None) -> None:
-    """Draw pictures from the generator of RUN, with its running averages (evaluation mode)."""
-    for name, value, least in (("--count", count, 1), ("--scale", scale, 1), ("--seed", seed, 0),
-                               ("--interpolate", 2 if steps is None else steps, 2)):
-        if value < least:
-            raise WrongUse(f"{name}: expected at least {least}, got {value}")
-    if out.suffix not in ("", ".png", ".npz"):
+    """Draw pictures from the generator of RUN, with its running averages (evaluation mode).
+
+    \b
+    minigan sample runs/resnet -n 100 --scale 2 --out grid.png
+    minigan sample runs/resnet -n 50000 --out images.npz
+    minigan sample runs/resnet -n 8 --interpolate 10 --out paths.png
+    """
+    for name, value, low in (("--count", count, 1), ("--scale", scale, 1), ("--seed", seed, 0),
+                             ("--interpolate", steps, 2)):
+        if value is not None and not low <= value < 2**63:
+            raise WrongUse(f"{name}: expected at least {low}, got {value}")
+    if count * (steps or 1) * scale ** 2 > MOST:
+        raise WrongUse(f"that is as much as {count * (steps or 1) * scale ** 2:,} pictures (--count times STEPS times "
+                       f"--scale squared); expected at most {MOST:,}")
+    suffix = out.suffix.lower()
+    if suffix not in ("", ".png", ".npz"):
         raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")
-    gen, e, remarks = train.load_generator(run)
+    gen, e, remarks = saved.load_generator(run)
     for line in remarks:
         click.echo(line, err=True)
     rng = np.random.default_rng(seed)
@@ -162,9 +188,9 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, step
     else:
         z = train.interpolate(rng, count, steps, e.dim_z)
     images = train.draw(gen, z)
-    if out.suffix == ".npz":
+    if suffix == ".npz":
         runs.save_npz(out, images)
-    elif out.suffix == ".png":
+    elif suffix == ".png":
         pictures.save_png(out, pictures.grid(images, columns=steps, scale=scale))
     else:
         pictures.save_singles(out, images)
