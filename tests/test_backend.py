@@ -229,6 +229,7 @@ def test_elementwise_is_the_plain_function(shape, dtype, threads, rng):
     row = np.broadcast_to(b[:1], shape)
     np.testing.assert_array_equal(elementwise(np.multiply, a, row), a * row)
     np.testing.assert_array_equal(elementwise(np.multiply, row, a), a * row)
+    np.testing.assert_array_equal(elementwise(np.multiply, a, b[:1]), a * b[:1])  # NumPy broadcasts; no block would
 
 
 def test_elementwise_of_a_number_and_of_nothing():
