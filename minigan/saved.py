@@ -34,11 +34,12 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
         check_names(e)
+        size, channels, iteration = state["size"], state["channels"], state["iteration"]
+        if not (16 <= size <= 1024 and channels in (1, 3) and 0 <= iteration <= 10**9):
+            raise ValueError(f"size {size}, channels {channels}, iteration {iteration}")
         rng = Bounded(max(a.size for a in state["gen"].values()))
-        gen = MODELS[e.model].generator(rng, state["size"], state["channels"], e.dim_z, e.width)
+        gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width)
         gen.load(state["gen"])
-        if not 0 <= state["iteration"] <= 10**9:
-            raise ValueError(f"iteration {state['iteration']}")
     return path, state, e, gen, remarks
 
 

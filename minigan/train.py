@@ -145,8 +145,8 @@ class Training:
             for name in ("gen", "dis", "opt_gen", "opt_dis"):
                 getattr(self, name).load(state[name])
             self.batches.load(state["batches"])
-            if state["preview"].shape != self.preview.shape or not 0 <= state["iteration"] <= 10**9:
-                raise ValueError(f"preview {state['preview'].shape}, iteration {state['iteration']}")
+            if state["preview"].shape != self.preview.shape:
+                raise ValueError(f"preview {state['preview'].shape}, expected {self.preview.shape}")
             self.preview, self.iteration = state["preview"].astype(np.float32), int(state["iteration"])
             for name, rng in self.rngs.items():
                 rng.bit_generator.state = state["rngs"][name]
