@@ -58,7 +58,7 @@ def test_a_slope_outside_0_to_1_is_refused(slope):
         fused.leaky(np.ones(3), slope)
 
 
-@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 5, 4), (70_000, 3), (3, 1 << 17)])
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (0, 4), (2, 3, 5, 4), (70_000, 3), (3, 1 << 17)])
 def test_sum_rows_is_the_sum_over_all_axes_but_the_last(shape, rng, each_thread_count):
     x = rng.standard_normal(shape).astype(np.float32)
     read_only(x)
@@ -298,7 +298,7 @@ def test_batch_normalization_has_the_same_bytes_on_any_threads(slope, rng, each_
 def test_adam_is_its_definition_number_by_number(rng):
     w, m, g = rng.standard_normal((3, 40))
     v = rng.uniform(0, 1, 40)
-    rate, beta1, beta2, eps = 0.01, 0.5, 0.9, 1e-3
+    rate, beta1, beta2, eps = 0.01, 0.3, 0.9, 1e-3
     expected = []
     for wi, gi, mi, vi in zip(w, g, m, v, strict=True):
         mi = beta1 * mi + (1 - beta1) * gi

@@ -11,7 +11,7 @@ from minigan import ops
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
-from minigan.models import MODELS, CNNDiscriminator, CNNGenerator, ResNetDiscriminator, ResNetGenerator
+from minigan.models import MODELS, Block, CNNDiscriminator, CNNGenerator, ResNetDiscriminator, ResNetGenerator
 from minigan.norms import NoNorm, SpectralNorm
 
 NETWORKS = [CNNGenerator, CNNDiscriminator, ResNetGenerator, ResNetDiscriminator]
@@ -92,6 +92,16 @@ def test_the_resnet_discriminator_is_table_4b(rng):
     assert shapes(dis) == expected | {"dense/W": (1, 128)}
     down = {path for path, layer in dis.walk() if getattr(layer, "resample", "") == "down"}
     assert down == {f"blocks/block{i}/{part}" for i in (1, 2) for part in ("residual/conv2", "shortcut")}
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_block_that_changes_the_channels_does_so_in_its_second_convolution(down, rng):
+    """And learns its shortcut then; the paper's later networks (Tables 5 and 6) have such blocks."""
+    block = Block(rng, 4, 6, NoNorm, down)
+    assert shapes(block) == {"residual/conv1/W": (4, 3, 3, 4), "residual/conv1/b": (4,),
+                             "residual/conv2/W": (6, 3, 3, 4), "residual/conv2/b": (6,),
+                             "shortcut/W": (6, 1, 1, 4), "shortcut/b": (6,)}
+    assert block(Tensor(np.ones((2, 8, 8, 4), np.float32))).shape == ((2, 4, 4, 6) if down else (2, 8, 8, 6))
 
 
 def test_parameter_counts_are_those_of_the_tables(rng):
