@@ -1,6 +1,7 @@
 """How much does spectral normalization add to the discriminator's step?
 
-    python bench/sn_overhead.py [--model cnn|resnet] [--batch 64] [--repeats 15] [--power-iterations 1] [--threads N] [--json]
+    python bench/sn_overhead.py [--model cnn|resnet] [--batch 64] [--repeats 15] [--power-iterations 1]
+                                [--threads N] [--json]
 
 Two trainings that differ in nothing but --norm (sn and none) take discriminator steps in turn, in one process; the
 overhead is the median of the pairs' ratios, less 1.

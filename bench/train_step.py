@@ -39,8 +39,9 @@ def minigan_steps(model, batch, threads):
 
     def sgemm():
         backend.matmul(a, a)
-    return {"discriminator": lambda: training.update_discriminator(LR), "generator": lambda: training.update_generator(LR),
-            "sgemm": sgemm}, {"library": f"minigan, NumPy {np.__version__}"}
+    steps = {"discriminator": lambda: training.update_discriminator(LR),
+             "generator": lambda: training.update_generator(LR), "sgemm": sgemm}
+    return steps, {"library": f"minigan, NumPy {np.__version__}"}
 
 
 def torch_steps(model, batch, threads):
@@ -79,7 +80,7 @@ def torch_steps(model, batch, threads):
     times = {}
     for name, layout in layouts.items():
         steps, _, _ = build(layout)
-        for run in (0, 1):  # the first is a warm-up
+        for _ in (0, 1):  # the first is a warm-up
             begin = time.perf_counter()
             for step in steps.values():
                 step()
@@ -90,7 +91,7 @@ def torch_steps(model, batch, threads):
 
 
 def products(gen, dis, batch):
-    """Multiplications of one step: forward, weight gradients and input gradients of all convolutions and dense layers."""
+    """Multiplications of one step: forward, weight and input gradients of all convolutions and dense layers."""
     import torch
     counts = {}
 

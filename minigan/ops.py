@@ -1,4 +1,4 @@
-"""Operations on tensors: arithmetic, functions, reductions, shapes, matrix products, look-up.
+"""Operations on tensors: arithmetic, functions, reductions, matrix products, look-up; shapes from shaping.py.
 
 Each is a small `Op` and a function that calls it. Two-argument operations work on one shape; broadcasting is
 an operation of its own, and summation is its adjoint, so no other operation has to think of it.
@@ -18,6 +18,14 @@ from minigan import backend
 from minigan.autograd import Add, Op, Tensor
 from minigan.backend import Array, array_module, elementwise
 from minigan.fused import leaky, leaky_mask
+from minigan.shaping import Take, describe
+from minigan.shaping import broadcast_to as broadcast_to
+from minigan.shaping import concatenate as concatenate
+from minigan.shaping import reshape as reshape
+from minigan.shaping import sum_to as sum_to
+from minigan.shaping import swap_last as swap_last
+from minigan.shaping import take as take
+from minigan.shaping import transpose as transpose
 
 Axis = int | tuple[int, ...] | None
 
@@ -162,107 +170,6 @@ class LeakyMask(Op):
 
     def backward(self, g: Tensor) -> tuple[Tensor]:
         return (LeakyMask(self.y, self.slope)(g),)
-
-
-# ---- shapes ------------------------------------------------------------------------------------------------
-
-class BroadcastTo(Op):
-    def __init__(self, shape: tuple[int, ...]):
-        self.shape = shape
-
-    def forward(self, x: Array) -> Array:
-        self.from_shape = x.shape
-        return array_module(x).broadcast_to(x, self.shape)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (sum_to(gy, self.from_shape),)
-
-
-class SumTo(Op):
-    """The sum over whatever broadcasting from `shape` had repeated."""
-
-    def __init__(self, shape: tuple[int, ...]):
-        self.shape = shape
-
-    def forward(self, x: Array) -> Array:
-        self.from_shape = x.shape
-        lead = x.ndim - len(self.shape)
-        axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(self.shape) if n == 1)
-        return x.sum(axes, keepdims=True).reshape(self.shape)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (broadcast_to(gy, self.from_shape),)
-
-
-class Reshape(Op):
-    def __init__(self, shape: tuple[int, ...]):
-        self.shape = shape
-
-    def forward(self, x: Array) -> Array:
-        self.from_shape = x.shape
-        return x.reshape(self.shape)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (reshape(gy, self.from_shape),)
-
-
-class Transpose(Op):
-    def __init__(self, axes: tuple[int, ...]):
-        self.axes = axes
-
-    def forward(self, x: Array) -> Array:
-        return x.transpose(self.axes)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (transpose(gy, tuple(int(i) for i in np.argsort(self.axes))),)
-
-
-class Take(Op):
-    """x[index], for any index that NumPy knows."""
-
-    def __init__(self, index: Any):
-        self.index = index
-
-    def forward(self, x: Array) -> Array:
-        self.from_shape = x.shape
-        return x[self.index]
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (Put(self.index, self.from_shape)(gy),)
-
-
-class Put(Op):
-    """Zeros of `shape` with x added at index: the adjoint of Take. An element indexed twice receives both."""
-
-    def __init__(self, index: Any, shape: tuple[int, ...]):
-        self.index, self.shape = index, shape
-
-    def forward(self, x: Array) -> Array:
-        xp = array_module(x)
-        y = xp.zeros(self.shape, x.dtype)
-        if _is_basic(self.index):
-            y[self.index] = x
-        else:
-            xp.add.at(y, self.index, x)
-        return y
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (Take(self.index)(gy),)
-
-
-class Concatenate(Op):
-    def __init__(self, axis: int):
-        self.axis = axis
-
-    def forward(self, *xs: Array) -> Array:
-        self.ends = np.cumsum([x.shape[self.axis] for x in xs])
-        return array_module(*xs).concatenate(xs, axis=self.axis)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
-        starts = (0, *self.ends[:-1])
-        lead = (slice(None),) * (self.axis % gy.ndim)
-        return tuple(gy[(*lead, slice(a, b))] if need else None
-                     for a, b, need in zip(starts, self.ends, self.needs, strict=True))
 
 
 # ---- reductions and products -------------------------------------------------------------------------------
@@ -430,58 +337,11 @@ def max(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
     return Max(axis, keepdims)(x)
 
 
-def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same elements, in C order, in another shape (one length may be -1)."""
-    return Reshape(tuple(shape))(x)
-
-
-def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
-    """Axes in another order (reversed by default)."""
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(axes)
-    if sorted(a + x.ndim if a < 0 else a for a in order) != list(range(x.ndim)):
-        raise ValueError(f"transpose: expected each axis of {_what(x)} once, got {order}")
-    return Transpose(tuple(a % x.ndim for a in order))(x)
-
-
-def swap_last(x: Tensor) -> Tensor:
-    """The last two axes exchanged: the transposes of a stack of matrices."""
-    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
-
-
-def broadcast_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """x repeated to `shape` by NumPy's rules (a view: nothing is copied)."""
-    return x if x.shape == shape else BroadcastTo(shape)(x)
-
-
-def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The adjoint of broadcast_to: summed over the repeated axes."""
-    if x.shape == shape:
-        return x
-    lead = x.ndim - len(shape)
-    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:], strict=True)):
-        raise ValueError(f"sum_to: {shape} does not broadcast to {_what(x)}")
-    return SumTo(shape)(x)
-
-
-def take(x: Tensor, index: Any) -> Tensor:
-    """x[index]."""
-    return Take(index)(x)
-
-
-def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors one after the other along an axis; their other axes must agree."""
-    if not all(-x.ndim <= axis < x.ndim for x in xs) or len(
-            {(x.dtype, x.ndim) + x.shape[:axis % x.ndim] + x.shape[axis % x.ndim + 1:] for x in xs}) != 1:
-        raise ValueError("concatenate: expected one dtype and equal shapes but for axis "
-                         f"{axis}, got {', '.join(_what(x) for x in xs) or 'nothing'}")
-    return Concatenate(axis)(*xs)
-
-
 def matmul(x0: Any, x1: Any) -> Tensor:
     """Matrix product of the last two axes; leading axes broadcast; vectors as in NumPy's @."""
     x0, x1 = _tensors("matmul", x0, x1)
     if x0.ndim == 0 or x1.ndim == 0 or x0.shape[-1] != x1.shape[-2 if x1.ndim > 1 else 0]:
-        raise ValueError(f"matmul: the inner lengths differ: {_what(x0)} @ {_what(x1)}")
+        raise ValueError(f"matmul: the inner lengths differ: {describe(x0)} @ {describe(x1)}")
     a = reshape(x0, (1, *x0.shape)) if x0.ndim == 1 else x0
     b = reshape(x1, (*x1.shape, 1)) if x1.ndim == 1 else x1
     if a.ndim > 2 and b.ndim == 2:  # a stack times one matrix is one product of matrices
@@ -491,7 +351,7 @@ def matmul(x0: Any, x1: Any) -> Tensor:
         try:
             lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         except ValueError:
-            raise ValueError(f"matmul: leading axes do not broadcast: {_what(x0)} @ {_what(x1)}") from None
+            raise ValueError(f"matmul: leading axes do not broadcast: {describe(x0)} @ {describe(x1)}") from None
         y = MatMul()(broadcast_to(a, lead + a.shape[-2:]), broadcast_to(b, lead + b.shape[-2:]))
     if x0.ndim > 1 and x1.ndim > 1:
         return y
@@ -515,7 +375,7 @@ def _pair(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     try:
         shape = np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
-        raise ValueError(f"{name}: the shapes do not broadcast: {_what(a)} and {_what(b)}") from None
+        raise ValueError(f"{name}: the shapes do not broadcast: {describe(a)} and {describe(b)}") from None
     return broadcast_to(a, shape), broadcast_to(b, shape)
 
 
@@ -524,12 +384,8 @@ def _tensors(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     a = as_tensor(x0, x1 if isinstance(x1, Tensor) else None)
     b = as_tensor(x1, a)
     if a.dtype != b.dtype:
-        raise TypeError(f"{name}: the dtypes differ: {_what(a)} and {_what(b)}; convert one of them")
+        raise TypeError(f"{name}: the dtypes differ: {describe(a)} and {describe(b)}; convert one of them")
     return a, b
-
-
-def _what(x: Tensor) -> str:
-    return f"{x.shape} {x.dtype}"
 
 
 def _one_or_many(numbers: tuple) -> Sequence[int]:
@@ -546,12 +402,6 @@ def _kept(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
 def _dropped(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     axes = range(len(shape)) if axis is None else [a % len(shape) for a in np.atleast_1d(axis)]
     return tuple(n for i, n in enumerate(shape) if i not in axes)
-
-
-def _is_basic(index: Any) -> bool:
-    """Whether no element can be indexed twice: only integers, slices, None and ... ."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(p is None or p is Ellipsis or isinstance(p, int | slice | np.integer) for p in parts)
 
 
 # ---- operators of Tensor: the one place where methods are given to a class from outside --------------------

@@ -17,6 +17,7 @@ LEVELS = """
     backend presets scores progress files pickles shapes archives
     winograd fused download pictures image_folder
     autograd im2col runs
+    shaping
     ops datasets
     conv losses optim checkpoint
     norms
