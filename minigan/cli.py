@@ -40,18 +40,12 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on the given words; returns the exit code."""
     try:
-        commands.main(arguments, prog_name="minigan", standalone_mode=False)
-        return 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
+        return commands.main(arguments, prog_name="minigan", standalone_mode=False) or 0
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "minigan"
         return _fail(f"{error.format_message()} (see {command} --help)", 2)
     except click.ClickException as error:
         return _fail(error.format_message(), 1)
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except WrongUse as error:
         return _fail(str(error), 2)
     except FailedWork as error:
@@ -80,9 +74,11 @@ def _fail(line: str, code: int) -> int:
     return code
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+             invoke_without_command=True)
 @click.version_option(minigan.__version__, message="minigan %(version)s")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Train and explain spectrally normalized GANs, with no deep-learning framework underneath.
 
     \b
@@ -91,6 +87,9 @@ def commands() -> None:
     minigan sample runs/shapes-cnn-sn        pictures from a run
     minigan info                             versions, threads, devices, data sets found
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(2)
 
 
 # ---- train ---------------------------------------------------------------------------------------------------------
