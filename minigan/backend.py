@@ -169,6 +169,8 @@ def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> A
 def matmul(a: Array, b: Array) -> Array:
     """a @ b; a large product of matrices is split by rows over the threads."""
     xp = array_module(a, b)
+    if xp is np:
+        threads()  # BLAS is held to one thread from the first product on
     if xp is not np or a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
         return xp.matmul(a, b)
     out = np.empty((a.shape[0], b.shape[1]), a.dtype)

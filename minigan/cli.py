@@ -132,7 +132,7 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
     the authors' settings for it; shapes, mnist and fashion-mnist have --width 0.25 --batch-size 32 --lr 4e-4
-    --iterations 2000. A number that is given counts in any case.
+    --iterations 1400. A number that is given counts in any case.
 
     Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
     """
