@@ -358,7 +358,8 @@ def _signals() -> Iterator[list[int]]:
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)
+              if signal.getsignal(signum) is not signal.SIG_IGN}  # a shell's background jobs do not hear Ctrl-C
     try:
         yield asked
     finally:

@@ -340,6 +340,16 @@ def test_a_second_signal_stops_at_once(data, tmp_path, monkeypatch, capsys):
     assert checkpoint.newest(tmp_path / "run")[1]["iteration"] == 3
 
 
+def test_a_signal_that_the_shell_has_ignored_stays_ignored(data, whole, tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run_until([*words(data, tmp_path / "run"), "-q"], 4, monkeypatch) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert contents(tmp_path / "run") == whole("cnn")
+
+
 def test_a_signal_in_the_last_iteration_is_no_interruption(data, whole, tmp_path, monkeypatch):
     assert run_until([*words(data, tmp_path / "run"), "-q"], 10, monkeypatch) == 0
     assert contents(tmp_path / "run") == whole("cnn")

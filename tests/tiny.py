@@ -19,6 +19,10 @@ OPTIONS = {"size": 16, "width": 0.05, "dim_z": 8, "n_dis": 1, "batch_size": 4, "
            "sample_every": 4, "checkpoint_every": 3, "log_every": 2}
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the tests run as a shell's background job: their runs do not
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pictures(folder: Path, count: int = 24, size: int = 16) -> Path:
     """A folder of pictures, each of one grey level and some noise."""
     rng = np.random.default_rng(7)
