@@ -9,7 +9,7 @@ To add one: a class here, a line in NORMS, and a test of the property that defin
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -19,21 +19,25 @@ from minigan.backend import Array, array_module
 from minigan.fused import power_iteration, spectral_gradient
 from minigan.presets import Experiment
 
-if TYPE_CHECKING:
-    from minigan.layers import Layer
+
+class Normalized(Protocol):
+    """What a normalization sees of its layer."""
+
+    params: dict[str, Tensor]  # "W", and what the normalization learns
+    state: dict[str, Array]  # what it remembers
 
 
 class NoNorm:
     """W as it is."""
 
-    def attach(self, layer: Layer, rng: np.random.Generator) -> None:
+    def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
         """Put what the normalization remembers or learns into layer.state and layer.params; W is there already."""
 
-    def weight(self, layer: Layer, x_shape: tuple[int, ...], train: bool) -> Tensor:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
         """The weights to use for an input of shape x_shape."""
         return layer.params["W"]
 
-    def after_update(self, layer: Layer) -> None:
+    def after_update(self, layer: Normalized) -> None:
         """Called after each optimizer step."""
 
 
@@ -51,11 +55,11 @@ class SpectralNorm(NoNorm):
             raise ValueError(f"spectral normalization: expected at least 1 power iteration, got {n_iter}")
         self.n_iter, self.eps = n_iter, eps
 
-    def attach(self, layer: Layer, rng: np.random.Generator) -> None:
+    def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
         W = layer.params["W"]
         layer.state["u"] = rng.standard_normal(W.shape[0]).astype(W.dtype)
 
-    def weight(self, layer: Layer, x_shape: tuple[int, ...], train: bool) -> Tensor:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
         W = layer.params["W"]
         matrix = ops.reshape(W, (W.shape[0], -1))
         u, v, sigma = power_iteration(matrix.data, layer.state["u"], self.n_iter, self.eps)
