@@ -272,7 +272,7 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
     began = time.monotonic() - log.seconds
     with _signals() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
-        if training.iteration == 0:
+        if good is None:
             runs.save_samples(out, 0, training.sample(training.preview))
             good = checkpoint.save_in(out, 0, training.state())
         sigmas = training.spectral_norms()
