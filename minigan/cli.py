@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -56,10 +55,7 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted", 130)
     except MemoryError as error:
         return _fail(f"not enough memory ({error}); ask for less: --batch-size, --width, --size, --count", 1)
-    except BrokenPipeError:  # as in `minigan info | head -1`: nobody is left to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter still flushes
-        return 1
-    except OSError as error:  # where no more is known: a disk, a terminal, a pipe that went away
+    except OSError as error:  # where no more is known; click itself leaves quietly when a pipe's reader has gone
         return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except Exception as error:
         if "--verbose" in arguments or "-v" in arguments:
