@@ -209,6 +209,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(model, splits, data, whole
     for split in splits:
         assert run_until(arguments, split, monkeypatch) == 130
         assert f"stopped at iteration {split} of 10, saved" in capsys.readouterr().err
+        assert checkpoint.newest(out)[1]["iteration"] == split  # nothing is done again
         arguments = ["train", "--resume", str(out), "-q"]
     assert cli.run(arguments) == 0
     assert contents(out) == whole(model)
