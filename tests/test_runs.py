@@ -169,9 +169,14 @@ def test_places_that_cannot_hold_a_run_are_found_before_the_data_are_read(tmp_pa
     for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
         assert "file is a file; choose another --out" in refused(WrongUse, runs.check_new, out)
         assert cli.run(words(tmp_path, out)) == 2
-    assert "cannot be looked at (File name too long)" in refused(FailedWork, runs.check_new, tmp_path / ("x" * 300))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     assert f"{tmp_path} is not writable" in refused(FailedWork, runs.check_new, tmp_path / "a" / "b")
+
+
+def test_a_name_longer_than_the_system_takes_is_one_line(data, tmp_path, capsys):
+    assert cli.run(words(data, tmp_path / ("x" * 300))) == 1
+    line = capsys.readouterr().err
+    assert "(File name too long)" in line and line.count("\n") == 1 and names(tmp_path) == []
 
 
 def test_a_record_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
