@@ -21,6 +21,7 @@ import numpy as np
 
 from minigan import backend, checkpoint, datasets, pictures, runs, saved
 from minigan.autograd import Tensor, grad, no_grad
+from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.losses import LOSSES
 from minigan.models import MODELS
@@ -204,7 +205,7 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     """Train from the beginning into the new run folder `out`."""
     saved.check_names(experiment)
     runs.check_new(out, overwrite)  # before the data, which may be an hour's download
-    training = _training(experiment, verbose)
+    training = _training(experiment, quiet, verbose)
     runs.create(out, experiment, overwrite)
     _loop(training, out, quiet)
 
@@ -239,7 +240,7 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
             runs.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
             _say(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
             return
-    training = _training(experiment, verbose)
+    training = _training(experiment, quiet, verbose)
     if state is not None:
         training.load(state, str(path))
     if experiment != before:
@@ -248,11 +249,11 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     _loop(training, out, quiet, path)
 
 
-def _training(e: Experiment, verbose: bool) -> Training:
+def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
     """The training at its beginning, with its data."""
     backend.device_module(e.device)
     data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
-                         say=_say)
+                         say=_say, progress=(lambda *_: None) if quiet else progress_bar)
     backend.set_threads(e.threads)
     training = Training(e, data.images)
     if verbose:

@@ -151,14 +151,12 @@ def test_verbose_says_every_choice(data, tmp_path, capsys):
     assert all(f.name in rows for f in dataclasses.fields(Experiment)) and "parameters" in rows["generator"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="terminals are POSIX")
-def test_in_a_terminal_one_line_is_rewritten(data, tmp_path):
-    import pty
-
+def in_a_terminal(arguments: list[str]) -> list[str]:
+    """The lines that the command line leaves on a terminal, each with its carriage returns."""
+    pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    process = subprocess.Popen([sys.executable, "-m", "minigan", *words(data, tmp_path / "run", iterations=40)],
-                               env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen([sys.executable, "-m", "minigan", *arguments], stdin=theirs, stdout=theirs,
+                               stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT)})
     os.close(theirs)
     seen = b""
     try:
@@ -168,10 +166,21 @@ def test_in_a_terminal_one_line_is_rewritten(data, tmp_path):
         pass
     os.close(ours)
     assert process.wait(timeout=60) == 0
-    bar, live, done, rest = seen.decode().split("\r\n")  # a terminal turns \n into \r\n
+    *lines, rest = seen.decode().split("\r\n")  # a terminal turns \n into \r\n
+    assert rest == ""
+    return lines
+
+
+def test_in_a_terminal_one_line_is_rewritten(data, tmp_path):
+    bar, live, done = in_a_terminal(words(data, tmp_path / "run", iterations=40))
     assert bar.startswith("reading pictures [####") and bar.endswith("100 %")
     shown = [line.rstrip() for line in live.split("\r") if line.strip()]
-    assert shown[0].startswith(" 1/40") and shown[-1].startswith("40/40") and done.startswith("done in") and rest == ""
+    assert shown[0].startswith(" 1/40") and shown[-1].startswith("40/40") and done.startswith("done in")
+
+
+def test_in_a_terminal_too_q_shows_no_progress(data, tmp_path):
+    (done,) = in_a_terminal([*words(data, tmp_path / "run", iterations=1), "-q"])
+    assert done.startswith("done in")
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
