@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -125,9 +125,16 @@ class Op:
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{type(self).__name__}: expected a Tensor, got {type(x).__name__}; use Tensor(x)")
         record = _recording and any(x.node is not None for x in inputs)
         self.needs = tuple(record and x.node is not None for x in inputs)
-        data = self.forward(*(x.data for x in inputs))
+        try:
+            data = self.forward(*(x.data for x in inputs))
+        except (ValueError, IndexError) as error:  # NumPy's own words do not say which operation it was
+            given = ", ".join(f"{x.shape} {x.dtype}" for x in inputs)
+            raise ValueError(f"{type(self).__name__}: {error} (given {given})") from error
         if not record:
             return Tensor(data)
         self.order = next(_count)  # a result is always younger than its inputs
@@ -154,8 +161,12 @@ def no_grad() -> Iterator[None]:
         yield
 
 
+@overload
+def grad(y: Tensor, xs: Tensor, create_graph: bool = ..., gy: Tensor | None = ...) -> Tensor: ...
+@overload
+def grad(y: Tensor, xs: Sequence[Tensor], create_graph: bool = ..., gy: Tensor | None = ...) -> list[Tensor]: ...
 def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
-         gy: Tensor | None = None) -> Any:
+         gy: Tensor | None = None) -> Tensor | list[Tensor]:
     """Gradient of y with respect to each tensor of xs.
 
     y: Tensor of one element, or of any shape if `gy` (y's shape) gives weights: then it is of sum(gy * y).

@@ -113,6 +113,16 @@ def blocks(count: int, size: int) -> list[slice]:
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
+def tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -> list[tuple[slice, slice]]:
+    """(images, rows) of each tile of at most `budget` bytes: whole images while they fit, else rows of one image."""
+    images = budget // max(1, rows * row_bytes)
+    if images >= 1:
+        return [(slice(start + n, start + min(n + images, count)), slice(0, rows)) for n in range(0, count, images)]
+    step = max(1, budget // row_bytes)
+    return [(slice(start + n, start + n + 1), slice(r, min(r + step, rows)))
+            for n in range(count) for r in range(0, rows, step)]
+
+
 def scratch(name: str, shape: Sequence[int], dtype: Any) -> np.ndarray:
     """A work array of this thread, uninitialized, reused by the next call with the same name.
 
@@ -147,7 +157,7 @@ def _keep_freed_memory() -> None:
 
 # ---- plain array work, spread over the threads ---------------------------------------------------------------------
 
-_SMALL = 1 << 16  # elements; below this a thread costs more than it saves
+_SMALL = 1 << 17  # elements; below this a thread costs more than it saves
 
 
 def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> Array:

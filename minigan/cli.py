@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def commands(context: click.Context) -> None:
     """Train and explain spectrally normalized GANs, with no deep-learning framework underneath.
 
     \b
-    minigan train shapes                     a first run: drawings made by code, three minutes on two cores
+    minigan train shapes                     a first run: drawings made by code, a few minutes on two cores
     minigan train cifar10 --norm sn          the paper's job
     minigan sample runs/shapes-cnn-sn        pictures from a run
     minigan info                             versions, threads, devices, data sets found
@@ -108,7 +109,7 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @commands.command("train")
-@click.argument("dataset", required=False, metavar="DATASET")
+@click.argument("dataset", required=False, metavar="[DATASET]")
 @experiment_options
 @click.option("--out", type=click.Path(path_type=Path), help="the run's folder [runs/DATASET-MODEL-NORM]")
 @click.option("--overwrite", is_flag=True, help="replace the run that is in that folder")
@@ -128,12 +129,14 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
     the authors' settings for it; mnist and fashion-mnist have --width 0.25 --batch-size 32 --lr 4e-4 --iterations 1400,
-    shapes --batch-size 16 --iterations 2200 --lr-dis 2e-4 --beta1 0 --beta2 0.9 besides. A number
+    shapes --batch-size 16 --iterations 1000 --lr-dis 2e-4 --beta1 0 --beta2 0.9 besides. A number
     that is given counts in any case.
 
     Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    if "data_root" in chosen:
+        chosen["data_root"] = os.path.abspath(os.path.expanduser(chosen["data_root"]))  # resume may be called elsewhere
     if resumed is not None:
         if out is not None or overwrite:
             raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minigan import winograd
-from minigan.backend import Array, array_module, parallel, scratch
+from minigan.backend import Array, array_module, parallel, scratch, tiles
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 THIN = 4  # so few output channels waste a product of matrices with windows; pictures have 1 or 3
@@ -54,7 +54,7 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
         if not target.flags.c_contiguous:
             target[...] = flat.reshape(target.shape)
 
-    parallel(tile, _tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, TILE_BYTES))
+    parallel(tile, tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, TILE_BYTES))
 
 
 def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
@@ -94,7 +94,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     def lane(index: int) -> Array:
         mine = range(index * N // lanes, (index + 1) * N // lanes)
         total = None
-        for images, rows in _tiles(len(mine), oh, ow * K * x.dtype.itemsize, 2 * TILE_BYTES, mine.start):
+        for images, rows in tiles(len(mine), oh, ow * K * x.dtype.itemsize, 2 * TILE_BYTES, mine.start):
             g = gy[images, rows]
             columns = _gather(x[images], kernel, stride, pad[0] - rows.start * stride, pad[1], g.shape[1:3])
             g = g.reshape(-1, O).T
@@ -135,17 +135,7 @@ def _correlate_thin(x: Array, W: Array, top: int, left: int, out: Array, epilogu
             epilogue(pixels.reshape(-1, O))
         out[images, rows] = pixels
 
-    parallel(tile, _tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES))
-
-
-def _tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -> list[tuple[slice, slice]]:
-    """(images, rows) of each tile: whole images while several fit, else runs of rows of one image."""
-    images = budget // max(1, rows * row_bytes)
-    if images >= 1:
-        return [(slice(start + n, start + min(n + images, count)), slice(0, rows)) for n in range(0, count, images)]
-    step = max(1, budget // row_bytes)
-    return [(slice(start + n, start + n + 1), slice(r, min(r + step, rows)))
-            for n in range(count) for r in range(0, rows, step)]
+    parallel(tile, tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES))
 
 
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from minigan import conv, ops
 from minigan.autograd import FusedOp, Tensor
 from minigan.backend import Array, array_module, to_host
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, choose
 from minigan.fused import batch_moments, normalize, normalize_gradient
 from minigan.norms import NoNorm
 
@@ -117,8 +117,11 @@ class Layer:
         for _, layer in self.walk():
             layer.norm.after_update(layer)
 
-    def _weights(self, rng: np.random.Generator, init: Initializer, shape: tuple[int, ...], bias: int,
+    def _weights(self, rng: np.random.Generator, init: Initializer | str, shape: tuple[int, ...], bias: int,
                  norm: NoNorm | None) -> None:
+        if isinstance(init, str):
+            choose("initializer", init, INITIALIZERS)
+            init = INITIALIZERS[init]()
         self.params["W"] = Tensor(init(rng, shape).astype(np.float32, order="C"), requires_grad=True)
         if bias:
             self.params["b"] = Tensor(np.zeros(bias, np.float32), requires_grad=True)
@@ -142,7 +145,7 @@ class Sequential(Layer):
 class Linear(Layer):
     """x W^T + b: (N, n_in) -> (N, n_out). W (n_out, n_in)."""
 
-    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, init: Initializer, bias: bool = True,
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, init: Initializer | str, bias: bool = True,
                  norm: NoNorm | None = None):
         super().__init__()
         self._weights(rng, init, (n_out, n_in), n_out if bias else 0, norm)
@@ -161,7 +164,8 @@ class Conv2d(Layer):
     """
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
-                 init: Initializer | None = None, slope: float = 1.0, norm: NoNorm | None = None, resample: str = ""):
+                 init: Initializer | str | None = None, slope: float = 1.0, norm: NoNorm | None = None,
+                 resample: str = ""):
         super().__init__()
         if resample and (kernel not in (1, 3) or stride != 1 or pad != kernel // 2 or resample not in ("up", "down")):
             raise ValueError(f"Conv2d: resample {resample!r} needs a kernel of 1 or 3, stride 1 and pad kernel // 2, "
@@ -188,7 +192,7 @@ class ConvTranspose2d(Layer):
     """Transposed convolution and bias. W (n_in, kernel, kernel, n_out), as of the convolution it is the adjoint of."""
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
-                 output_pad: int = 0, init: Initializer | None = None, norm: NoNorm | None = None):
+                 output_pad: int = 0, init: Initializer | str | None = None, norm: NoNorm | None = None):
         super().__init__()
         self.stride, self.pad, self.output_pad = stride, pad, output_pad
         self._weights(rng, init or normal(), (n_in, kernel, kernel, n_out), n_out, norm)

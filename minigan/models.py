@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -170,8 +169,8 @@ class ResNetDiscriminator(Layer):
 class Model:
     """A generator and a discriminator that belong together: two classes."""
 
-    generator: Any
-    discriminator: Any
+    generator: Callable[..., Layer]
+    discriminator: Callable[..., Layer]
 
 
 MODELS = {"cnn": Model(CNNGenerator, CNNDiscriminator), "resnet": Model(ResNetGenerator, ResNetDiscriminator)}

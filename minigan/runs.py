@@ -15,6 +15,7 @@ import os
 import platform
 import shlex
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,7 @@ def machine() -> dict[str, Any]:
     blas = [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
             for lib in threadpool_info() if lib.get("user_api") == "blas"]
     return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
+            "h5py": version("h5py"), "pillow": version("pillow"),
             "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores()}
 
 

@@ -222,8 +222,9 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
     for name, value in chosen.items():
         if name not in free and value != getattr(before, name):
-            raise WrongUse(f"{out} was trained with {option_name(name)} {getattr(before, name)}, not {value}; leave "
-                           "the option out, or start another run with --out")
+            what = "on data set" if name == "dataset" else f"with {option_name(name)}"
+            raise WrongUse(f"{out} was trained {what} {getattr(before, name)}, not {value}; leave that out, or start "
+                           "another run with --out")
     experiment = dataclasses.replace(before, **chosen)
     check(experiment)
     saved.check_names(experiment)
@@ -331,7 +332,8 @@ def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen
             norms.append(f"{path} {spectral_norm(W):.3g}" if finite else f"{path} not finite")
     what = "a weight" if math.isfinite(loss_dis + loss_gen) else "the loss"
     return (f"{what} is not finite at iteration {training.iteration:,} (discriminator's loss {loss_dis:.3g}, "
-            f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; try a smaller --lr or --norm sn; "
+            f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; another run, with a smaller --lr or "
+            "--norm sn, may hold; "
             f"spectral norms of the discriminator's weights: {', '.join(norms)}")
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array, parallel, scratch
+from minigan.backend import Array, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
@@ -64,11 +64,11 @@ def correlate(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Cal
     def group(part: tuple[slice, slice]) -> None:
         images, rows = part
         n, height = images.stop - images.start, rows.stop - rows.start
-        tiles = n * height * tw
-        V = scratch("V", (T * T, tiles, C), x.dtype)
+        count = n * height * tw
+        V = scratch("V", (T * T, count, C), x.dtype)
         _transform(x[images], top - M * rows.start, left, (height, tw), V)
-        products = np.matmul(V, taps, out=scratch("products", (T * T, tiles, O), x.dtype))
-        y = np.matmul(A, products.reshape(T * T, tiles * O), out=scratch("windows", (M * M, tiles * O), x.dtype))
+        products = np.matmul(V, taps, out=scratch("products", (T * T, count, O), x.dtype))
+        y = np.matmul(A, products.reshape(T * T, count * O), out=scratch("windows", (M * M, count * O), x.dtype))
         if epilogue is not None:
             epilogue(y.reshape(-1, O))
         y = y.reshape(M, M, n, height, tw, O)
@@ -78,7 +78,7 @@ def correlate(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Cal
                 to = target[:, i::M, j::M]
                 to[...] = y[i, j, :, :to.shape[1], :to.shape[2]]
 
-    parallel(group, _groups(N, th, T * T * tw * max(C, O) * x.dtype.itemsize, TILE_BYTES))
+    parallel(group, tiles(N, th, T * T * tw * max(C, O) * x.dtype.itemsize, TILE_BYTES))
 
 
 def correlate_weights(x: Array, gy: Array, top: int, left: int) -> Array:
@@ -117,15 +117,6 @@ def _accumulate(total: Array, x: Array, gy: Array, top: int, left: int, grid: tu
 
     parallel(transform, range(0, count, step))
     parallel(multiply, range(T * T))
-
-
-def _groups(N: int, th: int, row_bytes: int, budget: int) -> list[tuple[slice, slice]]:
-    """(images, rows of tiles) of each group: whole images while several fit, else rows of one image."""
-    images = budget // (th * row_bytes)
-    if images >= 1:
-        return [(slice(n, min(n + images, N)), slice(0, th)) for n in range(0, N, images)]
-    step = max(1, budget // row_bytes)
-    return [(slice(n, n + 1), slice(i, min(i + step, th))) for n in range(N) for i in range(0, th, step)]
 
 
 def _transform(x: Array, top: int, left: int, tiles: tuple[int, int], V: Array) -> None:

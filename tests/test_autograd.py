@@ -293,7 +293,7 @@ def test_nothing_of_a_constant_is_computed(calls, rng):
 
 def test_a_chain_of_10000_operations_needs_no_deep_stack():
     """Made, differentiated twice and destroyed in seconds: nothing recurses, nothing is quadratic."""
-    began = time.perf_counter()
+    began = time.process_time()
     x = variable(1.0)
     y = x
     for i in range(7000):
@@ -302,12 +302,12 @@ def test_a_chain_of_10000_operations_needs_no_deep_stack():
     assert g.item() == 3501
     assert grad(g, x).item() == pytest.approx(3501 * 3500, rel=1e-12)
     del y, g
-    assert time.perf_counter() - began < 10  # about 1 s; a quadratic way would take minutes
+    assert time.process_time() - began < 60  # a few seconds; a quadratic way would take many minutes
 
 
 def test_a_diamond_of_depth_1000_is_linear_work():
     """2^1000 ways lead from y to x, 1000 operations lie between."""
-    began = time.perf_counter()
+    began = time.process_time()
     x = variable(1.0)
     y = x
     for _ in range(1000):
@@ -316,7 +316,7 @@ def test_a_diamond_of_depth_1000_is_linear_work():
     g = grad(y * x, x, create_graph=True)
     assert grad(g, x).item() == 2.0 ** 1001
     del y, g
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 # ---- memory ------------------------------------------------------------------------------------------------
