@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array, parallel, scratch, tiles
+from minigan.backend import Array, blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
@@ -112,11 +112,12 @@ def _accumulate(total: Array, x: Array, gy: Array, top: int, left: int, grid: tu
         _transform(x[images], top, left, grid, V[:, tiles])
         _transform_gradient(gy[images], grid, Z[:, tiles])
 
-    def multiply(point: int) -> None:
-        total[point] += np.matmul(Z[point].T, V[point], out=scratch("product", total.shape[1:], total.dtype))
+    def multiply(points: slice) -> None:
+        for i in range(points.start, points.stop):
+            total[i] += np.matmul(Z[i].T, V[i], out=scratch("product", total.shape[1:], total.dtype))
 
     parallel(transform, range(0, count, step))
-    parallel(multiply, range(T * T))
+    parallel(multiply, blocks(T * T, T))
 
 
 def _transform(x: Array, top: int, left: int, tiles: tuple[int, int], V: Array) -> None:
