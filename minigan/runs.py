@@ -9,15 +9,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import platform
 import shlex
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -68,6 +75,28 @@ def prepare(folder: Path) -> None:
         raise FailedWork(f"{folder / 'samples'} cannot be made ({error.strerror or error})") from None
     for place in (folder, folder / "samples"):
         remove_parts(place)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Inside, no other process trains into this folder, which is made if need be. WrongUse if one does already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    except OSError as error:
+        raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
+    if handle is None:  # Windows has no flock
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WrongUse(f"{folder} is being trained by another process; wait until it is done, or choose another "
+                           "--out") from None
+        yield
+    finally:
+        os.close(handle)  # gives the lock back
 
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:

@@ -206,8 +206,9 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     saved.check_names(experiment)
     runs.check_new(out, overwrite)  # before the data, which may be an hour's download
     training = _training(experiment, quiet, verbose)
-    runs.create(out, experiment, overwrite)
-    _loop(training, out, quiet)
+    with runs.locked(out):
+        runs.create(out, experiment, overwrite)
+        _loop(training, out, quiet)
 
 
 def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False) -> None:
@@ -217,6 +218,11 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     the number of iterations. A run that was killed before its first checkpoint begins again.
     """
     before = runs.read_experiment(out)
+    with runs.locked(out):
+        _resume(out, before, chosen, quiet, verbose)
+
+
+def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool) -> None:
     with saved.doubting(str(out / "experiment.json")):
         saved.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())

@@ -330,3 +330,11 @@ def test_training_outside_the_main_thread_does_without_signals(data, tmp_path):
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+def test_one_process_at_a_time_trains_into_a_folder(tmp_path):
+    with runs.locked(tmp_path / "run"):
+        with pytest.raises(WrongUse, match="is being trained by another process"), runs.locked(tmp_path / "run"):
+            pass
+    with runs.locked(tmp_path / "run"):  # free again
+        pass
