@@ -129,7 +129,7 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
     the authors' settings for it; mnist and fashion-mnist have --width 0.25 --batch-size 32 --lr 4e-4 --iterations 1400,
-    shapes --batch-size 16 --iterations 1000 --lr-dis 2e-4 --beta1 0 --beta2 0.9 besides. A number
+    shapes --batch-size 16 --iterations 900 --lr-dis 2e-4 --beta1 0 --beta2 0.9 besides. A number
     that is given counts in any case.
 
     Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
