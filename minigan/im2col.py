@@ -89,7 +89,8 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     if stride == 1 and winograd.pays((oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     K = kh * kw * C
-    lanes = max(1, min(LANES, N, N * oh * ow // 2048))  # fewer where a product of matrices would get thin
+    # fewer where a product of matrices would get thin, or take less than a quarter of a millisecond
+    lanes = max(1, min(LANES, N, N * oh * ow // 512, N * oh * ow * O * K >> 23))
 
     def lane(index: int) -> Array:
         mine = range(index * N // lanes, (index + 1) * N // lanes)
