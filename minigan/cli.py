@@ -16,17 +16,10 @@ import numpy as np
 import minigan
 from minigan import backend, datasets, pictures, runs, saved, train
 from minigan.errors import FailedWork, WrongUse
-from minigan.losses import LOSSES
-from minigan.models import MODELS
-from minigan.norms import NORMS
-from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import SCALINGS, Experiment, experiment, option_name
+from minigan.presets import Experiment, experiment, option_name
 
-CHOICES: dict[str, Any] = {"model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-                           "schedule": SCHEDULES, "fit": datasets.FITS, "scaling": SCALINGS,
-                           "device": backend.DEVICES}
-MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
 KINDS = {"int": int, "float": float, "str": str}
+MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
 
 
 def main() -> None:
@@ -95,8 +88,8 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each field of Experiment but the data set, in the fields' order."""
     for f in reversed(dataclasses.fields(Experiment)[1:]):
         text = f.metadata["help"]
-        if f.name in CHOICES and f.name not in ("fit", "scaling", "device"):
-            text += ": " + ", ".join(CHOICES[f.name])
+        if f.name in saved.CHOICES and f.name not in ("fit", "scaling", "device"):
+            text += ": " + ", ".join(saved.CHOICES[f.name])
         if f.type == "bool":
             command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
                                    help=text)(command)

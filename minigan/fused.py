@@ -11,7 +11,7 @@ import numpy as np
 
 from minigan.backend import Array, array_module, blocks, parallel, scratch
 
-BLOCK = 1 << 17  # elements of one block: a quarter of a MiB in float32
+BLOCK = 1 << 17  # elements of one block: half a MiB in float32
 
 
 # ---- activation ----------------------------------------------------------------------------------------------------

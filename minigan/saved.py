@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ from minigan.models import MODELS
 from minigan.norms import NORMS
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import SCALINGS, Experiment, from_dict
+
+# field of the experiment -> the names it may have
+CHOICES: dict[str, Collection[str]] = {
+    "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES, "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES}
 
 
 def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
@@ -45,11 +50,8 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
 
 def check_names(e: Experiment) -> None:
     """WrongUse, with the choices, for a name that is not known."""
-    for what, given, choices in (
-            ("data set", e.dataset, datasets.DATASETS), ("model", e.model, MODELS), ("norm", e.norm, NORMS),
-            ("loss", e.loss, LOSSES), ("optimizer", e.optimizer, OPTIMIZERS), ("schedule", e.schedule, SCHEDULES),
-            ("scaling", e.scaling, SCALINGS), ("fit", e.fit, datasets.FITS), ("device", e.device, backend.DEVICES)):
-        choose(what, given, choices)
+    for name, choices in CHOICES.items():
+        choose("data set" if name == "dataset" else name, getattr(e, name), choices)
 
 
 @contextlib.contextmanager

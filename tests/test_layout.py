@@ -9,8 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "minigan"
 FILES = sorted(PACKAGE.glob("*.py"))
 MAX_LINES = 450
 
-# A file imports only from lines above its own; for annotations alone (if TYPE_CHECKING) from any. A new file gets a
-# place here.
+# A file imports only from lines above its own. A new file gets a place here.
 LEVELS = """
     __init__
     errors
@@ -31,10 +30,10 @@ LEVELS = """
 LEVEL = {name: level for level, line in enumerate(LEVELS.split("\n")) for name in line.split()}
 
 
-def imports(tree: ast.AST, ignored: set[ast.AST] = frozenset()) -> list[str]:
+def imports(tree: ast.AST) -> list[str]:
     """Dotted names of all that is imported, wherever it stands; relative imports as minigan's own."""
     found = []
-    for node in (node for node in ast.walk(tree) if node not in ignored):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -42,13 +41,6 @@ def imports(tree: ast.AST, ignored: set[ast.AST] = frozenset()) -> list[str]:
             # from minigan import ops: the module is minigan.ops
             found += [f"{module}.{alias.name}" for alias in node.names] if module == "minigan" else [module]
     return found
-
-
-def never_run(tree: ast.AST) -> set[ast.AST]:
-    """All that stands under `if TYPE_CHECKING:`, which only tools read."""
-    blocks = [node.body for node in ast.walk(tree) if isinstance(node, ast.If)
-              and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING"]
-    return {node for block in blocks for statement in block for node in ast.walk(statement)}
 
 
 def faults(name: str, source: str) -> list[str]:
@@ -59,13 +51,11 @@ def faults(name: str, source: str) -> list[str]:
         return [f"minigan/{name}.py has no level: add it to LEVELS in tests/test_layout.py"]
     tree = ast.parse(source)
     found = []
-    for module in imports(tree, never_run(tree)):
+    for module in imports(tree):
         top, *rest = module.split(".")
         if top == "minigan" and rest and rest[0] != "__version__":
             if LEVEL.get(rest[0], len(LEVEL)) >= LEVEL[name]:
                 found.append(f"minigan/{name}.py imports {module}, which is not on a lower level")
-    for module in imports(tree):
-        top = module.split(".")[0]
         if top == "torch" or (top == "cupy" and name != "backend"):
             found.append(f"minigan/{name}.py imports {top}; only backend.py imports cupy, and nobody torch")
         if top in ("pickle", "_pickle", "cPickle", "dill", "joblib", "shelve", "marshal"):
@@ -106,10 +96,8 @@ def test_the_package_is_flat():
         ("ops", "from .ops import add"),
         ("ops", "def f():\n    from minigan.layers import Linear"),
         ("ops", "from minigan.unlisted import x"),
-        ("ops", "if TYPE_CHECKING:\n    pass\nelse:\n    from minigan import layers"),
-        ("ops", "if TYPE_CHECKING:\n    from minigan import layers\nfrom minigan import layers"),
+        ("ops", "if TYPE_CHECKING:\n    from minigan.layers import Layer"),
         ("ops", "if DEBUG:\n    from minigan import layers"),
-        ("ops", "if TYPE_CHECKING:\n    import cupy"),
         ("unlisted", ""),
         ("ops", "import cupy.cuda"),
         ("backend", "from torch import nn"),
@@ -130,8 +118,6 @@ def test_a_fault_is_found(name, source):
     [
         ("ops", "from minigan import backend\nfrom minigan.autograd import Op\nfrom . import errors"),
         ("cli", "from minigan import __version__, train"),
-        ("ops", "if TYPE_CHECKING:\n    from minigan.layers import Layer"),
-        ("ops", "if typing.TYPE_CHECKING:\n    from minigan import layers"),
         ("backend", "def f():\n    import cupy"),
         ("pickles", "import pickletools"),
         ("ops", "x = 1\n" * MAX_LINES),
