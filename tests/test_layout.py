@@ -14,6 +14,9 @@ LEVELS = """
     __init__
     errors
     backend presets scores progress files pickles shapes archives
+    cuda
+    launchers
+    launchers_all
     winograd fused download pictures image_folder
     autograd im2col runs
     shaping

@@ -1,0 +1,103 @@
+// Bias and leaky ReLU, their gradient, and the sum over rows that a bias' gradient is.
+//
+// Twins: fused.leaky, fused.leaky_mask, fused.sum_rows.
+// Layout: (rows, C), whatever stood before the channels. float32.
+// Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
+
+// Leaky ReLU; nan stays nan.
+__device__ float leaky(float z, float slope) {
+    return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;
+}
+
+// The sum of `value` over threadIdx.y, in the threads with threadIdx.y == 0. blockDim.y is a power of two.
+__device__ float sum_over_y(float value, float* shared) {
+    int at = threadIdx.y * blockDim.x + threadIdx.x;
+    shared[at] = value;
+    for (int half = blockDim.y / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if ((int)threadIdx.y < half) shared[at] += shared[at + half * blockDim.x];
+    }
+    return shared[at];
+}
+
+// True in every thread of the block that comes here last of `blocks`; it sees all that the others wrote before.
+__device__ bool is_last_block(int* ticket, int blocks) {
+    __shared__ int last;
+    __syncthreads();  // all threads have written
+    if (threadIdx.x == 0 && threadIdx.y == 0) {
+        __threadfence();  // release: what this block wrote is visible before its ticket is
+        last = atomicAdd(ticket, 1) == blocks - 1;
+        __threadfence();  // acquire: nothing below is read before the ticket was drawn
+        if (last) *ticket = 0;  // for the next launch
+    }
+    __syncthreads();
+    return last;
+}
+
+// total[c] = the sum of all threads' `sum` for column c. Called by whole blocks.
+// The blocks of one strip of columns leave their parts (gridDim.y, C); the last of them adds these, in order.
+__device__ void add_up(float sum, float* parts, float* total, int* tickets, int C) {
+    __shared__ float shared[256];
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    sum = sum_over_y(sum, shared);
+    if (threadIdx.y == 0 && c < C) parts[(long long)blockIdx.y * C + c] = sum;
+    if (is_last_block(tickets + blockIdx.x, gridDim.y)) {  // the same in all threads of the block
+        sum = 0.0f;
+        if (c < C)
+            for (int part = threadIdx.y; part < (int)gridDim.y; part += blockDim.y)
+                sum += parts[(long long)part * C + c];
+        sum = sum_over_y(sum, shared);
+        if (threadIdx.y == 0 && c < C) total[c] = sum;
+    }
+}
+
+// y = leaky(y * scale + bias) in place. Block (256), one thread a number. scale (1,), bias (C,).
+extern "C" __global__ void bias_leaky(float* y, const float* scale, const float* bias, int has_scale, int has_bias,
+                                      float slope, int C, long long count) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    float z = y[i];
+    if (has_scale) z *= scale[0];
+    if (has_bias) z += bias[i % C];
+    y[i] = leaky(z, slope);
+}
+
+// gz = gy * (1 where y > 0, else slope). Block (256), one thread a number.
+extern "C" __global__ void leaky_gradient(const float* gy, const float* y, float* gz, float slope, long long count) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    gz[i] = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
+}
+
+// The same, and gb (C,) = the sum of gz over the rows, in one pass over gy.
+// Block (bx, by), bx * by = 256, by a power of two: bx columns; grid (ceil(C / bx), groups of rows_per_block rows).
+// parts (groups, C); tickets: one int a strip of columns, 0 before and after.
+extern "C" __global__ void bias_leaky_gradient(const float* gy, const float* y, float* gz, float* gb, float* parts,
+                                               int* tickets, float slope, int C, long long rows,
+                                               long long rows_per_block) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    long long first = blockIdx.y * rows_per_block;
+    long long end = first + rows_per_block < rows ? first + rows_per_block : rows;
+    float sum = 0.0f;
+    if (c < C)
+        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) {
+            long long i = row * C + c;
+            float g = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
+            gz[i] = g;
+            sum += g;
+        }
+    add_up(sum, parts, gb, tickets, C);
+}
+
+// total (C,) = the sum of x over the rows. Grid, block, parts and tickets as above.
+extern "C" __global__ void sum_rows(const float* x, float* total, float* parts, int* tickets, int C, long long rows,
+                                    long long rows_per_block) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    long long first = blockIdx.y * rows_per_block;
+    long long end = first + rows_per_block < rows ? first + rows_per_block : rows;
+    float sum = 0.0f;
+    if (c < C)
+        for (long long row = first + threadIdx.y; row < end; row += blockDim.y)
+            sum += x[row * C + c];
+    add_up(sum, parts, total, tickets, C);
+}

@@ -1,0 +1,166 @@
+// Batch normalization: moments of each channel, normalization with leaky ReLU, and the gradient.
+//
+// Twins: fused.batch_moments, fused.normalize, fused.normalize_gradient.
+// Layout: x (rows, C), whatever stood before the channels. float32.
+// Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
+//
+// The kernels that add up over rows have blocks (bx, by), bx * by = 256, by a power of two: bx columns; grid
+// (ceil(C / bx), groups of rows_per_block rows). Each block leaves its part; the last block of a strip of columns
+// puts the parts together, in order. tickets: one int a strip, 0 before and after.
+
+// Of some numbers: how many, their mean, and the sum of (number - mean)^2.
+struct Moments {
+    float count;
+    float mean;
+    float squares;
+};
+
+// The moments of two sets of numbers together (Chan et al. 1979). Nothing cancels, however large the mean is.
+__device__ Moments merge(Moments a, Moments b) {
+    if (b.count == 0.0f) return a;
+    float count = a.count + b.count;
+    float share = b.count / count;
+    float distance = b.mean - a.mean;
+    Moments both = {count, a.mean + distance * share, a.squares + b.squares + distance * distance * a.count * share};
+    return both;
+}
+
+// The threads' moments merged over threadIdx.y, in the threads with threadIdx.y == 0.
+__device__ Moments merge_over_y(Moments value, Moments* shared) {
+    int at = threadIdx.y * blockDim.x + threadIdx.x;
+    shared[at] = value;
+    for (int half = blockDim.y / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if ((int)threadIdx.y < half) shared[at] = merge(shared[at], shared[at + half * blockDim.x]);
+    }
+    return shared[at];
+}
+
+// The threads' pairs added up over threadIdx.y, in the threads with threadIdx.y == 0.
+__device__ float2 sum_over_y(float2 value, float2* shared) {
+    int at = threadIdx.y * blockDim.x + threadIdx.x;
+    shared[at] = value;
+    for (int half = blockDim.y / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if ((int)threadIdx.y < half) {
+            shared[at].x += shared[at + half * blockDim.x].x;
+            shared[at].y += shared[at + half * blockDim.x].y;
+        }
+    }
+    return shared[at];
+}
+
+// True in every thread of the block that comes here last of `blocks`; it sees all that the others wrote before.
+__device__ bool is_last_block(int* ticket, int blocks) {
+    __shared__ int last;
+    __syncthreads();  // all threads have written
+    if (threadIdx.x == 0 && threadIdx.y == 0) {
+        __threadfence();  // release: what this block wrote is visible before its ticket is
+        last = atomicAdd(ticket, 1) == blocks - 1;
+        __threadfence();  // acquire: nothing below is read before the ticket was drawn
+        if (last) *ticket = 0;  // for the next launch
+    }
+    __syncthreads();
+    return last;
+}
+
+// Leaky ReLU; nan stays nan.
+__device__ float leaky(float z, float slope) {
+    return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;
+}
+
+// The gradient before the activation, of gy behind it; slope 1: there is none, and y is not read.
+__device__ float before_leaky(float gy, const float* y, long long i, float slope) {
+    return slope == 1.0f || y[i] > 0.0f ? gy : gy * slope;
+}
+
+// mean and variance (C,): Welford's running mean in each thread, then merged. parts (groups, C, 3).
+extern "C" __global__ void batch_moments(const float* x, float* mean, float* variance, Moments* parts, int* tickets,
+                                         int C, long long rows, long long rows_per_block) {
+    __shared__ Moments shared[256];
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    long long first = blockIdx.y * rows_per_block;
+    long long end = first + rows_per_block < rows ? first + rows_per_block : rows;
+    Moments m = {0.0f, 0.0f, 0.0f};
+    if (c < C)
+        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) {
+            float value = x[row * C + c];
+            float distance = value - m.mean;
+            m.count += 1.0f;
+            m.mean += distance / m.count;
+            m.squares += distance * (value - m.mean);
+        }
+    m = merge_over_y(m, shared);
+    if (threadIdx.y == 0 && c < C) parts[(long long)blockIdx.y * C + c] = m;
+
+    if (is_last_block(tickets + blockIdx.x, gridDim.y)) {  // the same in all threads of the block
+        Moments all = {0.0f, 0.0f, 0.0f};
+        if (c < C)
+            for (int part = threadIdx.y; part < (int)gridDim.y; part += blockDim.y)
+                all = merge(all, parts[(long long)part * C + c]);
+        all = merge_over_y(all, shared);
+        if (threadIdx.y == 0 && c < C) {
+            mean[c] = all.mean;
+            variance[c] = all.squares / all.count;
+        }
+    }
+}
+
+// y = leaky(x * scale + shift). Block (256), one thread a number. scale, shift (C,).
+extern "C" __global__ void normalize(const float* x, const float* scale, const float* shift, float* y, float slope,
+                                     int C, long long count) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    int c = (int)(i % C);
+    y[i] = leaky(x[i] * scale[c] + shift[c], slope);
+}
+
+// gbeta (C,) = the sum of gz over the rows, ggamma (C,) that of gz * (x - mean) * inverse, gz being the gradient
+// before the activation. parts (groups, C, 2).
+extern "C" __global__ void normalize_sums(const float* gy, const float* x, const float* y, const float* mean,
+                                          const float* inverse, float* ggamma, float* gbeta, float2* parts,
+                                          int* tickets, float slope, int C, long long rows,
+                                          long long rows_per_block) {
+    __shared__ float2 shared[256];
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    long long first = blockIdx.y * rows_per_block;
+    long long end = first + rows_per_block < rows ? first + rows_per_block : rows;
+    float2 sum = {0.0f, 0.0f};
+    if (c < C)
+        for (long long row = first + threadIdx.y; row < end; row += blockDim.y) {
+            long long i = row * C + c;
+            float gz = before_leaky(gy[i], y, i, slope);
+            sum.x += gz;
+            sum.y += gz * (x[i] - mean[c]);
+        }
+    sum = sum_over_y(sum, shared);
+    if (threadIdx.y == 0 && c < C) parts[(long long)blockIdx.y * C + c] = sum;
+
+    if (is_last_block(tickets + blockIdx.x, gridDim.y)) {  // the same in all threads of the block
+        float2 all = {0.0f, 0.0f};
+        if (c < C)
+            for (int part = threadIdx.y; part < (int)gridDim.y; part += blockDim.y) {
+                all.x += parts[(long long)part * C + c].x;
+                all.y += parts[(long long)part * C + c].y;
+            }
+        all = sum_over_y(all, shared);
+        if (threadIdx.y == 0 && c < C) {
+            gbeta[c] = all.x;
+            ggamma[c] = all.y * inverse[c];
+        }
+    }
+}
+
+// gx = gamma * inverse * (gz - gbeta / rows - hat * ggamma / rows), hat = (x - mean) * inverse.
+// Block (256), one thread a number.
+extern "C" __global__ void normalize_gradient(const float* gy, const float* x, const float* y, const float* gamma,
+                                              const float* mean, const float* inverse, const float* ggamma,
+                                              const float* gbeta, float* gx, float slope, float share, int C,
+                                              long long count) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    int c = (int)(i % C);
+    float gz = before_leaky(gy[i], y, i, slope);
+    float hat = (x[i] - mean[c]) * inverse[c];
+    gx[i] = gamma[c] * inverse[c] * (gz - (gbeta[c] + hat * ggamma[c]) * share);  // share: 1 / rows
+}

@@ -1,0 +1,85 @@
+// Windows of images as rows of a matrix, and back: what makes a convolution one product of matrices.
+//
+// Twins: im2col's gather of columns (conv.Windows) and its adjoint (conv.Fold).
+// Layout: x (N, H, W, C); columns (count, kh * kw * C): row (n, i, j), column (dy, dx, c), which is pixel
+//     (i * stride + dy - top, j * stride + dx - left) of picture n, and zero where that lies outside. float32.
+// Determinism: each result is written by one thread, its sum in a fixed order: a gather both ways, no atomics.
+
+struct Windows {
+    long long count;  // windows of im2col; numbers of x in col2im
+    int H;
+    int W;
+    int C;
+    int kh;
+    int kw;
+    int stride;
+    int top;  // may be negative: the first window then begins inside x
+    int left;
+    int first_image;  // im2col takes these images ...
+    int first_row;  // ... and of each these rows of windows
+    int rows;
+    int oh;  // windows in a column and in a row of windows
+    int ow;
+};
+
+// The pixel (counted over all of x) that column k of a window shows, or -1 if it lies outside. k counts in units of C.
+__device__ long long pixel_of(Windows w, long long window, int tap) {
+    int j = (int)(window % w.ow);
+    int i = w.first_row + (int)(window / w.ow % w.rows);
+    long long n = w.first_image + window / w.ow / w.rows;
+    int y = i * w.stride + tap / w.kw - w.top;
+    int x = j * w.stride + tap % w.kw - w.left;
+    if (y < 0 || y >= w.H || x < 0 || x >= w.W) return -1;
+    return (n * w.H + y) * w.W + x;
+}
+
+// Block (32, 8): a warp copies one window. ceil(count / 8) blocks.
+extern "C" __global__ void im2col(Windows w, const float* x, float* columns) {
+    long long window = (long long)blockIdx.x * 8 + threadIdx.y;
+    if (window >= w.count) return;
+    int length = w.kh * w.kw * w.C;
+    for (int k = threadIdx.x; k < length; k += 32) {
+        long long pixel = pixel_of(w, window, k / w.C);
+        columns[window * length + k] = pixel < 0 ? 0.0f : x[pixel * w.C + k % w.C];
+    }
+}
+
+// The same four channels at a time: C divisible by 4, x and columns aligned to 16 bytes.
+extern "C" __global__ void im2col4(Windows w, const float4* x, float4* columns) {
+    long long window = (long long)blockIdx.x * 8 + threadIdx.y;
+    if (window >= w.count) return;
+    int C = w.C / 4;
+    int length = w.kh * w.kw * C;
+    for (int k = threadIdx.x; k < length; k += 32) {
+        long long pixel = pixel_of(w, window, k / C);
+        float4 value = {0.0f, 0.0f, 0.0f, 0.0f};
+        if (pixel >= 0) value = x[pixel * C + k % C];
+        columns[window * length + k] = value;
+    }
+}
+
+// x = leaky(scale * sum + bias), the sum being that of all numbers of `columns` which were taken from this pixel and
+// channel. Block (256), one thread a number of x. scale (1,), bias (C,); slope 1: no activation.
+extern "C" __global__ void col2im(Windows w, const float* columns, float* x, const float* scale, const float* bias,
+                                  int has_scale, int has_bias, float slope) {
+    long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= w.count) return;
+    int c = (int)(at % w.C);
+    long long pixel = at / w.C;
+    int px = (int)(pixel % w.W) + w.left;  // tap dx of window j lies here if j * stride + dx = px
+    int py = (int)(pixel / w.W % w.H) + w.top;
+    long long n = pixel / w.W / w.H;
+    int i0 = py < w.kh ? 0 : (py - w.kh) / w.stride + 1;
+    int j0 = px < w.kw ? 0 : (px - w.kw) / w.stride + 1;
+
+    float sum = 0.0f;
+    for (int i = i0; i < w.oh && i * w.stride <= py; i++)
+        for (int j = j0; j < w.ow && j * w.stride <= px; j++) {
+            long long window = (n * w.oh + i) * w.ow + j;
+            int tap = (py - i * w.stride) * w.kw + px - j * w.stride;
+            sum += columns[(window * w.kh * w.kw + tap) * w.C + c];
+        }
+    if (has_scale) sum *= scale[0];
+    if (has_bias) sum += bias[c];
+    x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;
+}

@@ -1,0 +1,132 @@
+"""Finds, compiles and launches the CUDA kernels in kernels/*.cu; kernels/README.md is their contract.
+
+This file knows no kernel: `minigan/launchers.py` has a function for each. A source is compiled by CuPy at its first
+launch on a device (about 0.05 s with NVRTC, then kept in CuPy's cache on disk). Kernels run on the current device and
+stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan.backend import Array, array_module
+
+OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
+LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities
+
+_modules: dict[tuple[Any, int, str], Any] = {}  # (array module, device, file) -> RawModule
+_functions: dict[tuple[Any, int, str, str], Any] = {}
+
+_C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
+
+
+def launch(file: str, kernel: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Any],
+           shared_mem: int = 0, xp: Any = None) -> None:
+    """Run one kernel of kernels/<file>.
+
+    args: CuPy arrays, structs made by `table`, and np.int32, np.int64 or np.float32 scalars: a Python number would be
+    passed as 64 bits, whatever the kernel takes. xp: CuPy; needed only if no array is among the args.
+    An empty grid launches nothing. Raises TypeError or ValueError, naming the kernel, for what CUDA would refuse late
+    or not at all.
+    """
+    xp = array_module(*args) if xp is None else xp
+    if xp is np:
+        raise TypeError(f"{kernel}: expected CuPy arrays among the arguments, got {_names(args)}")
+    for a in args:
+        by_value = isinstance(a, np.int32 | np.int64 | np.float32) or (
+            isinstance(a, np.ndarray) and a.size == 1 and a.dtype.names is not None)
+        if not by_value and array_module(a) is not xp:
+            raise TypeError(f"{kernel}: expected CuPy arrays, structs, np.int32, np.int64 and np.float32, "
+                            f"got {_names(args)}")
+    if 0 in grid:
+        return
+    if any(size > limit for size, limit in zip(grid, LIMITS, strict=False)):
+        raise ValueError(f"{kernel}: expected a grid of at most {LIMITS} blocks, got {tuple(grid)}")
+    device = xp.cuda.Device().id
+    key = (xp, device, file, kernel)
+    if key not in _functions:
+        _functions[key] = _module(xp, device, file).get_function(kernel)
+    _functions[key](tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
+
+
+def table(file: str, struct: str, **values: Any) -> np.ndarray:
+    """A struct of kernels/<file> with these fields, to be passed by value: a NumPy array of one structured element.
+
+    An array field takes a sequence no longer than itself; the rest is zero. Pointers are given as integers.
+    """
+    filled = np.zeros(1, layout(file, struct))
+    for name, value in values.items():
+        if filled[name].ndim == 1:
+            filled[name] = value
+        else:
+            filled[name][0, :len(value)] = value
+    return filled
+
+
+@cache
+def layout(file: str, struct: str) -> np.dtype:
+    """The dtype of a struct, read from its definition in kernels/<file>: one description, in C.
+
+    One field a line: int, long long, float, or a pointer, with at most one length: `const float* W[32];`.
+    Raises ValueError if there is no such struct or a line is anything else.
+    """
+    found = re.search(rf"^struct {struct} \{{\n(.*?)^\}};", source(file), re.MULTILINE | re.DOTALL)
+    if not found:
+        raise ValueError(f"kernels/{file} has no struct {struct}")
+    fields: list[Any] = []
+    for line in re.sub(r"//.*", "", found[1]).strip().splitlines():
+        field = re.fullmatch(r"\s*(?:const )?(int|long long|float)(\*?) (\w+)(?:\[(\d+)\])?;\s*", line)
+        if not field:
+            raise ValueError(f"kernels/{file}: struct {struct}: expected a field like `int rows[32];`, got `{line}`")
+        kind, pointer, name, length = field.groups()
+        fields.append((name, np.uint64 if pointer else _C_TYPES[kind], *([(int(length),)] if length else [])))
+    return np.dtype(fields, align=True)
+
+
+@cache
+def source(file: str) -> str:
+    """The text of kernels/<file>: inside the package (a wheel), else beside it (a checkout)."""
+    package = Path(__file__).resolve().parent
+    places = [package / "kernels" / file, package.parent / "kernels" / file]
+    for path in places:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise FileNotFoundError(f"the CUDA source {file} is neither {places[0]} nor {places[1]}: is minigan installed "
+                            "completely?")
+
+
+def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], **arrays: Array) -> Any:
+    """The array module of a launcher's arguments, after checking what the kernels rely on.
+
+    Each array must be a CuPy one, float32, C-contiguous, and of the shape in `shapes` if one is there. Raises
+    TypeError or ValueError that names the launcher, what it expected and what was given.
+    """
+    xp = array_module(*arrays.values())
+    for name, a in arrays.items():
+        if xp is np or not isinstance(a, xp.ndarray):
+            raise TypeError(f"{launcher}: expected {name} to be a CuPy array, got {type(a).__name__}")
+        if a.dtype != np.float32:
+            raise TypeError(f"{launcher}: expected {name} in float32, got {a.dtype}")
+        if not a.flags.c_contiguous:
+            raise ValueError(f"{launcher}: expected {name} to be C-contiguous, got a view of shape {a.shape}; copy it")
+        shape = shapes.get(name)
+        if shape is not None and tuple(a.shape) != tuple(shape):
+            raise ValueError(f"{launcher}: expected {name} of shape {tuple(shape)}, got {a.shape}")
+    return xp
+
+
+def _module(xp: Any, device: int, file: str) -> Any:
+    key = (xp, device, file)
+    if key not in _modules:
+        _modules[key] = xp.RawModule(code=source(file), options=OPTIONS)
+    return _modules[key]
+
+
+def _names(args: Sequence[Any]) -> str:
+    return ", ".join(type(a).__name__ for a in args) or "none"
