@@ -1,0 +1,351 @@
+"""The functions of cupy that the fake has: FUNCTIONS, and LINALG and STRIDE_TRICKS for two of its modules.
+
+Arguments have CuPy's names, order and defaults; those that nobody needs are missing. Where CuPy takes NumPy arrays and
+computes on the host, or copies them to the device in silence, only device arrays are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from emulated_cupy.arrays import (
+    allocate,
+    allocate_like,
+    behind,
+    dtype_of,
+    matmul,
+    ndarray,
+    operand,
+    put,
+    store,
+    wrap,
+    written,
+)
+from emulated_cupy.device import count_operation, count_to_device, pool
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"matmul": matmul}
+LINALG: dict[str, Callable[..., Any]] = {}
+STRIDE_TRICKS: dict[str, Callable[..., Any]] = {}
+Shape = int | Sequence[int]
+
+
+def public(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of cupy; a trailing underscore only keeps Python's own name free here."""
+    FUNCTIONS[function.__name__.rstrip("_")] = function
+    return function
+
+
+# ---- making arrays -------------------------------------------------------------------------------------------------
+
+@public
+def empty(shape: Shape, dtype: Any = float) -> ndarray:
+    return allocate(shape, dtype)
+
+
+@public
+def zeros(shape: Shape, dtype: Any = float) -> ndarray:
+    return _filled("zeros", allocate(shape, dtype), 0)
+
+
+@public
+def ones(shape: Shape, dtype: Any = float) -> ndarray:
+    return _filled("ones", allocate(shape, dtype), 1)
+
+
+@public
+def full(shape: Shape, fill_value: Any, dtype: Any = None) -> ndarray:
+    return _filled("full", allocate(shape, np.asarray(operand(fill_value)).dtype if dtype is None else dtype),
+                   operand(fill_value))
+
+
+@public
+def empty_like(a: ndarray, dtype: Any = None) -> ndarray:
+    return allocate_like(behind(a), a.dtype if dtype is None else dtype)
+
+
+@public
+def zeros_like(a: ndarray, dtype: Any = None) -> ndarray:
+    return _filled("zeros", empty_like(a, dtype), 0)
+
+
+@public
+def ones_like(a: ndarray, dtype: Any = None) -> ndarray:
+    return _filled("ones", empty_like(a, dtype), 1)
+
+
+@public
+def full_like(a: ndarray, fill_value: Any, dtype: Any = None) -> ndarray:
+    return _filled("full", empty_like(a, dtype), operand(fill_value))
+
+
+@public
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> ndarray:
+    return store("arange", np.arange(0, start, step, dtype) if stop is None else np.arange(start, stop, step, dtype))
+
+
+@public
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> ndarray:
+    return store("eye", np.eye(N, M, k, dtype_of(dtype)))
+
+
+@public
+def array_(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K") -> ndarray:
+    if order not in ("C", "K") or copy is not True:
+        raise NotImplementedError("array: the fake knows orders C and K, and copies")
+    if type(obj) is ndarray:
+        dtype = obj.dtype if dtype is None else dtype
+        return obj._copy("array", allocate(obj.shape, dtype) if order == "C" else allocate_like(obj._a, dtype))
+    host = np.asarray(obj, dtype)
+    as_f = order == "K" and host.flags.f_contiguous and not host.flags.c_contiguous
+    x = allocate_like(host, host.dtype) if as_f else allocate(host.shape, host.dtype)
+    count_to_device()
+    return put(x, host)
+
+
+@public
+def asarray(a: Any, dtype: Any = None, order: str | None = None) -> ndarray:
+    if type(a) is ndarray:
+        if order not in (None, "K") and not a.flags.c_contiguous:
+            raise NotImplementedError("asarray: order of a device array; use ascontiguousarray")
+        return a if dtype is None else a.astype(dtype, copy=False)
+    return array_(a, dtype, order=order or "K")
+
+
+@public
+def ascontiguousarray(a: ndarray, dtype: Any = None) -> ndarray:
+    host = behind(a)
+    dtype = host.dtype if dtype is None else dtype_of(dtype)
+    if host.flags.c_contiguous and dtype == host.dtype:
+        return a
+    return a._copy("ascontiguousarray", allocate(host.shape, dtype))
+
+
+@public
+def asnumpy(a: Any) -> np.ndarray:
+    return a.get() if type(a) is ndarray else np.asarray(a)
+
+
+@public
+def copyto(dst: ndarray, src: Any, casting: str = "same_kind", where: ndarray | None = None) -> None:
+    np.copyto(behind(dst), operand(src), casting, True if where is None else behind(where))
+    if dst.size:
+        count_operation("copyto")
+        written(dst)
+
+
+# ---- other views, and arrays put together --------------------------------------------------------------------------
+
+@public
+def reshape(a: ndarray, newshape: Shape) -> ndarray:
+    return _device(a).reshape(newshape)
+
+
+@public
+def ravel(a: ndarray) -> ndarray:
+    return _device(a).ravel()
+
+
+@public
+def transpose(a: ndarray, axes: Sequence[int] | None = None) -> ndarray:
+    return wrap(behind(a).transpose(axes), a._memory)
+
+
+@public
+def swapaxes(a: ndarray, axis1: int, axis2: int) -> ndarray:
+    return _device(a).swapaxes(axis1, axis2)
+
+
+@public
+def moveaxis(a: ndarray, source: Any, destination: Any) -> ndarray:
+    return wrap(np.moveaxis(behind(a), source, destination), a._memory)
+
+
+@public
+def expand_dims(a: ndarray, axis: Any) -> ndarray:
+    return wrap(np.expand_dims(behind(a), axis), a._memory)
+
+
+@public
+def squeeze(a: ndarray, axis: Any = None) -> ndarray:
+    return _device(a).squeeze(axis)
+
+
+@public
+def flip(a: ndarray, axis: Any = None) -> ndarray:
+    return wrap(np.flip(behind(a), axis), a._memory)
+
+
+@public
+def broadcast_to(array: ndarray, shape: Shape) -> ndarray:
+    """A view; writing to it fails here (in CuPy several threads would write to one element)."""
+    return wrap(np.broadcast_to(behind(array), shape), array._memory)
+
+
+@public
+def concatenate(tup: Sequence[ndarray], axis: int | None = 0) -> ndarray:
+    return store("concatenate", np.concatenate([behind(x) for x in tup], axis))
+
+
+@public
+def stack(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
+    return store("stack", np.stack([behind(x) for x in tup], axis))
+
+
+@public
+def repeat(a: ndarray, repeats: int, axis: int | None = None) -> ndarray:
+    if type(repeats) is not int:
+        raise TypeError(f"repeat: expected an int, got {type(repeats)}")
+    return store("repeat", np.repeat(behind(a), repeats, axis))
+
+
+@public
+def pad(array: ndarray, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> ndarray:
+    if mode != "constant":
+        raise NotImplementedError(f"pad: the fake has no mode '{mode}'")
+    return store("pad", np.pad(behind(array), pad_width, mode, constant_values=constant_values))
+
+
+@public
+def shares_memory(a: ndarray, b: ndarray) -> bool:
+    return np.shares_memory(behind(a), behind(b))
+
+
+def as_strided(x: ndarray, shape: Sequence[int] | None = None, strides: Sequence[int] | None = None) -> ndarray:
+    """A view with strides of one's own. Here, not in CuPy, it must stay inside x's allocation, and is read-only if
+    two of its elements are the same one."""
+    a = np.lib.stride_tricks.as_strided(behind(x), shape, strides)
+    low, high = np.lib.array_utils.byte_bounds(a)
+    begin = x._memory.buffer.address
+    if a.size and not begin <= low <= high <= begin + x._memory.buffer.nbytes:
+        raise ValueError(f"as_strided: shape {a.shape} with strides {a.strides} leaves the array's memory")
+    reach = a.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if stride < reach:
+            a.flags.writeable = False
+        reach += stride * (length - 1)
+    return wrap(a, x._memory)
+
+
+STRIDE_TRICKS["as_strided"] = as_strided
+
+
+# ---- reductions, products, choices ---------------------------------------------------------------------------------
+
+@public
+def sum_(a: ndarray, axis: Any = None, dtype: Any = None, out: ndarray | None = None,
+         keepdims: bool = False) -> ndarray:
+    return _device(a).sum(axis, dtype, out, keepdims)
+
+
+@public
+def prod(a: ndarray, axis: Any = None, dtype: Any = None, out: ndarray | None = None,
+         keepdims: bool = False) -> ndarray:
+    return _device(a).prod(axis, dtype, out, keepdims)
+
+
+@public
+def mean(a: ndarray, axis: Any = None, dtype: Any = None, out: ndarray | None = None,
+         keepdims: bool = False) -> ndarray:
+    return _device(a).mean(axis, dtype, out, keepdims)
+
+
+@public
+def var(a: ndarray, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> ndarray:
+    return _device(a).var(axis, ddof=ddof, keepdims=keepdims)
+
+
+@public
+def max_(a: ndarray, axis: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    return _device(a).max(axis, out, keepdims)
+
+
+@public
+def min_(a: ndarray, axis: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    return _device(a).min(axis, out, keepdims)
+
+
+@public
+def any_(a: ndarray, axis: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    return _device(a).any(axis, out, keepdims)
+
+
+@public
+def all_(a: ndarray, axis: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
+    return _device(a).all(axis, out, keepdims)
+
+
+@public
+def argmax(a: ndarray, axis: int | None = None, *, keepdims: bool = False) -> ndarray:
+    return _device(a).argmax(axis, keepdims=keepdims)
+
+
+@public
+def argmin(a: ndarray, axis: int | None = None, *, keepdims: bool = False) -> ndarray:
+    return _device(a).argmin(axis, keepdims=keepdims)
+
+
+@public
+def dot(a: ndarray, b: ndarray) -> ndarray:
+    return _device(a).dot(b)
+
+
+@public
+def tensordot(a: ndarray, b: ndarray, axes: Any = 2) -> ndarray:
+    return store("tensordot", np.tensordot(behind(a), behind(b), axes))
+
+
+@public
+def einsum(*operands: Any) -> ndarray:
+    subscripts, *arrays = operands
+    if not isinstance(subscripts, str):
+        raise TypeError("einsum: the fake takes the subscripts as text")
+    return store("einsum", np.einsum(subscripts, *(behind(x) for x in arrays)))
+
+
+@public
+def where(condition: ndarray, x: Any = None, y: Any = None) -> ndarray:
+    if x is None or y is None:
+        raise NotImplementedError("where: expected three arguments; with one, CuPy waits for the device")
+    return store("where", np.where(behind(condition), operand(x), operand(y)))
+
+
+@public
+def clip(a: ndarray, a_min: Any, a_max: Any, out: ndarray | None = None) -> ndarray:
+    return _device(a).clip(a_min, a_max, out)
+
+
+@public
+def take(a: ndarray, indices: ndarray, axis: int | None = None) -> ndarray:
+    return _device(a).take(indices, axis)
+
+
+def norm(x: ndarray, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:  # noqa: A002
+    return store("linalg.norm", np.linalg.norm(behind(x), ord, axis, keepdims))
+
+
+def eigvalsh(a: ndarray, UPLO: str = "L") -> ndarray:
+    return store("linalg.eigvalsh", np.linalg.eigvalsh(behind(a), UPLO))
+
+
+LINALG |= {"norm": norm, "eigvalsh": eigvalsh}
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
+
+@public
+def get_default_memory_pool() -> Any:
+    return pool
+
+
+def _device(a: ndarray) -> ndarray:
+    behind(a)
+    return a
+
+
+def _filled(name: str, x: ndarray, value: Any) -> ndarray:
+    if x.size:
+        count_operation(name)
+    return put(x, value)
