@@ -7,9 +7,9 @@ Two loops do everything: `correlate` (windows times weights) and `correlate_weig
 gradient of a convolution with stride s is s * s correlations with stride 1, one for each phase of the input's pixels
 (`correlate_transposed`): a gather, with no scattered addition anywhere.
 
-Tiles hold a few images or rows, so that the gathered columns never leave the cache, and bias and activation are done on
-the tile as well. What a tile holds depends on the shapes alone, so the result has the same bytes for any number of
-threads.
+Tiles hold a few images or rows, so that on a CPU the gathered columns never leave the cache, and on a GPU the columns
+of a large layer never fill its memory. Bias and activation are done on the tile as well. What a tile holds depends on
+the shapes alone, so the result has the same bytes for any number of threads.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 
 from minigan import winograd
-from minigan.backend import Array, array_module, parallel, scratch, tiles
+from minigan.backend import Array, array_module, parallel, product, scratch, tiles
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
+CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel
 THIN = 4  # so few output channels waste a product of matrices with windows; pictures have 1 or 3
 LANES = 8  # independent partial sums of a weight gradient
 
 Epilogue = Callable[[Array], Any]  # works in place on a tile of results, (rows, O)
+Piece = Callable[[], Any]  # a share of the work that any thread may do, at any time
 
 
 def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
@@ -36,25 +38,7 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     x (N, H, W, C), zero outside; W (O, kh, kw, C); out (N, oh, ow, O), any strides: its size says which windows are
     taken. top and left may be negative (windows that begin inside x).
     """
-    (O, kh, kw, C), (N, oh, ow, _) = W.shape, out.shape
-    if stride == 1 and winograd.pays((oh, ow), (kh, kw), C, O, x.dtype):
-        return winograd.correlate(x, W, top, left, out, epilogue)
-    if stride == 1 and O <= THIN:
-        return _correlate_thin(x, W, top, left, out, epilogue)
-    matrix = W.reshape(O, kh * kw * C).T
-
-    def tile(part: tuple[slice, slice]) -> None:
-        images, rows = part
-        target = out[images, rows]
-        columns = _gather(x[images], (kh, kw), stride, top - rows.start * stride, left, target.shape[1:3])
-        flat = target.reshape(-1, O) if target.flags.c_contiguous else scratch("tile", (len(columns), O), out.dtype)
-        array_module(x).matmul(columns, matrix, out=flat)
-        if epilogue is not None:
-            epilogue(flat)
-        if not target.flags.c_contiguous:
-            target[...] = flat.reshape(target.shape)
-
-    parallel(tile, tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, TILE_BYTES))
+    _run(x, _pieces(x, W, stride, top, left, out, epilogue))
 
 
 def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
@@ -63,18 +47,20 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
 
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C).
     """
-    O, kh, kw, C = W.shape
-    flipped = array_module(W).ascontiguousarray(W.transpose(3, 1, 2, 0)[:, ::-1, ::-1])  # (C, kh, kw, O)
+    (O, kh, kw, C), xp = W.shape, array_module(W)
+    flipped = W.transpose(3, 1, 2, 0)[:, ::-1, ::-1]  # (C, kh, kw, O)
+    pieces: list[Piece] = []
     for y0, ty, top in _phases(kh, stride, pad[0]):
         for x0, tx, left in _phases(kw, stride, pad[1]):
             part, weights = out[:, y0::stride, x0::stride], flipped[:, ty, tx]
             if part.size and weights.shape[1] and weights.shape[2]:
-                correlate(gy, np.ascontiguousarray(weights), 1, top, left, part, epilogue)
+                pieces += _pieces(gy, xp.ascontiguousarray(weights), 1, top, left, part, epilogue)
             elif part.size:  # no tap falls on these pixels: the stride is larger than the kernel
-                empty = array_module(gy).zeros((part.size // C, C), gy.dtype)
+                empty = xp.zeros((part.size // C, C), gy.dtype)
                 if epilogue is not None:
                     epilogue(empty)
                 part[...] = empty.reshape(part.shape)
+    _run(gy, pieces)
 
 
 def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int, pad: tuple[int, int]) -> Array:
@@ -83,65 +69,97 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     x (N, H, W, C), gy (N, oh, ow, O). Images are shared out to a few lanes, each of which adds up its tiles in order;
     the lanes are added in order at the end.
     """
-    (N, oh, ow, O), (kh, kw), C = gy.shape, kernel, x.shape[3]
+    (N, oh, ow, O), (kh, kw), C, xp = gy.shape, kernel, x.shape[3], array_module(x)
     if N == 0:
-        return array_module(x).zeros((O, kh, kw, C), x.dtype)
-    if stride == 1 and winograd.pays((oh, ow), kernel, C, O, x.dtype):
+        return xp.zeros((O, kh, kw, C), x.dtype)
+    if xp is np and stride == 1 and winograd.pays((oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     K = kh * kw * C
     # fewer where a product of matrices would get thin, or take less than a quarter of a millisecond
-    lanes = max(1, min(LANES, N, N * oh * ow // 512, N * oh * ow * O * K >> 23))
+    lanes = max(1, min(LANES, N, N * oh * ow // 512, N * oh * ow * O * K >> 23)) if xp is np else 1
+    totals: list[Array] = [None] * lanes
 
-    def lane(index: int) -> Array:
+    def lane(index: int) -> None:
         mine = range(index * N // lanes, (index + 1) * N // lanes)
-        total = None
-        for images, rows in tiles(len(mine), oh, ow * K * x.dtype.itemsize, 2 * TILE_BYTES, mine.start):
+        for images, rows in tiles(len(mine), oh, ow * K * x.dtype.itemsize, 2 * _tile_bytes(xp), mine.start):
             g = gy[images, rows]
             columns = _gather(x[images], kernel, stride, pad[0] - rows.start * stride, pad[1], g.shape[1:3])
             g = g.reshape(-1, O).T
-            if total is None:
-                total = g @ columns
+            if totals[index] is None:
+                totals[index] = product(g, columns, xp.empty((O, K), x.dtype))
             else:
-                product = scratch("product", (O, K), x.dtype)
-                array_module(x).matmul(g, columns, out=product)
-                total += product
-        return total
+                totals[index] += product(g, columns, scratch("product", (O, K), x.dtype, xp))
 
-    first, *rest = parallel(lane, range(lanes))
-    for other in rest:
-        first += other
-    return first.reshape(O, kh, kw, C)
+    _run(x, [lambda i=i: lane(i) for i in range(lanes)])
+    for other in totals[1:]:
+        totals[0] += other
+    return totals[0].reshape(O, kh, kw, C)
 
 
-def _correlate_thin(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue | None) -> None:
-    """correlate with stride 1 and few output channels: multiply every pixel by every tap, then add shifted planes."""
+def _run(x: Array, pieces: list[Piece]) -> None:
+    """Do all pieces: on a CPU in the worker threads, on a GPU one after the other."""
+    if array_module(x) is np:
+        parallel(lambda piece: piece(), pieces)
+    else:
+        for piece in pieces:
+            piece()
+
+
+def _tile_bytes(xp: Any) -> int:
+    return TILE_BYTES if xp is np else CUDA_TILE_BYTES
+
+
+def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Epilogue | None) -> list[Piece]:
+    """`correlate`, cut into its tiles."""
     (O, kh, kw, C), (N, oh, ow, _), xp = W.shape, out.shape, array_module(x)
+    if xp is np and stride == 1 and winograd.pays((oh, ow), (kh, kw), C, O, x.dtype):
+        return winograd.pieces(x, W, top, left, out, epilogue)
+    if xp is np and stride == 1 and O <= THIN:
+        return _thin_pieces(x, W, top, left, out, epilogue)
+    matrix = W.reshape(O, kh * kw * C).T
+
+    def tile(images: slice, rows: slice) -> None:
+        target = out[images, rows]
+        columns = _gather(x[images], (kh, kw), stride, top - rows.start * stride, left, target.shape[1:3])
+        whole = target.flags.c_contiguous
+        flat = target.reshape(-1, O) if whole else scratch("tile", (len(columns), O), out.dtype, xp)
+        product(columns, matrix, flat)
+        if epilogue is not None:
+            epilogue(flat)
+        if not whole:
+            target[...] = flat.reshape(target.shape)
+
+    return [lambda part=part: tile(*part)
+            for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, _tile_bytes(xp))]
+
+
+def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue | None) -> list[Piece]:
+    """With stride 1 and few output channels: multiply every pixel by every tap, then add shifted planes."""
+    (O, kh, kw, C), (N, oh, ow, _) = W.shape, out.shape
     width = ow + kw - 1
     taps = W.transpose(1, 2, 0, 3).reshape(kh * kw * O, C)
 
-    def tile(part: tuple[slice, slice]) -> None:
-        images, rows = part
+    def tile(images: slice, rows: slice) -> None:
         n, r = images.stop - images.start, rows.stop - rows.start
         frame = winograd.framed(x[images], top - rows.start, left, r + kh - 1, width)
-        planes = scratch("columns", (len(taps), frame.size // C), x.dtype)
-        xp.matmul(taps, frame.reshape(-1, C).T, out=planes)
+        planes = product(taps, frame.reshape(-1, C).T, scratch("columns", (len(taps), frame.size // C), x.dtype))
         planes = planes.reshape(kh, kw, O, n, r + kh - 1, width)
         y = scratch("tile", (O, n, r, ow), x.dtype)
         y[...] = 0
         for dy in range(kh):
             for dx in range(kw):
                 y += planes[dy, dx, :, :, dy:dy + r, dx:dx + ow]
-        pixels = xp.ascontiguousarray(y.transpose(1, 2, 3, 0))
+        pixels = np.ascontiguousarray(y.transpose(1, 2, 3, 0))
         if epilogue is not None:
             epilogue(pixels.reshape(-1, O))
         out[images, rows] = pixels
 
-    parallel(tile, tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES))
+    return [lambda part=part: tile(*part) for part in tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES)]
 
 
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:
     """Columns (N * oh * ow, kh * kw * C); row (n, i, j) is the window of x at i*stride - top, j*stride - left."""
-    (N, H, W, C), (kh, kw), (oh, ow) = x.shape, kernel, size
+    (N, H, W, C), (kh, kw), (oh, ow), xp = x.shape, kernel, size, array_module(x)
     if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
         return x.reshape(-1, C)
     height, width = (oh - 1) * stride + kh, (ow - 1) * stride + kw
@@ -150,10 +168,9 @@ def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int,
     else:
         x = x[:, -top:height - top, -left:width - left]
     sn, sy, sx, sc = x.strides
-    windows = np.lib.stride_tricks.as_strided(
-        x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc), writeable=False)
-    columns = scratch("columns", windows.shape, x.dtype)
-    np.copyto(columns, windows)
+    windows = xp.lib.stride_tricks.as_strided(x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc))
+    columns = scratch("columns", windows.shape, x.dtype, xp)
+    xp.copyto(columns, windows)
     return columns.reshape(N * oh * ow, kh * kw * C)
 
 

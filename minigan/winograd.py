@@ -11,6 +11,8 @@ transform back. Here m = 4 and r = 3: 36 products where im2col needs 144.
 
 All of it is linear, so the weight gradient is the transposed expression: G^T [sum over tiles of (A^T gy) * (B d)] G.
 
+For NumPy's arrays: a GPU takes im2col.
+
 Rounding: in float32 a result may be off by more than im2col's, which tests/test_conv.py holds to 1e-5 of the largest
 result. float64 always takes im2col.
 """
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array, blocks, parallel, scratch, tiles
+from minigan.backend import Array, array_module, blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
@@ -54,15 +56,15 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return A, G, B
 
 
-def correlate(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Callable[[Array], Any] | None) -> None:
-    """im2col.correlate with stride 1. x (N, H, W, C), W (O, 3, 3, C), out (N, oh, ow, O)."""
+def pieces(x: Array, W: Array, top: int, left: int, out: Array,
+           epilogue: Callable[[Array], Any] | None) -> list[Callable[[], None]]:
+    """im2col.correlate with stride 1, cut into groups of tiles. x (N, H, W, C), W (O, 3, 3, C), out (N, oh, ow, O)."""
     (O, _, _, C), (N, oh, ow, _) = W.shape, out.shape
     A, G, _ = matrices()
     taps = (G @ W.transpose(1, 2, 0, 3).reshape(R * R, O * C)).reshape(T * T, O, C).transpose(0, 2, 1)
     th, tw = -(-oh // M), -(-ow // M)
 
-    def group(part: tuple[slice, slice]) -> None:
-        images, rows = part
+    def group(images: slice, rows: slice) -> None:
         n, height = images.stop - images.start, rows.stop - rows.start
         count = n * height * tw
         V = scratch("V", (T * T, count, C), x.dtype)
@@ -78,7 +80,8 @@ def correlate(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Cal
                 to = target[:, i::M, j::M]
                 to[...] = y[i, j, :, :to.shape[1], :to.shape[2]]
 
-    parallel(group, tiles(N, th, T * T * tw * max(C, O) * x.dtype.itemsize, TILE_BYTES))
+    return [lambda part=part: group(*part)
+            for part in tiles(N, th, T * T * tw * max(C, O) * x.dtype.itemsize, TILE_BYTES)]
 
 
 def correlate_weights(x: Array, gy: Array, top: int, left: int) -> Array:
@@ -155,7 +158,7 @@ def framed(x: Array, top: int, left: int, height: int, width: int) -> Array:
     y0, x0 = max(0, top), max(0, left)  # where x's pixels begin in the frame
     source = x[:, max(0, -top):max(0, height - top), max(0, -left):max(0, width - left)]
     y1, x1 = y0 + source.shape[1], x0 + source.shape[2]
-    frame = scratch("frame", (x.shape[0], height, width, x.shape[3]), x.dtype)
+    frame = scratch("frame", (x.shape[0], height, width, x.shape[3]), x.dtype, array_module(x))
     frame[:, :y0] = 0
     frame[:, y1:] = 0
     frame[:, y0:y1, :x0] = 0

@@ -345,16 +345,16 @@ class Watch:
 
 @pytest.fixture
 def watch(monkeypatch):
-    seen, correlate, weights = Watch(), winograd.correlate, winograd.correlate_weights
+    seen, pieces, weights = Watch(), winograd.pieces, winograd.correlate_weights
 
     def forward_seen(*args):
         seen.forward += 1
-        return correlate(*args)
+        return pieces(*args)
 
     def weights_seen(*args):
         seen.weights += 1
         return weights(*args)
-    monkeypatch.setattr(winograd, "correlate", forward_seen)
+    monkeypatch.setattr(winograd, "pieces", forward_seen)
     monkeypatch.setattr(winograd, "correlate_weights", weights_seen)
     return seen
 
@@ -406,7 +406,8 @@ def test_winograd_at_any_offset(top, left, rng):
     x, W = rng.standard_normal((2, 9, 10, 3)), rng.standard_normal((2, 3, 3, 3))
     room = np.full((2, 14, 22, 2), 7, np.float32)
     out = room[:, 1::2, ::2]
-    winograd.correlate(x.astype(np.float32), W.astype(np.float32), top, left, out, None)
+    for piece in winograd.pieces(x.astype(np.float32), W.astype(np.float32), top, left, out, None):
+        piece()
     far = 40
     padded = np.pad(x, ((0, 0), (far, far), (far, far), (0, 0)))[:, far - top:far - top + 9, far - left:far - left + 13]
     np.testing.assert_allclose(out, loop_conv(padded, W, 1, (0, 0)), rtol=0, atol=1e-4)
