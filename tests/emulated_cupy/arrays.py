@@ -26,7 +26,7 @@ _ATOMIC = {np.dtype(name) for name in ("int32", "uint32", "uint64", "float32", "
 def dtype_of(dtype: Any) -> np.dtype:
     """NumPy's dtype, one that the fake knows."""
     dtype = np.dtype(dtype)
-    if dtype not in DTYPES:
+    if dtype not in DTYPES:  # complex, float16, text
         raise TypeError(f"the emulated CuPy has no {dtype}; it has {', '.join(sorted(map(str, DTYPES)))}")
     return dtype
 
@@ -36,7 +36,7 @@ def allocate(shape: Any, dtype: Any) -> ndarray:
     dtype = dtype_of(dtype)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(map(int, shape))
     memory = Memory(math.prod(shape) * dtype.itemsize)
-    return wrap(memory.buffer.array(dtype, shape), memory)
+    return wrap(np.ndarray(shape, dtype, memory.bytes), memory)
 
 
 def allocate_like(a: np.ndarray, dtype: Any) -> ndarray:
@@ -61,21 +61,21 @@ def put(x: ndarray, values: Any, casting: str = "unsafe") -> ndarray:
 
 
 def written(x: ndarray) -> ndarray:
-    if x._a.size:
-        low, high = np.lib.array_utils.byte_bounds(x._a)
+    a = x._a
+    if a.flags.c_contiguous:
+        emulator.memory.written(a.ctypes.data, a.nbytes)
+    elif a.size:
+        low, high = np.lib.array_utils.byte_bounds(a)
         emulator.memory.written(low, high - low)
     return x
 
 
 def store(name: str, result: Any, out: ndarray | None = None) -> ndarray:
     """What NumPy computed, as the result of an operation: a new array, or `out`."""
-    result = np.asarray(result)
     if out is None:
         out = allocate(result.shape, result.dtype)
-    else:
-        behind(out, "out")
-        if out._a.shape != result.shape:
-            raise ValueError(f"{name}: out has shape {out._a.shape}, the result {result.shape}")
+    elif behind(out, "out").shape != result.shape:
+        raise ValueError(f"{name}: out has shape {out._a.shape}, the result {result.shape}")
     if result.size:
         count_operation(name)
     return put(out, result, "same_kind")
@@ -197,7 +197,7 @@ class ndarray:
     nbytes = property(lambda self: self._a.nbytes)
     flags = property(lambda self: Flags(self._a.flags))
     T = property(lambda self: wrap(self._a.T, self._memory))
-    data = property(lambda self: MemoryPointer(self._a.ctypes.data, self._memory))
+    data = property(lambda self: MemoryPointer(self._memory, self._a.ctypes.data - self._memory.buffer.address))
     device = property(lambda self: device.Device())
 
     def __len__(self) -> int:

@@ -122,7 +122,7 @@ pool = MemoryPool()
 class Memory:
     """One allocation; arrays that share it hold on to it, and it is freed after the last of them."""
 
-    __slots__ = ("buffer", "size")
+    __slots__ = ("buffer", "bytes", "size")
 
     def __init__(self, nbytes: int):
         self.size = 0  # for __del__, if the pool refuses
@@ -130,6 +130,7 @@ class Memory:
         pool._take(size)
         self.size = size
         self.buffer = emulator.memory.allocate(max(nbytes, 1))
+        self.bytes = self.buffer.array()
 
     def __del__(self) -> None:
         pool._give(self.size)
@@ -138,10 +139,10 @@ class Memory:
 class MemoryPointer:
     """What x.data is: where the array begins."""
 
-    __slots__ = ("ptr", "mem")
+    __slots__ = ("mem", "ptr")
 
-    def __init__(self, ptr: int, mem: Memory):
-        self.ptr, self.mem = ptr, mem
+    def __init__(self, mem: Memory, offset: int):
+        self.mem, self.ptr = mem, mem.buffer.address + offset
 
 
 # ---- cupy.cuda -----------------------------------------------------------------------------------------------------

@@ -62,8 +62,8 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None) -> ndarray:
 
 
 @public
-def empty_like(a: ndarray, dtype: Any = None) -> ndarray:
-    return allocate_like(behind(a), a.dtype if dtype is None else dtype)
+def empty_like(prototype: ndarray, dtype: Any = None) -> ndarray:
+    return allocate_like(behind(prototype), prototype.dtype if dtype is None else dtype)
 
 
 @public
