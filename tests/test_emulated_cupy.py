@@ -265,9 +265,10 @@ def test_what_cupy_refuses_or_does_in_silence_is_a_type_error(mix, cupy):
     lambda x, xp: xp.lib.stride_tricks.as_strided(x, (4,), (4,)),  # CuPy reads beyond the array
     lambda x, xp: xp.lib.stride_tricks.as_strided(x, (2, 2), (4, 4)).__iadd__(1),
     lambda x, xp: xp.add(x, 1, out=xp.empty((2, 3), np.float32)), lambda x, xp: x.sum(axis=()),
+    lambda x, xp: xp.dot(x, x, out=xp.empty(())), lambda x, xp: xp.dot(xp.ones((3, 3)), x, out=xp.empty(6)[::2]),
     lambda x, xp: x + xp.ones(2), lambda x, xp: x.reshape(2, 2), lambda x, xp: xp.where(x > 0),
     lambda x, xp: xp.multiply.at(x, 0, 2.0), lambda x, xp: xp.pad(x, 1, mode="edge"), lambda x, xp: bool(x),
-], ids=range(17))
+], ids=range(19))
 def test_what_would_go_wrong_unseen_on_a_gpu_is_an_error(wrong, cupy):
     with pytest.raises((IndexError, ValueError, NotImplementedError)):
         wrong(cupy.ones(3, np.float32), cupy)
@@ -366,6 +367,7 @@ def test_writing_in_place(cupy, rng):
         xp.maximum(a, np.float32(0), out=a)
         xp.copyto(a, 9.0, where=a > 3)
         a.sum(0, out=a[0])
+        xp.dot(a[:, :4], xp.ones((4, 5), np.float32), out=a)
         a /= np.float32(3)
         a -= 1
         assert a is same

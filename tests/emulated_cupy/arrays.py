@@ -383,9 +383,12 @@ class ndarray:
     def __rmatmul__(self, other: Any) -> ndarray:
         return NotImplemented if _steps_back(other) else matmul(other, self)
 
-    def dot(self, b: ndarray) -> ndarray:
+    def dot(self, b: ndarray, out: ndarray | None = None) -> ndarray:
         with np.errstate(all="ignore"):
-            return store("dot", np.dot(self._a, behind(b)))
+            result = np.dot(self._a, behind(b))
+        if out is not None and (not behind(out, "out").flags.c_contiguous or out.dtype != result.dtype):
+            raise ValueError(f"dot: out must be C-contiguous {result.dtype}")
+        return store("dot", result, out)
 
 
 def matmul(*args: ndarray, out: ndarray | None = None) -> ndarray:

@@ -288,8 +288,8 @@ def argmin(a: ndarray, axis: int | None = None, *, keepdims: bool = False) -> nd
 
 
 @public
-def dot(a: ndarray, b: ndarray) -> ndarray:
-    return _device(a).dot(b)
+def dot(a: ndarray, b: ndarray, out: ndarray | None = None) -> ndarray:
+    return _device(a).dot(b, out)
 
 
 @public
