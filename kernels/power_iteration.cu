@@ -40,9 +40,9 @@ extern "C" __global__ void power_iteration(const float* W, const float* u_old, f
         float length = sqrtf(block_sum(squares)) + eps;
         for (int c = threadIdx.x; c < cols; c += blockDim.x)
             v[c] /= length;
-        __syncthreads();  // all have read u, and all of v is there
 
-        // u = W v: all threads a row, for the same reason
+        // u = W v: all threads a row, for the same reason. Each reads those numbers of v that it wrote itself, and all
+        // have read u before they met in block_sum: no barrier is needed here.
         squares = 0.0f;
         for (int r = 0; r < rows; r++) {
             float sum = 0.0f;

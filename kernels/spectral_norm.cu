@@ -61,10 +61,10 @@ __device__ float block_sum(float value) {
     return sum;
 }
 
-// True in every thread of the block that comes here last of `blocks`; it sees all that the others wrote before.
+// True in every thread of the block that comes here last of `blocks`; it sees all that the others' thread 0 wrote
+// before. (What the other threads read before lies in front of block_sum's barriers.)
 __device__ bool is_last_block(int* ticket, int blocks) {
     __shared__ int last;
-    __syncthreads();  // all threads have written
     if (threadIdx.x == 0) {
         __threadfence();  // release: what this block wrote is visible before its ticket is
         last = atomicAdd(ticket, 1) == blocks - 1;

@@ -32,7 +32,7 @@ def power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1,
     of all layers: (layers,) each. A zero W gives sigma 0, u 0, v 0 and an inverse of 0 (not inf: then W / sigma and
     its gradient, computed with it, are 0 and not nan).
     """
-    if len(Ws) != len(us) or n_iter < 1 or any(W.ndim != 2 or W.size == 0 for W in Ws):
+    if not Ws or len(Ws) != len(us) or n_iter < 1 or any(W.ndim != 2 or W.size == 0 for W in Ws):
         raise ValueError("power_iterations: expected matrices that are not empty, a vector for each, and n_iter >= 1, "
                          f"got Ws {_shapes(Ws)}, us {_shapes(us)}, n_iter {n_iter}")
     xp = _check_all("power_iterations", {"W": Ws, "u": us}, {"u": [W.shape[:1] for W in Ws]})

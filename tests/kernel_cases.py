@@ -1,0 +1,288 @@
+"""Every launcher, its twin in NumPy, and inputs for both: the one table that the tests of the kernels read.
+
+A twin gets the launcher's arguments as float64 NumPy arrays and returns what the launcher returns. Sizes are odd on
+purpose: one row, one column, no multiple of a block or of 4, more layers than a table holds.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigan import fused, launchers, launchers_all
+
+
+@dataclass(frozen=True)
+class Case:
+    """A launcher, its twin, inputs(rng) -> argument tuples with float32 NumPy arrays, and the tolerance.
+
+    rtol is relative to the largest number of a result: float32 has 6e-8, and sums here have up to some thousand terms.
+    """
+
+    launcher: Callable
+    twin: Callable
+    inputs: Callable[[np.random.Generator], Iterator[tuple]]
+    rtol: float = 3e-6
+    in_place: tuple[int, ...] = ()  # the arguments that are changed
+
+    @property
+    def name(self) -> str:
+        return self.launcher.__name__
+
+
+# ---- spectral normalization ----------------------------------------------------------------------------------------
+
+MATRICES = [(1, 1), (1, 5), (5, 1), (3, 8), (33, 70), (130, 36), (16, 257), (70, 132)]
+
+
+def matrices(rng: np.random.Generator) -> Iterator[tuple[list, list]]:
+    """(Ws, us): some of all kinds, among them a zero matrix; one; more than a table holds."""
+    for shapes in (MATRICES, [(40, 33)], [(1 + l % 3, 2 + l % 5) for l in range(37)]):
+        Ws = [normal(rng, shape) for shape in shapes]
+        if len(Ws) > 1:
+            Ws[3][:] = 0
+        yield Ws, [normal(rng, shape[:1]) for shape in shapes]
+
+
+def iterations_inputs(rng):
+    for Ws, us in matrices(rng):
+        for n_iter in (1, 3):
+            yield Ws, us, n_iter, 1e-12
+    yield [normal(rng, (6, 20)) * np.float32(1e-3)], [normal(rng, (6,))], 1, 0.5  # an eps that can be seen
+
+
+def iterations_twin(Ws, us, n_iter, eps):
+    triples = [fused.power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
+    us, vs, sigmas = ([triple[k] for triple in triples] for k in range(3))
+    return us, vs, np.array(sigmas), np.array([1 / s if s else 0 for s in sigmas])
+
+
+def one_inputs(rng):
+    for shape in MATRICES:
+        yield normal(rng, shape), normal(rng, shape[:1]), 2, 1e-12
+    yield normal(rng, (6, 20)) * np.float32(1e-3), normal(rng, (6,)), 1, 0.5
+    yield np.zeros((3, 4), np.float32), normal(rng, (3,)), 1, 1e-12
+
+
+def gradients_inputs(rng):
+    for Ws, us in matrices(rng):
+        sigmas = np.array([0 if not W.any() else 0.5 + i % 7 for i, W in enumerate(Ws)], np.float32)
+        yield [normal(rng, W.shape) for W in Ws], Ws, us, [normal(rng, W.shape[1:]) for W in Ws], sigmas
+
+
+def gradients_twin(gWs, Ws, us, vs, sigmas):
+    return [fused.spectral_gradient(*layer) if layer[-1] else np.zeros_like(layer[0])
+            for layer in zip(gWs, Ws, us, vs, sigmas, strict=True)]
+
+
+def scale_inputs(rng):
+    for Ws, _ in matrices(rng):
+        yield Ws, normal(rng, (len(Ws),))
+    yield [], normal(rng, (0,))
+    yield [normal(rng, (3, 2, 2, 5)), normal(rng, (7,)), normal(rng, (0, 4))], normal(rng, (3,))
+
+
+# ---- windows -------------------------------------------------------------------------------------------------------
+
+GEOMETRY = [  # x, kernel, stride, (top, left), (oh, ow)
+    ((2, 5, 7, 3), (3, 3), 1, (1, 1), (5, 7)),
+    ((1, 6, 6, 8), (4, 4), 2, (1, 1), (3, 3)),
+    ((3, 5, 4, 4), (2, 3), 3, (0, 2), (2, 2)),
+    ((2, 6, 5, 2), (3, 2), 1, (-1, -2), (3, 2)),
+    ((1, 3, 3, 1), (1, 1), 1, (0, 0), (3, 3)),
+    ((1, 4, 4, 4), (1, 1), 3, (-1, 0), (1, 2)),
+    ((2, 2, 3, 5), (5, 5), 2, (4, 3), (3, 4)),  # whole windows outside
+    ((1, 9, 8, 36), (3, 3), 1, (1, 1), (9, 8)),
+    ((2, 2, 2, 4), (2, 2), 1, (0, 0), (0, 1)),  # no window at all
+]
+
+
+def taps(x_shape, kernel, stride, pad, size):
+    """(window row i, column j, dy, dx, y, x) of every tap that meets a pixel."""
+    for i, j, dy, dx in np.ndindex(*size, *kernel):
+        y, x = i * stride + dy - pad[0], j * stride + dx - pad[1]
+        if 0 <= y < x_shape[1] and 0 <= x < x_shape[2]:
+            yield i, j, dy, dx, y, x
+
+
+def im2col_inputs(rng):
+    for shape, *how in GEOMETRY:
+        yield normal(rng, shape), *how
+    for (n0, n1, r0, r1) in ((0, 2, 1, 4), (1, 2, 0, 5), (1, 1, 0, 5), (0, 1, 4, 5)):
+        yield normal(rng, (2, 5, 7, 4)), (3, 3), 1, (1, 1), (5, 7), (n0, n1, r0, r1)
+
+
+def im2col_twin(x, kernel, stride, pad, size, rows=None):
+    columns = np.zeros((len(x), *size, *kernel, x.shape[3]))
+    for i, j, dy, dx, y, px in taps(x.shape, kernel, stride, pad, size):
+        columns[:, i, j, dy, dx] = x[:, y, px]
+    n0, n1, r0, r1 = rows or (0, len(x), 0, size[0])
+    return columns[n0:n1, r0:r1].reshape(-1, kernel[0] * kernel[1] * x.shape[3])
+
+
+def col2im_inputs(rng):
+    for k, (shape, kernel, stride, pad, size) in enumerate(GEOMETRY):
+        columns = normal(rng, (shape[0] * size[0] * size[1], kernel[0] * kernel[1] * shape[3]))
+        scale, bias = normal(rng, (1,)), normal(rng, shape[3:])
+        yield columns, shape, kernel, stride, pad, size
+        yield (columns, shape, kernel, stride, pad, size, scale if k % 2 else None, bias if k % 3 else None,
+               (0.0, 0.1, 1.0)[k % 3])
+
+
+def col2im_twin(columns, x_shape, kernel, stride, pad, size, scale=None, bias=None, slope=1.0):
+    x, columns = np.zeros(x_shape), columns.reshape(x_shape[0], *size, *kernel, x_shape[3])
+    for i, j, dy, dx, y, px in taps(x_shape, kernel, stride, pad, size):
+        x[:, y, px] += columns[:, i, j, dy, dx]
+    return fused.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
+
+
+# ---- channels ------------------------------------------------------------------------------------------------------
+
+SHAPES = [(1, 1), (1, 7), (300, 1), (5, 3, 4, 40), (301, 33), (1100, 3), (2, 64)]
+
+
+def bias_leaky_inputs(rng):
+    for shape in SHAPES:
+        y, bias, scale = normal(rng, shape), normal(rng, shape[-1:]), normal(rng, (1,))
+        yield from ((y, bias, 0.1, scale), (y, None, 0.0), (y, bias), (y, None, 0.5, scale.reshape(())))
+    yield np.array([[np.inf, -np.inf, np.nan, 0.0]], np.float32), None, 0.0
+    yield normal(rng, (0, 4)), None, 0.0
+
+
+def bias_leaky_twin(y, bias=None, slope=1.0, scale=None):
+    return fused.leaky(y * (1 if scale is None else scale) + (0 if bias is None else bias), slope)
+
+
+def bias_gradient_inputs(rng):
+    for shape in SHAPES:
+        for slope, want in ((0.1, True), (0.0, True), (0.2, False), (1.0, True)):
+            y = normal(rng, shape)
+            y[..., ::3] = 0  # at the kink the slope counts
+            yield normal(rng, shape), y, slope, want
+    yield normal(rng, (0, 4)), normal(rng, (0, 4)), 0.1, True
+
+
+def bias_gradient_twin(gy, y, slope, want_bias):
+    gz = fused.leaky_mask(gy, y, slope)
+    return gz, gz.reshape(-1, gz.shape[-1]).sum(0) if want_bias else None
+
+
+def one_array_inputs(rng):
+    for shape in SHAPES:
+        yield (normal(rng, shape),)
+
+
+def moments_inputs(rng):
+    yield from one_array_inputs(rng)
+    x = normal(rng, (500, 5))
+    x[0] = 1e4  # a first row that is far off
+    yield (x,)
+
+
+def large_mean_inputs(rng):
+    yield (normal(rng, (700, 6)) + np.float32(1000),)
+
+
+def normalize_inputs(rng):
+    for shape in SHAPES:
+        for slope in (0.0, 0.1, 1.0):
+            yield normal(rng, shape), normal(rng, shape[-1:]), normal(rng, shape[-1:]), slope
+
+
+def normalize_gradient_inputs(rng):
+    for shape in SHAPES:
+        for slope in (0.0, 0.1, 1.0):
+            x, gamma = normal(rng, shape), normal(rng, shape[-1:])
+            mean = x.reshape(-1, shape[-1]).mean(0)
+            inverse = np.abs(normal(rng, shape[-1:])) + np.float32(0.5)
+            y = fused.leaky(x * gamma + mean, slope)
+            yield normal(rng, shape), x, None if slope == 1 else y, gamma, mean, inverse, slope
+
+
+def normalize_gradient_twin(gy, x, y, gamma, mean, inverse, slope):
+    """The closed form in one piece, written apart from fused.py: gz, gz's mean, and gz * hat's mean."""
+    gz, axes, count = gy * (1 if y is None else np.where(y > 0, 1, slope)), tuple(range(x.ndim - 1)), x[..., 0].size
+    hat = (x - mean) * inverse
+    gbeta, ggamma = gz.sum(axes), (gz * hat).sum(axes)
+    return gamma * inverse * (gz - gbeta / count - hat * ggamma / count), ggamma, gbeta
+
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
+
+def adam_inputs(rng):
+    for shapes in ([(1,), (3, 5), (4500,), (2, 2, 2), (0, 3), (1024,)], [(1 + p % 4,) for p in range(70)], []):
+        ws, gs, ms, vs = ([normal(rng, shape) for shape in shapes] for _ in range(4))
+        yield ws, gs, ms, [v * v for v in vs], 0.01, 0.5, 0.999, 1e-8
+        yield ws, gs, ms, [v * 0 for v in vs], 0.1, 0.0, 0.9, 1e-2
+
+
+def adam_twin(ws, gs, ms, vs, rate, beta1, beta2, eps):
+    """fused.adam, written apart from it."""
+    for w, g, m, v in zip(ws, gs, ms, vs, strict=True):
+        m += (1 - beta1) * (g - m)
+        v += (1 - beta2) * (g * g - v)
+        w -= rate * m / (np.sqrt(v) + eps)
+
+
+def samples(rng):
+    for shape in [(1, 1), (3, 5), (2, 17, 31, 3), (5, 256), (4, 1, 1000)]:
+        g = normal(rng, shape)
+        g[-1] *= len(g) == 1  # a sample of zeros
+        yield g
+
+
+def norms_twin(g):
+    return np.sqrt((g ** 2).reshape(len(g), -1).sum(1))
+
+
+def norms_gradient_inputs(rng):
+    for g in samples(rng):
+        yield normal(rng, g.shape[:1]), g, norms_twin(g)
+
+
+def norms_gradient_twin(gn, g, norms):
+    factor = np.divide(gn, norms, out=np.zeros_like(gn), where=norms != 0)
+    return g * factor.reshape(-1, *(1,) * (g.ndim - 1))
+
+
+def images(rng, *factors):
+    for shape in [(1, 2, 2, 1), (2, 3, 5, 7), (3, 4, 6, 8), (1, 17, 2, 33)]:
+        for factor in factors:
+            yield normal(rng, shape), factor
+
+
+def pool_twin(x, factor):
+    H, W = (n // 2 * 2 for n in x.shape[1:3])
+    x = x[:, :H, :W]
+    return factor * (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2])
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+CASES = [
+    # three iterations, whose errors add up, of matrices up to 130 x 36
+    Case(launchers_all.power_iterations, iterations_twin, iterations_inputs, 1e-5),
+    Case(launchers.power_iteration_one, fused.power_iteration, one_inputs, 1e-5),
+    Case(launchers_all.spectral_gradients, gradients_twin, gradients_inputs),
+    Case(launchers_all.scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
+         scale_inputs, 1e-7),
+    Case(launchers.im2col, im2col_twin, im2col_inputs, 0.0),
+    Case(launchers.col2im, col2im_twin, col2im_inputs),
+    Case(launchers.bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
+    Case(launchers.bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
+    Case(launchers.sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
+    Case(launchers.batch_moments, fused.batch_moments, moments_inputs),
+    # the running mean near 1000 is rounded to 6e-5; E[x^2] - E[x]^2 would be off by 6e-2
+    Case(launchers.batch_moments, fused.batch_moments, large_mean_inputs, 3e-5),
+    Case(launchers.normalize, fused.normalize, normalize_inputs),
+    Case(launchers.normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
+    Case(launchers_all.adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
+    Case(launchers.sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),
+    Case(launchers.sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
+    Case(launchers.upsample2x, lambda x, factor: factor * x.repeat(2, 1).repeat(2, 2),
+         lambda rng: images(rng, 1.0, 0.25), 1e-7),
+    Case(launchers.mean_pool2x, pool_twin, lambda rng: images(rng, 0.25, 1.0)),
+]
