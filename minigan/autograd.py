@@ -106,7 +106,8 @@ class Tensor:
 class Op:
     """One recorded operation; a subclass gives `forward` and `backward`.
 
-    forward(*arrays) -> array: the values. May keep what it needs in attributes.
+    forward(*arrays) -> array: the values. May keep what it needs in attributes. A list of arrays makes several
+        results; `gy` is then a list as well, with None for results that nothing depends on.
     backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations.
     fused_backward(gy) -> the same on plain arrays, faster; optional.
     needs: per input, whether its gradient is wanted (forward: ever; backward: now); the others may be None.
@@ -121,10 +122,10 @@ class Op:
     def forward(self, *arrays: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
-    def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(self, gy: Any) -> tuple[Tensor | None, ...]:
         raise NotImplementedError(f"{type(self).__name__}.backward")
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Any:
         for x in inputs:
             if not isinstance(x, Tensor):
                 raise TypeError(f"{type(self).__name__}: expected a Tensor, got {type(x).__name__}; use Tensor(x)")
@@ -136,10 +137,12 @@ class Op:
             given = ", ".join(f"{x.shape} {x.dtype}" for x in inputs)
             raise ValueError(f"{type(self).__name__}: {error} (given {given})") from error
         if not record:
-            return Tensor(data)
+            return [Tensor(d) for d in data] if isinstance(data, list) else Tensor(data)
         self.order = next(_count)  # a result is always younger than its inputs
         self.parents = tuple(x.node for x in inputs)
         self.saved = {i: inputs[i] for i in self.saves}
+        if isinstance(data, list):
+            return [Tensor(d, node=Result(self, i, len(data))) for i, d in enumerate(data)]
         return Tensor(data, node=self)
 
     def output(self, data: Array) -> Tensor:
@@ -152,6 +155,14 @@ class Variable(Op):
 
     def __init__(self) -> None:
         self.order = next(_count)
+
+
+class Result(Op):
+    """One of an operation's several results."""
+
+    def __init__(self, op: Op, index: int, count: int):
+        self.order = next(_count)
+        self.parents, self.index, self.count = (op,), index, count
 
 
 @contextlib.contextmanager
@@ -194,7 +205,7 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     path = _path(y.node, wanted)
     on_path = set(path)
     found: dict[Op | None, Tensor] = {}
-    pending: dict[Op | None, Tensor] = {y.node: gy}
+    pending: dict[Op | None, Any] = {y.node: gy}  # Tensors; lists of them for operations with several results
     summed: set[Op] = set()  # whose pending gradient is a sum made here, so that it may be added to in place
     with _record(create_graph):
         for node in path:
@@ -203,6 +214,9 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
                 found[node] = g
             node.needs = tuple(parent in on_path for parent in node.parents)
             if not any(node.needs):
+                continue
+            if isinstance(node, Result):
+                pending.setdefault(node.parents[0], [None] * node.count)[node.index] = g
                 continue
             for parent, part in zip(node.parents, _backward(node, g, create_graph), strict=True):
                 if parent not in on_path:
@@ -219,10 +233,11 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     return gradients[0] if single else gradients
 
 
-def _backward(node: Op, gy: Tensor, create_graph: bool) -> Sequence[Tensor | None]:
+def _backward(node: Op, gy: Any, create_graph: bool) -> Sequence[Tensor | None]:
     if create_graph or node.fused_backward is None:
         return node.backward(gy)
-    return [None if g is None else Tensor(g) for g in node.fused_backward(gy.data)]
+    data = [None if g is None else g.data for g in gy] if isinstance(gy, list) else gy.data
+    return [None if g is None else Tensor(g) for g in node.fused_backward(data)]
 
 
 def _path(root: Op | None, wanted: set[Op | None]) -> list[Op]:

@@ -1,17 +1,27 @@
 """The inner loops that are worth fusing, on plain arrays.
 
-Each function here is the NumPy definition of one loop; next to it stands the launcher of the CUDA kernel that does the
-same, once that exists. Large arrays are cut into blocks over the threads; the cuts depend on the shapes alone, so sums
-have the same bytes for any number of threads.
+Each function here is the definition of one loop in NumPy; for CuPy's arrays in float32 it hands over to the launcher of
+the CUDA kernel that does the same, and for all others CuPy has (float64, views) it runs as it stands here.
+tests/test_kernels.py holds the two equal. On a CPU large arrays are cut into blocks over the threads; the cuts depend
+on the shapes alone, so sums have the same bytes for any number of threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from minigan.backend import Array, array_module, blocks, parallel, scratch
+from minigan import launchers, launchers_all
+from minigan.backend import Array, array_module, blocks, elementwise, parallel, scratch
 
 BLOCK = 1 << 17  # elements of one block: half a MiB in float32
+
+
+def has_kernels(*arrays: Array | None) -> bool:
+    """Whether the CUDA kernels take these arrays: CuPy's, float32, C-contiguous; None is passed over."""
+    given = [a for a in arrays if a is not None]
+    return array_module(*given) is not np and all(a.dtype == np.float32 and a.flags.c_contiguous for a in given)
 
 
 # ---- activation ----------------------------------------------------------------------------------------------------
@@ -35,15 +45,54 @@ def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
     return xp.multiply(gy, factor, out=out)
 
 
+def bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
+    """leaky(y * scale + b), in place: what follows a product of matrices. y (..., C), b (C,), scale of one element."""
+    if has_kernels(y, b, scale):
+        return launchers.bias_leaky(y, b, slope, scale)
+    if scale is not None:
+        y *= scale
+    if b is not None:
+        y += b
+    return leaky(y, slope, out=y) if slope != 1 else y
+
+
+def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: bool) -> tuple[Array, Array | None]:
+    """The gradient before the activation, gy where y > 0 and slope * gy elsewhere, and its sum (C,) if asked for.
+
+    gy (..., C); y: the result of the activation; None if there was none, then the first result is gy itself.
+    """
+    if has_kernels(gy, y):
+        return launchers.bias_leaky_gradient(gy, y, slope, want_bias)
+    gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
+    return gz, sum_rows(gz) if want_bias else None
+
+
 # ---- sums ----------------------------------------------------------------------------------------------------------
 
 def sum_rows(x: Array) -> Array:
     """(..., C) -> (C,): the sum over all axes but the last, in blocks of a fixed size over the threads."""
+    if has_kernels(x):
+        return launchers.sum_rows(x)
     rows = x.reshape(-1, x.shape[-1])
-    xp = array_module(x)
-    if xp is not np:
+    if array_module(x) is not np:
         return rows.sum(0)
     return np.stack(parallel(lambda part: rows[part].sum(0), _row_blocks(rows) or [slice(0)])).sum(0)
+
+
+def sample_norms(g: Array) -> Array:
+    """The L2 norm of each sample: g (N, ...) -> (N,)."""
+    if has_kernels(g):
+        return launchers.sample_norms(g)
+    flat = g.reshape(len(g), -1)
+    return array_module(g).sqrt((flat * flat).sum(1))
+
+
+def sample_norms_gradient(gn: Array, g: Array, norms: Array) -> Array:
+    """The gradient of sample_norms: gn[n] * g / norms[n], 0 where the norm is 0; gn and norms (N,), g (N, ...)."""
+    if has_kernels(gn, g, norms):
+        return launchers.sample_norms_gradient(gn, g, norms)
+    factor = gn * (norms > 0) / array_module(g).maximum(norms, np.finfo(g.dtype).tiny)
+    return g * factor.reshape(-1, *[1] * (g.ndim - 1))
 
 
 # ---- spectral normalization ----------------------------------------------------------------------------------------
@@ -62,6 +111,9 @@ def power_iteration(W: Array, u: Array, n_iter: int = 1, eps: float = 1e-12) -> 
     if u.shape != W.shape[:1] or n_iter < 1:
         raise ValueError(f"power_iteration: expected u of length {W.shape[0]} and n_iter >= 1, "
                          f"got u {u.shape}, W {W.shape}, n_iter {n_iter}")
+    if has_kernels(W, u):
+        (u,), (v,), sigmas, _ = launchers_all.power_iterations([W], [u], n_iter, eps)
+        return u, v, sigmas.reshape(())
     xp = array_module(W)
     for _ in range(n_iter):
         v = u @ W
@@ -76,6 +128,8 @@ def spectral_gradient(gy: Array, W: Array, u: Array, v: Array, sigma: Array) -> 
 
     Miyato et al. 2018, Eq. (12), u and v held constant; all (out, in) but u (out,), v (in,), sigma ().
     """
+    if has_kernels(gy, W, u, v, sigma):
+        return launchers_all.spectral_gradients([gy], [W], [u], [v], sigma.reshape(1))[0]
     inner = (gy.reshape(-1) @ W.reshape(-1)) / sigma
     gW = array_module(W).multiply.outer(u, v * -inner)
     gW += gy
@@ -83,10 +137,32 @@ def spectral_gradient(gy: Array, W: Array, u: Array, v: Array, sigma: Array) -> 
     return gW
 
 
+def power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1,
+                     eps: float = 1e-12) -> tuple[list[Array], list[Array], Array, Array]:
+    """power_iteration of every layer at once: (us, vs, sigmas (layers,), inverses (layers,)); 0 is the inverse of 0."""
+    if has_kernels(*Ws, *us):
+        return launchers_all.power_iterations(Ws, us, n_iter, eps)
+    xp = array_module(*Ws)
+    found = [power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
+    sigmas = xp.stack([sigma for _, _, sigma in found])
+    return ([u for u, _, _ in found], [v for _, v, _ in found], sigmas,
+            (sigmas > 0) / xp.maximum(sigmas, np.finfo(sigmas.dtype).tiny))
+
+
+def spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], us: Sequence[Array], vs: Sequence[Array],
+                       sigmas: Array) -> list[Array]:
+    """spectral_gradient of every layer at once; gWs, Ws (out, in), us (out,), vs (in,), sigmas (layers,)."""
+    if has_kernels(*gWs, *Ws, *us, *vs, sigmas):
+        return launchers_all.spectral_gradients(gWs, Ws, us, vs, sigmas)
+    return [spectral_gradient(*layer) for layer in zip(gWs, Ws, us, vs, sigmas, strict=True)]
+
+
 # ---- batch normalization -------------------------------------------------------------------------------------------
 
 def batch_moments(x: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of each channel over all other axes: x (..., C) -> (C,), (C,)."""
+    if has_kernels(x):
+        return launchers.batch_moments(x)
     rows = x.reshape(-1, x.shape[-1])
     mean = sum_rows(rows) / x.dtype.type(len(rows))
     xp = array_module(x)
@@ -102,6 +178,8 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
 
 def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
     """leaky(x * scale + shift), channel by channel: x (..., C), scale and shift (C,)."""
+    if has_kernels(x, scale, shift):
+        return launchers.normalize(x, scale, shift, slope)
     xp = array_module(x)
     if xp is not np:
         y = x * scale + shift
@@ -124,6 +202,8 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
 
     gy, x (..., C); y: the result, needed if slope != 1; gamma, mean, inverse (C,): 1 / sqrt(variance + eps).
     """
+    if has_kernels(gy, x, y, gamma, mean, inverse):
+        return launchers.normalize_gradient(gy, x, y, gamma, mean, inverse, slope)
     xp, C = array_module(x), x.shape[-1]
     g_rows, rows = gy.reshape(-1, C), x.reshape(-1, C)
     y_rows = None if y is None else y.reshape(-1, C)
@@ -159,6 +239,15 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
 
 
 # ---- optimizer -----------------------------------------------------------------------------------------------------
+
+def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
+             beta1: float, beta2: float, eps: float) -> None:
+    """`adam` of every parameter."""
+    if has_kernels(*ws, *gs, *ms, *vs):
+        return launchers_all.adam_all(ws, gs, ms, vs, rate, beta1, beta2, eps)
+    for arrays in zip(ws, gs, ms, vs, strict=True):
+        adam(*arrays, rate, beta1, beta2, eps)
+
 
 def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float) -> None:
     """One step of Adam in place: m, v, then w -= rate * m / (sqrt(v) + eps). All of w's shape.

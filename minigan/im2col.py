@@ -15,24 +15,41 @@ the shapes alone, so the result has the same bytes for any number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minigan import winograd
-from minigan.backend import Array, array_module, parallel, product, scratch, tiles
+from minigan import launchers, winograd
+from minigan.backend import Array, array_module, blocks, parallel, product, scratch, tiles
+from minigan.fused import bias_leaky, has_kernels
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel
 THIN = 4  # so few output channels waste a product of matrices with windows; pictures have 1 or 3
 LANES = 8  # independent partial sums of a weight gradient
 
-Epilogue = Callable[[Array], Any]  # works in place on a tile of results, (rows, O)
 Piece = Callable[[], Any]  # a share of the work that any thread may do, at any time
 
 
+@dataclass(frozen=True)
+class Epilogue:
+    """What is done to a tile of results (rows, O) in place: leaky(tile * scale + b)."""
+
+    b: Array | None = None  # (O,)
+    slope: float = 1.0  # of the leaky ReLU; 1: none
+    scale: Array | None = None  # one element
+
+    def __call__(self, tile: Array) -> None:
+        if self.b is not None or self.slope != 1 or self.scale is not None:
+            bias_leaky(tile, self.b, self.slope, self.scale)
+
+
+NOTHING = Epilogue()
+
+
 def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
-              epilogue: Epilogue | None = None) -> None:
+              epilogue: Epilogue = NOTHING) -> None:
     """out[n,i,j,o] = sum over dy,dx,c of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
 
     x (N, H, W, C), zero outside; W (O, kh, kw, C); out (N, oh, ow, O), any strides: its size says which windows are
@@ -42,12 +59,14 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
 
 
 def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
-                         epilogue: Epilogue | None = None) -> None:
+                         epilogue: Epilogue = NOTHING) -> None:
     """out = the input gradient of a convolution with weights W, stride and pad, whose output gradient is gy.
 
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C).
     """
     (O, kh, kw, C), xp = W.shape, array_module(W)
+    if has_kernels(gy, W, out):
+        return _scatter(gy, W, stride, pad, out, epilogue)
     flipped = W.transpose(3, 1, 2, 0)[:, ::-1, ::-1]  # (C, kh, kw, O)
     pieces: list[Piece] = []
     for y0, ty, top in _phases(kh, stride, pad[0]):
@@ -57,8 +76,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
                 pieces += _pieces(gy, xp.ascontiguousarray(weights), 1, top, left, part, epilogue)
             elif part.size:  # no tap falls on these pixels: the stride is larger than the kernel
                 empty = xp.zeros((part.size // C, C), gy.dtype)
-                if epilogue is not None:
-                    epilogue(empty)
+                epilogue(empty)
                 part[...] = empty.reshape(part.shape)
     _run(gy, pieces)
 
@@ -96,6 +114,17 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     return totals[0].reshape(O, kh, kw, C)
 
 
+def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array, epilogue: Epilogue) -> None:
+    """correlate_transposed on a GPU: all windows of the result in one product, then each pixel collects its own."""
+    (N, oh, ow, O), K = gy.shape, W.size // len(W)
+    step = max(1, CUDA_TILE_BYTES // max(1, oh * ow * K * gy.dtype.itemsize))
+    for images in blocks(N, step):
+        g = gy[images].reshape(-1, O)
+        columns = product(g, W.reshape(O, K), scratch("columns", (len(g), K), gy.dtype, array_module(gy)))
+        out[images] = launchers.col2im(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow),
+                                       epilogue.scale, epilogue.b, epilogue.slope)
+
+
 def _run(x: Array, pieces: list[Piece]) -> None:
     """Do all pieces: on a CPU in the worker threads, on a GPU one after the other."""
     if array_module(x) is np:
@@ -109,7 +138,7 @@ def _tile_bytes(xp: Any) -> int:
     return TILE_BYTES if xp is np else CUDA_TILE_BYTES
 
 
-def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Epilogue | None) -> list[Piece]:
+def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Epilogue) -> list[Piece]:
     """`correlate`, cut into its tiles."""
     (O, kh, kw, C), (N, oh, ow, _), xp = W.shape, out.shape, array_module(x)
     if xp is np and stride == 1 and winograd.pays((oh, ow), (kh, kw), C, O, x.dtype):
@@ -124,8 +153,7 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
         whole = target.flags.c_contiguous
         flat = target.reshape(-1, O) if whole else scratch("tile", (len(columns), O), out.dtype, xp)
         product(columns, matrix, flat)
-        if epilogue is not None:
-            epilogue(flat)
+        epilogue(flat)
         if not whole:
             target[...] = flat.reshape(target.shape)
 
@@ -133,7 +161,7 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
             for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, _tile_bytes(xp))]
 
 
-def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue | None) -> list[Piece]:
+def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue) -> list[Piece]:
     """With stride 1 and few output channels: multiply every pixel by every tap, then add shifted planes."""
     (O, kh, kw, C), (N, oh, ow, _) = W.shape, out.shape
     width = ow + kw - 1
@@ -150,8 +178,7 @@ def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: 
             for dx in range(kw):
                 y += planes[dy, dx, :, :, dy:dy + r, dx:dx + ow]
         pixels = np.ascontiguousarray(y.transpose(1, 2, 3, 0))
-        if epilogue is not None:
-            epilogue(pixels.reshape(-1, O))
+        epilogue(pixels.reshape(-1, O))
         out[images, rows] = pixels
 
     return [lambda part=part: tile(*part) for part in tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES)]
@@ -162,6 +189,8 @@ def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int,
     (N, H, W, C), (kh, kw), (oh, ow), xp = x.shape, kernel, size, array_module(x)
     if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
         return x.reshape(-1, C)
+    if has_kernels(x):
+        return launchers.im2col(x, kernel, stride, (top, left), size)
     height, width = (oh - 1) * stride + kh, (ow - 1) * stride + kw
     if top > 0 or left > 0 or height - top > H or width - left > W:
         x = winograd.framed(x, top, left, height, width)

@@ -105,9 +105,9 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     if y is None or slope == 1:
         return gy, sum_rows(gy) if want_bias else None
     xp = check("bias_leaky_gradient", {"y": gy.shape}, gy=gy, y=y)
-    gz, slope = xp.empty_like(gy), _slope("bias_leaky_gradient", slope)
+    gz, factor = xp.empty_like(gy), _slope("bias_leaky_gradient", slope)
     if not want_bias:
-        launch("activation.cu", "leaky_gradient", _blocks(gy.size), (THREADS,), (gy, y, gz, slope, np.int64(gy.size)))
+        launch("activation.cu", "leaky_gradient", _blocks(gy.size), (THREADS,), (gy, y, gz, factor, np.int64(gy.size)))
         return gz, None
     C = gy.shape[-1]
     if gy.size == 0:
@@ -115,7 +115,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     grid, block, per_block = _column_grid(gy.size // C, C)
     gb, parts = xp.empty((C,), np.float32), xp.empty((grid[1], C), np.float32)
     launch("activation.cu", "bias_leaky_gradient", grid, block,
-           (gy, y, gz, gb, parts, tickets(xp, grid[0]), slope, np.int32(C), np.int64(gy.size // C), per_block))
+           (gy, y, gz, gb, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(gy.size // C), per_block))
     return gz, gb
 
 
@@ -174,15 +174,15 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
                gy=gy, x=x, y=y, gamma=gamma, mean=mean, inverse=inverse)
     if x.size == 0:
         raise ValueError(f"normalize_gradient: expected at least one row and one channel, got x {x.shape}")
-    rows, slope = x.size // C, _slope("normalize_gradient", slope)
+    rows, factor = x.size // C, _slope("normalize_gradient", slope)
     grid, block, per_block = _column_grid(rows, C)
     gx, ggamma, gbeta = xp.empty_like(x), xp.empty((C,), np.float32), xp.empty((C,), np.float32)
     parts = xp.empty((grid[1], C, 2), np.float32)
     launch("batch_norm.cu", "normalize_sums", grid, block,
-           (gy, x, y, mean, inverse, ggamma, gbeta, parts, tickets(xp, grid[0]), slope, np.int32(C), np.int64(rows),
+           (gy, x, y, mean, inverse, ggamma, gbeta, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(rows),
             per_block))
     launch("batch_norm.cu", "normalize_gradient", _blocks(x.size), (THREADS,),
-           (gy, x, y, gamma, mean, inverse, ggamma, gbeta, gx, slope, np.float32(1 / rows), np.int32(C),
+           (gy, x, y, gamma, mean, inverse, ggamma, gbeta, gx, factor, np.float32(1 / rows), np.int32(C),
             np.int64(x.size)))
     return gx, ggamma, gbeta
 

@@ -151,8 +151,7 @@ class Linear(Layer):
         self._weights(rng, init, (n_out, n_in), n_out if bias else 0, norm)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        y = x @ ops.transpose(self.norm.weight(self, x.shape, train))
-        return y + self.params["b"] if "b" in self.params else y
+        return conv.linear(x, self.norm.weight(self, x.shape, train), self.params.get("b"))
 
 
 class Conv2d(Layer):

@@ -15,7 +15,7 @@ from minigan import ops
 from minigan.autograd import Tensor
 from minigan.errors import WrongUse
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, Sequential, glorot_uniform, normal
-from minigan.norms import NoNorm
+from minigan.norms import NoNorm, prepare
 
 MakeNorm = Callable[[], NoNorm]  # every layer gets a normalization of its own
 
@@ -66,6 +66,7 @@ class CNNDiscriminator(Layer):
         self.layers["dense"] = Linear(rng, (size // 8) ** 2 * ch[7], 1, normal(), norm=make_norm())
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        prepare((layer for _, layer in self.walk()), train)
         for i in range(7):
             x = self.layers[f"conv{i + 1}"](x, train)
         return ops.reshape(self.layers["dense"](ops.reshape(x, (len(x), -1)), train), (-1,))
@@ -159,6 +160,7 @@ class ResNetDiscriminator(Layer):
         self.layers["dense"] = Linear(rng, ch, 1, glorot_uniform(), bias=False, norm=make_norm())
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        prepare((layer for _, layer in self.walk()), train)
         x = ops.sum(ops.relu(self.layers["blocks"](x, train)), (1, 2))
         return ops.reshape(self.layers["dense"](x, train), (-1,))
 

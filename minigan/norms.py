@@ -8,15 +8,16 @@ To add one: a class here, a line in NORMS, and a test of the property that defin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
 from minigan import ops
-from minigan.autograd import FusedOp, Tensor
+from minigan.autograd import FusedOp, Op, Tensor
 from minigan.backend import Array, array_module
-from minigan.fused import power_iteration, spectral_gradient
+from minigan.conv import Scaled
+from minigan.fused import has_kernels, power_iteration, power_iterations, spectral_gradient, spectral_gradients
 from minigan.presets import Experiment
 
 
@@ -25,6 +26,7 @@ class Normalized(Protocol):
 
     params: dict[str, Tensor]  # "W", and what the normalization learns
     state: dict[str, Array]  # what it remembers
+    norm: Any  # the normalization itself
 
 
 class NoNorm:
@@ -33,7 +35,7 @@ class NoNorm:
     def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
         """Put what the normalization remembers or learns into layer.state and layer.params; W is there already."""
 
-    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor | Scaled:
         """The weights to use for an input of shape x_shape."""
         return layer.params["W"]
 
@@ -54,12 +56,16 @@ class SpectralNorm(NoNorm):
         if n_iter < 1:
             raise ValueError(f"spectral normalization: expected at least 1 power iteration, got {n_iter}")
         self.n_iter, self.eps = n_iter, eps
+        self.prepared: Scaled | None = None  # by `prepare`, for the next forward
 
     def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
         W = layer.params["W"]
         layer.state["u"] = rng.standard_normal(W.shape[0]).astype(W.dtype)
 
-    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor | Scaled:
+        if self.prepared is not None:
+            prepared, self.prepared = self.prepared, None
+            return prepared
         W = layer.params["W"]
         matrix = ops.reshape(W, (W.shape[0], -1))
         u, v, sigma = power_iteration(matrix.data, layer.state["u"], self.n_iter, self.eps)
@@ -83,6 +89,59 @@ class SpectralNormalize(FusedOp):
 
     def fused_backward(self, gy: Array) -> tuple[Array]:
         return (spectral_gradient(gy, self.saved[0].data, self.u, self.v, self.sigma),)
+
+
+class SpectralNormalizeAll(Op):
+    """Every layer's W -> itself, to be used as conv.Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
+
+    Its results' gradients are those of W / sigma, as Scaled has them. us, vs, sigmas: constants, as power_iterations
+    gave them for the Ws as matrices (out, everything else).
+    """
+
+    def __init__(self, us: list[Array], vs: list[Array], sigmas: Array):
+        self.us, self.vs, self.sigmas = us, vs, sigmas
+
+    def forward(self, *Ws: Array) -> list[Array]:
+        self.saves = tuple(range(len(Ws)))
+        return list(Ws)
+
+    def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+        def one(i: int) -> Tensor:
+            matrix = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
+            normalized = SpectralNormalize(self.us[i], self.vs[i], self.sigmas[i])
+            normalized(matrix)
+            gW, = normalized.backward(ops.reshape(gys[i], matrix.shape))
+            return ops.reshape(gW, self.saved[i].shape)
+        return tuple(one(i) if need and gys[i] is not None else None for i, need in enumerate(self.needs))
+
+    def fused_backward(self, gys: list[Array | None]) -> list[Array | None]:
+        Ws = [self.saved[i].data for i in self.saves]
+        xp = array_module(*Ws)
+        gys = [xp.zeros_like(W) if g is None else xp.ascontiguousarray(g) for g, W in zip(gys, Ws, strict=True)]
+        gWs = spectral_gradients([_matrix(g) for g in gys], [_matrix(W) for W in Ws], self.us, self.vs, self.sigmas)
+        return [gW.reshape(W.shape) for gW, W in zip(gWs, Ws, strict=True)]
+
+
+def prepare(layers: Iterable[Normalized], train: bool) -> None:
+    """Normalize all layers that are about to be used, at once: on a GPU the launches do not grow with their number.
+
+    A network calls this at the beginning of its forward. The layers find their share in SpectralNorm.prepared; without
+    it, as on a CPU, each does its own part when its turn comes, with the same result.
+    """
+    mine = [layer for layer in layers if isinstance(layer.norm, SpectralNorm)]
+    if not mine or not all(has_kernels(layer.params["W"].data) for layer in mine):
+        return
+    norm, Ws = mine[0].norm, [layer.params["W"] for layer in mine]
+    us, vs, sigmas, inverses = power_iterations([_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
+                                                norm.n_iter, norm.eps)
+    for i, (layer, W) in enumerate(zip(mine, SpectralNormalizeAll(us, vs, sigmas)(*Ws), strict=True)):
+        layer.norm.prepared = Scaled(W, inverses[i:i + 1])
+        if train:
+            layer.state["u"] = us[i]
+
+
+def _matrix(W: Array) -> Array:
+    return W.reshape(len(W), -1)
 
 
 # name -> the normalization of one layer, made for an experiment

@@ -13,7 +13,7 @@ import numpy as np
 from minigan.autograd import Tensor
 from minigan.backend import Array, array_module, to_host
 from minigan.errors import FailedWork
-from minigan.fused import adam
+from minigan.fused import adam_all
 
 
 class Optimizer:
@@ -33,11 +33,11 @@ class Optimizer:
             raise ValueError(f"{type(self).__name__}: expected {len(self.params)} gradients, one for each parameter, "
                              f"got {len(gradients)}")
         self.steps += 1
-        for (name, p), g in zip(self.params.items(), gradients, strict=True):
-            self.update(p.data, g.data, [self.state[f"{name}/{kind}"] for kind in self.remembers], rate)
+        memory = [[self.state[f"{name}/{kind}"] for name in self.params] for kind in self.remembers]
+        self.update([p.data for p in self.params.values()], [g.data for g in gradients], *memory, rate=rate)
 
-    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
-        """One parameter's step, in place; memory: its arrays, in the order of `remembers`."""
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+        """Every parameter's step, in place; memory: their arrays, a list for each of `remembers`."""
         raise NotImplementedError(f"{type(self).__name__}.update")
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -59,8 +59,9 @@ class SGD(Optimizer):
     def __init__(self, params: dict[str, Tensor], beta1: float = 0.0, beta2: float = 0.0):
         super().__init__(params)
 
-    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
-        w -= w.dtype.type(rate) * g
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+        for w, g in zip(ws, gs, strict=True):
+            w -= w.dtype.type(rate) * g
 
 
 class Adam(Optimizer):
@@ -72,10 +73,10 @@ class Adam(Optimizer):
         super().__init__(params)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
         t = self.steps
         rate *= float(np.sqrt(1 - self.beta2 ** t)) / (1 - self.beta1 ** t)
-        adam(w, g, *memory, rate, self.beta1, self.beta2, self.eps)
+        adam_all(ws, gs, *memory, rate, self.beta1, self.beta2, self.eps)
 
 
 class RMSProp(Optimizer):
@@ -87,11 +88,12 @@ class RMSProp(Optimizer):
         super().__init__(params)
         self.beta2, self.eps = beta2, eps
 
-    def update(self, w: Array, g: Array, memory: list[Array], rate: float) -> None:
-        kind, (v,) = w.dtype.type, memory
-        v *= kind(self.beta2)
-        v += kind(1 - self.beta2) * g * g
-        w -= kind(rate) * g / (array_module(w).sqrt(v) + kind(self.eps))
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+        for w, g, v in zip(ws, gs, *memory, strict=True):
+            kind = w.dtype.type
+            v *= kind(self.beta2)
+            v += kind(1 - self.beta2) * g * g
+            w -= kind(rate) * g / (array_module(w).sqrt(v) + kind(self.eps))
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}

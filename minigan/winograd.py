@@ -57,7 +57,7 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def pieces(x: Array, W: Array, top: int, left: int, out: Array,
-           epilogue: Callable[[Array], Any] | None) -> list[Callable[[], None]]:
+           epilogue: Callable[[Array], Any]) -> list[Callable[[], None]]:
     """im2col.correlate with stride 1, cut into groups of tiles. x (N, H, W, C), W (O, 3, 3, C), out (N, oh, ow, O)."""
     (O, _, _, C), (N, oh, ow, _) = W.shape, out.shape
     A, G, _ = matrices()
@@ -71,8 +71,7 @@ def pieces(x: Array, W: Array, top: int, left: int, out: Array,
         _transform(x[images], top - M * rows.start, left, (height, tw), V)
         products = np.matmul(V, taps, out=scratch("products", (T * T, count, O), x.dtype))
         y = np.matmul(A, products.reshape(T * T, count * O), out=scratch("windows", (M * M, count * O), x.dtype))
-        if epilogue is not None:
-            epilogue(y.reshape(-1, O))
+        epilogue(y.reshape(-1, O))
         y = y.reshape(M, M, n, height, tw, O)
         target = out[images, M * rows.start:M * rows.stop]
         for i in range(M):
