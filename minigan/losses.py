@@ -1,4 +1,4 @@
-"""Adversarial losses: what discriminator and generator minimize, from the discriminator's outputs.
+"""Adversarial losses: what discriminator and generator minimize, from the discriminator's outputs; and penalties.
 
 To add one: a line in LOSSES. `real` and `fake` are the discriminator's outputs (N,), before any activation.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from minigan import ops
-from minigan.autograd import Tensor
+from minigan.autograd import Tensor, grad
+from minigan.backend import Array
 
 
 @dataclass(frozen=True)
@@ -27,4 +28,19 @@ LOSSES = {
     # Eq. (16) and (17)
     "hinge": Loss(lambda real, fake: ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake)),
                   lambda fake: -ops.mean(fake)),
+    # Arjovsky et al. 2017, Eq. (2) and (3); the discriminator must be kept Lipschitz: by --gp, or a --norm
+    "wasserstein": Loss(lambda real, fake: ops.mean(fake) - ops.mean(real),
+                        lambda fake: -ops.mean(fake)),
 }
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x_real: Tensor, x_fake: Tensor, share: Array,
+                     target: float = 1.0) -> Tensor:
+    """mean of (|gradient of D at x_hat| - target)^2, x_hat = share * x_real + (1 - share) * x_fake: a scalar Tensor.
+
+    Gulrajani et al. 2017, Eq. (3) without its weight; a norm for each sample, over all pixels and channels.
+    x_real, x_fake (N, H, W, C), constants; share (N, 1, 1, 1), uniform in [0, 1].
+    """
+    x_hat = Tensor(share * x_real.data + (1 - share) * x_fake.data, requires_grad=True)
+    gradient = grad(ops.sum(discriminator(x_hat)), x_hat, create_graph=True)
+    return ops.mean((ops.sample_norms(gradient) - target) ** 2)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend
-from minigan.autograd import Add, Op, Tensor
+from minigan import backend, fused
+from minigan.autograd import Add, FusedOp, Op, Tensor
 from minigan.backend import Array, array_module, elementwise
 from minigan.fused import leaky, leaky_mask
 from minigan.shaping import Take, describe
@@ -216,6 +216,20 @@ class MatMul(Op):
                 swap_last(self.saved[0]) @ gy if self.needs[1] else None)
 
 
+class SampleNorms(FusedOp):
+    """The L2 norm of each sample: (N, ...) -> (N,). Where it is 0 the gradient is taken as 0."""
+
+    def forward(self, x: Array) -> Array:
+        self.norms = fused.sample_norms(x)
+        return self.norms
+
+    def composed(self, x: Tensor) -> Tensor:
+        return sqrt(sum(x * x, tuple(range(1, x.ndim))) + 1e-30)  # far below any gradient's norm; not sqrt(0)
+
+    def fused_backward(self, gy: Array) -> tuple[Array]:
+        return (fused.sample_norms_gradient(gy, self.saved[0].data, self.norms),)
+
+
 class LogSoftmax(Op):
     """x - log(sum(exp(x))) over the last axis."""
 
@@ -324,6 +338,11 @@ def log_softmax(x: Tensor) -> Tensor:
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A001
     """Sum over the axes (all by default)."""
     return Sum(axis, keepdims)(x)
+
+
+def sample_norms(x: Tensor) -> Tensor:
+    """The L2 norm of each sample: x (N, ...) -> (N,)."""
+    return SampleNorms()(x)
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -37,6 +37,8 @@ class Experiment:
     power_iterations: int = _option(1, "power iterations of sn in each training forward")
     # the training
     loss: str = _option("hinge", "adversarial loss")
+    gp: float = _option(0.0, "weight of the gradient penalty at interpolates; 0: none")
+    gp_target: float = _option(1.0, "norm of the gradient that the penalty draws to")
     optimizer: str = _option("adam", "optimizer")
     lr: float = _option(2e-4, "learning rate of both networks")
     lr_dis: float | None = _option(None, "learning rate of the discriminator, if not --lr")
@@ -100,7 +102,7 @@ def check(e: Experiment) -> None:
     for name, low, high in (
             ("size", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16), ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
-            ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
+            ("gp", 0, 1e9), ("gp_target", 0, 1e9), ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")
     for name in ("beta1", "beta2"):

@@ -23,7 +23,7 @@ from minigan import backend, checkpoint, datasets, pictures, runs, saved
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
-from minigan.losses import LOSSES
+from minigan.losses import LOSSES, gradient_penalty
 from minigan.models import MODELS
 from minigan.norms import NORMS, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
@@ -56,8 +56,8 @@ class Training:
         """images: uint8 (N, H, W, C)."""
         self.e = e = experiment
         self.xp = backend.device_module(e.device)
-        init, *others = (np.random.default_rng([e.seed, stream]) for stream in range(4))
-        self.rngs = dict(zip(("order", "noise", "z"), others, strict=True))
+        init, *others = (np.random.default_rng([e.seed, stream]) for stream in range(5))
+        self.rngs = dict(zip(("order", "noise", "z", "share"), others, strict=True))
         size, channels = images.shape[1], images.shape[3]
         model = MODELS[e.model]
         self.gen = model.generator(init, size, channels, e.dim_z, e.width).to(self.xp)
@@ -91,6 +91,9 @@ class Training:
         with no_grad():
             x_fake = self.gen(self.z(self.e.batch_size))
         loss = self.loss.discriminator(self.dis(x_real), self.dis(x_fake))
+        if self.e.gp:
+            share = self.xp.asarray(self.rngs["share"].random((len(x_real), 1, 1, 1), dtype=np.float32))
+            loss = loss + self.e.gp * gradient_penalty(self.dis, x_real, x_fake, share, self.e.gp_target)
         self.opt_dis.step(grad(loss, list(self.dis.parameters().values())), rate)
         self.dis.after_update()
         return loss.detach()
@@ -288,11 +291,15 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
             stop = False
             while not stop:
                 rate_dis, rate_gen = training.rates()
-                loss_dis, loss_gen = (loss.item() for loss in training.iterate())
+                losses = training.iterate()
                 i = training.iteration
                 last = i == e.iterations
                 stop = last or bool(asked)
                 logs, draws, saves = (last or i % every == 0 for every in (log_every, sample_every, checkpoint_every))
+                if e.device != "cpu" and not (logs or draws or saves or stop):
+                    progress.update(i)  # to read the losses would be to wait for the GPU
+                    continue
+                loss_dis, loss_gen = (loss.item() for loss in losses)
                 if not math.isfinite(loss_dis + loss_gen) or (logs or draws or saves or stop) and not training.finite():
                     raise FailedWork(_not_finite(training, good, loss_dis, loss_gen))
                 if logs:
