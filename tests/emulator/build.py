@@ -29,7 +29,7 @@ class CompileError(RuntimeError):
 @functools.cache
 def compiler() -> tuple[str, str]:
     """g++'s path and version. Without g++ the running test is skipped, with a warning; in CI it fails."""
-    path = shutil.which(os.environ.get("CXX", "g++"))
+    path = shutil.which("g++")
     if path is None:
         if os.environ.get("CI"):
             raise RuntimeError("CI is set and g++ is missing: without it no kernel is tested")
@@ -101,6 +101,6 @@ def _cached(key: str, build) -> Path:
 
 
 def _run(arguments: list[str]) -> None:
-    done = subprocess.run([compiler()[0], *arguments], capture_output=True, text=True)
+    done = subprocess.run([compiler()[0], *arguments], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     if done.returncode:
         raise CompileError(done.stderr)

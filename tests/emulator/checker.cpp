@@ -5,7 +5,8 @@
 //
 // Each 4 bytes have a cell that remembers the last write and three reads. An access is a race if a remembered one
 // conflicts with it and nothing orders the two: not a barrier, not a __syncwarp, not a release (__threadfence, then
-// an atomic) that was acquired (an atomic on the same address, then __threadfence).
+// an atomic) that was acquired (an atomic on the same address, then __threadfence). Between fence and atomic, and
+// between atomic and fence, a barrier may hand over to another thread of the block.
 #include "runtime.h"
 
 #include <sys/mman.h>
@@ -28,6 +29,7 @@ struct Release {
     Tick position;
     uint32_t thread;
     Snapshot before;
+    std::shared_ptr<std::vector<Tick>> fenced;  // others of its block, by fences of their own and a barrier
 };
 
 // An address on which threads signal with atomics.
@@ -190,6 +192,8 @@ bool seen(const Access& access, const std::vector<Seen>& acquired, int depth = 0
             for (const Release& release : releases->second) {
                 if (release.position > sight.until) break;
                 const Snapshot& before = release.before;
+                if (release.fenced && access.tick <= (*release.fenced)[access.thread]) return true;
+                if (!before.taken) continue;
                 if (access.tick < before.barrier) return true;
                 if (access.thread == release.thread && access.tick <= before.at) return true;
                 if (access.thread / 32 == release.thread / 32 && access.tick < before.warp) return true;
@@ -403,14 +407,15 @@ void checker_atomic(void* address, size_t size, uint64_t pc) {
     }
     on_access(place, (uint32_t)size, ATOMIC, pc);
     auto known_flag = flags.find(place);
-    const bool releases = current->snapshot.taken;
+    const bool releases = current->snapshot.taken || block.fenced;
     if (known_flag == flags.end() && !releases) return;  // nobody has signalled here yet
     Flag& flag = known_flag == flags.end() ? flags[place] : known_flag->second;
     flag.address = place;
     if (releases) {
         auto& own = flag.by_block[block.id];
-        if (own.empty() || own.back().thread != current->id || own.back().before.at != current->snapshot.at) {
-            own.push_back({now, current->id, current->snapshot});
+        if (own.empty() || own.back().thread != current->id || own.back().before.at != current->snapshot.at ||
+            own.back().fenced != block.fenced) {
+            own.push_back({now, current->id, current->snapshot, block.fenced});
             for (const Seen& sight : current->snapshot.acquired)
                 if (sight.flag != &flag) {
                     flag.chained.push_back(own.back());
@@ -425,6 +430,7 @@ void checker_atomic(void* address, size_t size, uint64_t pc) {
 void checker_fence() {
     if (!checking) return;
     add(current->acquired, current->pending);
+    add(current->acquired, block.pending);
     current->pending.clear();
     Snapshot& snapshot = current->snapshot;
     snapshot.taken = true;
@@ -436,11 +442,17 @@ void checker_fence() {
 }
 
 void checker_barrier(std::vector<Thread>& threads) {
+    bool fenced = false;
+    for (Thread& thread : threads) {
+        add(block.pending, thread.pending);
+        add(block.acquired, thread.acquired);
+        thread.acquired.clear();
+        fenced |= thread.snapshot.taken;
+    }
+    if (!fenced) return;
+    block.fenced = std::make_shared<std::vector<Tick>>(threads.size(), 0);
     for (Thread& thread : threads)
-        if (!thread.acquired.empty()) {
-            add(block.acquired, thread.acquired);
-            thread.acquired.clear();
-        }
+        if (thread.snapshot.taken) (*block.fenced)[thread.id] = thread.snapshot.at;
 }
 
 void checker_syncwarp(std::vector<Thread*>& lanes) {

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -196,9 +196,9 @@ class _Library:
         count = len(own)
         return (count, (ctypes.c_uint64 * count)(*(a[0] for a in own)), (ctypes.c_uint64 * count)(*(a[1] for a in own)))
 
-    def line(self, pc: int, file: str) -> int | None:
-        """The line of `file` that a return address belongs to; None if addr2line is missing or does not know."""
-        return _line(str(self.path), pc - self.base - 1, file) if pc else None
+    def line(self, pc: int) -> int | None:
+        """The kernel file's line that a return address belongs to; None if addr2line is missing or does not know."""
+        return _line(str(self.path), pc - self.base - 1) if pc else None
 
 
 def _static_name(symbol: str) -> tuple[str | None, str]:
@@ -213,15 +213,15 @@ def _static_name(symbol: str) -> tuple[str | None, str]:
 
 
 @functools.cache
-def _line(path: str, offset: int, file: str) -> int | None:
+def _line(path: str, offset: int) -> int | None:
     tool = shutil.which("addr2line")
     if tool is None:
         return None
-    # -i: the functions it was inlined into, too, from the inside; the first that lies in the kernel file is meant
+    # -i: the functions it was inlined into, too, from the inside; the first outside the shim is meant
     said = subprocess.run([tool, "-i", "-e", path, hex(offset)], capture_output=True, text=True).stdout
     for place in said.splitlines():
         name, _, line = place.split(" ")[0].rpartition(":")
-        if name.endswith(file) and line.isdigit():
+        if line.isdigit() and Path(name).name != build.SHIM.name:
             return int(line)
     return None
 
@@ -238,6 +238,9 @@ class Module:
         if not self._kernels:
             raise ValueError(f"{name} has no kernel: no __global__ void NAME(...) {{ in its text")
         _refuse_includes(name, self._bare)
+        for kernel in self._kernels:
+            if not re.search(rf'extern\s+"C"\s+__global__[^{{}};]*\b{kernel}\s*\(', self._bare):
+                raise ValueError(f'{name}: kernel {kernel} is not extern "C": on a GPU it would not be found by its name')
         self._libraries: dict[bool, _Library] = {}
         self._library(Mode.checked)  # a text that does not compile is refused here
 
@@ -286,7 +289,7 @@ class Module:
     def _library(self, checked: bool) -> _Library:
         if checked not in self._libraries:
             flags = (*(CHECKED if checked else PLAIN), *self._options)
-            self._libraries[checked] = _load(self._compiled_text(), self.name, flags)
+            self._libraries[checked] = _load(self._compiled_text(), flags)
         return self._libraries[checked]
 
     def _compiled_text(self) -> str:
@@ -311,8 +314,8 @@ class Module:
         texts = self._kernels[kernel].parameters
         if len(args) != len(texts):
             raise TypeError(f"{kernel}: {len(args)} arguments given, expected {len(texts)} ({', '.join(texts)})")
-        return [_pack(f"{kernel}: parameter '{text}'", described.parameters[i].kind, described.parameters[i].size, given)
-                for i, (text, given) in enumerate(zip(texts, args, strict=True))]
+        return [_pack(f"{kernel}: parameter '{text}'", part.kind, part.size, given)
+                for text, part, given in zip(texts, described.parameters[:len(texts)], args, strict=True)]
 
     # ---- findings
 
@@ -321,8 +324,8 @@ class Module:
         count = runtime().emu_findings(raw, MOST_FINDINGS)
         found = []
         for finding in raw[:count]:
-            line = finding.line or library.line(finding.pc, self.name)
-            other_line = library.line(finding.other_pc, self.name)
+            line = finding.line or library.line(finding.pc)
+            other_line = library.line(finding.other_pc)
             if finding.kind == DIVERGENT and line is not None and line == other_line:
                 continue  # one barrier of the source, of which g++ made two
             found.append(self._finding(finding, kernel, library, line, other_line, grid, block, packed))
@@ -365,18 +368,16 @@ class Module:
 
 
 FOOTER = """\
-extern "C" __attribute__((weak, visibility("hidden"))) char __start_emu_shared[], __stop_emu_shared[];
-extern "C" __attribute__((used)) char* emu_shared_range[2] = {__start_emu_shared, __stop_emu_shared};
-extern "C" __attribute__((used)) char emu_anchor = 0;
+extern "C" {
+extern __attribute__((weak, visibility("hidden"))) char __start_emu_shared[], __stop_emu_shared[];
+__attribute__((used)) char* emu_shared_range[2] = {__start_emu_shared, __stop_emu_shared};
+__attribute__((used)) char emu_anchor = 0;
+}
 """
 
 
-def _load(text: str, name: str, flags: tuple[str, ...]) -> _Library:
-    return _loaded(text, name, flags)
-
-
 @functools.cache
-def _loaded(text: str, name: str, flags: tuple[str, ...]) -> _Library:
+def _load(text: str, flags: tuple[str, ...]) -> _Library:
     return _Library(build.kernels(text, flags), _kernels(_without_comments(text)))
 
 
@@ -418,7 +419,7 @@ def _pack(what: str, kind: int, size: int, given: Any) -> Any:
         return ctypes.c_uint64(int(address))
     if kind == STRUCT:
         if not isinstance(given, np.ndarray | np.void) or given.size != 1 or given.dtype.itemsize != size:
-            raise TypeError(f"{what}: {_described(given)} given, expected a structured array of one element, {size} bytes")
+            raise TypeError(f"{what}: {_described(given)} given, expected one structured element of {size} bytes")
         if size > MAX_STRUCT:
             raise TypeError(f"{what}: {size} bytes, expected at most {MAX_STRUCT}")
     else:

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "fibers.h"
@@ -72,8 +73,9 @@ struct Thread {
 struct Block {
     uint32_t id;
     Index index;
-    Tick began, barrier;  // barrier: when the last one was passed
-    std::vector<Seen> acquired;
+    Tick began, barrier;                          // barrier: when the last one was passed
+    std::vector<Seen> pending, acquired;          // its threads', as of the last barrier
+    std::shared_ptr<std::vector<Tick>> fenced;    // for each thread, its last fence before the last barrier
 };
 
 struct Totals {

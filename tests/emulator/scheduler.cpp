@@ -423,7 +423,9 @@ void emu_launch(void (*call)(void**), void** arguments, const unsigned int* grid
         block.id = i;
         block.index = {i % grid[0], i / grid[0] % grid[1], i / (grid[0] * grid[1])};
         block.began = block.barrier = now;
+        block.pending.clear();
         block.acquired.clear();
+        block.fenced.reset();
         checker_begin_block(dynamic_shared);
         run_block(how);
         if (stopped) break;
