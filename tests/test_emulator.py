@@ -524,7 +524,7 @@ def test_a_wrong_argument_is_refused_by_name(clean, arguments, message):
 
 
 def test_a_struct_of_another_size_is_refused(clean):
-    with pytest.raises(TypeError, match="parameter 'const Table table': .* expected one structured element of 40 bytes"):
+    with pytest.raises(TypeError, match="'const Table table': .* expected one structured element of 40 bytes"):
         clean.launch("scale_rows", 1, 32, [np.zeros(1, [("rows", np.uint64, 3)]), np.float32(1)])
 
 

@@ -101,6 +101,7 @@ def _cached(key: str, build) -> Path:
 
 
 def _run(arguments: list[str]) -> None:
-    done = subprocess.run([compiler()[0], *arguments], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    english = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run([compiler()[0], *arguments], capture_output=True, text=True, env=english)
     if done.returncode:
         raise CompileError(done.stderr)

@@ -240,7 +240,7 @@ class Module:
         _refuse_includes(name, self._bare)
         for kernel in self._kernels:
             if not re.search(rf'extern\s+"C"\s+__global__[^{{}};]*\b{kernel}\s*\(', self._bare):
-                raise ValueError(f'{name}: kernel {kernel} is not extern "C": on a GPU it would not be found by its name')
+                raise ValueError(f'{name}: kernel {kernel} is not extern "C": a GPU would not find it by its name')
         self._libraries: dict[bool, _Library] = {}
         self._library(Mode.checked)  # a text that does not compile is refused here
 

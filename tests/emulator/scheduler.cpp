@@ -147,11 +147,16 @@ uint64_t warp_operation(int op, unsigned int mask, uint64_t pc, uint64_t bits, i
     size_t place = 0;
     for (; place < warp.groups.size(); place++) {
         const Group& group = warp.groups[place];
-        if (!(group.mask & mask)) continue;
         if (group.mask == mask && group.op == op) break;
-        snprintf(text, sizeof text, "%s with mask 0x%08x, while lane %d waits in %s with mask 0x%08x",
+        if (!(group.arrived & mask) || !(group.mask >> lane & 1)) continue;  // neither needs the other, so far
+        Finding finding = finding_here(WARP_MASK, pc);
+        finding.other_pc = group.pc;
+        finding.other_block = block.id;
+        finding.other_thread = current->warp * 32 + __builtin_ctz(group.arrived);
+        snprintf(finding.text, sizeof finding.text, "%s with mask 0x%08x, while lane %d waits in %s with mask 0x%08x",
                  WARP_OP_NAMES[op], mask, __builtin_ctz(group.arrived), WARP_OP_NAMES[group.op], group.mask);
-        warp_finding(WARP_MASK, pc, text);
+        report(finding);
+        stop();
     }
     if (place == warp.groups.size()) {
         warp.groups.push_back({});
