@@ -1,6 +1,6 @@
 // Batch normalization: moments of each channel, normalization with leaky ReLU, and the gradient.
 //
-// Twins: fused.batch_moments, fused.normalize, fused.normalize_gradient.
+// Twins: fused.batch_moments, fused.moved_moments, fused.batch_factors, fused.normalize, fused.normalize_gradient.
 // Layout: x (rows, C), whatever stood before the channels. float32.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
 //
@@ -104,6 +104,29 @@ extern "C" __global__ void batch_moments(const float* x, float* mean, float* var
             variance[c] = all.squares / all.count;
         }
     }
+}
+
+// The running moments moved towards those of a batch: decay * old + rest * new, the new variance times unbias.
+// All (C,). Block (256), one thread a channel.
+extern "C" __global__ void moved_moments(const float* old_mean, const float* old_variance, const float* mean,
+                                         const float* variance, float* to_mean, float* to_variance, float decay,
+                                         float rest, float unbias, int C) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= C) return;
+    to_mean[c] = decay * old_mean[c] + rest * mean[c];
+    to_variance[c] = decay * old_variance[c] + rest * (variance[c] * unbias);
+}
+
+// What normalization by a mean and a variance multiplies with and adds: inverse = 1 / sqrt(variance + eps),
+// scale = gamma * inverse, shift = beta - mean * scale. All (C,). Block (256), one thread a channel.
+extern "C" __global__ void batch_factors(const float* mean, const float* variance, const float* gamma,
+                                         const float* beta, float* inverse, float* scale, float* shift, float eps,
+                                         int C) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= C) return;
+    inverse[c] = 1.0f / sqrtf(variance[c] + eps);
+    scale[c] = gamma[c] * inverse[c];
+    shift[c] = beta[c] - mean[c] * scale[c];
 }
 
 // y = leaky(x * scale + shift). Block (256), one thread a number. scale, shift (C,).

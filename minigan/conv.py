@@ -11,16 +11,15 @@ input gradient it is: (channels of x, kh, kw, channels of the result).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from minigan import ops
+from minigan import launchers, ops
 from minigan.autograd import Op, Tensor
 from minigan.backend import Array, array_module
-from minigan.fused import bias_leaky_gradient
+from minigan.fused import bias_leaky_gradient, has_kernels, pool2x, upsample2x
 from minigan.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
 from minigan.ops import LeakyMask
 
@@ -199,6 +198,32 @@ def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, str
 
 # ---- pooling and upsampling --------------------------------------------------------------------------------
 
+class Upsample(Op):
+    """upsample2x: each pixel repeated 2 x 2 times, times factor."""
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def forward(self, x: Array) -> Array:
+        return upsample2x(x, self.factor)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Pool(self.factor)(gy),)
+
+
+class Pool(Op):
+    """pool2x: factor times the sum of 2 x 2 pixels, for even sizes."""
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def forward(self, x: Array) -> Array:
+        return pool2x(x, self.factor)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Upsample(self.factor)(gy),)
+
+
 class Windows(Op):
     """(N, H, W, C) -> (N, oh, ow, kh, kw, C): every window of x, zeros (or `fill`) outside."""
 
@@ -208,6 +233,10 @@ class Windows(Op):
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape
         (py, px), xp = self.pad, array_module(x)
+        if self.fill == 0 and has_kernels(x):
+            size = tuple(_steps(x.shape[i + 1] + 2 * self.pad[i], self.kernel[i], self.stride) for i in (0, 1))
+            columns = launchers.im2col(x, self.kernel, self.stride, self.pad, size)
+            return columns.reshape(len(x), *size, *self.kernel, -1)
         x = xp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=self.fill)
         taps = _tap_views(x.shape, self.kernel, self.stride)
         return xp.stack([xp.stack([x[view] for view in row], axis=3) for row in taps], axis=3)
@@ -224,6 +253,9 @@ class Fold(Op):
 
     def forward(self, g: Array) -> Array:
         (N, H, W, C), (py, px) = self.x_shape, self.pad
+        if has_kernels(g):
+            columns = g.reshape(math.prod(g.shape[:3]), -1)
+            return launchers.col2im(columns, self.x_shape, self.kernel, self.stride, self.pad, g.shape[1:3])
         padded = array_module(g).zeros((N, H + 2 * py, W + 2 * px, C), g.dtype)
         for dy, row in enumerate(_tap_views(padded.shape, self.kernel, self.stride)):
             for dx, view in enumerate(row):
@@ -245,15 +277,16 @@ def sum_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad
     """Sum over windows; the stride is the kernel's height by default; padding counts as zeros."""
     (kh, kw), step = _pair(kernel), stride if stride is not None else _pair(kernel)[0]
     _check_pool(x, (kh, kw), step, _pair(pad))
-    if kh == kw == step and _pair(pad) == (0, 0) and x.shape[1] % kh == x.shape[2] % kw == 0:
-        N, H, W, C = x.shape
-        return ops.sum(ops.reshape(x, (N, H // kh, kh, W // kw, kw, C)), (2, 4))
+    if kh == kw == step == 2 and _pair(pad) == (0, 0) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+        return Pool(1.0)(x)
     return ops.sum(windows(x, kernel, step, pad), (3, 4))
 
 
 def mean_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
     """Mean over windows; padding counts as zeros (PyTorch's count_include_pad=True)."""
     kh, kw = _pair(kernel)
+    if (kh, kw, stride or 2, _pair(pad)) == (2, 2, 2, (0, 0)) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+        return Pool(0.25)(x)
     return sum_pool2d(x, kernel, stride, pad) * (1 / (kh * kw))
 
 
@@ -271,6 +304,8 @@ def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
     if x.ndim != 4 or factor < 1:
         raise ValueError("upsample2d: expected images (N, H, W, C) and a factor of at least 1, "
                          f"got x {x.shape}, factor {factor}")
+    if factor == 2:
+        return Upsample(1.0)(x)
     N, H, W, C = x.shape
     x = ops.broadcast_to(ops.reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
     return ops.reshape(x, (N, H * factor, W * factor, C))

@@ -176,6 +176,28 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
     return mean, np.stack(parts).sum(0) / x.dtype.type(len(rows))
 
 
+def moved_moments(old_mean: Array, old_variance: Array, mean: Array, variance: Array, decay: float,
+                  count: int) -> tuple[Array, Array]:
+    """Running moments after a batch of `count` numbers a channel: decay * old + (1 - decay) * new, all (C,).
+
+    The batch's variance is the biased one; what is added is the unbiased.
+    """
+    if has_kernels(old_mean, old_variance, mean, variance):
+        return launchers.moved_moments(old_mean, old_variance, mean, variance, decay, count)
+    unbiased = variance * (count / max(1, count - 1))
+    return ((decay * old_mean + (1 - decay) * mean).astype(mean.dtype),
+            (decay * old_variance + (1 - decay) * unbiased).astype(mean.dtype))
+
+
+def batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    """(inverse, scale, shift), all (C,): 1 / sqrt(variance + eps), gamma * inverse, beta - mean * scale."""
+    if has_kernels(mean, variance, gamma, beta):
+        return launchers.batch_factors(mean, variance, gamma, beta, eps)
+    inverse = 1 / array_module(mean).sqrt(variance + mean.dtype.type(eps))
+    scale = gamma * inverse
+    return inverse, scale, beta - mean * scale
+
+
 def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
     """leaky(x * scale + shift), channel by channel: x (..., C), scale and shift (C,)."""
     if has_kernels(x, scale, shift):
@@ -238,12 +260,38 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
     return gx.reshape(x.shape), ggamma, gbeta
 
 
+# ---- resampling ----------------------------------------------------------------------------------------------------
+
+def upsample2x(x: Array, factor: float = 1.0) -> Array:
+    """Each pixel repeated 2 x 2 times, times factor: (N, H, W, C) -> (N, 2 H, 2 W, C)."""
+    if has_kernels(x):
+        return launchers.upsample2x(x, factor)
+    (N, H, W, C), xp = x.shape, array_module(x)
+    y = xp.empty((N, 2 * H, 2 * W, C), x.dtype)
+    y.reshape(N, H, 2, W, 2, C)[...] = (x if factor == 1 else x * x.dtype.type(factor))[:, :, None, :, None]
+    return y
+
+
+def pool2x(x: Array, factor: float = 1.0) -> Array:
+    """factor times the sum of 2 x 2 pixels: (N, H, W, C) -> (N, H // 2, W // 2, C); the adjoint of upsample2x."""
+    if has_kernels(x):
+        return launchers.pool2x(x, factor)
+    x = x[:, :x.shape[1] // 2 * 2, :x.shape[2] // 2 * 2]
+    y = x[:, ::2, ::2] + x[:, 1::2, ::2]
+    y += x[:, ::2, 1::2]
+    y += x[:, 1::2, 1::2]
+    if factor != 1:
+        y *= x.dtype.type(factor)
+    return y
+
+
 # ---- optimizer -----------------------------------------------------------------------------------------------------
 
 def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
              beta1: float, beta2: float, eps: float) -> None:
     """`adam` of every parameter."""
-    if has_kernels(*ws, *gs, *ms, *vs):
+    if has_kernels(*ws, *ms, *vs):
+        gs = [array_module(g).ascontiguousarray(g) for g in gs]
         return launchers_all.adam_all(ws, gs, ms, vs, rate, beta1, beta2, eps)
     for arrays in zip(ws, gs, ms, vs, strict=True):
         adam(*arrays, rate, beta1, beta2, eps)

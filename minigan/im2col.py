@@ -121,8 +121,8 @@ def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
     for images in blocks(N, step):
         g = gy[images].reshape(-1, O)
         columns = product(g, W.reshape(O, K), scratch("columns", (len(g), K), gy.dtype, array_module(gy)))
-        out[images] = launchers.col2im(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow),
-                                       epilogue.scale, epilogue.b, epilogue.slope)
+        launchers.col2im(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow), epilogue.scale, epilogue.b,
+                         epilogue.slope, out[images])
 
 
 def _run(x: Array, pieces: list[Piece]) -> None:

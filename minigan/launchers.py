@@ -65,16 +65,17 @@ def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair,
 
 
 def col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
-           scale: Array | None = None, bias: Array | None = None, slope: float = 1.0) -> Array:
+           scale: Array | None = None, bias: Array | None = None, slope: float = 1.0, out: Array | None = None) -> Array:
     """The adjoint of im2col, then leaky(sum * scale + bias): columns (N * oh * ow, kh * kw * C) -> x (N, H, W, C).
 
-    scale: one number, on the GPU; bias (C,). Twin: conv.Fold, then the epilogue of a convolution.
+    scale: one number, on the GPU; bias (C,). out: where to write x, if not into a fresh array. Twin: conv.Fold, then the epilogue of a convolution.
     """
     N, _, _, C = x_shape
-    xp = check("col2im", {"columns": (N * size[0] * size[1], kernel[0] * kernel[1] * C), "bias": (C,)},
-               columns=columns, **_given(scale=scale, bias=bias))
+    xp = check("col2im", {"columns": (N * size[0] * size[1], kernel[0] * kernel[1] * C), "bias": (C,),
+                          "out": tuple(x_shape)},
+               columns=columns, **_given(scale=scale, bias=bias, out=out))
     _check_scale("col2im", scale)
-    x = xp.empty(tuple(x_shape), np.float32)
+    x = xp.empty(tuple(x_shape), np.float32) if out is None else out
     windows = _windows("col2im", x_shape, kernel, stride, pad, size, count=x.size)
     launch("windows.cu", "col2im", _blocks(x.size), (THREADS,),
            (windows, columns, x, *_scale_and_bias(x, scale, bias), _slope("col2im", slope)))
@@ -149,6 +150,30 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
     return mean, variance
 
 
+def moved_moments(old_mean: Array, old_variance: Array, mean: Array, variance: Array, decay: float,
+                  count: int) -> tuple[Array, Array]:
+    """Running moments (C,) moved towards a batch's of `count` numbers. Twin: fused.moved_moments."""
+    shape = mean.shape
+    xp = check("moved_moments", {"old_mean": shape, "old_variance": shape, "variance": shape},
+               old_mean=old_mean, old_variance=old_variance, mean=mean, variance=variance)
+    to_mean, to_variance = xp.empty_like(mean), xp.empty_like(mean)
+    launch("batch_norm.cu", "moved_moments", _blocks(mean.size), (THREADS,),
+           (old_mean, old_variance, mean, variance, to_mean, to_variance, np.float32(decay), np.float32(1 - decay),
+            np.float32(count / max(1, count - 1)), np.int32(mean.size)))
+    return to_mean, to_variance
+
+
+def batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    """(inverse, scale, shift) of batch normalization, all (C,). Twin: fused.batch_factors."""
+    shape = mean.shape
+    xp = check("batch_factors", {"variance": shape, "gamma": shape, "beta": shape},
+               mean=mean, variance=variance, gamma=gamma, beta=beta)
+    inverse, scale, shift = (xp.empty_like(mean) for _ in range(3))
+    launch("batch_norm.cu", "batch_factors", _blocks(mean.size), (THREADS,),
+           (mean, variance, gamma, beta, inverse, scale, shift, np.float32(eps), np.int32(mean.size)))
+    return inverse, scale, shift
+
+
 def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
     """leaky(x * scale + shift), channel by channel: x (..., C), scale and shift (C,). Twin: fused.normalize."""
     channels = x.shape[-1:]
@@ -212,7 +237,7 @@ def sample_norms_gradient(gn: Array, g: Array, norms: Array) -> Array:
 # ---- resampling ----------------------------------------------------------------------------------------------------
 
 def upsample2x(x: Array, factor: float = 1.0) -> Array:
-    """Each pixel repeated 2 x 2 times, times factor: (N, H, W, C) -> (N, 2 H, 2 W, C). Twin: conv.upsample2d(x, 2)."""
+    """Each pixel repeated 2 x 2 times, times factor: (N, H, W, C) -> (N, 2 H, 2 W, C). Twin: fused.upsample2x."""
     xp = check("upsample2x", {}, x=x)
     N, H, W, C = x.shape
     y = xp.empty((N, 2 * H, 2 * W, C), np.float32)
@@ -221,15 +246,12 @@ def upsample2x(x: Array, factor: float = 1.0) -> Array:
     return y
 
 
-def mean_pool2x(x: Array, factor: float = 0.25) -> Array:
-    """factor times the sum of 2 x 2 pixels: (N, H, W, C) -> (N, H // 2, W // 2, C). Twin: conv.mean_pool2d(x, 2).
-
-    With factor 1 it is the adjoint of upsample2x.
-    """
-    xp = check("mean_pool2x", {}, x=x)
+def pool2x(x: Array, factor: float = 1.0) -> Array:
+    """factor times the sum of 2 x 2 pixels: (N, H, W, C) -> (N, H // 2, W // 2, C). Twin: fused.pool2x."""
+    xp = check("pool2x", {}, x=x)
     N, H, W, C = x.shape
     if min(H, W) < 2:
-        raise ValueError(f"mean_pool2x: expected images of at least 2 x 2 pixels, got x {x.shape}")
+        raise ValueError(f"pool2x: expected images of at least 2 x 2 pixels, got x {x.shape}")
     y = xp.empty((N, H // 2, W // 2, C), np.float32)
     launch("resample.cu", "pool2x", _blocks(y.size), (THREADS,),
            (x, y, np.float32(factor), np.int32(H), np.int32(W), np.int32(C), np.int64(y.size)))

@@ -15,7 +15,7 @@ from minigan import conv, ops
 from minigan.autograd import FusedOp, Tensor
 from minigan.backend import Array, array_module, to_host
 from minigan.errors import FailedWork, choose
-from minigan.fused import batch_moments, normalize, normalize_gradient
+from minigan.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.norms import NoNorm
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -227,9 +227,8 @@ class BatchNorm(Layer):
             y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
             return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
         mean, variance = batch_moments(x.data)
-        count = x.size // x.shape[-1]
-        for name, now in (("mean", mean), ("variance", variance * (count / max(1, count - 1)))):
-            self.state[name] = (self.decay * self.state[name] + (1 - self.decay) * now).astype(mean.dtype)
+        self.state["mean"], self.state["variance"] = moved_moments(
+            self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
         return BatchNormalize(mean, variance, self.eps, self.slope)(x, gamma, beta)
 
 
@@ -243,9 +242,8 @@ class BatchNormalize(FusedOp):
         self.mean, self.variance, self.eps, self.slope = mean, variance, eps, slope
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
-        self.inverse = 1 / array_module(x).sqrt(self.variance + x.dtype.type(self.eps))
-        scale = gamma * self.inverse
-        y = normalize(x, scale, beta - self.mean * scale, self.slope)
+        self.inverse, scale, shift = batch_factors(self.mean, self.variance, gamma, beta, self.eps)
+        y = normalize(x, scale, shift, self.slope)
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
 

@@ -184,6 +184,18 @@ def large_mean_inputs(rng):
     yield (normal(rng, (700, 6)) + np.float32(1000),)
 
 
+def moved_inputs(rng):
+    for C in (1, 5, 300):
+        mean, old, variance = (normal(rng, (C,)) for _ in range(3))
+        yield old, old * old, mean, variance * variance, 0.9, 1 + C
+
+
+def factors_inputs(rng):
+    for C in (1, 5, 300):
+        mean, variance, gamma, beta = (normal(rng, (C,)) for _ in range(4))
+        yield mean, variance * variance, gamma, beta, 1e-2
+
+
 def normalize_inputs(rng):
     for shape in SHAPES:
         for slope in (0.0, 0.1, 1.0):
@@ -252,12 +264,6 @@ def images(rng, *factors):
             yield normal(rng, shape), factor
 
 
-def pool_twin(x, factor):
-    H, W = (n // 2 * 2 for n in x.shape[1:3])
-    x = x[:, :H, :W]
-    return factor * (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2])
-
-
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -277,12 +283,13 @@ CASES = [
     Case(launchers.batch_moments, fused.batch_moments, moments_inputs),
     # the running mean near 1000 is rounded to 6e-5; E[x^2] - E[x]^2 would be off by 6e-2
     Case(launchers.batch_moments, fused.batch_moments, large_mean_inputs, 3e-5),
+    Case(launchers.moved_moments, fused.moved_moments, moved_inputs),
+    Case(launchers.batch_factors, fused.batch_factors, factors_inputs),
     Case(launchers.normalize, fused.normalize, normalize_inputs),
     Case(launchers.normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
     Case(launchers_all.adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
     Case(launchers.sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),
     Case(launchers.sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
-    Case(launchers.upsample2x, lambda x, factor: factor * x.repeat(2, 1).repeat(2, 2),
-         lambda rng: images(rng, 1.0, 0.25), 1e-7),
-    Case(launchers.mean_pool2x, pool_twin, lambda rng: images(rng, 0.25, 1.0)),
+    Case(launchers.upsample2x, fused.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),
+    Case(launchers.pool2x, fused.pool2x, lambda rng: images(rng, 0.25, 1.0)),
 ]

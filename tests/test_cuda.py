@@ -76,7 +76,7 @@ def test_a_file_is_compiled_once(cupy, monkeypatch):
     monkeypatch.setattr(cuda, "_modules", {})
     monkeypatch.setattr(cuda, "_functions", {})
     x = cupy.ones((2, 2, 2, 1), cupy.float32)
-    launchers.upsample2x(launchers.mean_pool2x(launchers.upsample2x(x)))
+    launchers.upsample2x(launchers.pool2x(launchers.upsample2x(x)))
     assert len(cuda._modules) == 1 and len(cuda._functions) == 2
 
 
@@ -111,7 +111,7 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launchers.bias_leaky(x, slope=2), ValueError, "bias_leaky: expected a slope of 0 to 1, got 2"),
         (lambda: launchers.bias_leaky(x, np.ones(3, np.float32)), TypeError, "expected bias to be a CuPy array"),
         (lambda: launchers.bias_leaky_gradient(x, row, 0.1), ValueError, "bias_leaky_gradient: expected y of shape"),
-        (lambda: launchers.mean_pool2x(x[:1, :1]), ValueError, "at least 2 x 2 pixels"),
+        (lambda: launchers.pool2x(x[:1, :1]), ValueError, "at least 2 x 2 pixels"),
         (lambda: launchers.batch_moments(x[:0]), ValueError, "at least one row"),
         (lambda: launchers.im2col(x, (3, 3), 1, (1, 1), (4, 4), (0, 3, 0, 4)), ValueError, "within 2 images"),
         (lambda: launchers.im2col(x, (3, 3), 0, (1, 1), (4, 4)), ValueError, "stride >= 1"),

@@ -199,6 +199,10 @@ BUGS = [
     ("batch_moments", "batch_norm", RESET, ""),
     ("batch_moments", "batch_norm", "        __syncthreads();\n        if ((int)threadIdx.y < half) shared[at] = merge",
      "        if ((int)threadIdx.y < half) shared[at] = merge"),
+    ("moved_moments", "batch_norm", "(variance[c] * unbias)", "variance[c]"),
+    ("moved_moments", "batch_norm", "to_mean[c] = decay", "to_mean[c] = rest"),
+    ("batch_factors", "batch_norm", "gamma[c] * inverse[c];", "gamma[c];"),
+    ("batch_factors", "batch_norm", "variance[c] + eps", "variance[c]"),
     ("normalize", "batch_norm", "int c = (int)(i % C);\n    y[i]", "int c = (int)(i / C);\n    y[i]"),
     ("normalize", "batch_norm", "if (i >= count) return;\n    int c = (int)(i % C);\n    y[i]",
      "int c = (int)(i % C);\n    y[i]"),
@@ -222,9 +226,9 @@ BUGS = [
     # resample.cu
     ("upsample2x", "resample", "row / 2 * W", "row * W"),
     ("upsample2x", "resample", "int j = (int)(pixel % (2 * W));", "int j = (int)(pixel % W);"),
-    ("mean_pool2x", "resample", "corner[below + C]", "corner[below]"),
-    ("mean_pool2x", "resample", "pixel / (W / 2) % (H / 2)", "pixel / (W / 2) % H"),
-    ("mean_pool2x", "resample", "(n * H + 2 * i) * W", "(n * (H / 2 * 2) + 2 * i) * W"),
+    ("pool2x", "resample", "corner[below + C]", "corner[below]"),
+    ("pool2x", "resample", "pixel / (W / 2) % (H / 2)", "pixel / (W / 2) % H"),
+    ("pool2x", "resample", "(n * H + 2 * i) * W", "(n * (H / 2 * 2) + 2 * i) * W"),
 ]
 
 
