@@ -646,3 +646,37 @@ def test_there_is_one_emulator_under_both_names():
             "assert sys.modules['emulator'] is sys.modules['tests.emulator'] is sys.modules['tests'].emulator")
     for names in (("emulator", "tests.emulator"), ("tests.emulator", "emulator")):
         subprocess.run([sys.executable, "-c", code.format(*names), str(HERE), str(HERE.parent)], check=True)
+
+
+# ---- profile -------------------------------------------------------------------------------------------------------
+
+def test_a_profile_shows_scattered_global_and_colliding_shared_accesses():
+    module = emulator.Module("""extern "C" __global__ void k(const float* x, const float4* x4, float* out) {
+    __shared__ float s[32 * 33];
+    const int t = threadIdx.x;
+    float sum = x[t];
+    sum += x[32 * t];
+    sum += x[t + 1];
+    sum += x[7];
+    const float4 v = x4[t];
+    s[32 * t] = sum + v.x;
+    s[33 * t + 1] = sum;
+    __syncthreads();
+    out[t] = sum;
+}
+""", "profile.cu")
+    x, out = on_device(np.ones(1056)), empty(32)
+    with emulator.profile() as profile:
+        for _ in range(2):
+            module.launch("k", 1, 32, [x, x, out])
+    found = {line.line: (line.access, line.requests, line.units, line.fewest) for line in profile.lines}
+    assert found == {4: ("reads", 2, 8, 8), 5: ("reads", 2, 64, 8), 6: ("reads", 2, 10, 8), 7: ("reads", 2, 2, 2),
+                     8: ("reads", 2, 32, 32), 9: ("writes", 2, 64, 2), 10: ("writes", 2, 2, 2), 12: ("writes", 2, 8, 8)}
+    assert "profile.cu:5: k reads 32.00 sectors of global memory a request, 4.00 at best (2 requests)" in str(profile)
+
+
+def test_files_may_have_kernels_of_the_same_name():
+    arguments = {"int x, int* y": [np.int32(1), 0], "float* x, float y": [0, np.float32(1)]}
+    for parameters, given in arguments.items():
+        module = emulator.Module(f'extern "C" __global__ void same({parameters}) {{}}', "same.cu")
+        module.launch("same", 1, 1, given)

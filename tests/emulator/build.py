@@ -16,7 +16,7 @@ import platformdirs
 import pytest
 
 HERE = Path(__file__).resolve().parent
-RUNTIME = [HERE / name for name in ("scheduler.cpp", "checker.cpp")]
+RUNTIME = [HERE / name for name in ("scheduler.cpp", "checker.cpp", "profile.cpp")]
 HEADERS = [HERE / name for name in ("runtime.h", "fibers.h")]
 SHIM = HERE / "shim.h"
 KEPT_SECONDS = 30 * 24 * 3600  # builds that nobody asked for in a month are removed
@@ -75,7 +75,7 @@ def kernels(text: str, flags: tuple[str, ...]) -> Path:
             source.write_text(text, encoding="utf-8")
             _run([*flags, "-fPIC", "-include", str(SHIM), "-c", str(source), "-o", str(code)])
             # not with -fsanitize: that would add g++'s own libraries, and the runtime is there in their place
-            _run(["-shared", str(code), str(runtime()), "-o", str(target)])
+            _run(["-shared", "-Wl,-Bsymbolic", str(code), str(runtime()), "-o", str(target)])
         finally:
             source.unlink(missing_ok=True)
             code.unlink(missing_ok=True)

@@ -291,6 +291,7 @@ void on_access(uint64_t address, uint32_t size, AccessKind kind, uint64_t pc) {
     if (region->kind == SHARED) (kind == READ ? totals.shared_read : totals.shared_written) += size;
     else (kind == READ ? totals.global_read : totals.global_written) += size;
 
+    if (profiling) profile_access(pc, address, size, kind, region->kind == SHARED);
     const uint64_t begin = address - region->begin, end = begin + size;
     const Tick since = region->kind == SHARED ? block.began : launch_began;
     Cell* cells = cells_of(region);

@@ -29,6 +29,8 @@ def runtime() -> ctypes.PyDLL:
     library.emu_launch.argtypes = [u64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, u64, ctypes.c_int, u64,
                                    ctypes.c_int, ctypes.c_void_p]
     library.emu_launch.restype = None
+    library.emu_set_profiling.argtypes = [ctypes.c_int]
+    library.emu_profile.argtypes = [ctypes.c_void_p, ctypes.c_int]
     return library
 
 

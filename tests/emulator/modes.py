@@ -16,6 +16,7 @@ class Mode:
     seed = 0
     checked = True
     step_limit = 1 << 24
+    profile: Profile | None = None
 
 
 @contextlib.contextmanager
@@ -108,6 +109,51 @@ def count() -> Iterator[Counters]:
         yield inside
     finally:
         _listening[:] = [listener for listener in _listening if listener is not inside]
+
+
+@dataclass
+class Line:
+    """What one line of a kernel asks of the memory, over all launches within profile()."""
+
+    kernel: str
+    file: str
+    line: int | None
+    access: str  # "reads", "writes" or "updates atomically"
+    shared: bool
+    requests: int = 0  # instructions of a warp
+    units: int = 0  # 32-byte sectors of global memory, or passes over the banks of shared memory
+    fewest: int = 0  # what the same bytes would need, well laid out
+
+    def __str__(self) -> str:
+        what = "passes over shared memory" if self.shared else "sectors of global memory"
+        return (f"{self.file}:{self.line or '?'}: {self.kernel} {self.access} {self.units / self.requests:.2f} {what} "
+                f"a request, {self.fewest / self.requests:.2f} at best ({self.requests} requests)")
+
+
+@dataclass
+class Profile:
+    lines: list[Line] = field(default_factory=list)
+
+    def add(self, found: Line) -> None:
+        for line in self.lines:
+            if (line.kernel, line.file, line.line, line.access, line.shared) == (
+                    found.kernel, found.file, found.line, found.access, found.shared):
+                line.requests += found.requests
+                line.units += found.units
+                line.fewest += found.fewest
+                return
+        self.lines.append(found)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, sorted(self.lines, key=lambda line: (line.file, line.line or 0))))
+
+
+@contextlib.contextmanager
+def profile() -> Iterator[Profile]:
+    """How well the checked launches within the block use memory, line by line. Slow: for small launches."""
+    inside = Profile()
+    with _changed(profile=inside):
+        yield inside
 
 
 def record(kernel: str, counts: Counts) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from emulator import build
 from emulator.device_memory import runtime
-from emulator.modes import ORDERS, Counts, Mode, record
+from emulator.modes import ORDERS, Counts, Line, Mode, Profile, record
 
 MAX_THREADS, MAX_SHARED, MAX_STRUCT = 1024, 48 * 1024, 4096
 MAX_GRID = (2**31 - 1, 65535, 65535)
@@ -25,6 +25,7 @@ MAX_BLOCK = (1024, 1024, 64)
 
 CHECKS = "thread,bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero"
 COMMON = ["-g", "-fno-strict-aliasing", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-ffp-contract=off",
+          "-fno-gnu-unique",  # two files may have kernels or functions of one name
           "-fno-toplevel-reorder",  # the gaps between __shared__ arrays stay where they are
           "-Wno-unknown-pragmas", "-Werror=frame-larger-than=32768"]  # half a fiber's stack
 # -Og: no load or store is moved or invented, so what the checker sees is what the source says.
@@ -84,6 +85,13 @@ class _Finding(ctypes.Structure):
                 *((name, ctypes.c_uint64) for name in ("region_begin", "region_size")),
                 *((name, ctypes.c_int) for name in ("region_kind", "line")),
                 ("text", ctypes.c_char * 160)]
+
+
+class _ProfileLine(ctypes.Structure):
+    """emu::Line in profile.cpp."""
+
+    _fields_ = [("pc", ctypes.c_uint64), ("access", ctypes.c_int), ("shared", ctypes.c_int),
+                *((name, ctypes.c_uint64) for name in ("requests", "units", "fewest"))]
 
 
 # ---- what a file holds ---------------------------------------------------------------------------------------------
@@ -279,9 +287,12 @@ class Module:
         run.emu_set_step_limit(Mode.step_limit)
         run.emu_use_shared(count, begins, sizes, shared_mem, library.base)
         Mode.seed += Mode.order == "random"  # no two launches in the same order
+        run.emu_set_profiling(Mode.profile is not None)
         run.emu_launch(described.call, pointers, (ctypes.c_uint32 * 3)(*grid), (ctypes.c_uint32 * 3)(*block),
                        shared_mem, ORDERS[Mode.order], Mode.seed, Mode.checked, totals)
         record(kernel, Counts(1, math.prod(grid), math.prod(grid) * math.prod(block), *totals))
+        if Mode.profile is not None:
+            self._record_profile(kernel, library, Mode.profile)
         self._raise_findings(kernel, library, grid, block, packed)
 
     # ---- builds
@@ -316,6 +327,12 @@ class Module:
             raise TypeError(f"{kernel}: {len(args)} arguments given, expected {len(texts)} ({', '.join(texts)})")
         return [_pack(f"{kernel}: parameter '{text}'", part.kind, part.size, given)
                 for text, part, given in zip(texts, described.parameters[:len(texts)], args, strict=True)]
+
+    def _record_profile(self, kernel: str, library: _Library, profile: Profile) -> None:
+        raw = (_ProfileLine * 4096)()
+        for line in raw[:runtime().emu_profile(raw, len(raw))]:
+            profile.add(Line(kernel, self.name, library.line(line.pc), ACCESSES[line.access], bool(line.shared),
+                             line.requests, line.units, line.fewest))
 
     # ---- findings
 

@@ -107,4 +107,10 @@ void checker_barrier(std::vector<Thread>& threads);
 void checker_syncwarp(std::vector<Thread*>& lanes);
 char* dynamic_shared_memory();
 
+// ---- profile ------------------------------------------------------------------------------------------------------
+
+extern bool profiling;
+void profile_access(uint64_t pc, uint64_t address, uint32_t size, int access, bool shared);
+void profile_end_block();
+
 }  // namespace emu

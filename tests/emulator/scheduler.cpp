@@ -433,6 +433,7 @@ void emu_launch(void (*call)(void**), void** arguments, const unsigned int* grid
         block.fenced.reset();
         checker_begin_block(dynamic_shared);
         run_block(how);
+        if (profiling) profile_end_block();
         if (stopped) break;
     }
     current = nullptr;

@@ -228,6 +228,7 @@ EMU_INLINE double max(double x, double y) { return __builtin_fmax(x, y); }
 // module.py appends EMU_KERNEL(name, largest block) for every kernel of the file.
 
 namespace emu {
+namespace {  // each file its own, though another has a kernel of the same name
 
 struct Parameter { int size, kind; };  // kind: 0 pointer, 1 signed int, 2 unsigned int, 3 float, 4 struct, 5 bool
 
@@ -269,6 +270,7 @@ template <class... A, void (*function)(A...)> struct Entry<function> {
 };
 template <class... A, void (*function)(A...)> constexpr Parameter Entry<function>::parameters[];
 
+}  // namespace
 }  // namespace emu
 
 #define EMU_KERNEL(name, largest_block)                                                                              \
