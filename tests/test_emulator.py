@@ -192,6 +192,56 @@ extern "C" __global__ void two_tickets(float* x, float* out, unsigned int* ticke
     }
 }
 
+// The other places where the two fences may stand, on either side of a barrier: out = x + the next block's.
+extern "C" __global__ void fences_beside_barriers(const float* x, float* parts, float* out, unsigned int* ticket) {
+    __shared__ bool last;
+    const int t = threadIdx.x, n = blockDim.x;
+    parts[blockIdx.x * n + t] = x[blockIdx.x * n + t];
+    __syncthreads();
+    if (t == 0) {
+        __threadfence();
+        last = atomicAdd(ticket, 1u) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (last) {
+        __threadfence();
+        for (int i = t; i < (int)gridDim.x * n; i += n) out[i] = parts[i] + parts[(i + n) % (gridDim.x * n)];
+    }
+}
+
+// The same by single warps, in halves that wait for each other without waiting for the whole.
+extern "C" __global__ void warps_with_a_ticket(const float* x, float* parts, float* out, unsigned int* ticket) {
+    __shared__ float swapped[32];
+    const int t = threadIdx.x;
+    const unsigned int half = t < 16 ? 0x0000ffffu : 0xffff0000u;
+    swapped[t ^ 1] = x[blockIdx.x * 32 + t];
+    __syncwarp(half);
+    parts[blockIdx.x * 32 + (t ^ 1)] = swapped[t];
+    __syncwarp();
+    unsigned int drawn = 0;
+    if (t == 0) {
+        __threadfence();
+        drawn = atomicAdd(ticket, 1u);
+        __threadfence();
+    }
+    __syncwarp();
+    if (__shfl_sync(0xffffffffu, drawn, 0) == gridDim.x - 1)
+        for (int i = t; i < (int)gridDim.x * 32; i += 32) out[i] = parts[i] + parts[(i + 32) % (gridDim.x * 32)];
+}
+
+// Not right: warp 0 has looked at the flag, perhaps before warp 1 raised it.
+extern "C" __global__ void looks_too_early(float* x, float* out, unsigned int* flag) {
+    const int t = threadIdx.x;
+    if (t == 32) x[0] = 1.0f;
+    if (t == 0 || t == 32) {
+        __threadfence();
+        atomicAdd(flag, 1u);
+        __threadfence();
+    }
+    __syncwarp();
+    if (t == 0) out[0] = x[0];  // the read
+}
+
 extern "C" __global__ void scale_rows(const Table table, float a) {
     for (int k = 0; k < table.count; k++)
         for (int i = threadIdx.x; i < table.lengths[k]; i += blockDim.x) table.rows[k][i] *= a;
@@ -319,6 +369,12 @@ def two_tickets(rng):
     return 9, 32, [on_device(x), out, on_device(np.zeros(4), np.uint32)], 0, lambda: (numbers(out), (x + 1).sum(0))
 
 
+def fences_beside_barriers(rng):
+    x, out = rng.random((5, 32), np.float32), empty(160)
+    return (5, 32, [on_device(x), empty(160), out, on_device([0], np.uint32)], 0,
+            lambda: (numbers(out), (x + np.roll(x, -1, 0)).ravel()))
+
+
 def bytes_(rng):
     x = rng.integers(0, 255, 101).astype(np.uint8)
     out = emulator.memory.allocate(101)
@@ -335,7 +391,8 @@ def scale_rows(rng):
 
 
 RIGHT = {"saxpy": saxpy, "saxpy4": saxpy4, "warp_reduce": warp_reduce, "block_reduce": block_reduce, "bytes": bytes_,
-         "transpose": transpose, "ticket_finish": ticket_finish, "two_tickets": two_tickets, "scale_rows": scale_rows}
+         "transpose": transpose, "ticket_finish": ticket_finish, "two_tickets": two_tickets, "scale_rows": scale_rows,
+         "fences_beside_barriers": fences_beside_barriers, "warps_with_a_ticket": fences_beside_barriers}
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -345,6 +402,12 @@ def test_a_right_kernel_is_right_and_silent_in_every_order(either, rng, name):
         with emulator.order(*order):
             either.launch(name, grid, block, arguments, shared)
         np.testing.assert_allclose(*check(), rtol=1e-5, err_msg=str(order))
+
+
+def test_an_acquire_covers_only_what_was_released_before_it(clean):
+    line = CLEAN.split("\n").index("    if (t == 0) out[0] = x[0];  // the read") + 1
+    with pytest.raises(emulator.KernelFault, match=f"^clean.cu:{line}: race in global memory"):
+        clean.launch("looks_too_early", 1, 64, [on_device([0]), empty(1), on_device([0], np.uint32)])
 
 
 # ---- seeded bugs ---------------------------------------------------------------------------------------------------

@@ -207,14 +207,8 @@ bool seen(const Access& access, const std::vector<Seen>& acquired, int depth = 0
     return false;
 }
 
-// An atomic and a later plain access to the same address are ordered if the thread's own atomic came between.
-bool seen_itself(const Access& access, uint64_t address, const std::vector<Seen>& sights) {
-    for (const Seen& sight : sights)
-        if (address - sight.flag->address < 8 && access.tick <= sight.until) return true;
-    return false;
-}
-
-bool ordered(const Access& access, uint64_t address) {
+// Whether a remembered access comes before what the current thread does now.
+bool ordered(const Access& access) {
     if (access.block == block.id) {
         if (access.thread == current->id || access.tick < block.barrier) return true;
         if (access.thread / 32 == current->warp &&
@@ -222,10 +216,6 @@ bool ordered(const Access& access, uint64_t address) {
              (access.tick < current->part_sync && (current->part_mask >> access.thread % 32 & 1))))
             return true;
     }
-    if (access.kind == ATOMIC &&
-        (seen_itself(access, address, current->pending) || seen_itself(access, address, current->acquired) ||
-         seen_itself(access, address, block.acquired)))
-        return true;
     return seen(access, current->acquired) || seen(access, block.acquired);
 }
 
@@ -305,7 +295,7 @@ void on_access(uint64_t address, uint32_t size, AccessKind kind, uint64_t pc) {
         access.bytes = begin <= i * 4 && end >= i * 4 + 4 ? 15 : bytes_of_cell(i, begin, end);
         auto conflicts = [&](const Access& other) {
             return other.tick >= since && (other.bytes & access.bytes) && !(kind == ATOMIC && other.kind == ATOMIC) &&
-                   !ordered(other, region->begin + i * 4);
+                   !ordered(other);
         };
         static Access culprit;
         if (!race && conflicts(cell.write)) culprit = cell.write, race = &culprit;

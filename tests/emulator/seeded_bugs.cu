@@ -93,6 +93,12 @@ extern "C" __global__ void blocks_read_what_others_write(float* a, float* b, uns
     a[i] = a[(i BUG(+ n)) % (2 * n)];  //! race between blocks
 }
 
+extern "C" __global__ void overwrites_what_others_read(float* a, float* b, unsigned int* ticket, int n) {
+    const float first = a[0];
+    __syncthreads();
+    if (blockIdx.x == 1 && threadIdx.x == 0) FIX(b) BUG(a)[0] = first + 1.0f;  //! race between blocks
+}
+
 extern "C" __global__ void atomic_and_plain(float* a, float* b, unsigned int* ticket, int n) {
     atomicAdd(ticket, 1u);
     if (threadIdx.x == 5) BUG(*ticket = 0) FIX(atomicExch(ticket, 0u));  //! race in global memory
