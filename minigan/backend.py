@@ -31,9 +31,13 @@ def cuda_module() -> Any:
     """CuPy, with a GPU behind it. WrongUse says which of the two is missing and what to install."""
     try:
         import cupy
-    except ImportError:
+    except ModuleNotFoundError:
         raise WrongUse("--device cuda needs CuPy, which is not installed; "
                        "pip install 'minigan[cuda]', or use --device cpu") from None
+    except ImportError as error:  # CuPy is there, one of CUDA's libraries is not
+        reason = str(error).strip().splitlines()[0]
+        raise WrongUse(f"--device cuda: CuPy is installed but cannot be imported ({reason}); "
+                       "pip install 'minigan[cuda]' brings CUDA's libraries, or use --device cpu") from None
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

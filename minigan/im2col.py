@@ -64,7 +64,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
 
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C).
     """
-    (O, kh, kw, C), xp = W.shape, array_module(W)
+    (_, kh, kw, C), xp = W.shape, array_module(W)
     if has_kernels(gy, W, out):
         return _scatter(gy, W, stride, pad, out, epilogue)
     flipped = W.transpose(3, 1, 2, 0)[:, ::-1, ::-1]  # (C, kh, kw, O)

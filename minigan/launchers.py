@@ -65,10 +65,12 @@ def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair,
 
 
 def col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
-           scale: Array | None = None, bias: Array | None = None, slope: float = 1.0, out: Array | None = None) -> Array:
+           scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
+           out: Array | None = None) -> Array:
     """The adjoint of im2col, then leaky(sum * scale + bias): columns (N * oh * ow, kh * kw * C) -> x (N, H, W, C).
 
-    scale: one number, on the GPU; bias (C,). out: where to write x, if not into a fresh array. Twin: conv.Fold, then the epilogue of a convolution.
+    scale: one number, on the GPU; bias (C,). out: where to write x, if not into a fresh array.
+    Twin: conv.Fold, then the epilogue of a convolution.
     """
     N, _, _, C = x_shape
     xp = check("col2im", {"columns": (N * size[0] * size[1], kernel[0] * kernel[1] * C), "bias": (C,),

@@ -15,7 +15,7 @@ import numpy as np
 
 from minigan import ops
 from minigan.autograd import FusedOp, Op, Tensor
-from minigan.backend import Array, array_module
+from minigan.backend import Array, array_module, to_host
 from minigan.conv import Scaled
 from minigan.fused import has_kernels, power_iteration, power_iterations, spectral_gradient, spectral_gradients
 from minigan.presets import Experiment
@@ -156,7 +156,6 @@ def spectral_norm(W: Array) -> float:
 
     W: any array with at least two axes. In float64, where the squaring costs no digits that a reader would see.
     """
-    xp = array_module(W)
-    matrix = W.reshape(len(W), -1).astype(np.float64)
+    matrix = to_host(W).reshape(len(W), -1).astype(np.float64)
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    return float(xp.sqrt(xp.maximum(xp.linalg.eigvalsh(gram)[-1], 0)))
+    return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0)))

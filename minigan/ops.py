@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, fused
-from minigan.autograd import Add, FusedOp, Op, Tensor
+from minigan import backend
+from minigan.autograd import Add, Op, Tensor
 from minigan.backend import Array, array_module, elementwise
-from minigan.fused import leaky, leaky_mask
-from minigan.shaping import Take, describe
+from minigan.fused import bias_leaky_gradient, leaky
 from minigan.shaping import broadcast_to as broadcast_to
 from minigan.shaping import concatenate as concatenate
+from minigan.shaping import describe
 from minigan.shaping import reshape as reshape
 from minigan.shaping import sum_to as sum_to
 from minigan.shaping import swap_last as swap_last
@@ -32,12 +32,20 @@ Axis = int | tuple[int, ...] | None
 
 # ---- arithmetic --------------------------------------------------------------------------------------------
 
-class Negative(Op):
+class Affine(Op):
+    """scale * x + shift, for numbers."""
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0):
+        self.scale, self.shift = scale, shift
+
     def forward(self, x: Array) -> Array:
-        return -x
+        xp, kind = array_module(x), x.dtype.type
+        if self.scale != 1:
+            x = elementwise(xp.multiply, x, kind(self.scale))
+        return elementwise(xp.add, x, kind(self.shift)) if self.shift != 0 else x
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (-gy,)
+        return (gy * self.scale,)
 
 
 class Multiply(Op):
@@ -166,7 +174,7 @@ class LeakyMask(Op):
         self.y, self.slope = y, slope
 
     def forward(self, gy: Array) -> Array:
-        return elementwise(lambda gy, y, out=None: leaky_mask(gy, y, self.slope, out), gy, self.y)
+        return bias_leaky_gradient(gy, self.y, self.slope, False)[0]
 
     def backward(self, g: Tensor) -> tuple[Tensor]:
         return (LeakyMask(self.y, self.slope)(g),)
@@ -216,20 +224,6 @@ class MatMul(Op):
                 swap_last(self.saved[0]) @ gy if self.needs[1] else None)
 
 
-class SampleNorms(FusedOp):
-    """The L2 norm of each sample: (N, ...) -> (N,). Where it is 0 the gradient is taken as 0."""
-
-    def forward(self, x: Array) -> Array:
-        self.norms = fused.sample_norms(x)
-        return self.norms
-
-    def composed(self, x: Tensor) -> Tensor:
-        return sqrt(sum(x * x, tuple(range(1, x.ndim))) + 1e-30)  # far below any gradient's norm; not sqrt(0)
-
-    def fused_backward(self, gy: Array) -> tuple[Array]:
-        return (fused.sample_norms_gradient(gy, self.saved[0].data, self.norms),)
-
-
 class LogSoftmax(Op):
     """x - log(sum(exp(x))) over the last axis."""
 
@@ -256,17 +250,25 @@ def as_tensor(x: Any, like: Tensor | None = None) -> Tensor:
 
 def add(x0: Any, x1: Any) -> Tensor:
     """x0 + x1, broadcast."""
+    if _is_number(x1):
+        return Affine(shift=x1)(x0)
     return Add()(*_pair("add", x0, x1))
 
 
 def subtract(x0: Any, x1: Any) -> Tensor:
     """x0 - x1, broadcast."""
+    if _is_number(x1):
+        return Affine(shift=-x1)(x0)
+    if _is_number(x0):
+        return Affine(-1.0, x0)(x1)
     a, b = _pair("subtract", x0, x1)
-    return Add()(a, Negative()(b))
+    return Add()(a, negative(b))
 
 
 def multiply(x0: Any, x1: Any) -> Tensor:
     """x0 * x1 element by element, broadcast."""
+    if _is_number(x1):
+        return Affine(x1)(x0) if x1 != 1 else x0
     return Multiply()(*_pair("multiply", x0, x1))
 
 
@@ -277,7 +279,7 @@ def divide(x0: Any, x1: Any) -> Tensor:
 
 def negative(x: Tensor) -> Tensor:
     """-x."""
-    return Negative()(x)
+    return Affine(-1.0)(x)
 
 
 def power(x: Tensor, exponent: float) -> Tensor:
@@ -340,11 +342,6 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa
     return Sum(axis, keepdims)(x)
 
 
-def sample_norms(x: Tensor) -> Tensor:
-    """The L2 norm of each sample: x (N, ...) -> (N,)."""
-    return SampleNorms()(x)
-
-
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Mean over the axes (all by default); of no elements it is 0."""
     y = Sum(axis, keepdims)(x)
@@ -379,13 +376,14 @@ def matmul(x0: Any, x1: Any) -> Tensor:
 
 def embedding(W: Tensor, labels: Array) -> Tensor:
     """Rows of W: (n, d) and integers of any shape -> their shape + (d,)."""
-    labels = array_module(W.data).asarray(labels)
+    if not hasattr(labels, "dtype"):
+        labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"embedding: expected integer labels, got {labels.dtype}")
-    if labels.size and not (0 <= int(labels.min()) and int(labels.max()) < W.shape[0]):
-        raise ValueError(f"embedding: labels go from {int(labels.min())} to {int(labels.max())}, "
-                         f"W has {W.shape[0]} rows")
-    return Take(labels)(W)
+    # Labels that are on a GPU already are taken at their word: to look at them would be to wait for it.
+    if array_module(labels) is np and labels.size and not (0 <= labels.min() and labels.max() < W.shape[0]):
+        raise ValueError(f"embedding: labels go from {labels.min()} to {labels.max()}, W has {W.shape[0]} rows")
+    return take(W, labels)
 
 
 def _pair(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
@@ -405,6 +403,10 @@ def _tensors(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     if a.dtype != b.dtype:
         raise TypeError(f"{name}: the dtypes differ: {describe(a)} and {describe(b)}; convert one of them")
     return a, b
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real)
 
 
 def _one_or_many(numbers: tuple) -> Sequence[int]:

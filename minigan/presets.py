@@ -102,7 +102,8 @@ def check(e: Experiment) -> None:
     for name, low, high in (
             ("size", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16), ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
-            ("gp", 0, 1e9), ("gp_target", 0, 1e9), ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
+            ("gp", 0, 1e9), ("gp_target", 0, 1e9),
+            ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")
     for name in ("beta1", "beta2"):

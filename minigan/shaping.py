@@ -90,6 +90,13 @@ class Put(Op):
         y = xp.zeros(self.shape, x.dtype)
         if _is_basic(self.index):
             y[self.index] = x
+        elif xp is np:
+            np.add.at(y, self.index, x)
+        elif isinstance(self.index, xp.ndarray) and self.index.dtype.kind in "iu":
+            # Rows added up by a product: CuPy's add.at takes them in any order, and no two sums would be equal.
+            rows = self.index.reshape(-1) % self.shape[0]
+            chosen = (xp.arange(self.shape[0])[:, None] == rows[None]).astype(x.dtype)
+            y = xp.dot(chosen, xp.ascontiguousarray(x).reshape(rows.size, -1)).reshape(self.shape)
         else:
             xp.add.at(y, self.index, x)
         return y
@@ -149,8 +156,12 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def take(x: Tensor, index: Any) -> Tensor:
-    """x[index]."""
-    return Take(index)(x)
+    """x[index]; arrays and lists in the index are brought to x's device."""
+    xp = array_module(x.data)
+
+    def here(part: Any) -> Any:
+        return xp.asarray(part) if isinstance(part, list | np.ndarray) else part
+    return Take(tuple(map(here, index)) if isinstance(index, tuple) else here(index))(x)
 
 
 def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:

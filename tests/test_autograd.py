@@ -583,3 +583,37 @@ def test_a_half_written_operation_says_what_is_missing():
     Half.forward = lambda self, x: x
     with pytest.raises(NotImplementedError, match="Half.backward"):
         grad(Half()(x := variable(1)), x)
+
+
+# ---- several results -----------------------------------------------------------------------------------------------
+
+class SinAndCos(Op):
+    """x -> sin(x), cos(x)."""
+
+    saves = (0,)
+
+    def forward(self, x):
+        return [np.sin(x), np.cos(x)]
+
+    def backward(self, gys):
+        sin, cos = SinAndCos()(self.saved[0])
+        parts = [gy * slope for gy, slope in zip(gys, (cos, -sin), strict=True) if gy is not None]
+        return (parts[0] + parts[1] if len(parts) == 2 else parts[0],)
+
+
+def test_an_operation_may_have_several_results(rng):
+    x = rng.standard_normal((3, 2))
+    check_grads(lambda x: SinAndCos()(x), x, order=3)
+    check_grads(lambda x: SinAndCos()(x)[0] * SinAndCos()(x * 2.0)[1], x, order=3)
+
+
+def test_a_result_that_nothing_depends_on_gives_no_gradient(rng):
+    x = Tensor(rng.standard_normal(4), requires_grad=True)
+    sin, cos = SinAndCos()(x)
+    for graph in (False, True):
+        np.testing.assert_allclose(grad(ops.sum(cos), x, create_graph=graph).data, -np.sin(x.data))
+    g_sin, g_cos = grad(ops.sum(cos * cos), [sin, cos])
+    assert not g_sin.data.any()
+    np.testing.assert_allclose(g_cos.data, 2 * cos.data)
+    with no_grad():
+        assert not any(y.requires_grad for y in SinAndCos()(x))

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from checks import check_grads
 
 from minigan import ops
 from minigan.autograd import Tensor, grad
-from minigan.losses import LOSSES
+from minigan.losses import LOSSES, SampleNorms, gradient_penalty
 
 
 def sigmoid(x):
@@ -20,12 +21,14 @@ FORMULAS = {
            lambda fake: -np.mean(np.log(sigmoid(fake)))),
     "hinge": (lambda real, fake: -np.mean(np.minimum(0, real - 1)) - np.mean(np.minimum(0, -fake - 1)),
               lambda fake: -np.mean(fake)),
+    "wasserstein": (lambda real, fake: np.mean(fake) - np.mean(real), lambda fake: -np.mean(fake)),
 }
 SLOPES = {
     "ns": (lambda real: sigmoid(real) - 1, lambda fake: sigmoid(fake), lambda fake: sigmoid(fake) - 1),
     "hinge": (lambda real: -1.0 * (real < 1), lambda fake: 1.0 * (fake > -1), lambda fake: 0 * fake - 1),
+    "wasserstein": (lambda real: 0 * real - 1, lambda fake: 0 * fake + 1, lambda fake: 0 * fake - 1),
 }
-AT_ZERO = {"ns": (2 * math.log(2), math.log(2)), "hinge": (2, 0)}
+AT_ZERO = {"ns": (2 * math.log(2), math.log(2)), "hinge": (2, 0), "wasserstein": (0, 0)}
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -90,6 +93,9 @@ def test_certain_discriminators_cause_no_overflow(name, dtype, size):
         dis, gen = LOSSES[name].discriminator(real, fake), LOSSES[name].generator(fake)
         gradients = [*grad(dis, [real, fake]), grad(gen, fake)]
     assert all(np.isfinite(t.data).all() for t in (dis, gen, *gradients))
+    if name == "wasserstein":  # linear both ways
+        assert dis.item() == pytest.approx(-size * (1 / 3 + 1 / 2) - 1, rel=1e-6)
+        return
     # right: all but nothing left to lose; wrong: linear in how wrong, so that there is a gradient back
     assert dis.item() < 2 if size > 0 else dis.item() > 1e4 * (1 / 3 + 1 / 2) - 1
 
@@ -113,3 +119,39 @@ def test_losses_can_be_differentiated_twice(name, rng):
             np.testing.assert_allclose(g.data, sigmoid(x) * sigmoid(-x) / len(x), rtol=1e-10)
     else:
         assert all(not g.data.any() for g in second)
+
+
+# ---- the gradient penalty ------------------------------------------------------------------------------------------
+
+def test_the_norm_of_each_sample_and_its_derivatives(rng):
+    x = rng.standard_normal((3, 4, 5))
+    np.testing.assert_allclose(SampleNorms()(Tensor(x)).data, [np.linalg.norm(sample) for sample in x], rtol=1e-14)
+    check_grads(lambda x: SampleNorms()(x), x)
+
+
+def test_a_sample_of_zeros_has_no_gradient_of_its_norm(rng):
+    x = Tensor(np.concatenate([np.zeros((1, 4)), rng.standard_normal((1, 4))]), requires_grad=True)
+    for graph in (False, True):
+        g = grad(ops.sum(SampleNorms()(x)), x, create_graph=graph).data
+        assert not g[0].any() and np.linalg.norm(g[1]) == pytest.approx(1)
+
+
+def test_the_penalty_of_a_linear_discriminator_is_that_of_its_weights(rng):
+    """D(x) = <a, x> has the gradient a everywhere: (|a| - target)^2, whose derivative is 2 (|a| - target) a / |a|."""
+    x_real, x_fake = (Tensor(rng.standard_normal((3, 2, 2, 1))) for _ in range(2))
+    share, a = rng.random((3, 1, 1, 1)), Tensor(rng.standard_normal((2, 2, 1)), requires_grad=True)
+    norm = np.linalg.norm(a.data)
+    for target in (1.0, 0.0, 3.5):
+        penalty = gradient_penalty(lambda x: ops.sum(x * a, (1, 2, 3)), x_real, x_fake, share, target)
+        assert penalty.item() == pytest.approx((norm - target) ** 2, rel=1e-12)
+        np.testing.assert_allclose(grad(penalty, a).data, 2 * (norm - target) * a.data / norm, rtol=1e-12)
+
+
+def test_the_penalty_is_taken_between_real_and_fake(rng):
+    """D(x) = |x|^2 / 2 has the gradient x: so the penalty shows where it was asked for."""
+    x_real, x_fake = rng.standard_normal((2, 4, 3, 3, 2))
+    share = rng.random((4, 1, 1, 1))
+    penalty = gradient_penalty(lambda x: ops.sum(x * x, (1, 2, 3)) * 0.5, Tensor(x_real), Tensor(x_fake), share)
+    x_hat = share * x_real + (1 - share) * x_fake
+    norms = np.sqrt((x_hat ** 2).sum((1, 2, 3)))
+    assert penalty.item() == pytest.approx(np.mean((norms - 1) ** 2), rel=1e-12)
