@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -44,7 +45,10 @@ def compiler() -> tuple[str, str]:
 def cache() -> Path:
     """A folder that only this user can write to: what lies in it is loaded and run."""
     folder = Path(platformdirs.user_cache_dir("minigan")) / "emulator"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:  # no home, or a read-only one: built anew in every process
+        folder = Path(tempfile.mkdtemp(prefix="minigan-emulator-"))
     if folder.stat().st_uid != os.getuid():
         raise RuntimeError(f"{folder} belongs to somebody else: remove it, or set XDG_CACHE_HOME")
     folder.chmod(0o700)

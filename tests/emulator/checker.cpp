@@ -307,6 +307,7 @@ void on_access(uint64_t address, uint32_t size, AccessKind kind, uint64_t pc) {
                 if (!race && conflicts(read)) culprit = read, race = &culprit;
             cell.write = access;
             defined[i] |= access.bytes;
+            // what is ordered after this write is ordered after them, and what is not is reported against it
             if (access.bytes == 15) cell.reads[0].tick = cell.reads[1].tick = cell.reads[2].tick = 0;
         }
     }
