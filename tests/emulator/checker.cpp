@@ -393,7 +393,8 @@ void checker_atomic(void* address, size_t size, uint64_t pc) {
     if (!checking) return count_step(pc);
     if (place % size) {
         Finding finding = finding_here(MISALIGNED, pc);
-        snprintf(finding.text, sizeof finding.text, "an atomic on %zu bytes at 0x%llx", size, (unsigned long long)place);
+        snprintf(finding.text, sizeof finding.text, "an atomic on %zu bytes at 0x%llx", size,
+                 (unsigned long long)place);
         report(finding);
         stop();
     }

@@ -79,7 +79,8 @@ uint64_t shuffled(const Warp& warp, const Group& group, int lane) {
     }
     char text[160];
     if (source < 0 || source > 31 || !(group.mask >> source & 1)) {
-        snprintf(text, sizeof text, "lane %d reads lane %d, which the mask 0x%08x leaves out", lane, source, group.mask);
+        snprintf(text, sizeof text, "lane %d reads lane %d, which the mask 0x%08x leaves out", lane, source,
+                 group.mask);
         warp_finding(WARP_MASK, group.pc, text);
     }
     if (!(warp.exists >> source & 1)) {
@@ -132,7 +133,8 @@ uint64_t warp_operation(int op, unsigned int mask, uint64_t pc, uint64_t bits, i
     totals.warp_operations++;
     count_step(pc);
     if (!(mask >> lane & 1)) {
-        snprintf(text, sizeof text, "%s: the mask 0x%08x leaves out the calling lane %u", WARP_OP_NAMES[op], mask, lane);
+        snprintf(text, sizeof text, "%s: the mask 0x%08x leaves out the calling lane %u", WARP_OP_NAMES[op], mask,
+                 lane);
         warp_finding(WARP_MASK, pc, text);
     }
     if (width < 1 || width > 32 || (width & (width - 1))) {
