@@ -189,7 +189,8 @@ def _keep_freed_memory() -> None:
 
 # ---- plain array work, spread over the threads ---------------------------------------------------------------------
 
-_SMALL = 1 << 17  # elements; below this a thread costs more than it saves
+_BLOCK = 1 << 17  # elements that a thread takes at once
+_SMALL = 1 << 19  # elements; below this the threads cost more than they save
 
 
 def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> Array:
@@ -204,7 +205,7 @@ def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> A
 
     def run(part: slice) -> None:
         function(*(a[part] if np.ndim(a) else a for a in flat), out=flat_out[part])
-    parallel(run, blocks(first.size, _SMALL))
+    parallel(run, blocks(first.size, _BLOCK))
     return out
 
 

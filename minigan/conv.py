@@ -20,7 +20,7 @@ import numpy as np
 from minigan import launchers, ops
 from minigan.autograd import Op, Tensor
 from minigan.backend import Array, array_module
-from minigan.fused import bias_leaky_gradient, has_kernels, pool2x, upsample2x
+from minigan.fused import bias_leaky_gradient, compact, has_kernels, pool2x, upsample2x
 from minigan.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
 from minigan.ops import LeakyMask
 
@@ -254,6 +254,7 @@ class Fold(Op):
 
     def forward(self, g: Array) -> Array:
         (N, H, W, C), (py, px) = self.x_shape, self.pad
+        g = compact(g)
         if has_kernels(g):
             columns = g.reshape(math.prod(g.shape[:3]), -1)
             return launchers.col2im(columns, self.x_shape, self.kernel, self.stride, self.pad, g.shape[1:3])

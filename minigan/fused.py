@@ -24,6 +24,11 @@ def has_kernels(*arrays: Array | None) -> bool:
     return array_module(*given) is not np and all(a.dtype == np.float32 and a.flags.c_contiguous for a in given)
 
 
+def compact(x: Array) -> Array:
+    """x itself; of CuPy's a copy if it is a view that the kernels would not take."""
+    return x if isinstance(x, np.ndarray) else array_module(x).ascontiguousarray(x)
+
+
 # ---- activation ----------------------------------------------------------------------------------------------------
 
 def leaky(x: Array, slope: float, out: Array = None) -> Array:
@@ -61,6 +66,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
 
     gy (..., C); y: the result of the activation; None if there was none, then the first result is gy itself.
     """
+    gy = compact(gy)
     if has_kernels(gy, y):
         return launchers.bias_leaky_gradient(gy, y, slope, want_bias)
     gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
@@ -290,8 +296,8 @@ def pool2x(x: Array, factor: float = 1.0) -> Array:
 def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
              beta1: float, beta2: float, eps: float) -> None:
     """`adam` of every parameter."""
-    if has_kernels(*ws, *ms, *vs):
-        gs = [array_module(g).ascontiguousarray(g) for g in gs]
+    gs = [compact(g) for g in gs]
+    if has_kernels(*ws, *gs, *ms, *vs):
         return launchers_all.adam_all(ws, gs, ms, vs, rate, beta1, beta2, eps)
     for arrays in zip(ws, gs, ms, vs, strict=True):
         adam(*arrays, rate, beta1, beta2, eps)
@@ -328,4 +334,5 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta
 
 
 def _row_blocks(rows: Array) -> list[slice]:
+    """Blocks of whole rows."""
     return blocks(len(rows), max(1, BLOCK // rows.shape[1]))

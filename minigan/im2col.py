@@ -29,6 +29,7 @@ CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of 
 THIN = 4  # so few output channels waste a product of matrices with windows; pictures have 1 or 3
 LANES = 8  # independent partial sums of a weight gradient
 
+SMALL = 1 << 26  # multiplications, about 2 ms; below this the threads cost more than they save
 Piece = Callable[[], Any]  # a share of the work that any thread may do, at any time
 
 
@@ -55,7 +56,7 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     x (N, H, W, C), zero outside; W (O, kh, kw, C); out (N, oh, ow, O), any strides: its size says which windows are
     taken. top and left may be negative (windows that begin inside x).
     """
-    _run(x, _pieces(x, W, stride, top, left, out, epilogue))
+    _run(x, _pieces(x, W, stride, top, left, out, epilogue), out.size * W.size // len(W))
 
 
 def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
@@ -78,7 +79,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
                 empty = xp.zeros((part.size // C, C), gy.dtype)
                 epilogue(empty)
                 part[...] = empty.reshape(part.shape)
-    _run(gy, pieces)
+    _run(gy, pieces, gy.size * W.size // len(W))
 
 
 def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int, pad: tuple[int, int]) -> Array:
@@ -108,7 +109,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
             else:
                 totals[index] += product(g, columns, scratch("product", (O, K), x.dtype, xp))
 
-    _run(x, [lambda i=i: lane(i) for i in range(lanes)])
+    _run(x, [lambda i=i: lane(i) for i in range(lanes)], gy.size * K)
     for other in totals[1:]:
         totals[0] += other
     return totals[0].reshape(O, kh, kw, C)
@@ -125,13 +126,13 @@ def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
                          epilogue.slope, out[images])
 
 
-def _run(x: Array, pieces: list[Piece]) -> None:
-    """Do all pieces: on a CPU in the worker threads, on a GPU one after the other."""
-    if array_module(x) is np:
-        parallel(lambda piece: piece(), pieces)
-    else:
+def _run(x: Array, pieces: list[Piece], products: int) -> None:
+    """Do all pieces, which take `products` multiplications: in the worker threads, on a CPU, if that pays."""
+    if products < SMALL or array_module(x) is not np:
         for piece in pieces:
             piece()
+    else:
+        parallel(lambda piece: piece(), pieces)
 
 
 def _tile_bytes(xp: Any) -> int:

@@ -112,6 +112,14 @@ class Layer:
             layer.state = {name: xp.asarray(a) for name, a in layer.state.items()}
         return self
 
+    def follow(self, other: Layer, share: float) -> None:
+        """Move every parameter and state by `share` of its way to those of an equal layer, in place."""
+        for (_, mine), (_, theirs) in zip(self.walk(), other.walk(), strict=True):
+            for name, p in mine.params.items():
+                p.data += p.dtype.type(share) * (theirs.params[name].data - p.data)
+            for name, a in mine.state.items():
+                a += a.dtype.type(share) * (theirs.state[name] - a)
+
     def after_update(self) -> None:
         """Let the normalizations act after an optimizer step."""
         for _, layer in self.walk():

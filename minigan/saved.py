@@ -24,7 +24,10 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
-    """The generator of a run's newest readable checkpoint, its experiment, and remarks on unreadable ones."""
+    """The generator of a run's newest readable checkpoint, its experiment, and remarks on unreadable ones.
+
+    With --ema that is the running average, as in the run's own samples.
+    """
     runs.read_experiment(run)
     _, _, e, gen, remarks = newest(run)
     return gen, e, remarks
@@ -44,7 +47,7 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
             raise ValueError(f"size {size}, channels {channels}, iteration {iteration}")
         rng = Bounded(max(a.size for a in state["gen"].values()))
         gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width)
-        gen.load(state["gen"])
+        gen.load(state["average"] if e.ema else state["gen"])
     return path, state, e, gen, remarks
 
 

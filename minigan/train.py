@@ -23,6 +23,7 @@ from minigan import backend, checkpoint, datasets, pictures, runs, saved
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
+from minigan.layers import Layer
 from minigan.losses import LOSSES, gradient_penalty
 from minigan.models import MODELS
 from minigan.norms import NORMS, spectral_norm
@@ -50,6 +51,9 @@ class Training:
     Algorithm 1; the authors' code updates the generator first). Latents are fresh for every update. The generator is
     in training mode throughout, so its running moments also move in the discriminator's updates, as in the authors'
     code; and so does u of spectral normalization in the generator's.
+
+    With `ema` a running average of the generator draws the samples (Yazici et al. 2019); its decay begins lower, at
+    (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
     """
 
     def __init__(self, experiment: Experiment, images: np.ndarray):
@@ -62,6 +66,11 @@ class Training:
         model = MODELS[e.model]
         self.gen = model.generator(init, size, channels, e.dim_z, e.width).to(self.xp)
         self.dis = model.discriminator(init, size, channels, lambda: NORMS[e.norm](e), e.width).to(self.xp)
+        self.average: Layer | None = None  # of the generator
+        if e.ema:
+            self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width)
+            self.average.load(self.gen.arrays())
+            self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2)
                                       for network in (self.gen, self.dis))
         self.loss = LOSSES[e.loss]
@@ -102,6 +111,8 @@ class Training:
         x_fake = self.gen(self.z(self.e.gen_batch_size or self.e.batch_size))
         loss = self.loss.generator(self.dis(x_fake))
         self.opt_gen.step(grad(loss, list(self.gen.parameters().values())), rate)
+        if self.average is not None:
+            self.average.follow(self.gen, 1 - min(self.e.ema, (1 + self.iteration) / (10 + self.iteration)))
         return loss.detach()
 
     def z(self, count: int) -> Tensor:
@@ -119,7 +130,7 @@ class Training:
 
     def sample(self, z: np.ndarray) -> np.ndarray:
         """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode."""
-        return draw(self.gen, z, self.xp)
+        return draw(self.gen if self.average is None else self.average, z, self.xp)
 
     def spectral_norms(self) -> dict[str, float]:
         """The exact spectral norm of the weights that each layer of the discriminator uses."""
@@ -135,6 +146,7 @@ class Training:
         """All that a resumed run needs, as nested dicts of arrays and plain values; the same on every machine."""
         return {"iteration": self.iteration, "experiment": learned(self.e), "pictures": self.pictures,
                 "gen": self.gen.arrays(), "dis": self.dis.arrays(),
+                "average": {} if self.average is None else self.average.arrays(),
                 "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),
                 "batches": {"order": self.batches.order, "place": self.batches.place}, "preview": self.preview,
                 "size": self.images.shape[1], "channels": self.images.shape[3],
@@ -148,6 +160,8 @@ class Training:
                                  f"data set has now ({len(self.images):,}); see --data-root")
             for name in ("gen", "dis", "opt_gen", "opt_dis"):
                 getattr(self, name).load(state[name])
+            if self.average is not None:
+                self.average.load(state["average"])
             self.batches.load(state["batches"])
             if state["preview"].shape != self.preview.shape:
                 raise ValueError(f"preview {state['preview'].shape}, expected {self.preview.shape}")

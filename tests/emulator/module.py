@@ -26,6 +26,7 @@ MAX_BLOCK = (1024, 1024, 64)
 CHECKS = "thread,bounds,alignment,shift,signed-integer-overflow,integer-divide-by-zero"
 COMMON = ["-g", "-fno-strict-aliasing", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-ffp-contract=off",
           "-fno-gnu-unique",  # two files may have kernels or functions of one name
+          "-fno-optimize-sibling-calls",  # a barrier is known by the address that it returns to
           "-fno-toplevel-reorder",  # the gaps between __shared__ arrays stay where they are
           "-Wno-unknown-pragmas", "-Werror=frame-larger-than=32768"]  # half a fiber's stack
 # -Og: no load or store is moved or invented, so what the checker sees is what the source says.
