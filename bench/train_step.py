@@ -44,7 +44,7 @@ def minigan_steps(model, batch, threads):
     return steps, {"library": f"minigan, NumPy {np.__version__}"}
 
 
-def torch_steps(model, batch, threads):
+def torch_steps(model, batch, threads, device="cpu"):
     import torch
     from torch.nn import functional as F
     from torch_networks import NETWORKS
@@ -52,14 +52,14 @@ def torch_steps(model, batch, threads):
 
     def build(layout):
         torch.manual_seed(0)
-        gen, dis = (network(SIZE).to(memory_format=layout) for network in NETWORKS[model])
+        gen, dis = (network(SIZE).to(device, memory_format=layout) for network in NETWORKS[model])
         opt_gen, opt_dis = (torch.optim.Adam(network.parameters(), LR, BETAS) for network in (gen, dis))
-        images = torch.randint(0, 256, (2 * batch, 3, SIZE, SIZE), dtype=torch.uint8)
+        images = torch.randint(0, 256, (2 * batch, 3, SIZE, SIZE), dtype=torch.uint8, device=device)
 
         def discriminator():
             x = (images[torch.randperm(len(images))[:batch]].float() / 127.5 - 1).to(memory_format=layout)
             with torch.no_grad():
-                fake = gen(torch.randn(batch, 128))
+                fake = gen(torch.randn(batch, 128, device=device))
             loss = F.relu(1 - dis(x)).mean() + F.relu(1 + dis(fake)).mean()
             opt_dis.zero_grad()
             loss.backward()
@@ -68,7 +68,7 @@ def torch_steps(model, batch, threads):
         def generator():
             for p in dis.parameters():
                 p.requires_grad_(False)
-            loss = -dis(gen(torch.randn(batch, 128))).mean()
+            loss = -dis(gen(torch.randn(batch, 128, device=device))).mean()
             opt_gen.zero_grad()
             loss.backward()
             opt_gen.step()
@@ -84,6 +84,8 @@ def torch_steps(model, batch, threads):
             begin = time.perf_counter()
             for step in steps.values():
                 step()
+            if device == "cuda":
+                torch.cuda.synchronize()
             times[name] = time.perf_counter() - begin
     fastest = min(times, key=times.get)
     steps, gen, dis = build(layouts[fastest])
@@ -104,7 +106,7 @@ def products(gen, dis, batch):
                     lambda m, i, o, t=transposed: found.append(
                         m.weight.numel() * (i[0] if t else o).shape[2:].numel() * batch)))
         with torch.no_grad():
-            network(x)
+            network(x.to(next(network.parameters()).device))
         for hook in hooks:
             hook.remove()
         return found

@@ -209,7 +209,9 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     summed: set[Op] = set()  # whose pending gradient is a sum made here, so that it may be added to in place
     with _record(create_graph):
         for node in path:
-            g = pending.pop(node)
+            g = pending.pop(node, None)
+            if g is None:  # behind a result that y does not depend on
+                continue
             if node in wanted:
                 found[node] = g
             node.needs = tuple(parent in on_path for parent in node.parents)
@@ -219,7 +221,7 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
                 pending.setdefault(node.parents[0], [None] * node.count)[node.index] = g
                 continue
             for parent, part in zip(node.parents, _backward(node, g, create_graph), strict=True):
-                if parent not in on_path:
+                if parent not in on_path or part is None:
                     continue
                 if parent not in pending:
                     pending[parent] = part

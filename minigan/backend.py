@@ -32,12 +32,13 @@ def cuda_module() -> Any:
     try:
         import cupy
     except ModuleNotFoundError:
-        raise WrongUse("--device cuda needs CuPy, which is not installed; "
-                       "pip install 'minigan[cuda]', or use --device cpu") from None
+        raise WrongUse("--device cuda needs CuPy, which is not installed; pip install 'minigan[cuda]' (CUDA 12) or "
+                       "'minigan[cuda13]', or use --device cpu") from None
     except ImportError as error:  # CuPy is there, one of CUDA's libraries is not
         reason = str(error).strip().splitlines()[0]
         raise WrongUse(f"--device cuda: CuPy is installed but cannot be imported ({reason}); "
-                       "pip install 'minigan[cuda]' brings CUDA's libraries, or use --device cpu") from None
+                       "pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]' brings CUDA's libraries, or use "
+                       "--device cpu") from None
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
@@ -47,6 +48,22 @@ def cuda_module() -> Any:
     if count == 0:
         raise WrongUse("--device cuda: CuPy is installed but this machine has no GPU; use --device cpu")
     return cupy
+
+
+def cuda_facts() -> dict[str, str]:
+    """What the current GPU and its software are, for people. WrongUse says what is missing."""
+    cupy = cuda_module()
+    runtime, device = cupy.cuda.runtime, cupy.cuda.Device()
+    properties = runtime.getDeviceProperties(device.id)
+    free, total = runtime.memGetInfo()
+
+    def version(number: int) -> str:
+        return f"{number // 1000}.{number % 1000 // 10}"
+    major, minor = cupy.cuda.nvrtc.getVersion()
+    return {"card": f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}, "
+                    f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+            "driver": f"CUDA {version(runtime.driverGetVersion())}",
+            "cupy": f"{cupy.__version__}, CUDA {version(runtime.runtimeGetVersion())}", "nvrtc": f"{major}.{minor}"}
 
 
 def device_module(device: str) -> Any:

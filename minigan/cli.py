@@ -199,15 +199,17 @@ def info_command() -> None:
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
             ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
-            ("device cuda", _cuda()), ("cache folder", str(datasets.cache_folder()))]
+            *_cuda(), ("cache folder", str(datasets.cache_folder()))]
     rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
     for name, value in rows:
         click.echo(f"{name:20} {value}")
 
 
-def _cuda() -> str:
+def _cuda() -> list[tuple[str, str]]:
+    """What there is to compute on a GPU; if something is missing, what, and how to get it."""
     try:
-        cupy = backend.cuda_module()
+        found = backend.cuda_facts()
     except WrongUse as error:
-        return "no: " + str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(", or use --device cpu")
-    return f"yes: CuPy {cupy.__version__}"
+        return [("device cuda", "no: " + str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(
+            ", or use --device cpu"))]
+    return [("device cuda", "yes"), *found.items()]

@@ -34,10 +34,12 @@ class Scaled:
     W: Tensor of the weights before. The gradient that its node receives is that of the scaled weights: whoever makes a
     Scaled knows how scale depends on W (norms.SpectralNormalizeAll), a layer need not.
     scale: an array of one element, on W's device.
+    product: makes scale * W's array, if there is a better way than to multiply (all layers at once).
     """
 
     W: Tensor
     scale: Array
+    product: Callable[[], Array] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,7 +47,7 @@ class Scaled:
 
     def done(self) -> Tensor:
         """The scaled weights themselves."""
-        return LateScale(self.scale)(self.W)
+        return LateScale(self)(self.W)
 
     def then(self, linear: Callable[[Tensor], Tensor]) -> Scaled:
         """The same scale of linear(W), for a map that could as well come after the scaling."""
@@ -55,21 +57,22 @@ class Scaled:
 class LateScale(Op):
     """Scaled.W -> the scaled weights; the gradient is passed on as it is, as Scaled says."""
 
-    def __init__(self, scale: Array):
-        self.scale = scale
+    def __init__(self, scaled: Scaled):
+        self.scaled = scaled
 
     def forward(self, W: Array) -> Array:
-        return W * self.scale
+        return W * self.scaled.scale if self.scaled.product is None else self.scaled.product()
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         return (gy,)
 
 
 class Conv(Op):
-    """Inputs x, W and maybe b: leaky(x * W + b). slope 1: no activation. scale: W is Scaled.W of that scale."""
+    """Inputs x, W and maybe b: leaky(x * W + b). slope 1: no activation. scaled: W is its W."""
 
-    def __init__(self, stride: int, pad: Pair, slope: float = 1.0, scale: Array | None = None):
-        self.stride, self.pad, self.slope, self.scale = stride, pad, slope, scale
+    def __init__(self, stride: int, pad: Pair, slope: float = 1.0, scaled: Scaled | None = None):
+        self.stride, self.pad, self.slope, self.scaled = stride, pad, slope, scaled
+        self.scale = None if scaled is None else scaled.scale
 
     def forward(self, x: Array, W: Array, *b: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
@@ -84,7 +87,7 @@ class Conv(Op):
         gz = gy if self.y is None else LeakyMask(self.y, self.slope)(gy)
         gx = gW = None
         if self.needs[0]:
-            W = self.saved[1] if self.scale is None else LateScale(self.scale)(self.saved[1])
+            W = self.saved[1] if self.scaled is None else LateScale(self.scaled)(self.saved[1])
             gx = ConvTranspose(self.stride, self.pad, self.x_shape[1:3])(gz, W)
         if self.needs[1]:
             gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(self.saved[0], gz)
@@ -166,8 +169,8 @@ def conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, stride: int =
     if min(x.shape[1] + 2 * pad[0] - W.shape[1], x.shape[2] + 2 * pad[1] - W.shape[2]) < 0:
         raise ValueError(f"conv2d: the kernel {W.shape[1:3]} is larger than the padded image "
                          f"(x {x.shape}, pad {pad})")
-    W, scale = (W.W, W.scale) if isinstance(W, Scaled) else (W, None)
-    return Conv(stride, pad, slope, scale)(*(t for t in (x, W, b) if t is not None))
+    W, scaled = (W.W, W) if isinstance(W, Scaled) else (W, None)
+    return Conv(stride, pad, slope, scaled)(*(t for t in (x, W, b) if t is not None))
 
 
 def linear(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None) -> Tensor:

@@ -163,6 +163,13 @@ def spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], us: Sequence[A
     return [spectral_gradient(*layer) for layer in zip(gWs, Ws, us, vs, sigmas, strict=True)]
 
 
+def scale_weights(Ws: Sequence[Array], inverses: Array) -> list[Array]:
+    """W / sigma of every layer: Ws of any shape, inverses (layers,)."""
+    if has_kernels(*Ws, inverses):
+        return launchers_all.scale_weights(Ws, inverses)
+    return [W * inverse for W, inverse in zip(Ws, inverses, strict=True)]
+
+
 # ---- batch normalization -------------------------------------------------------------------------------------------
 
 def batch_moments(x: Array) -> tuple[Array, Array]:

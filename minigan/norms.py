@@ -8,6 +8,7 @@ To add one: a class here, a line in NORMS, and a test of the property that defin
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -17,7 +18,14 @@ from minigan import ops
 from minigan.autograd import FusedOp, Op, Tensor
 from minigan.backend import Array, array_module, to_host
 from minigan.conv import Scaled
-from minigan.fused import has_kernels, power_iteration, power_iterations, spectral_gradient, spectral_gradients
+from minigan.fused import (
+    has_kernels,
+    power_iteration,
+    power_iterations,
+    scale_weights,
+    spectral_gradient,
+    spectral_gradients,
+)
 from minigan.presets import Experiment
 
 
@@ -134,8 +142,15 @@ def prepare(layers: Iterable[Normalized], train: bool) -> None:
     norm, Ws = mine[0].norm, [layer.params["W"] for layer in mine]
     us, vs, sigmas, inverses = power_iterations([_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
                                                 norm.n_iter, norm.eps)
+    W_bars: list[Array] = []
+
+    def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
+        if not W_bars:
+            W_bars.extend(scale_weights([W.data for W in Ws], inverses))
+        return W_bars[i]
+
     for i, (layer, W) in enumerate(zip(mine, SpectralNormalizeAll(us, vs, sigmas)(*Ws), strict=True)):
-        layer.norm.prepared = Scaled(W, inverses[i:i + 1])
+        layer.norm.prepared = Scaled(W, inverses[i:i + 1], functools.partial(product, i))
         if train:
             layer.state["u"] = us[i]
 

@@ -326,6 +326,8 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
                 if saves or stop:
                     good = checkpoint.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
+        except MemoryError as error:
+            raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
         finally:
             progress.close()
         runs.save_progress(out, training.iteration)
@@ -347,6 +349,15 @@ def _describe(training: Training, source: str) -> None:
     _say(f"{'data':>20} {training.images.shape}, {source}")
     for name, network in (("generator", training.gen), ("discriminator", training.dis)):
         _say(f"{name:>20} {sum(p.size for p in network.parameters().values()):,} parameters")
+
+
+def _out_of_memory(e: Experiment, iteration: int, good: Path, error: MemoryError) -> str:
+    """What to lower, and from where one can go on. CuPy's error is a MemoryError, too."""
+    where = "GPU" if e.device == "cuda" else "main"
+    batch = max(e.batch_size, e.gen_batch_size or 0)
+    return (f"out of {where} memory after iteration {iteration:,} with batches of {batch} and width {e.width:g} "
+            f"({error}); start again with a smaller --batch-size{' and --gen-batch-size' if e.gen_batch_size else ''}, "
+            f"--width or --size; the last good checkpoint is {good}")
 
 
 def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen: float) -> str:

@@ -7,11 +7,46 @@ import zlib
 import numpy as np
 import pytest
 
+from minigan import backend
+from minigan.errors import WrongUse
+
+SKIPPED = pytest.StashKey[str]()
+
 
 def pytest_configure(config):
     """Where CI is set, a missing torch is a failure: comparisons that were skipped would look passed."""
     if os.environ.get("CI") and importlib.util.find_spec("torch") is None:
         raise pytest.UsageError("CI is set and torch is missing: install it, or unset CI to skip comparisons")
+
+
+def no_gpu() -> str:
+    """Why no test can run on a real GPU here; empty if they can."""
+    try:
+        backend.cuda_module()
+    except WrongUse as error:
+        return str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(", or use --device cpu")
+    return ""
+
+
+def pytest_collection_modifyitems(config, items):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    reason = marked and no_gpu()
+    if reason:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=f"no GPU: {reason}"))
+        config.stash[SKIPPED] = f"GPU: {len(marked)} TESTS ARE SKIPPED, the kernels are only emulated: {reason}"
+    elif marked:
+        config.stash[SKIPPED] = f"GPU: {len(marked)} tests run on {backend.cuda_facts()['card']}"
+
+
+def pytest_report_collectionfinish(config):
+    return config.stash.get(SKIPPED, None)
+
+
+@pytest.fixture
+def real_cupy():
+    """CuPy with a card behind it, for tests marked gpu."""
+    return backend.cuda_module()
 
 
 @pytest.fixture

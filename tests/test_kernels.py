@@ -89,17 +89,12 @@ def test_any_order_of_threads_and_blocks_gives_the_same_bytes(case, cupy, rng):
         assert len(seen) == 1
 
 
-def test_a_real_gpu_gives_the_same(rng):
-    """Not emulated: runs only where CuPy finds a card."""
-    cupy = pytest.importorskip("cupy", reason="no CuPy: the kernels are only emulated")
-    try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        pytest.skip(f"no GPU, the kernels are only emulated: {error}")
-    for case in CASES:
-        for arguments in case.inputs(rng):
-            first, second = (leaves(run(cupy, case, arguments)) for _ in range(2))
-            assert all(a is b is None or a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_a_kernel_computes_what_its_twin_computes_on_a_gpu(case, real_cupy, rng):
+    for arguments in case.inputs(rng):
+        first, second = (leaves(run(real_cupy, case, arguments)) for _ in range(2))
+        assert all(a is b is None or a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
 
 
 def test_every_kernel_is_run(cupy, rng):

@@ -7,9 +7,10 @@ from twins import to_float64
 
 from minigan import conv, ops
 from minigan.autograd import Tensor, grad, no_grad
+from minigan.conv import Scaled
 from minigan.fused import power_iteration
 from minigan.layers import Conv2d, Linear, Sequential, normal
-from minigan.norms import NORMS, NoNorm, SpectralNorm, SpectralNormalize, spectral_norm
+from minigan.norms import NORMS, NoNorm, SpectralNorm, SpectralNormalize, SpectralNormalizeAll, spectral_norm
 from minigan.presets import Experiment
 
 LAYERS = {
@@ -299,3 +300,74 @@ def test_every_normalization_keeps_the_base_class_contract(rng):
         assert (W_bar.shape, W_bar.dtype) == (layer.params["W"].shape, np.float32), name
         assert W_bar.data.flags.c_contiguous, name
         layer.after_update()
+
+
+# ---- all layers at once --------------------------------------------------------------------------------------------
+
+def apart(layers, *Ws):
+    """Each W as Scaled, normalized by all at once; u and v constants, sigma of the W at hand."""
+    us, vs = zip(*layers, strict=True)
+    sigmas = np.array([u @ W.data.reshape(len(u), -1) @ v for u, v, W in zip(us, vs, Ws, strict=True)])
+    return [Scaled(W, 1 / sigmas[i:i + 1])
+            for i, W in enumerate(SpectralNormalizeAll(list(us), list(vs), sigmas)(*Ws))]
+
+
+def together(layers, *Ws):
+    """The same, one after the other and multiplied, in operations alone."""
+    return [ops.reshape(SpectralNormalize(u, v, None).composed(ops.reshape(W, (len(u), -1))), W.shape)
+            for (u, v), W in zip(layers, Ws, strict=True)]
+
+
+def network(normalize, layers):
+    def forward(x, W1, b, W2, W3, W4):
+        W1, W2, W3, W4 = normalize(layers, W1, W2, W3, W4)
+        y = conv.conv2d(x, W1, b, 1, 1, 0.2)
+        y = conv.conv_mean_pool2d(y, W2)
+        y = conv.upsample_conv2d(y, W4)
+        return conv.linear(ops.reshape(y, (len(y), -1)), W3)
+    return forward
+
+
+@pytest.fixture
+def arrays(rng):
+    shapes = (2, 4, 4, 2), (3, 3, 3, 2), (3,), (2, 3, 3, 3), (2, 32), (2, 3, 3, 2)
+    return [rng.standard_normal(shape) for shape in shapes]
+
+
+@pytest.fixture
+def layers(arrays, rng):
+    def pair(W):
+        u, v, _ = power_iteration(W.reshape(len(W), -1), rng.standard_normal(len(W)), 2)
+        return u, v
+    return [pair(W) for W in (arrays[1], arrays[3], arrays[4], arrays[5])]
+
+
+def test_a_scale_kept_apart_gives_the_normalized_weights_result(arrays, layers):
+    x, W1, b, W2, W3, W4 = map(Tensor, arrays)
+    found, expected = (network(way, layers)(x, W1, b, W2, W3, W4) for way in (apart, together))
+    np.testing.assert_allclose(found.data, expected.data, rtol=1e-12)
+    for scaled, W in zip(apart(layers, W1, W2, W3, W4), together(layers, W1, W2, W3, W4), strict=True):
+        np.testing.assert_allclose(scaled.done().data, W.data, rtol=1e-12)
+
+
+def test_a_scale_kept_apart_has_the_derivatives_of_the_normalized_weights(arrays, layers):
+    check_grads(network(apart, layers), *arrays)
+
+
+def test_a_gradient_penalty_goes_through_a_scale_kept_apart(arrays, layers):
+    """Its gradient with respect to every weight: the graph is made with create_graph, then left the fused way."""
+    def penalty(way):
+        x, *params = (Tensor(a, requires_grad=True) for a in arrays)
+        g = grad(ops.sum(network(way, layers)(x, *params)), x, create_graph=True)
+        return [g.data for g in grad(ops.sum(g * g), [params[i] for i in (0, 2, 3, 4)])]
+    for found, expected in zip(penalty(apart), penalty(together), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_a_layer_that_was_not_used_gets_no_gradient(arrays, layers):
+    W1, W2 = (Tensor(arrays[i], requires_grad=True) for i in (1, 3))
+    first, _ = apart(layers[:2], W1, W2)
+    y = ops.sum(conv.conv2d(Tensor(arrays[0]), first))
+    for graph in (False, True):
+        g1, g2 = grad(y, [W1, W2], create_graph=graph)
+        assert g1.data.any() and not g2.data.any()
