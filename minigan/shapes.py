@@ -25,7 +25,7 @@ def draw(n: int, size: int = 32, seed: int = 0, split: str = "train") -> tuple[n
     rng = np.random.default_rng([seed, ("train", "test").index(split)])
     labels = rng.permutation(np.arange(n, dtype=np.int64) % len(SHAPES))
     # One row of random numbers for each drawing: neither chunks nor kinds change what a drawing looks like.
-    placing, colours = rng.random((n, 4)), _colours(rng, n)
+    placing, colours = rng.random((n, 4)), _colours(rng, labels)
     images = np.empty((n, size, size, 3), np.uint8)
     for label, distance in enumerate(SHAPES.values()):
         of_kind = np.flatnonzero(labels == label)
@@ -42,7 +42,7 @@ def _paint(
     size: int,
 ) -> np.ndarray:
     """One kind's drawings: placing (n, 4) in [0, 1), colours twice (n, 3); uint8 (n, size, size, 3)."""
-    radius = 0.34 + 0.09 * placing[:, 0]  # of the circle around the shape; the picture's side is 1
+    radius = 0.37 + 0.07 * placing[:, 0]  # of the circle around the shape; the picture's side is 1
     room = 0.47 - radius  # how far its centre may lie from the picture's
     centre = room[:, None] * (2 * placing[:, 1:3] - 1)
     turn = TURN * (2 * placing[:, 3] - 1)
@@ -62,12 +62,15 @@ def _single(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def _colours(rng: np.random.Generator, n: int) -> list[np.ndarray]:
+def _colours(rng: np.random.Generator, labels: np.ndarray) -> list[np.ndarray]:
     """Shape and background, each (n, 3) in [0, 1].
 
-    Saturated shapes, whose luminance (Rec. 709 weights) is kept at most 0.5, on pale backgrounds.
+    Saturated shapes, each kind around a hue of its own, their luminance (Rec. 709 weights) at most 0.5; pale
+    backgrounds.
     """
-    front = _hsv(rng.random(n), rng.uniform(0.75, 1.0, n), rng.uniform(0.75, 1.0, n))
+    n = len(labels)
+    hue = (labels + rng.uniform(-0.4, 0.4, n)) / len(SHAPES) % 1
+    front = _hsv(hue, rng.uniform(0.75, 1.0, n), rng.uniform(0.75, 1.0, n))
     luminance = front @ np.array([0.2126, 0.7152, 0.0722])
     dimmed = front * np.minimum(1, 0.5 / luminance)[:, None]
     return [dimmed, _hsv(rng.random(n), 0.18 * rng.random(n), 0.93 + 0.07 * rng.random(n))]
@@ -148,22 +151,23 @@ def _make_heart() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 _A, _B = 0.28, 0.86  # the cross: half of an arm's width, and its length
 
+# Their order is that of their hues around the circle, from red on.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "disc": _disc,
-    "ring": _ring,
-    "diamond": _polygon(_around(0.94, corners=4)),
-    "triangle": _polygon(_around(0.94, corners=3)),
-    "star": _polygon(_around(0.96, 0.40, corners=10)),
-    "cross": _polygon(
-        [(-_A, -_B), (_A, -_B), (_A, -_A), (_B, -_A), (_B, _A), (_A, _A)]
-        + [(_A, _B), (-_A, _B), (-_A, _A), (-_B, _A), (-_B, -_A), (-_A, -_A)]
-    ),
     "heart": _make_heart(),
-    "crescent": _crescent,
     "arrow": _polygon(
         [(0.0, -0.94), (0.68, -0.12), (0.24, -0.12), (0.24, 0.9)]
         + [(-0.24, 0.9), (-0.24, -0.12), (-0.68, -0.12)]
     ),
+    "crescent": _crescent,
+    "triangle": _polygon(_around(0.94, corners=3)),
+    "cross": _polygon(
+        [(-_A, -_B), (_A, -_B), (_A, -_A), (_B, -_A), (_B, _A), (_A, _A)]
+        + [(_A, _B), (-_A, _B), (-_A, _A), (-_B, _A), (-_B, -_A), (-_A, -_A)]
+    ),
+    "ring": _ring,
+    "diamond": _polygon(_around(0.94, corners=4)),
+    "disc": _disc,
+    "star": _polygon(_around(0.96, 0.40, corners=10)),
     "bolt": _polygon(
         [(0.18, -0.95), (-0.58, 0.14), (-0.06, 0.14), (-0.2, 0.95), (0.58, -0.24), (0.06, -0.24)]
     ),

@@ -57,7 +57,8 @@ def test_the_cpu_is_numpy():
 
 @pytest.mark.parametrize("cupy, device, message", [
     (None, "cuda",
-     "--device cuda needs CuPy, which is not installed; pip install 'minigan[cuda]', or use --device cpu"),
+     "--device cuda needs CuPy, which is not installed; pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]', "
+     "or use --device cpu"),
     (fake_cupy("cudaErrorNoDevice: no CUDA-capable device is detected\nmore"), "cuda",
      "--device cuda: CuPy is installed but finds no usable GPU (cudaErrorNoDevice: no CUDA-capable device is "
      "detected); install NVIDIA's driver, or use --device cpu"),

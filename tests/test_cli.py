@@ -402,7 +402,8 @@ def fake_cupy(count) -> types.ModuleType:
 
 
 @pytest.mark.parametrize(("cupy", "named"), [
-    (None, "needs CuPy, which is not installed; pip install 'minigan[cuda]', or use --device cpu"),
+    (None, "needs CuPy, which is not installed; pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]', or use "
+           "--device cpu"),
     (fake_cupy(None), "finds no usable GPU (cudaErrorNoDevice: no CUDA-capable device is detected)"),
     (fake_cupy(0), "this machine has no GPU; use --device cpu"),
 ])

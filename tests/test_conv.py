@@ -296,6 +296,7 @@ def small_tiles(monkeypatch):
     for module in (im2col, winograd):
         monkeypatch.setattr(module, "TILE_BYTES", 1 << 12)
         monkeypatch.setattr(module, "parallel", counted)
+    monkeypatch.setattr(im2col, "SMALL", 0)
     monkeypatch.setattr(winograd, "GROUP_BYTES", 1 << 20)
     return counts
 

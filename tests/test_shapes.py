@@ -56,7 +56,7 @@ def test_every_shape_lies_inside_its_picture_and_stands_out(drawn):
     images = drawn[0].astype(float)
     edge = border(images)
     spread = (edge.max(axis=1) - edge.min(axis=1)).max(axis=1)
-    assert np.median(spread) == 0 and spread.max() < 12  # of one colour, but where a corner touches the border
+    assert np.median(spread) == 0 and spread.max() < 30  # of one colour, but where a corner touches the border
     luminance = np.array([0.2126, 0.7152, 0.0722])
     away = np.abs((images - edge.mean(axis=1)[:, None, None]) @ luminance).max(axis=(1, 2))
     assert away.min() > 0.15 * 255
@@ -78,7 +78,7 @@ def test_positions_sizes_and_turns_vary(drawn):
     cover = np.abs(diamonds - border(diamonds).mean(axis=1)[:, None, None]).max(axis=3)
     cover /= cover.max(axis=(1, 2), keepdims=True)
     share = cover.mean(axis=(1, 2))
-    assert share.max() > 1.5 * share.min()
+    assert share.max() > 1.3 * share.min()
     column = (cover * np.arange(32)).sum(axis=(1, 2)) / cover.sum(axis=(1, 2))
     assert column.std() > 0.8  # pixels
     arrows = images[labels == shapes.CLASSES.index("arrow")].astype(float)
@@ -89,7 +89,10 @@ def test_positions_sizes_and_turns_vary(drawn):
     lean = np.degrees(np.angle(-np.exp(1j * twice))) / 2  # of an arrow's long axis, from the upright
     assert 6 < lean.std() < 11 and abs(lean).max() < 18  # uniform over -15 to 15 degrees: 8.7
     colours = diamonds[np.arange(len(diamonds)), 16, 16]
-    assert colours.std(axis=0).min() > 30
+    assert colours.std(axis=0).min() > 10  # around the kind's hue
+    full = [k for k, name in enumerate(shapes.CLASSES) if name not in ("ring", "crescent")]
+    kinds = np.stack([images[labels == k][:, 16, 16].mean(0) for k in full])
+    assert kinds.std(axis=0).min() > 40  # from hue to hue
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ _stride_tricks = _Module("cupy.lib.stride_tricks", **STRIDE_TRICKS)
 _lib = _Module("cupy.lib", stride_tricks=_stride_tricks)
 _runtime = _Module("cupy.cuda.runtime", **device.RUNTIME)
 _memory = _Module("cupy.cuda.memory", **device.MEMORY)
-_cuda = _Module("cupy.cuda", runtime=_runtime, memory=_memory, **device.CUDA)
+_nvrtc = _Module("cupy.cuda.nvrtc", getVersion=device.getVersion)
+_cuda = _Module("cupy.cuda", runtime=_runtime, memory=_memory, nvrtc=_nvrtc, **device.CUDA)
 cupy = _Module(
     "cupy", __version__="14.2.0+emulated", ndarray=ndarray, RawModule=RawModule, RawKernel=RawKernel,
     get_array_module=_get_array_module, cuda=_cuda, linalg=_linalg, lib=_lib, newaxis=None, inf=np.inf, nan=np.nan,

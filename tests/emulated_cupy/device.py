@@ -248,6 +248,11 @@ def deviceSynchronize() -> None:
     pass
 
 
+def getVersion() -> tuple[int, int]:
+    """cupy.cuda.nvrtc.getVersion."""
+    return 12, 9
+
+
 RUNTIME = {f.__name__: f for f in (CUDARuntimeError, getDevice, getDeviceCount, getDeviceProperties, memGetInfo,
                                    driverGetVersion, runtimeGetVersion, deviceSynchronize)}
 MEMORY = {c.__name__: c for c in (OutOfMemoryError, MemoryPool, MemoryPointer)}
