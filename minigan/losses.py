@@ -25,7 +25,13 @@ LOSSES = {
     # Miyato et al. 2018, Eq. (15) with D = sigmoid(f): -log D = softplus(-f), -log(1 - D) = softplus(f)
     "ns": Loss(lambda real, fake: ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake)),
                lambda fake: ops.mean(ops.softplus(-fake))),
-    # Eq. (16) and (17)
+    # Goodfellow et al. 2014, Eq. (1): the generator minimizes log(1 - D), which is flat where D is sure
+    "minimax": Loss(lambda real, fake: ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake)),
+                    lambda fake: -ops.mean(ops.softplus(fake))),
+    # Mao et al. 2017, Eq. (2), with a = 0, b = c = 1 (their Eq. (9))
+    "lsgan": Loss(lambda real, fake: (ops.mean((real - 1) ** 2) + ops.mean(fake ** 2)) * 0.5,
+                  lambda fake: ops.mean((fake - 1) ** 2) * 0.5),
+    # Miyato et al. 2018, Eq. (16) and (17)
     "hinge": Loss(lambda real, fake: ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake)),
                   lambda fake: -ops.mean(fake)),
     # Arjovsky et al. 2017, Eq. (2) and (3); the discriminator must be kept Lipschitz: by --gp, or a --norm

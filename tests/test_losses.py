@@ -22,13 +22,20 @@ FORMULAS = {
     "hinge": (lambda real, fake: -np.mean(np.minimum(0, real - 1)) - np.mean(np.minimum(0, -fake - 1)),
               lambda fake: -np.mean(fake)),
     "wasserstein": (lambda real, fake: np.mean(fake) - np.mean(real), lambda fake: -np.mean(fake)),
+    "minimax": (lambda real, fake: -np.mean(np.log(sigmoid(real))) - np.mean(np.log(1 - sigmoid(fake))),
+                lambda fake: np.mean(np.log(1 - sigmoid(fake)))),
+    "lsgan": (lambda real, fake: np.mean((real - 1) ** 2) / 2 + np.mean(fake ** 2) / 2,
+              lambda fake: np.mean((fake - 1) ** 2) / 2),
 }
 SLOPES = {
     "ns": (lambda real: sigmoid(real) - 1, lambda fake: sigmoid(fake), lambda fake: sigmoid(fake) - 1),
     "hinge": (lambda real: -1.0 * (real < 1), lambda fake: 1.0 * (fake > -1), lambda fake: 0 * fake - 1),
     "wasserstein": (lambda real: 0 * real - 1, lambda fake: 0 * fake + 1, lambda fake: 0 * fake - 1),
+    "minimax": (lambda real: sigmoid(real) - 1, lambda fake: sigmoid(fake), lambda fake: -sigmoid(fake)),
+    "lsgan": (lambda real: real - 1, lambda fake: fake, lambda fake: fake - 1),
 }
-AT_ZERO = {"ns": (2 * math.log(2), math.log(2)), "hinge": (2, 0), "wasserstein": (0, 0)}
+AT_ZERO = {"ns": (2 * math.log(2), math.log(2)), "hinge": (2, 0), "wasserstein": (0, 0),
+           "minimax": (2 * math.log(2), -math.log(2)), "lsgan": (0.5, 0.5)}
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -77,6 +84,13 @@ def test_the_discriminator_wants_real_up_and_fake_down_and_the_generator_fake_up
     assert loss.generator(up).item() < loss.generator(here).item()
 
 
+def test_the_saturating_loss_is_flat_where_the_discriminator_is_sure_and_the_other_is_not():
+    """Goodfellow et al. 2014, section 3: the reason for the non-saturating loss."""
+    fake = Tensor(np.array([-20.0]), requires_grad=True)
+    assert abs(grad(LOSSES["minimax"].generator(fake), fake).data[0]) < 1e-8
+    assert grad(LOSSES["ns"].generator(fake), fake).data[0] == pytest.approx(-1, abs=1e-8)
+
+
 def test_the_hinge_is_content_beyond_the_margin():
     real, fake = (Tensor(np.array(a), requires_grad=True) for a in ([1.5, 3.0], [-1.5, -2.0, -9.0]))
     loss = LOSSES["hinge"].discriminator(real, fake)
@@ -93,6 +107,9 @@ def test_certain_discriminators_cause_no_overflow(name, dtype, size):
         dis, gen = LOSSES[name].discriminator(real, fake), LOSSES[name].generator(fake)
         gradients = [*grad(dis, [real, fake]), grad(gen, fake)]
     assert all(np.isfinite(t.data).all() for t in (dis, gen, *gradients))
+    if name == "lsgan":  # wants 1 and 0, and is as wrong beyond them
+        assert dis.item() > size ** 2 / 10
+        return
     if name == "wasserstein":  # linear both ways
         assert dis.item() == pytest.approx(-size * (1 / 3 + 1 / 2) - 1, rel=1e-6)
         return
@@ -114,9 +131,12 @@ def test_losses_can_be_differentiated_twice(name, rng):
     real, fake = outputs(rng)
     g_real, g_fake = grad(LOSSES[name].discriminator(real, fake), [real, fake], create_graph=True)
     second = grad(ops.sum(g_real) + ops.sum(g_fake), [real, fake]) if g_real.requires_grad else []
-    if name == "ns":  # softplus'' = sigmoid (1 - sigmoid)
+    if name in ("ns", "minimax"):  # softplus'' = sigmoid (1 - sigmoid)
         for g, x in zip(second, (real.data, fake.data), strict=True):
             np.testing.assert_allclose(g.data, sigmoid(x) * sigmoid(-x) / len(x), rtol=1e-10)
+    elif name == "lsgan":
+        for g, x in zip(second, (real, fake), strict=True):
+            np.testing.assert_allclose(g.data, np.full(x.shape, 1 / x.size), rtol=1e-12)
     else:
         assert all(not g.data.any() for g in second)
 
