@@ -1,15 +1,16 @@
 """Weight normalizations: how the weights that a layer stores become the weights that it uses.
 
-A normalization is one small class. A layer that was given one calls `attach` once, `weight` in every forward, and the
-training loop calls `after_update` after every optimizer step. What a normalization must remember lies in
-`layer.state` (saved with the layer, not trained), what it learns in `layer.params`.
-To add one: a class here, a line in NORMS, and a test of the property that defines it.
+A weight normalization is one small class. A layer that was given one calls `attach` once and `weight` in every forward;
+the training loop adds `penalties` to the discriminator's loss and calls `after_update` after every optimizer step. What
+a normalization must remember lies in `layer.state` (saved with the layer, not trained), what it learns in
+`layer.params`. To add one: a class here, a line in NORMS, and a test of the property that defines it.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,8 +48,34 @@ class NoNorm:
         """The weights to use for an input of shape x_shape."""
         return layer.params["W"]
 
+    def penalty(self, layer: Normalized) -> Tensor | None:
+        """What the discriminator's loss gets on top for this layer: a Tensor of one element, or nothing."""
+        return None
+
     def after_update(self, layer: Normalized) -> None:
         """Called after each optimizer step."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What a name of --norm means for a discriminator.
+
+    weight: makes the weight normalization of one layer; every layer gets its own (what they share, the closure holds).
+    features: "", or the normalization of the features between a convolution and its activation, a name of
+        layers.FEATURES: "bn", "ln".
+    """
+
+    weight: Callable[[], NoNorm] = NoNorm
+    features: str = ""
+
+    def __call__(self) -> NoNorm:
+        return self.weight()
+
+
+def penalties(layers: Iterable[Normalized]) -> Tensor | None:
+    """The sum of what the layers' normalizations add to the discriminator's loss; None if that is nothing."""
+    found = [term for layer in layers if (term := layer.norm.penalty(layer)) is not None]
+    return functools.reduce(ops.add, found) if found else None
 
 
 class SpectralNorm(NoNorm):
@@ -159,10 +186,10 @@ def _matrix(W: Array) -> Array:
     return W.reshape(len(W), -1)
 
 
-# name -> the normalization of one layer, made for an experiment
-NORMS: dict[str, Callable[[Experiment], NoNorm]] = {
-    "none": lambda e: NoNorm(),
-    "sn": lambda e: SpectralNorm(e.power_iterations),
+# name -> what it means for a discriminator, made for an experiment
+NORMS: dict[str, Callable[[Experiment], Normalization]] = {
+    "none": lambda e: Normalization(),
+    "sn": lambda e: Normalization(lambda: SpectralNorm(e.power_iterations)),
 }
 
 

@@ -65,7 +65,7 @@ class Training:
         size, channels = images.shape[1], images.shape[3]
         model = MODELS[e.model]
         self.gen = model.generator(init, size, channels, e.dim_z, e.width).to(self.xp)
-        self.dis = model.discriminator(init, size, channels, lambda: NORMS[e.norm](e), e.width).to(self.xp)
+        self.dis = model.discriminator(init, size, channels, NORMS[e.norm](e), e.width).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
             self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width)

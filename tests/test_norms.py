@@ -79,7 +79,7 @@ def test_scaled_weights_give_the_same_used_weights(rng):
 
 
 def test_without_normalization_the_weights_are_used_as_they_are(rng):
-    layer = LAYERS["conv"](rng, NORMS["none"](Experiment()))
+    layer = LAYERS["conv"](rng, NORMS["none"](Experiment()).weight())
     assert layer.norm.weight(layer, (), train=True) is layer.params["W"]
     layer(an_input(rng, layer))
     layer.after_update()
@@ -149,9 +149,10 @@ def test_u_is_drawn_from_the_generator_given_and_saved_with_the_layer():
 
 
 def test_the_experiment_says_how_many_iterations():
-    assert NORMS["sn"](Experiment()).n_iter == 1
-    assert NORMS["sn"](Experiment(power_iterations=4)).n_iter == 4
-    assert NORMS["sn"](Experiment()) is not NORMS["sn"](Experiment())
+    assert NORMS["sn"](Experiment()).weight().n_iter == 1
+    normalization = NORMS["sn"](Experiment(power_iterations=4))
+    assert normalization.weight().n_iter == 4
+    assert normalization.weight() is not normalization.weight()
 
 
 @pytest.mark.parametrize("n_iter", [0, -2])
@@ -294,7 +295,7 @@ def test_spectral_norm_of_extremes():
 
 def test_every_normalization_keeps_the_base_class_contract(rng):
     for name, make in NORMS.items():
-        layer = LAYERS["conv"](rng, make(Experiment()))
+        layer = LAYERS["conv"](rng, make(Experiment()).weight())
         assert isinstance(layer.norm, NoNorm), name
         W_bar = layer.norm.weight(layer, (2, 6, 6, 5), train=True)
         assert (W_bar.shape, W_bar.dtype) == (layer.params["W"].shape, np.float32), name
