@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import minigan
-from minigan import backend, datasets, pictures, runs, saved, train
+from minigan import backend, datasets, pictures, runs, sampling, saved, train
 from minigan.errors import FailedWork, WrongUse
 from minigan.presets import Experiment, experiment, option_name
 
@@ -176,10 +176,10 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, step
         click.echo(line, err=True)
     rng = np.random.default_rng(seed)
     if steps is None:
-        z = rng.standard_normal((count, e.dim_z), dtype=np.float32)
+        z = sampling.latents(rng, e, count)
     else:
-        z = train.interpolate(rng, count, steps, e.dim_z)
-    images = train.draw(gen, z)
+        z = sampling.interpolate(rng, e, count, steps)
+    images = sampling.draw(gen, z)
     if suffix == ".npz":
         runs.save_npz(out, images)
     elif suffix == ".png":

@@ -240,6 +240,13 @@ class BatchNorm(Layer):
         return BatchNormalize(mean, variance, self.eps, self.slope)(x, gamma, beta)
 
 
+def set_batch_norm(network: Layer, eps: float, decay: float) -> None:
+    """Give every batch normalization of a network these constants."""
+    for _, layer in network.walk():
+        if isinstance(layer, BatchNorm):
+            layer.eps, layer.decay = eps, decay
+
+
 class BatchNormalize(FusedOp):
     """leaky(gamma * (x - mean) / sqrt(variance + eps) + beta), mean and variance those of x over all axes but the last.
 

@@ -54,9 +54,9 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """w -= rate * g. beta1 and beta2 are taken and not used, so that every optimizer is made alike."""
+    """w -= rate * g. The other arguments are taken and not used, so that every optimizer is made alike."""
 
-    def __init__(self, params: dict[str, Tensor], beta1: float = 0.0, beta2: float = 0.0):
+    def __init__(self, params: dict[str, Tensor], beta1: float = 0.0, beta2: float = 0.0, eps: float = 0.0):
         super().__init__(params)
 
     def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
@@ -98,8 +98,8 @@ class RMSProp(Optimizer):
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}
 
-# share of the run that is over (0 to 1) -> factor on the learning rate
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1.0 - done,  # to 0 at the end, from the first iteration on: the authors' CIFAR ResNet
+# (share of the run that is over, share at which the decay begins), both 0 to 1 -> factor on the learning rate
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda done, begin: 1.0,
+    "linear": lambda done, begin: min(1.0, (1.0 - done) / (1.0 - begin)),  # to 0 at the end
 }

@@ -39,12 +39,20 @@ class Experiment:
     loss: str = _option("hinge", "adversarial loss")
     gp: float = _option(0.0, "weight of the gradient penalty at interpolates; 0: none")
     gp_target: float = _option(1.0, "norm of the gradient that the penalty draws to")
+    latent: str = _option("normal", "distribution of z: normal (N(0, I)), uniform (-1 to 1)")
+    order: str = _option("dis-first", "which network an iteration updates first: dis-first, gen-first")
+    reuse_z: bool = _option(False, "let the generator's update use the latents of the discriminator's last one")
+    sampling: str = _option("epochs", "real pictures of a batch: epochs (each once in a random order), replacement")
     optimizer: str = _option("adam", "optimizer")
     lr: float = _option(2e-4, "learning rate of both networks")
     lr_dis: float | None = _option(None, "learning rate of the discriminator, if not --lr")
     beta1: float = _option(0.5, "decay of Adam's first moment")
     beta2: float = _option(0.999, "decay of Adam's second moment, and of RMSProp's")
+    adam_eps: float = _option(1e-8, "eps of Adam, outside the bias correction")
     schedule: str = _option("constant", "learning rate over the run")
+    decay_from: float = _option(0.0, "share of the run after which a linear schedule begins to fall")
+    bn_eps: float = _option(2e-5, "eps of batch normalization")
+    bn_decay: float = _option(0.9, "decay of batch normalization's running moments")
     ema: float = _option(0.0, "decay of a running average of the generator, which then draws the samples; 0: none")
     n_dis: int = _option(1, "updates of the discriminator for each of the generator")
     batch_size: int = _option(64, "real pictures in a batch, and fake ones")
@@ -59,6 +67,7 @@ class Experiment:
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
 
 
+LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), ("epochs", "replacement")
 SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
 
 # An annotation's word -> the types that JSON may hold for it.
@@ -105,12 +114,20 @@ def check(e: Experiment) -> None:
     for name, low, high in (
             ("size", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16), ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
-            ("gp", 0, 1e9), ("gp_target", 0, 1e9),
+            ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")
-    for name in ("beta1", "beta2", "ema"):
+    for name in ("beta1", "beta2", "ema", "decay_from", "bn_decay"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")
+
+
+    if e.reuse_z and e.order == "gen-first":
+        raise WrongUse("--reuse-z takes the latents of the discriminator's last update; with --order gen-first there "
+                       "is none yet; leave one of them out")
+    if e.reuse_z and e.gen_batch_size not in (None, e.batch_size):
+        raise WrongUse(f"--reuse-z needs equal batches, got --batch-size {e.batch_size} and --gen-batch-size "
+                       f"{e.gen_batch_size}; leave --gen-batch-size out")
 
 
 def to_dict(e: Experiment) -> dict[str, Any]:

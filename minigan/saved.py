@@ -11,16 +11,18 @@ import numpy as np
 
 from minigan import backend, checkpoint, datasets, runs
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.layers import set_batch_norm
 from minigan.losses import LOSSES
 from minigan.models import MODELS
 from minigan.norms import NORMS
 from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import SCALINGS, Experiment, from_dict
+from minigan.presets import LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES, "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES}
+    "schedule": SCHEDULES, "latent": LATENTS, "order": ORDERS, "sampling": SAMPLINGS, "scaling": SCALINGS,
+    "fit": datasets.FITS, "device": backend.DEVICES}
 
 
 def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
@@ -47,6 +49,7 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
             raise ValueError(f"size {size}, channels {channels}, iteration {iteration}")
         rng = Bounded(max(a.size for a in state["gen"].values()))
         gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width)
+        set_batch_norm(gen, e.bn_eps, e.bn_decay)
         gen.load(state["average"] if e.ema else state["gen"])
     return path, state, e, gen, remarks
 

@@ -19,17 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, checkpoint, datasets, pictures, runs, saved
+from minigan import backend, checkpoint, datasets, runs, saved
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
-from minigan.layers import Layer
+from minigan.layers import Layer, set_batch_norm
 from minigan.losses import LOSSES, gradient_penalty
 from minigan.models import MODELS
 from minigan.norms import NORMS, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CHANGEABLE, SCALINGS, Experiment, check, learned, option_name, to_dict
 from minigan.progress import Progress, duration
+from minigan.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples
 
@@ -48,7 +49,8 @@ class Training:
     """A generator, a discriminator, and all that their training needs and a resumed run must know.
 
     One iteration is `n_dis` updates of the discriminator, then one of the generator (Goodfellow et al. 2014,
-    Algorithm 1; the authors' code updates the generator first). Latents are fresh for every update. The generator is
+    Algorithm 1; the authors' code updates the generator first: --order). Latents are fresh for every update, unless
+    the generator's is to use those before it (--reuse-z). The generator is
     in training mode throughout, so its running moments also move in the discriminator's updates, as in the authors'
     code; and so does u of spectral normalization in the generator's.
 
@@ -71,34 +73,40 @@ class Training:
             self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width)
             self.average.load(self.gen.arrays())
             self.average.to(self.xp)
-        self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2)
+        self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
                                       for network in (self.gen, self.dis))
+        for network in filter(None, (self.gen, self.dis, self.average)):
+            set_batch_norm(network, e.bn_eps, e.bn_decay)
         self.loss = LOSSES[e.loss]
         self.images = self.xp.asarray(images)
-        self.batches = Batches(len(images), e.batch_size, self.rngs["order"])
-        self.preview = init.standard_normal((SAMPLES, e.dim_z), dtype=np.float32)
+        self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)
+        self.preview = latents(init, e, SAMPLES)
         self.pictures = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()  # a resumed run must have the same
         self.iteration = 0
 
     def iterate(self) -> tuple[Tensor, Tensor]:
         """One iteration; returns the last losses of discriminator and generator."""
         rate_dis, rate_gen = self.rates()
+        if self.e.order == "gen-first":
+            loss_gen = self.update_generator(rate_gen)
         for _ in range(self.e.n_dis):
             loss_dis = self.update_discriminator(rate_dis)
-        loss_gen = self.update_generator(rate_gen)
+        if self.e.order == "dis-first":
+            loss_gen = self.update_generator(rate_gen)
         self.iteration += 1
         return loss_dis, loss_gen
 
     def rates(self) -> tuple[float, float]:
         """Learning rates of discriminator and generator in the next iteration."""
         e = self.e
-        factor = SCHEDULES[e.schedule](self.iteration / e.iterations)
+        factor = SCHEDULES[e.schedule](self.iteration / e.iterations, e.decay_from)
         return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
 
     def update_discriminator(self, rate: float) -> Tensor:
         x_real = self.real(self.batches.next())
         with no_grad():
-            x_fake = self.gen(self.z(self.e.batch_size))
+            self.last_z = self.z(self.e.batch_size)
+            x_fake = self.gen(self.last_z)
         loss = self.loss.discriminator(self.dis(x_real), self.dis(x_fake))
         if self.e.gp:
             share = self.xp.asarray(self.rngs["share"].random((len(x_real), 1, 1, 1), dtype=np.float32))
@@ -108,7 +116,7 @@ class Training:
         return loss.detach()
 
     def update_generator(self, rate: float) -> Tensor:
-        x_fake = self.gen(self.z(self.e.gen_batch_size or self.e.batch_size))
+        x_fake = self.gen(self.last_z if self.e.reuse_z else self.z(self.e.gen_batch_size or self.e.batch_size))
         loss = self.loss.generator(self.dis(x_fake))
         self.opt_gen.step(grad(loss, list(self.gen.parameters().values())), rate)
         if self.average is not None:
@@ -116,8 +124,8 @@ class Training:
         return loss.detach()
 
     def z(self, count: int) -> Tensor:
-        """Latents (count, dim_z) from N(0, I), drawn on the host: the same on every device."""
-        return Tensor(self.xp.asarray(self.rngs["z"].standard_normal((count, self.e.dim_z), dtype=np.float32)))
+        """Latents (count, dim_z), drawn on the host: the same on every device."""
+        return Tensor(self.xp.asarray(latents(self.rngs["z"], self.e, count)))
 
     def real(self, index: np.ndarray) -> Tensor:
         """Real pictures as floats in [-1, 1], with noise of one grey level if asked for."""
@@ -171,15 +179,20 @@ class Training:
 
 
 class Batches:
-    """Indices of batches: every picture once per epoch, in a new random order each; a batch may span two epochs."""
+    """Indices of batches: every picture once per epoch, in a new random order each; a batch may span two epochs.
 
-    def __init__(self, count: int, size: int, rng: np.random.Generator):
+    sampling "replacement": any picture at any time, as in BSSN's code.
+    """
+
+    def __init__(self, count: int, size: int, rng: np.random.Generator, sampling: str = "epochs"):
         if size > count:
             raise WrongUse(f"--batch-size: expected at most the number of pictures, {count}, got {size}")
-        self.size, self.rng = size, rng
+        self.size, self.rng, self.sampling = size, rng, sampling
         self.order, self.place = rng.permutation(count), 0
 
     def next(self) -> np.ndarray:
+        if self.sampling == "replacement":
+            return self.rng.integers(len(self.order), size=self.size)
         index = self.order[self.place:self.place + self.size]
         self.place += len(index)
         if len(index) < self.size:
@@ -193,27 +206,6 @@ class Batches:
         if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
             raise ValueError(f"batches: no order of {len(self.order)} pictures")
         self.order, self.place = order.astype(np.int64), int(place)
-
-
-def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64) -> np.ndarray:
-    """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode."""
-    with no_grad():
-        return np.concatenate([
-            pictures.to_uint8(backend.to_host(gen(Tensor(xp.asarray(z[i:i + batch])), train=False).data))
-            for i in range(0, len(z), batch)])
-
-
-def interpolate(rng: np.random.Generator, rows: int, steps: int, dim_z: int) -> np.ndarray:
-    """Latents (rows * steps, dim_z): each row goes in equal angles along the great circle from one draw to another.
-
-    A straight line would leave the shell on which almost all of N(0, I) lies (White 2016).
-    """
-    a, b = rng.standard_normal((2, rows, 1, dim_z))
-    cosine = (a * b).sum(-1, keepdims=True) / np.sqrt((a * a).sum(-1, keepdims=True) * (b * b).sum(-1, keepdims=True))
-    angle = np.arccos(np.clip(cosine, -1 + 1e-9, 1 - 1e-9))
-    t = np.linspace(0, 1, steps)[None, :, None]
-    z = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
-    return z.reshape(rows * steps, dim_z).astype(np.float32)
 
 
 # ---- the loop ------------------------------------------------------------------------------------------------------

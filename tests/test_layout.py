@@ -25,7 +25,7 @@ LEVELS = """
     norms
     layers
     models inception
-    saved
+    saved sampling
     train
     cli
     __main__

@@ -237,7 +237,7 @@ def test_one_optimizers_state_is_refused_by_another(rng):
 
 def test_schedules_begin_and_end_where_they_say():
     ends = {"constant": (1, 1, 1), "linear": (1, 0.5, 0)}
-    assert {name: tuple(f(done) for done in (0, 0.5, 1)) for name, f in SCHEDULES.items()} == ends
+    assert {name: tuple(f(done, 0.0) for done in (0, 0.5, 1)) for name, f in SCHEDULES.items()} == ends
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

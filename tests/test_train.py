@@ -15,7 +15,8 @@ from tiny import contents, names, pictures, run_until, start, tiny, words
 from minigan import backend, checkpoint, cli, runs
 from minigan.autograd import Tensor, no_grad
 from minigan.errors import WrongUse
-from minigan.train import Batches, Training, draw, interpolate
+from minigan.sampling import draw, interpolate, latents
+from minigan.train import Batches, Training
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +158,7 @@ def test_spectral_norms_are_those_of_the_weights_in_use(images):
 
 
 def test_interpolation_walks_great_circles_in_equal_steps(rng):
-    z = interpolate(rng, 3, 7, 50).astype(float).reshape(3, 7, 50)
+    z = interpolate(rng, tiny(dim_z=50), 3, 7).astype(float).reshape(3, 7, 50)
     unit = z / np.linalg.norm(z, axis=-1, keepdims=True)
     steps = np.arccos(np.clip((unit[:, 1:] * unit[:, :-1]).sum(-1), -1, 1))
     for row in range(3):
@@ -171,12 +172,84 @@ def test_interpolation_walks_great_circles_in_equal_steps(rng):
 
 def test_interpolation_between_opposite_or_equal_latents_is_finite():
     class Opposite:
-        def standard_normal(self, shape):
-            a = np.ones(shape)
-            a[1] *= -1
-            return a
+        sign = -1
 
-    assert np.isfinite(interpolate(Opposite(), 1, 5, 1)).all()
+        def standard_normal(self, shape, dtype):
+            self.sign = -self.sign
+            return np.full(shape, self.sign, dtype)
+
+    assert np.isfinite(interpolate(Opposite(), tiny(dim_z=1), 1, 5)).all()
+
+
+def test_uniform_latents_stay_in_their_cube_on_the_way(rng):
+    e = tiny(dim_z=50, latent="uniform")
+    z = latents(rng, e, 4000)
+    assert z.dtype == np.float32 and -1 <= z.min() < -0.99 and 0.99 < z.max() <= 1 and abs(z.mean()) < 0.01
+    path = interpolate(rng, e, 3, 5).reshape(3, 5, 50)
+    np.testing.assert_allclose(np.diff(path, 2, axis=1), 0, atol=1e-6)  # straight
+    assert np.abs(path).max() <= 1
+
+
+def steps_of(monkeypatch, **chosen):
+    """The updates of two iterations, in order, and the latents of each."""
+    training, seen = Training(tiny(n_dis=2, **chosen), pictures_array()), []
+    updates = {name: getattr(training, f"update_{name}") for name in ("discriminator", "generator")}
+    for name in updates:
+        def update(rate, name=name):
+            seen.append(name)
+            return updates[name](rate)
+        monkeypatch.setattr(training, f"update_{name}", update)
+    used, forward = [], training.gen.__class__.__call__
+
+    def watched(self, z, train=True):
+        used.append(z.data)
+        return forward(self, z, train)
+    monkeypatch.setattr(training.gen.__class__, "__call__", watched)
+    training.iterate()
+    training.iterate()
+    return seen, used
+
+
+def pictures_array():
+    return np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
+
+
+def test_an_iteration_updates_the_networks_in_the_order_that_is_asked_for(monkeypatch):
+    d, g = "discriminator", "generator"
+    assert steps_of(monkeypatch)[0] == [d, d, g, d, d, g]
+    assert steps_of(monkeypatch, order="gen-first")[0] == [g, d, d, g, d, d]
+
+
+def test_latents_are_fresh_unless_they_are_to_be_used_again(monkeypatch):
+    _, used = steps_of(monkeypatch, gen_batch_size=4)
+    assert len({z.tobytes() for z in used}) == 6
+    _, used = steps_of(monkeypatch, gen_batch_size=4, reuse_z=True)
+    assert [np.array_equal(used[i], used[i - 1]) for i in range(1, 6)] == [False, True, False, False, True]
+    with pytest.raises(WrongUse, match="leave one of them out"):
+        tiny(reuse_z=True, order="gen-first", gen_batch_size=4)
+    with pytest.raises(WrongUse, match="needs equal batches"):
+        tiny(reuse_z=True)
+
+
+def test_sampling_with_replacement_forgets_what_was_drawn():
+    batches = Batches(10, 10, np.random.default_rng(0), "replacement")
+    drawn = [batches.next() for _ in range(200)]
+    assert any(len(set(batch.tolist())) < 10 for batch in drawn)
+    assert np.bincount(np.concatenate(drawn), minlength=10).min() > 120  # of 200 on average
+
+
+def test_a_linear_schedule_may_begin_late():
+    e = tiny(schedule="linear", decay_from=0.5, iterations=10, lr=1.0)
+    training, rates = Training(e, pictures_array()), []
+    for training.iteration in range(10):
+        rates.append(training.rates()[1])
+    np.testing.assert_allclose(rates, [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_batch_normalization_has_the_constants_that_were_chosen():
+    training = Training(tiny(bn_eps=1e-3, bn_decay=0.5, ema=0.9), pictures_array())
+    for network in (training.gen, training.average):
+        assert {(layer.eps, layer.decay) for _, layer in network.walk() if "mean" in layer.state} == {(1e-3, 0.5)}
 
 
 # ---- the same bytes, whatever comes between ------------------------------------------------------------------------

@@ -1,0 +1,43 @@
+"""Latents, paths between them, and the pictures that a generator draws of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigan import backend, pictures
+from minigan.autograd import Tensor, no_grad
+from minigan.presets import Experiment
+
+
+def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
+    """z (count, dim_z), float32: N(0, I), or uniform in [-1, 1]."""
+    if e.latent == "uniform":
+        return rng.random((count, e.dim_z), dtype=np.float32) * np.float32(2) - np.float32(1)
+    return rng.standard_normal((count, e.dim_z), dtype=np.float32)
+
+
+def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64) -> np.ndarray:
+    """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode."""
+    with no_grad():
+        return np.concatenate([
+            pictures.to_uint8(backend.to_host(gen(Tensor(xp.asarray(z[i:i + batch])), train=False).data))
+            for i in range(0, len(z), batch)])
+
+
+def interpolate(rng: np.random.Generator, e: Experiment, rows: int, steps: int) -> np.ndarray:
+    """Latents (rows * steps, dim_z): each row goes in equal steps from one draw to another.
+
+    Normal ones along the great circle: a straight line would leave the shell on which almost all of N(0, I) lies
+    (White 2016). Uniform ones straight.
+    """
+    a, b = (latents(rng, e, rows).astype(np.float64)[:, None] for _ in range(2))
+    t = np.linspace(0, 1, steps)[None, :, None]
+    if e.latent == "uniform":
+        z = (1 - t) * a + t * b
+    else:
+        lengths = np.sqrt((a * a).sum(-1, keepdims=True) * (b * b).sum(-1, keepdims=True))
+        angle = np.arccos(np.clip((a * b).sum(-1, keepdims=True) / lengths, -1 + 1e-9, 1 - 1e-9))
+        z = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return z.reshape(rows * steps, e.dim_z).astype(np.float32)
