@@ -242,6 +242,6 @@ def test_schedules_begin_and_end_where_they_say():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_never_rise_or_leave_0_to_1(name):
-    factors = [SCHEDULES[name](i / 100) for i in range(101)]
+    factors = [SCHEDULES[name](i / 100, 0.3) for i in range(101)]
     assert factors == sorted(factors, reverse=True)
     assert 0 <= factors[-1] <= factors[0] == 1
