@@ -16,6 +16,7 @@ import numpy as np
 import minigan
 from minigan import backend, datasets, pictures, runs, sampling, saved, train
 from minigan.errors import FailedWork, WrongUse
+from minigan.explain import explain
 from minigan.presets import Experiment, experiment, option_name
 
 KINDS = {"int": int, "float": float, "str": str}
@@ -140,6 +141,24 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
                        "or --resume RUN")
     e = experiment(dataset, **chosen)
     train.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
+
+
+@commands.command("explain")
+@click.argument("dataset")
+@experiment_options
+def explain_command(dataset: str, **given: Any) -> None:
+    """Print every choice of `minigan train DATASET` with these options: its value, who made it, where that is said.
+
+    \b
+    minigan explain cifar10
+    minigan explain cifar10 --profile bssn --lr 2e-4
+    minigan explain cifar10 --model resnet --profile sngan-projection --norm ssn
+
+    Below an option stand the profiles that have another value: where paper and code differ, both are there.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    saved.check_names(experiment(dataset, **chosen))
+    click.echo("\n".join(explain(dataset, **chosen)))
 
 
 # ---- sample --------------------------------------------------------------------------------------------------------

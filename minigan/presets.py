@@ -10,7 +10,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from minigan.errors import FailedWork, WrongUse, listed
+from minigan.errors import FailedWork, WrongUse, choose, listed
+from minigan.profiles import DEFAULTS, PROFILES, SETTINGS, Rows
 
 
 def _option(default: Any, text: str) -> Any:
@@ -29,12 +30,25 @@ class Experiment:
     skip_bad: bool = _option(False, "leave out pictures of a folder that cannot be read or are too small")
     scaling: str = _option("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
     dequantize: bool = _option(False, "add uniform noise of one grey level to real pictures")
+    # where the choices come from
+    profile: str | None = _option(None, "all that one source says of a training, beneath what is given here")
+    setting: str | None = _option(None, "a row of a paper's table of learning rates, betas and n_dis")
     # the networks
     model: str = _option("cnn", "generator and discriminator")
     width: float = _option(1.0, "factor on every number of channels")
     dim_z: int = _option(128, "length of the latent vector, N(0, I)")
     norm: str = _option("sn", "normalization of the discriminator's weights")
     power_iterations: int = _option(1, "power iterations of sn in each training forward")
+    scale: float = _option(1.0, "factor on the normalized weights of ssn, bssn and sn-conv")
+    u_schedule: str = _option("forward", "when sn's u moves: forward (in each training forward), update (once after "
+                              "each update)")
+    u_gradient: bool = _option(False, "let the gradient go through the power iteration; otherwise u and v are constants")
+    gamma_start: str = _option("weights", "gamma of sn-gamma and wn-gain at first: weights (such that W stays as it was "
+                               "drawn), one")
+    clip: float = _option(0.01, "bound of clip on every element")
+    clip_which: str = _option("conv", "what clip clips: conv (convolutions' weights), weights (all), all (biases too)")
+    orthonormal: float = _option(1e-4, "weight of the penalty of orthonormal")
+    features_gain: bool = _option(False, "learn the multiplier of bn and ln in the discriminator")
     # the training
     loss: str = _option("hinge", "adversarial loss")
     gp: float = _option(0.0, "weight of the gradient penalty at interpolates; 0: none")
@@ -95,14 +109,46 @@ DATASET_PRESETS: dict[str, dict[str, Any]] = {
 
 def experiment(dataset: str, **chosen: Any) -> Experiment:
     """The presets of the data set and the model, overridden by what was chosen. WrongUse for values without meaning."""
-    model = chosen.get("model", Experiment.model)
-    quick = DATASET_PRESETS.get(dataset, {})
-    values = quick | MODEL_PRESETS.get(model, {})
-    if quick:  # stays quick with any model
-        values |= {key: quick[key] for key in ("width", "batch_size", "iterations")} | {"gen_batch_size": None}
-    made = Experiment(**values | {"dataset": dataset} | chosen)
+    return compose(dataset, **chosen)[0]
+
+
+def compose(dataset: str, **chosen: Any) -> tuple[Experiment, dict[str, tuple[str, str]]]:
+    """The experiment, and for each field (who chose it, where that is said).
+
+    Later ones override earlier ones: minigan's default, the data set's preset, the model's or the profile's, the
+    setting, what was chosen. A profile replaces the presets: it says all that its source says.
+    WrongUse for names and values without meaning.
+    """
+    for name, choices in (("profile", PROFILES), ("setting", SETTINGS)):
+        if chosen.get(name):
+            choose(name, chosen[name], choices)
+    profile, quick = PROFILES.get(chosen.get("profile") or "", {}), DATASET_PRESETS.get(dataset, {})
+    model = chosen.get("model") or profile.get("", {}).get("model", (Experiment.model, ""))[0]
+    layers: list[tuple[str, Rows]] = [("default", DEFAULTS)]
+    if profile:
+        name = f"profile {chosen['profile']}"
+        layers += [(name, profile[""]), (name, profile.get(model, {}))]
+    else:
+        layers += [(f"preset of {dataset}", _rows(quick, "small enough for minutes on two cores")),
+                   (f"preset of {model}", _rows(MODEL_PRESETS.get(model, {}), "sngan_projection's: paper silent"))]
+        if quick:  # stays quick with any model
+            stays = {key: quick[key] for key in ("width", "batch_size", "iterations")} | {"gen_batch_size": None}
+            layers.append((f"preset of {dataset}", _rows(stays, "small enough for minutes on two cores")))
+    if chosen.get("setting"):
+        layers.append((f"setting {chosen['setting']}", SETTINGS[chosen["setting"]]))
+    layers.append(("given", _rows({"dataset": dataset} | chosen, "")))
+    values: dict[str, Any] = {}
+    origins = {f.name: ("default", "") for f in dataclasses.fields(Experiment)}
+    for who, rows in layers:
+        for name, (value, source) in rows.items():
+            values[name], origins[name] = value, (who, source)
+    made = Experiment(**values)
     check(made)
-    return made
+    return made, origins
+
+
+def _rows(values: dict[str, Any], source: str) -> Rows:
+    return {name: (value, source) for name, value in values.items()}
 
 
 def check(e: Experiment) -> None:
@@ -114,14 +160,13 @@ def check(e: Experiment) -> None:
     for name, low, high in (
             ("size", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16), ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
+            ("scale", 1e-6, 1e6), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")
     for name in ("beta1", "beta2", "ema", "decay_from", "bn_decay"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")
-
-
     if e.reuse_z and e.order == "gen-first":
         raise WrongUse("--reuse-z takes the latents of the discriminator's last update; with --order gen-first there "
                        "is none yet; leave one of them out")

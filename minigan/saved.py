@@ -17,12 +17,13 @@ from minigan.models import MODELS
 from minigan.norms import NORMS
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
+from minigan.profiles import PROFILES, SETTINGS
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES, "latent": LATENTS, "order": ORDERS, "sampling": SAMPLINGS, "scaling": SCALINGS,
-    "fit": datasets.FITS, "device": backend.DEVICES}
+    "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES, "setting": SETTINGS}
 
 
 def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
@@ -57,7 +58,8 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
 def check_names(e: Experiment) -> None:
     """WrongUse, with the choices, for a name that is not known."""
     for name, choices in CHOICES.items():
-        choose("data set" if name == "dataset" else name, getattr(e, name), choices)
+        if getattr(e, name) is not None:
+            choose("data set" if name == "dataset" else name, getattr(e, name), choices)
 
 
 @contextlib.contextmanager

@@ -276,7 +276,7 @@ def test_a_failed_write_leaves_the_picture_that_was_there(run, monkeypatch, caps
     ("train cifar", "unknown data set 'cifar'; choose from: cifar10, fashion-mnist, folder, mnist, shapes"),
     ("train cifar10 --norm spn", "unknown norm 'spn'; choose from: "),
     ("train cifar10 --model dcgan", "unknown model 'dcgan'; choose from: cnn, resnet"),
-    ("train cifar10 --loss x", "unknown loss 'x'; choose from: hinge, ns"),
+    ("train cifar10 --loss x", "unknown loss 'x'; choose from: hinge, lsgan, minimax, ns, wasserstein"),
     ("train cifar10 --optimizer x", "unknown optimizer 'x'; choose from: adam, rmsprop, sgd"),
     ("train cifar10 --schedule x", "unknown schedule 'x'; choose from: constant, linear"),
     ("train cifar10 --fit x", "unknown fit 'x'; choose from: crop, stretch"),

@@ -13,8 +13,9 @@ MAX_LINES = 450
 LEVELS = """
     __init__
     errors
+    profiles
     backend presets scores progress files pickles shapes archives
-    cuda
+    cuda explain
     launchers
     launchers_all
     winograd fused download pictures image_folder
@@ -22,6 +23,8 @@ LEVELS = """
     shaping
     ops datasets
     conv losses optim checkpoint
+    weights
+    spectral
     norms
     layers
     models inception

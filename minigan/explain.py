@@ -1,0 +1,46 @@
+"""Every choice of a training in a table: its value, who made it, where that is said, and who does otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import Any
+
+from minigan.presets import CHANGEABLE, Experiment, compose, option_name
+from minigan.profiles import PROFILES
+
+NOT_TRAINING = (*CHANGEABLE, "dataset", "profile", "setting", "fit", "skip_bad")  # nothing that a paper would say
+
+
+def explain(dataset: str, **chosen: Any) -> list[str]:
+    """The lines of `minigan explain`: one for each option, then those of the profiles that differ from it."""
+    e, origins = compose(dataset, **chosen)
+    names = [f.name for f in dataclasses.fields(Experiment) if f.name not in NOT_TRAINING]
+    wide = max(len(option_name(name)) for name in names)
+    lines = [f"{'data set':{wide}}  {dataset}"]
+    for name in names:
+        value, (who, source) = getattr(e, name), origins[name]
+        lines.append(f"{option_name(name):{wide}}  {shown(value):12}  {who}{': ' + source if source else ''}")
+        for profile, said in others(name, value, e.model):
+            lines += textwrap.wrap(f"{profile} has {said}", 118, initial_indent=" " * (wide + 16) + "but ",
+                                   subsequent_indent=" " * (wide + 20))
+    return lines
+
+
+def others(name: str, value: Any, model: str) -> list[tuple[str, str]]:
+    """(profile, its value and source) of each profile that gives another value for this option."""
+    found = []
+    for profile, by_model in PROFILES.items():
+        rows = by_model[""] | by_model.get(model, {})
+        if name in rows and rows[name][0] != value:
+            found.append((profile, f"{shown(rows[name][0])} ({rows[name][1]})"))
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as one would type it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,133 @@
+"""Where each choice of a training comes from: papers and their authors' code, told apart, as data.
+
+A profile is everything that one source says about a training, an entry per option: (value, where it is said). What a
+source leaves open is left out, and minigan's own default stands. A setting is a row of a paper's table of optimizers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Rows = dict[str, tuple[Any, str]]  # option (a field of presets.Experiment) -> (value, where it is said)
+
+_P3, _P4 = "Miyato et al. 2018", "Lin et al. 2021"
+_GULRAJANI = "Gulrajani et al. 2017"
+
+# What minigan does if nobody says otherwise, where that has a source or a reason; other options have none.
+DEFAULTS: Rows = {
+    "scaling": ("255", "to [-1, 1]; the papers give no formula"),
+    "dequantize": (False, "no paper mentions it; sngan_projection does it"),
+    "model": ("cnn", f"{_P3}, Table 3"),
+    "dim_z": (128, f"{_P3}, Table 3"),
+    "norm": ("sn", f"{_P3}, Eq. (8)"),
+    "power_iterations": (1, f"{_P3}, Algorithm 1"),
+    "loss": ("hinge", f"{_P3}, Eq. (16), (17)"),
+    "gp_target": (1.0, f"{_GULRAJANI}, Eq. (3)"),
+    "latent": ("normal", f"{_P3}, Table 3"),
+    "order": ("dis-first", "Goodfellow et al. 2014, Algorithm 1"),
+    "reuse_z": (False, "Goodfellow et al. 2014, Algorithm 1"),
+    "lr": (2e-4, f"{_P3}, Table 1, setting C"),
+    "beta1": (0.5, f"{_P3}, Table 1, setting C"),
+    "beta2": (0.999, f"{_P3}, Table 1, setting C"),
+    "n_dis": (1, f"{_P3}, Table 1, setting C"),
+    "adam_eps": (1e-8, "Chainer and TensorFlow, which the authors used; no paper gives it"),
+    "schedule": ("constant", "no paper mentions a decay on CIFAR-10"),
+    "bn_eps": (2e-5, "Chainer, which the authors used; the paper does not give it"),
+    "bn_decay": (0.9, "Chainer, which the authors used; the paper does not give it"),
+    "batch_size": (64, "chainer-gan-lib and sngan_projection; the paper does not give it"),
+    "iterations": (100_000, f"{_P3}, section 4: 100 K updates of the generator"),
+}
+
+# profile -> model ("" for every one) -> rows. The model in "" is the one that is taken if none is chosen.
+PROFILES: dict[str, dict[str, Rows]] = {
+    "paper": {
+        "": {"model": ("cnn", f"{_P3}, Table 3"), "norm": ("sn", f"{_P3}, Eq. (8)"),
+             "latent": ("normal", f"{_P3}, Table 3"), "iterations": (100_000, f"{_P3}, section 4"),
+             "schedule": ("constant", f"{_P3} mentions no decay on CIFAR-10"),
+             "dequantize": (False, f"{_P3} mentions none"),
+             "loss": ("hinge", f"{_P3}, Eq. (16), (17); its rows without 'hinge' are Eq. (15): --loss ns")},
+        "resnet": {"lr": (2e-4, f"{_P3}, B.2"), "beta1": (0.0, f"{_P3}, B.2"), "beta2": (0.9, f"{_P3}, B.2"),
+                   "n_dis": (5, f"{_P3}, B.2"), "gen_batch_size": (None, f"{_P3} gives no batch sizes"),
+                   "scaling": ("255", "the paper gives no formula")},
+    },
+    "sngan-projection": {
+        "": {"model": ("resnet", "sngan_projection, sn_cifar10_unconditional.yml"),
+             "norm": ("sn", "sngan_projection, source/links"),
+             "loss": ("hinge", "sngan_projection, loss_type: hinge"),
+             "latent": ("normal", "sngan_projection, gen_models/resnet_32.py"),
+             "order": ("gen-first", "sngan_projection, updater.py"),
+             "reuse_z": (False, "sngan_projection, updater.py"),
+             "lr": (2e-4, "sngan_projection, adam: alpha"), "beta1": (0.0, "sngan_projection, adam: beta1"),
+             "beta2": (0.9, "sngan_projection, adam: beta2"), "n_dis": (5, "sngan_projection, n_dis"),
+             "schedule": ("linear", "sngan_projection, iteration_decay_start: 0; the paper mentions no decay"),
+             "decay_from": (0.0, "sngan_projection, iteration_decay_start: 0"),
+             "iterations": (50_000, "sngan_projection, iteration: 50000; the paper: 100 K"),
+             "batch_size": (64, "sngan_projection, batchsize"),
+             "gen_batch_size": (128, "sngan_projection, n_gen_samples"),
+             "scaling": ("128", "sngan_projection, datasets/cifar10.py: x / 128 - 1"),
+             "dequantize": (True, "sngan_projection, datasets/cifar10.py: U[0, 1/128)"),
+             "bn_eps": (2e-5, "Chainer"), "bn_decay": (0.9, "Chainer"), "adam_eps": (1e-8, "Chainer")},
+    },
+    "chainer-gan-lib": {
+        "": {"model": ("cnn-code", "chainer-gan-lib, common/net.py: wider than the paper's Table 3"),
+             "norm": ("sn", "chainer-gan-lib, common/sn"),
+             "loss": ("ns", "chainer-gan-lib, dcgan/updater.py: softplus"),
+             "latent": ("uniform", "chainer-gan-lib, common/net.py; the paper: N(0, I)"),
+             "order": ("gen-first", "chainer-gan-lib, dcgan/updater.py"),
+             "reuse_z": (False, "chainer-gan-lib, dcgan/updater.py"),
+             "lr": (2e-4, "chainer-gan-lib, example.sh: setting C"),
+             "beta1": (0.5, "chainer-gan-lib, example.sh: setting C"),
+             "beta2": (0.999, "chainer-gan-lib, example.sh: setting C"), "n_dis": (1, "chainer-gan-lib, example.sh"),
+             "schedule": ("constant", "chainer-gan-lib"), "iterations": (100_000, "chainer-gan-lib, train.py"),
+             "batch_size": (64, "chainer-gan-lib, train.py"), "gen_batch_size": (None, "chainer-gan-lib, train.py"),
+             "scaling": ("255", "chainer-gan-lib: x * 2 - 1"), "dequantize": (False, "chainer-gan-lib"),
+             "bn_eps": (2e-5, "Chainer"), "bn_decay": (0.9, "Chainer"), "adam_eps": (1e-8, "Chainer")},
+    },
+    "bssn": {
+        "": {"model": ("cnn", f"{_P4}, Tables 2 and 3; BSN's code has BN and ReLU after the generator's dense layer, "
+                              "and a last transposed convolution: the generator of cnn-code"),
+             "norm": ("bssn", f"{_P4}, section 5"), "loss": ("hinge", f"{_P4}, appendix"),
+             "latent": ("normal", "BSN's code"), "order": ("dis-first", "BSN's code"),
+             "reuse_z": (True, "BSN's code: the generator takes the last z of the discriminator"),
+             "sampling": ("replacement", "BSN's code: np.random.choice"),
+             "lr": (1e-4, "BSN's code, sweep of scales; Table 7 has four more settings: --setting bssn-1 to bssn-5"),
+             "lr_dis": (1e-4, "BSN's code, sweep of scales"), "beta1": (0.5, f"{_P4}, Table 7"),
+             "beta2": (0.999, f"{_P4}, Table 7"),
+             "n_dis": (1, "BSN's code; the first row of Table 7 has 5"),
+             "schedule": ("constant", f"{_P4}"), "iterations": (400_000, f"{_P4}, appendix; STL-10: 800 K"),
+             "batch_size": (64, f"{_P4}, appendix"), "gen_batch_size": (None, "BSN's code"),
+             "scaling": ("255", f"{_P4}: to [-1, 1]"), "dequantize": (False, "BSN's code"),
+             "bn_eps": (1e-5, "BSN's code"), "bn_decay": (0.9, "BSN's code"), "adam_eps": (1e-8, "TensorFlow")},
+    },
+    "wgan-gp": {
+        "": {"model": ("resnet-wgan-gp", f"{_GULRAJANI}, gan_cifar_resnet.py"), "norm": ("none", f"{_GULRAJANI}"),
+             "loss": ("wasserstein", f"{_GULRAJANI}, Eq. (3)"), "gp": (10.0, f"{_GULRAJANI}, section 4"),
+             "gp_target": (1.0, f"{_GULRAJANI}, Eq. (3)"), "latent": ("normal", "gan_cifar_resnet.py"),
+             "order": ("gen-first", "gan_cifar_resnet.py"), "reuse_z": (False, "gan_cifar_resnet.py"),
+             "lr": (2e-4, "gan_cifar_resnet.py"), "beta1": (0.0, f"{_GULRAJANI}, appendix"),
+             "beta2": (0.9, f"{_GULRAJANI}, appendix"), "n_dis": (5, f"{_GULRAJANI}, Algorithm 1"),
+             "schedule": ("linear", "gan_cifar_resnet.py"), "decay_from": (0.0, "gan_cifar_resnet.py"),
+             "iterations": (100_000, "gan_cifar_resnet.py"), "batch_size": (64, "gan_cifar_resnet.py"),
+             "gen_batch_size": (128, "gan_cifar_resnet.py"),
+             "scaling": ("128", "gan_cifar_resnet.py: 2 (x / 256 - 1/2)"),
+             "dequantize": (True, "gan_cifar_resnet.py: U[0, 1/128)"), "bn_eps": (1e-5, "gan_cifar_resnet.py"),
+             "adam_eps": (1e-8, "TensorFlow")},
+    },
+}
+
+
+def _setting(source: str, lr: float, beta1: float, beta2: float, n_dis: int, lr_dis: float | None = None) -> Rows:
+    values = {"lr": lr, "lr_dis": lr_dis, "beta1": beta1, "beta2": beta2, "n_dis": n_dis}
+    return {name: (value, source) for name, value in values.items()}
+
+
+# A to F: Miyato et al. 2018, Table 1. bssn-1 to bssn-5: Lin et al. 2021, Table 7, with a rate for each network.
+SETTINGS: dict[str, Rows] = {
+    name: _setting(f"{_P3}, Table 1, setting {name}", *row) for name, row in {
+        "A": (1e-4, 0.5, 0.9, 5), "B": (1e-4, 0.5, 0.999, 1), "C": (2e-4, 0.5, 0.999, 1), "D": (1e-3, 0.5, 0.9, 5),
+        "E": (1e-3, 0.5, 0.999, 5), "F": (1e-3, 0.9, 0.999, 5)}.items()
+} | {
+    f"bssn-{i}": _setting(f"{_P4}, Table 7, row {i}", *row) for i, row in enumerate([
+        (1e-4, 0.5, 0.9, 5, 1e-4), (1e-4, 0.5, 0.999, 1, 1e-4), (2e-4, 0.5, 0.999, 1, 2e-4),
+        (1e-4, 0.5, 0.999, 1, 2e-4), (2e-4, 0.5, 0.999, 1, 1e-4)], start=1)
+}
