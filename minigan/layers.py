@@ -16,7 +16,7 @@ from minigan.autograd import FusedOp, Tensor
 from minigan.backend import Array, array_module, to_host
 from minigan.errors import FailedWork, choose
 from minigan.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
-from minigan.norms import NoNorm
+from minigan.weights import NoNorm, draw_orthonormal, to_matrix
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -45,10 +45,7 @@ def he_normal(scale: float = 1.0) -> Initializer:
 def orthogonal(scale: float = 1.0) -> Initializer:
     """Rows (or columns, if there are more rows) of the matrix (out, everything else) orthonormal, times scale."""
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        rows, columns = shape[0], int(np.prod(shape[1:]))
-        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-        q *= np.sign(np.diagonal(r))  # makes the distribution uniform
-        return scale * (q if rows >= columns else q.T).reshape(shape)
+        return scale * draw_orthonormal(rng, shape[0], int(np.prod(shape[1:]))).reshape(shape)
     return draw
 
 
@@ -66,6 +63,22 @@ class Layer:
         self.state: dict[str, Array] = {}
         self.layers: dict[str, Layer] = {}
         self.norm = NoNorm()
+
+    # What a weight normalization may ask of its layer; here for a layer whose W is a plain matrix.
+    out_axis = 0  # of W: the axis of the layer's outputs
+
+    def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of one argument of `operator` when the layer's inputs have shape x_shape."""
+        W = self.params["W"]
+        return 1, W.size // W.shape[self.out_axis]
+
+    def operator(self, W: Tensor, x: Tensor) -> Tensor:
+        """The linear map of x that W stands for: without bias, activation and resampling."""
+        return x @ ops.transpose(to_matrix(W, self.out_axis))
+
+    def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Its adjoint: <operator(W, x), y> = <x, adjoint(W, y, x.shape)>."""
+        return y @ to_matrix(W, self.out_axis)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}.__call__")
@@ -95,7 +108,7 @@ class Layer:
                              f"{'missing from the file' if name in mine else 'in the file only'}")
         for name, a in mine.items():
             saved = np.asarray(arrays[name])
-            if a.shape != saved.shape or a.dtype != saved.dtype:
+            if a.dtype != saved.dtype or a.shape != saved.shape and a.size:  # none: comes with the first input
                 raise FailedWork(f"the saved network does not fit this one: '{name}' is {saved.shape} "
                                  f"{saved.dtype} in the file, {a.shape} {a.dtype} here")
         for path, layer in self.walk():
@@ -118,6 +131,9 @@ class Layer:
             for name, p in mine.params.items():
                 p.data += p.dtype.type(share) * (theirs.params[name].data - p.data)
             for name, a in mine.state.items():
+                if a.shape != theirs.state[name].shape:  # it came with the first input
+                    mine.state[name] = theirs.state[name].copy()
+                    continue
                 a += a.dtype.type(share) * (theirs.state[name] - a)
 
     def after_update(self) -> None:
@@ -195,8 +211,25 @@ class Conv2d(Layer):
         return conv.conv2d(conv.mean_pool2d(x), W, b)
 
 
+    def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """One image, upsampled if the layer does that first."""
+        _, H, W, C = x_shape
+        return (1, 2 * H, 2 * W, C) if self.resample == "up" else (1, H, W, C)
+
+    def operator(self, W: Tensor, x: Tensor) -> Tensor:
+        """The convolution."""
+        return conv.conv2d(x, W, None, self.stride, self.pad)
+
+    def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The convolution's input gradient."""
+        more = tuple((shape[i] + 2 * self.pad - W.shape[i]) % self.stride for i in (1, 2))
+        return conv.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=more)
+
+
 class ConvTranspose2d(Layer):
     """Transposed convolution and bias. W (n_in, kernel, kernel, n_out), as of the convolution it is the adjoint of."""
+
+    out_axis = 3
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
                  output_pad: int = 0, init: Initializer | str | None = None, norm: NoNorm | None = None):
@@ -209,6 +242,19 @@ class ConvTranspose2d(Layer):
         return conv.conv_transpose2d(x, W, self.params["b"], self.stride, self.pad, output_pad=self.output_pad)
 
 
+    def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """One image."""
+        return 1, *x_shape[1:]
+
+    def operator(self, W: Tensor, x: Tensor) -> Tensor:
+        """The transposed convolution."""
+        return conv.conv_transpose2d(x, W, None, self.stride, self.pad, output_pad=self.output_pad)
+
+    def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The convolution itself."""
+        return conv.conv2d(y, W, None, self.stride, self.pad)
+
+
 class BatchNorm(Layer):
     """Batch normalization over all axes but the last, then leaky ReLU (slope 1: none) (Ioffe and Szegedy 2015).
 
@@ -216,20 +262,23 @@ class BatchNorm(Layer):
     the unbiased one) and are used in evaluation.
     eps and decay are Chainer's, which the authors used. There the running variance starts at 0; here at 1, so that a
     network that was never trained can be evaluated.
+    gain: whether the multiplier gamma is learned; without, it is 1 (discriminators of Miyato et al. 2018, section 4.1).
     """
 
-    def __init__(self, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9):
+    def __init__(self, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9, gain: bool = True):
         super().__init__()
         self.slope, self.eps, self.decay = slope, eps, decay
-        self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
+        if gain:
+            self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
         self.params["beta"] = Tensor(np.zeros(channels, np.float32), requires_grad=True)
         self.state["mean"] = np.zeros(channels, np.float32)
         self.state["variance"] = np.ones(channels, np.float32)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        gamma, beta = self.params["gamma"], self.params["beta"]
-        if x.shape[-1:] != gamma.shape:  # else one channel would be broadcast to any number
-            raise ValueError(f"BatchNorm: expected {gamma.size} channels in the last axis, got x {x.shape}")
+        beta = self.params["beta"]
+        gamma = self.params["gamma"] if "gamma" in self.params else Tensor(array_module(beta.data).ones_like(beta.data))
+        if x.shape[-1:] != beta.shape:  # else one channel would be broadcast to any number
+            raise ValueError(f"BatchNorm: expected {beta.size} channels in the last axis, got x {x.shape}")
         if not train:
             scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
             y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
@@ -238,6 +287,34 @@ class BatchNorm(Layer):
         self.state["mean"], self.state["variance"] = moved_moments(
             self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
         return BatchNormalize(mean, variance, self.eps, self.slope)(x, gamma, beta)
+
+
+class LayerNorm(Layer):
+    """Layer normalization, then leaky ReLU (slope 1: none): each sample over all its axes (Ba et al. 2016).
+
+    beta, and gamma if `gain`, for each channel, shared by the pixels, as in Gulrajani et al. 2017's code. No sample
+    sees another, and training and evaluation are the same: a gradient penalty goes with it.
+    """
+
+    def __init__(self, channels: int, slope: float = 1.0, eps: float = 1e-5, gain: bool = True):
+        super().__init__()
+        self.slope, self.eps = slope, eps
+        if gain:
+            self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
+        self.params["beta"] = Tensor(np.zeros(channels, np.float32), requires_grad=True)
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        beta, axes = self.params["beta"], tuple(range(1, x.ndim))
+        if x.shape[-1:] != beta.shape:
+            raise ValueError(f"LayerNorm: expected {beta.size} channels in the last axis, got x {x.shape}")
+        d = x - ops.mean(x, axes, keepdims=True)
+        y = d / ops.sqrt(ops.mean(d * d, axes, keepdims=True) + self.eps)
+        y = y * self.params["gamma"] + beta if "gamma" in self.params else y + beta
+        return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+
+
+# norms.Normalization.features -> the layer: FEATURES[name](channels, slope, gain=...)
+FEATURES: dict[str, Callable[..., Layer]] = {"bn": BatchNorm, "ln": LayerNorm}
 
 
 def set_batch_norm(network: Layer, eps: float, decay: float) -> None:

@@ -10,8 +10,10 @@ from minigan.autograd import Tensor, grad, no_grad
 from minigan.conv import Scaled
 from minigan.fused import power_iteration
 from minigan.layers import Conv2d, Linear, Sequential, normal
-from minigan.norms import NORMS, NoNorm, SpectralNorm, SpectralNormalize, SpectralNormalizeAll, spectral_norm
+from minigan.norms import NORMS
 from minigan.presets import Experiment
+from minigan.spectral import SpectralNorm, SpectralNormalize, SpectralNormalizeAll
+from minigan.weights import NoNorm, spectral_norm
 
 LAYERS = {
     "dense": lambda rng, norm: Linear(rng, 12, 7, normal(), norm=norm),

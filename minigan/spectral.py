@@ -1,0 +1,255 @@
+"""Spectral normalization and its kin: W / sigma, sigma found by power iteration from forward to forward."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+
+from minigan import ops
+from minigan.autograd import FusedOp, Op, Tensor
+from minigan.backend import Array, array_module
+from minigan.conv import Scaled
+from minigan.fused import (
+    has_kernels,
+    power_iteration,
+    power_iterations,
+    scale_weights,
+    spectral_gradient,
+    spectral_gradients,
+)
+from minigan.weights import NoNorm, Normalized, to_matrix
+
+SCHEDULES = ("forward", "update")  # of u
+
+
+class SpectralNorm(NoNorm):
+    """scale * W / sigma(W), sigma the largest singular value of W as a matrix (out, everything else).
+
+    Miyato et al. 2018, Eq. (8), by Algorithm 1: `n_iter` power iterations from the u of last time in every forward.
+    u starts as N(0, 1), as in the authors' code. eps is added to the norms, likewise.
+    schedule: "forward": a training forward remembers the new u, so that real and fake batches and the generator's step
+        each advance it; "update": only `after_update` does, from the updated W, and all forwards between two updates
+        use the same weights (the code of Lin et al. 2021). In evaluation u stays.
+    through: let the gradient go through the power iteration, as in Lin et al.'s code; otherwise u and v are constants
+        and the gradient is Eq. (12), as in Miyato et al.'s. Converged, the two are the same.
+    scale: Lin et al. 2021, section 5.2.
+    """
+
+    def __init__(self, n_iter: int = 1, eps: float = 1e-12, scale: float = 1.0, schedule: str = "forward",
+                 through: bool = False):
+        if n_iter < 1:
+            raise ValueError(f"spectral normalization: expected at least 1 power iteration, got {n_iter}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"spectral normalization: u moves every {' or '.join(SCHEDULES)}, got '{schedule}'")
+        self.n_iter, self.eps, self.scale, self.schedule, self.through = n_iter, eps, scale, schedule, through
+        self.prepared: Scaled | None = None  # by `prepare`, for the next forward
+
+    def matrices(self, W: Tensor, out_axis: int) -> dict[str, Tensor]:
+        """Name of u -> the matrix whose leading left vector it is; sigma is the mean of their singular values."""
+        return {"u": to_matrix(W, out_axis)}
+
+    def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
+        for name, matrix in self.matrices(layer.params["W"], layer.out_axis).items():
+            layer.state[name] = rng.standard_normal(len(matrix)).astype(matrix.dtype)
+
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor | Scaled:
+        if self.prepared is not None:
+            prepared, self.prepared = self.prepared, None
+            return prepared
+        W, us = layer.params["W"], {}
+        matrices = self.matrices(W, layer.out_axis)
+        if self.through or len(matrices) > 1:
+            sigmas = []
+            for name, matrix in matrices.items():
+                us[name], sigma = self._singular_value(matrix, layer.state[name])
+                sigmas.append(sigma)
+            W_bar = W / (functools.reduce(ops.add, sigmas) * (1 / (len(sigmas) * self.scale)))
+        else:
+            matrix = matrices["u"]
+            u, v, sigma = power_iteration(_compact(matrix.data), layer.state["u"], self.n_iter, self.eps)
+            us["u"] = u
+            W_bar = _from_matrix(SpectralNormalize(*_scaled(u, v, sigma, self.scale))(matrix), W, layer.out_axis)
+        if train and self.schedule == "forward":
+            layer.state.update(us)
+        return W_bar
+
+    def after_update(self, layer: Normalized) -> None:
+        if self.schedule == "update":
+            for name, matrix in self.matrices(layer.params["W"].detach(), layer.out_axis).items():
+                layer.state[name] = power_iteration(_compact(matrix.data), layer.state[name], self.n_iter, self.eps)[0]
+
+    def _singular_value(self, matrix: Tensor, u: Array) -> tuple[Array, Tensor]:
+        """The next u, and sigma () as a function of the matrix."""
+        if not self.through:
+            u, v, _ = power_iteration(_compact(matrix.data), u, self.n_iter, self.eps)
+            return u, ops.sum(Tensor(u.reshape(1, -1)) @ matrix @ Tensor(v.reshape(-1, 1)))
+        left = Tensor(u)
+        for _ in range(self.n_iter):
+            Wv = matrix @ _unit(left @ matrix, self.eps)
+            left = _unit(Wv, self.eps)
+        return left.data, ops.sum(left * Wv)
+
+
+class BidirectionalNorm(SpectralNorm):
+    """scale * W / sigma, sigma the mean of the largest singular values of two matrices made of a convolution's W.
+
+    Lin et al. 2021, section 5.1: (out, kh kw in) and (in, out kh kw), each with a u of its own. A dense layer has only
+    the first: there it is SpectralNorm.
+    """
+
+    def matrices(self, W: Tensor, out_axis: int) -> dict[str, Tensor]:
+        found = super().matrices(W, out_axis)
+        return found | {"u_in": to_matrix(W, W.ndim - 1 - out_axis)} if W.ndim > 2 else found
+
+
+class OperatorNorm(SpectralNorm):
+    """scale * W / sigma, sigma the largest singular value of the whole convolution, with its stride and zero padding.
+
+    SN_conv of Lin et al. 2021, section 4 (Farnia et al. 2018): power iteration with the convolution and its adjoint,
+    from the right singular vector v of last time, an image of the size of the layer's input. What is normalized is the
+    convolution alone: of a layer that upsamples before it (on the larger image) or takes means after it, as of one
+    that does not; mean pooling has the norm 1/2, nearest upsampling 2. A dense layer's is SpectralNorm's.
+
+    state["v"] has no elements until the first input has come in training, and begins anew, N(0, 1), for an input of
+    another size. Without any input yet, `weight` for x_shape () gives W as it is: there is no size to take a norm for.
+    """
+
+    def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
+        layer.state["v"] = np.zeros(0, layer.params["W"].dtype)
+        self.seed = int(rng.integers(1 << 32))  # of v; a resumed run's is the same
+
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
+        W, v = layer.params["W"], layer.state["v"]
+        if not x_shape and not v.size:
+            return W
+        shape = layer.operand_shape(x_shape) if x_shape else v.shape
+        if v.shape != shape:
+            v = np.random.default_rng(self.seed).standard_normal(shape).astype(W.dtype)
+            v = array_module(W.data).asarray(v)
+            if train:
+                layer.state["v"] = v
+        v, sigma = self._singular_value_of(layer, W, v)
+        if train and self.schedule == "forward":
+            layer.state["v"] = v
+        return W / (sigma * (1 / self.scale))
+
+    def after_update(self, layer: Normalized) -> None:
+        if self.schedule == "update" and layer.state["v"].size:
+            layer.state["v"], _ = self._singular_value_of(layer, layer.params["W"].detach(), layer.state["v"])
+
+    def _singular_value_of(self, layer: Normalized, W: Tensor, v: Array) -> tuple[Array, Tensor]:
+        """The next v, and sigma () as a function of W."""
+        right = Tensor(v)
+        for _ in range(self.n_iter):
+            left = _unit(layer.operator(W if self.through else W.detach(), right), self.eps)
+            back = layer.adjoint(W, left, v.shape)
+            right = _unit(back if self.through else back.detach(), self.eps)
+        return right.data, ops.sum(right * back)
+
+
+# ---- operations ----------------------------------------------------------------------------------------------------
+
+class SpectralNormalize(FusedOp):
+    """W / (u^T W v) for constant u and v: (out, in) -> (out, in)."""
+
+    def __init__(self, u: Array, v: Array, sigma: Array):
+        self.u, self.v, self.sigma = u, v, sigma
+
+    def forward(self, W: Array) -> Array:
+        return W / self.sigma
+
+    def composed(self, W: Tensor) -> Tensor:
+        u, v = Tensor(self.u.reshape(1, -1)), Tensor(self.v.reshape(-1, 1))
+        return W / (u @ W @ v)
+
+    def fused_backward(self, gy: Array) -> tuple[Array]:
+        return (spectral_gradient(gy, self.saved[0].data, self.u, self.v, self.sigma),)
+
+
+class SpectralNormalizeAll(Op):
+    """Every layer's W -> itself, to be used as conv.Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
+
+    Its results' gradients are those of W / sigma, as Scaled has them. us, vs, sigmas: constants, as power_iterations
+    gave them for the Ws as matrices (out, everything else).
+    """
+
+    def __init__(self, us: list[Array], vs: list[Array], sigmas: Array):
+        self.us, self.vs, self.sigmas = us, vs, sigmas
+
+    def forward(self, *Ws: Array) -> list[Array]:
+        self.saves = tuple(range(len(Ws)))
+        return list(Ws)
+
+    def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+        def one(i: int) -> Tensor:
+            matrix = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
+            normalized = SpectralNormalize(self.us[i], self.vs[i], self.sigmas[i])
+            normalized(matrix)
+            gW, = normalized.backward(ops.reshape(gys[i], matrix.shape))
+            return ops.reshape(gW, self.saved[i].shape)
+        return tuple(one(i) if need and gys[i] is not None else None for i, need in enumerate(self.needs))
+
+    def fused_backward(self, gys: list[Array | None]) -> list[Array | None]:
+        Ws = [self.saved[i].data for i in self.saves]
+        xp = array_module(*Ws)
+        gys = [xp.zeros_like(W) if g is None else xp.ascontiguousarray(g) for g, W in zip(gys, Ws, strict=True)]
+        gWs = spectral_gradients([to_matrix(g) for g in gys], [to_matrix(W) for W in Ws], self.us, self.vs, self.sigmas)
+        return [gW.reshape(W.shape) for gW, W in zip(gWs, Ws, strict=True)]
+
+
+# ---- all layers at once --------------------------------------------------------------------------------------------
+
+def prepare(layers: Iterable[Normalized], train: bool) -> None:
+    """Normalize all layers that are about to be used, at once: on a GPU the launches do not grow with their number.
+
+    A network calls this at the beginning of its forward. The layers find their share in SpectralNorm.prepared; without
+    it, as on a CPU or with any other normalization, each does its own part when its turn comes, with the same result.
+    """
+    mine = [layer for layer in layers if type(layer.norm) is SpectralNorm and layer.out_axis == 0]
+    kinds = {(layer.norm.n_iter, layer.norm.eps, layer.norm.scale, layer.norm.through) for layer in mine}
+    if len(kinds) != 1 or not all(has_kernels(layer.params["W"].data) for layer in mine):
+        return
+    (n_iter, eps, scale, through), = kinds
+    if through:
+        return
+    Ws = [layer.params["W"] for layer in mine]
+    us, vs, sigmas, inverses = power_iterations([to_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
+                                                n_iter, eps)
+    for layer, u in zip(mine, us, strict=True):
+        if train and layer.norm.schedule == "forward":
+            layer.state["u"] = u
+    if scale != 1:
+        us, sigmas, inverses = [u * (1 / scale) for u in us], sigmas * (1 / scale), inverses * scale
+    W_bars: list[Array] = []
+
+    def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
+        if not W_bars:
+            W_bars.extend(scale_weights([W.data for W in Ws], inverses))
+        return W_bars[i]
+
+    for i, (layer, W) in enumerate(zip(mine, SpectralNormalizeAll(us, vs, sigmas)(*Ws), strict=True)):
+        layer.norm.prepared = Scaled(W, inverses[i:i + 1], functools.partial(product, i))
+
+
+# ---- inside --------------------------------------------------------------------------------------------------------
+
+def _unit(x: Tensor, eps: float) -> Tensor:
+    return x / (ops.sqrt(ops.sum(x * x)) + eps)
+
+
+def _scaled(u: Array, v: Array, sigma: Array, scale: float) -> tuple[Array, Array, Array]:
+    """u, v and sigma for SpectralNormalize to give scale * W / sigma: (u / scale)^T W v = sigma / scale."""
+    return (u, v, sigma) if scale == 1 else (u * (1 / scale), v, sigma * (1 / scale))
+
+
+def _compact(matrix: Array) -> Array:
+    return array_module(matrix).ascontiguousarray(matrix)
+
+
+def _from_matrix(matrix: Tensor, W: Tensor, out_axis: int) -> Tensor:
+    """The matrix (out, everything else) in W's shape again."""
+    inner = [i for i in range(W.ndim) if i != out_axis]
+    found = ops.reshape(matrix, (W.shape[out_axis], *(W.shape[i] for i in inner)))
+    return found if out_axis == 0 else ops.transpose(found, tuple(np.argsort([out_axis, *inner])))
