@@ -17,7 +17,7 @@ import minigan
 from minigan import backend, datasets, pictures, runs, sampling, saved, train
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
-from minigan.presets import Experiment, experiment, option_name
+from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
 
 KINDS = {"int": int, "float": float, "str": str}
 MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
@@ -102,7 +102,14 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@commands.command("train")
+def _presets() -> str:
+    """The presets of the data sets, for the end of the help."""
+    def words(preset: dict[str, Any]) -> str:
+        return " ".join(f"{option_name(name)} {value:g}" for name, value in preset.items())
+    return "\n\n".join(f"{name}: {words(preset)}" for name, preset in DATASET_PRESETS.items())
+
+
+@commands.command("train", epilog=_presets())
 @click.argument("dataset", required=False, metavar="[DATASET]")
 @experiment_options
 @click.option("--out", type=click.Path(path_type=Path), help="the run's folder [runs/DATASET-MODEL-NORM]")
@@ -122,9 +129,9 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
     minigan train --resume runs/resnet
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
-    the authors' settings for it; mnist and fashion-mnist have --width 0.25 --batch-size 32 --lr 4e-4 --iterations 1400,
-    shapes --batch-size 16 --iterations 900 --lr-dis 2e-4 --beta1 0 --beta2 0.9 besides. A number
-    that is given counts in any case.
+    the authors' settings for it, --profile those of another source, --setting a row of a paper's table; small data sets
+    have presets of their own (below). What is given counts in any case; `minigan explain` shows where each value
+    comes from.
 
     Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
     """
