@@ -15,6 +15,7 @@ import numpy as np
 
 import minigan
 from minigan import backend, datasets, pictures, runs, sampling, saved, train
+from minigan import sweep as sweeps
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
 from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
@@ -166,6 +167,36 @@ def explain_command(dataset: str, **given: Any) -> None:
     chosen = {name: value for name, value in given.items() if value is not None}
     saved.check_names(experiment(dataset, **chosen))
     click.echo("\n".join(explain(dataset, **chosen)))
+
+
+@commands.command("sweep")
+@click.argument("dataset")
+@click.option("--methods", default="none,sn,wn,wgan-gp", help="norms, wgan-gp, gan-gp [none,sn,wn,wgan-gp]")
+@click.option("--settings", default="A,C,D,F", help="rows of the papers' tables: A to F, bssn-1 to bssn-5 [A,C,D,F]")
+@click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
+@click.option("--out", type=click.Path(path_type=Path), help="the sweep's folder [runs/sweep-DATASET]")
+@click.option("--list", "only_list", is_flag=True, help="print the runs and stop")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines of the runs")
+@experiment_options
+def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Path | None, only_list: bool,
+                  quiet: bool, **given: Any) -> None:
+    """Train a grid of runs on DATASET: every method with every setting and seed; other options hold for all.
+
+    \b
+    minigan sweep fashion-mnist --seeds 2 --iterations 3000
+    minigan sweep cifar10 --methods sn,bssn,wgan-gp --settings C,bssn-4 --seeds 5 --out runs/grid
+
+    A sweep that was stopped goes on with the same command; several processes may work on one. summary.md in its folder
+    has a table of what is finished.
+    """
+    common = {name: value for name, value in given.items() if value is not None}
+    cells = sweeps.grid(dataset, methods.split(","), settings.split(","), seeds, **common)
+    if only_list:
+        click.echo("\n".join(cell.name for cell in cells))
+        return
+    out = out or Path("runs") / f"sweep-{dataset}"
+    sweeps.sweep(cells, out, quiet, click.echo)
+    click.echo("\n".join(sweeps.summary(cells, out)))
 
 
 # ---- sample --------------------------------------------------------------------------------------------------------

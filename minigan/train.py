@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, checkpoint, datasets, runs, saved
+from minigan import backend, checkpoint, datasets, runs, saved, thumbnails
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
@@ -83,6 +83,7 @@ class Training:
         self.preview = latents(init, e, SAMPLES)
         self.pictures = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()  # a resumed run must have the same
         self.iteration = 0
+        self.real_thumbnails: np.ndarray | None = None  # made when first asked for
 
     def iterate(self) -> tuple[Tensor, Tensor]:
         """One iteration; returns the last losses of discriminator and generator."""
@@ -139,6 +140,14 @@ class Training:
     def sample(self, z: np.ndarray) -> np.ndarray:
         """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode."""
         return draw(self.gen if self.average is None else self.average, z, self.xp)
+
+    def thumbnail_distance(self) -> float:
+        """How far the pictures of some fixed latents are from real ones (thumbnails.py)."""
+        if self.real_thumbnails is None:
+            rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
+            self.real_thumbnails = thumbnails.thumbnails(backend.to_host(self.images[self.xp.asarray(np.sort(rows))]))
+        z = latents(np.random.default_rng([self.e.seed, 5]), self.e, thumbnails.FAKE)
+        return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
 
     def spectral_norms(self) -> dict[str, float]:
         """The exact spectral norm of the weights that each layer of the discriminator uses."""
@@ -308,11 +317,12 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
                 loss_dis, loss_gen = (loss.item() for loss in losses)
                 if not math.isfinite(loss_dis + loss_gen) or (logs or draws or saves or stop) and not training.finite():
                     raise FailedWork(_not_finite(training, good, loss_dis, loss_gen))
-                if logs:
+                if logs or draws:
                     sigmas = training.spectral_norms()
+                    seen = {"thumbnails": training.thumbnail_distance()} if draws else {}
                     log.add(iteration=i, seconds=round(time.monotonic() - began, 3), loss_dis=loss_dis,
                             loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
-                            sigma=sigmas)
+                            sigma=sigmas, **seen)
                 if draws:
                     runs.save_samples(out, i, training.sample(training.preview))
                 if saves or stop:

@@ -12,24 +12,29 @@ MAX_LINES = 450
 # A file imports only from lines above its own. A new file gets a place here.
 LEVELS = """
     __init__
-    errors
+    errors thumbnails
     profiles
     backend presets scores progress files pickles shapes archives
     cuda explain
     launchers
     launchers_all
-    winograd fused download pictures image_folder
-    autograd im2col runs
+    winograd fused download pictures resample
+    datafiles
+    autograd im2col runs image_folder cifar idx stl10 svhn packed
     shaping
     ops datasets
+    pack
     conv losses optim checkpoint
     weights
     spectral
     norms
     layers
+    networks
+    cnn mnist resnet
     models inception
     saved sampling
     train
+    sweep
     cli
     __main__
 """

@@ -1,0 +1,145 @@
+"""A grid of runs: methods x settings x seeds, in one folder, to be stopped and gone on with at any time.
+
+    sweep.json            the grid
+    METHOD-SETTING-SEED/  a run each, as minigan train makes it
+    summary.md            a table of what the finished runs reached
+
+Several processes may work on one grid: a run that another one trains is passed over. What is finished stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan import runs, saved, train
+from minigan.errors import FailedWork, WrongUse, choose
+from minigan.files import write_whole
+from minigan.norms import NORMS
+from minigan.presets import Experiment, compose, to_dict
+from minigan.profiles import SETTINGS
+
+# Methods that are more than a --norm; every --norm is a method, too.
+METHODS: dict[str, dict[str, Any]] = {
+    "wgan-gp": {"norm": "none", "loss": "wasserstein", "gp": 10.0},  # Gulrajani et al. 2017
+    "gan-gp": {"norm": "none", "loss": "ns", "gp": 10.0},  # Miyato et al. 2018, Table 2
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of the grid."""
+
+    method: str
+    setting: str
+    seed: int
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-{self.setting}-{self.seed}"
+
+
+def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **common: Any) -> list[Cell]:
+    """The cells, seed by seed, so that a stopped sweep has seen every method. WrongUse for what contradicts itself."""
+    for what, given, choices in (("method", methods, [*NORMS, *METHODS]), ("setting", settings, SETTINGS)):
+        for name in given:
+            choose(what, name, choices)
+        if len(set(given)) < len(given):
+            raise WrongUse(f"--{what}s: '{next(n for n in given if given.count(n) > 1)}' is named twice; each once")
+    fixed = {"norm", "setting", "seed"} | {name for method in methods for name in METHODS.get(method, {})}
+    clash = sorted(fixed & common.keys())
+    if clash:
+        raise WrongUse(f"a sweep chooses --{clash[0].replace('_', '-')} itself, by --methods, --settings or --seeds; "
+                       "leave it out")
+    cells = []
+    for seed, setting, method in itertools.product(range(seeds), settings, methods):
+        chosen = METHODS.get(method, {"norm": method})
+        e, _ = compose(dataset, **common | chosen | {"setting": setting, "seed": seed})
+        saved.check_names(e)
+        cells.append(Cell(method, setting, seed, e))
+    return cells
+
+
+def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
+    """Train all cells that are not finished, then write the summary. A run that fails is noted, and the next begins."""
+    _claim(cells, out)
+    for number, cell in enumerate(cells, start=1):
+        folder = out / cell.name
+        if reached(folder) >= cell.experiment.iterations:
+            continue
+        say(f"[{number}/{len(cells)}] {cell.name}")
+        try:
+            if (folder / "experiment.json").exists():
+                train.resume(folder, {}, quiet)
+            else:
+                train.fit(cell.experiment, folder, quiet=quiet)
+        except WrongUse as error:
+            if "another process" not in str(error):
+                raise
+            say(f"{cell.name}: another process is at it")
+        except FailedWork as error:  # a loss that is not finite is a result, too
+            (folder / "failed.txt").write_text(f"{error}\n", encoding="utf-8")
+            say(f"{cell.name}: {error}")
+        write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
+    write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
+
+
+def summary(cells: list[Cell], out: Path) -> list[str]:
+    """A table in Markdown: thumbnail distance, last and best, mean over the seeds, standard deviation and error."""
+    lines = ["| method | setting | seeds | last | sd | se | best | sd | se | notes |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for method, setting in dict.fromkeys((cell.method, cell.setting) for cell in cells):
+        mine = [cell for cell in cells if (cell.method, cell.setting) == (method, setting)]
+        series = [distances(out / cell.name) for cell in mine if reached(out / cell.name) >= cell.experiment.iterations]
+        series = [values for values in series if values]
+        failed = sum((out / cell.name / "failed.txt").exists() for cell in mine)
+        note = f"{failed} not finite" if failed else ""
+        last, best = _spread([values[-1] for values in series]), _spread([min(values) for values in series])
+        lines.append(f"| {method} | {setting} | {len(series)} of {len(mine)} | {last} | {best} | {note} |")
+    return [*lines, "", "Frechet distance of 8 x 8 thumbnails, less is nearer to the data (minigan/thumbnails.py); sd: "
+                        "standard deviation over the seeds, se: standard error of the mean."]
+
+
+def distances(folder: Path) -> list[float]:
+    """The thumbnail distances that a run logged, oldest first."""
+    return [line["thumbnails"] for line in runs.read_log(folder) if isinstance(line.get("thumbnails"), float)]
+
+
+def reached(folder: Path) -> int:
+    """The iteration of a run's newest checkpoint; 0 if it has none."""
+    return max((int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.h5")), default=0)
+
+
+def _claim(cells: list[Cell], out: Path) -> None:
+    """Write the grid, or see that the one that is there is the same but for more cells."""
+    path = out / "sweep.json"
+    wanted = {cell.name: to_dict(cell.experiment) for cell in cells}
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        out.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise FailedWork(f"{path} cannot be read ({error}); put it right, or choose another --out") from None
+    for name, experiment in wanted.items():
+        if name in before and before[name] != experiment:
+            field = next(key for key in experiment if before[name].get(key) != experiment[key])
+            raise WrongUse(f"{out} holds another sweep: {name} has {field} {before[name].get(field)} there, not "
+                           f"{experiment[field]}; use the same options, or choose another --out")
+    write_whole(path, (json.dumps(before | wanted, indent=1) + "\n").encode())
+
+
+def _spread(values: list[float]) -> str:
+    """Mean, standard deviation and standard error, as three cells of the table."""
+    if not values:
+        return "- | - | -"
+    if len(values) == 1:
+        return f"{values[0]:.3f} | - | -"
+    sd = float(np.std(values, ddof=1))
+    return f"{np.mean(values):.3f} | {sd:.3f} | {sd / math.sqrt(len(values)):.3f}"

@@ -1,0 +1,135 @@
+"""The grid of runs, its summary, and the measure in it."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tiny import OPTIONS, pictures
+
+from minigan import cli, runs, sweep, train
+from minigan.errors import WrongUse
+from minigan.thumbnails import distance, thumbnails
+
+COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
+
+
+@pytest.fixture
+def common(tmp_path):
+    return {name: value for name, value in COMMON.items() if name != "n_dis"} | {
+        "data_root": str(pictures(tmp_path / "data"))}
+
+
+def test_a_grid_has_every_method_with_every_setting_and_seed(common):
+    cells = sweep.grid("folder", ["none", "sn", "wgan-gp"], ["A", "C"], 2, **common)
+    assert len({cell.name for cell in cells}) == 12
+    assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
+    gp = next(cell for cell in cells if cell.name == "wgan-gp-A-1").experiment
+    assert (gp.norm, gp.loss, gp.gp, gp.lr, gp.n_dis, gp.seed) == ("none", "wasserstein", 10, 1e-4, 5, 1)
+
+
+@pytest.mark.parametrize("methods, settings, more, said", [
+    ("sn,spn", "A", {}, "unknown method 'spn'; choose from"), ("sn", "G", {}, "unknown setting 'G'"),
+    ("sn,sn", "A", {}, "'sn' is named twice"), ("sn", "A", {"norm": "wn"}, "--norm itself"),
+    ("sn,wgan-gp", "A", {"loss": "ns"}, "--loss itself"), ("sn", "A", {"seed": 3}, "--seed itself"),
+])
+def test_a_grid_that_contradicts_itself_is_refused(methods, settings, more, said, common):
+    with pytest.raises(WrongUse, match=said):
+        sweep.grid("folder", methods.split(","), settings.split(","), 1, **common | more)
+
+
+def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypatch, capsys):
+    cells = sweep.grid("folder", ["none", "sn"], ["C"], 2, **common)
+    fit, begun = train.fit, []
+
+    def stops(experiment, folder, **how):
+        begun.append(folder.name)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        fit(experiment, folder, **how)
+    monkeypatch.setattr(train, "fit", stops)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
+    sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
+    assert begun == ["none-C-0", "sn-C-0", "none-C-1", "none-C-1", "sn-C-1"]
+    assert all(sweep.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
+    sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
+    assert len(begun) == 5  # finished runs are left alone
+    table = (tmp_path / "out" / "summary.md").read_text()
+    assert "| none | C | 2 of 2 |" in table and "| sn | C | 2 of 2 |" in table
+
+
+def test_a_run_that_another_process_trains_is_passed_over(common, tmp_path):
+    cells, said = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), []
+    with runs.locked(tmp_path / "out" / "none-C-0"):
+        sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
+    assert "none-C-0: another process is at it" in said
+    assert [sweep.reached(tmp_path / "out" / cell.name) for cell in cells] == [0, 4]
+
+
+def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
+    cells = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common | {"optimizer": "sgd"})
+    cells[0] = sweep.Cell("none", "C", 0, dataclasses.replace(cells[0].experiment, lr=1e6))
+    sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
+    table = (tmp_path / "out" / "summary.md").read_text()
+    assert "1 not finite" in table and "| sn | C | 1 of 1 |" in table
+
+
+def test_a_folder_keeps_to_one_grid(common, tmp_path):
+    sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common), tmp_path / "out", quiet=True, say=lambda line: None)
+    more = sweep.grid("folder", ["sn", "none"], ["C"], 1, **common)
+    sweep.sweep(more, tmp_path / "out", quiet=True, say=lambda line: None)  # more cells are welcome
+    assert len(json.loads((tmp_path / "out" / "sweep.json").read_text())) == 2
+    with pytest.raises(WrongUse, match="holds another sweep: sn-C-0 has iterations 4 there, not 6"):
+        sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "out")
+
+
+def test_the_command_lists_and_sweeps(common, tmp_path, capsys):
+    words = ["sweep", "folder", "--methods", "sn", "--settings", "C,D", "--out", str(tmp_path / "out"), "-q"]
+    words += [word for name, value in common.items() if value is not None
+              for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert cli.run([*words, "--list"]) == 0
+    assert capsys.readouterr().out.split() == ["sn-C-0", "sn-D-0"] and not (tmp_path / "out").exists()
+    assert cli.run(words) == 0
+    assert "| sn | D | 1 of 1 |" in capsys.readouterr().out
+
+
+def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
+    cells = sweep.grid("folder", ["sn"], ["C"], 3, **common)
+    for cell, values in zip(cells, ([9.0, 1.0], [2.0, 2.5], [3.0, 6.0]), strict=True):
+        folder = tmp_path / cell.name
+        folder.mkdir()
+        (folder / "checkpoint-0000004.h5").touch()
+        (folder / "log.jsonl").write_text("".join(
+            json.dumps({"iteration": i, "seconds": 1.0, "thumbnails": v}) + "\n" for i, v in enumerate(values)))
+    row = next(line for line in sweep.summary(cells, tmp_path) if line.startswith("| sn"))
+    sd = np.std([1, 2.5, 6], ddof=1)
+    assert f"| 3.167 | {sd:.3f} | {sd / 3 ** 0.5:.3f} | 2.000 | 1.000 | 0.577 |" in row
+
+
+# ---- the measure ---------------------------------------------------------------------------------------------------
+
+def test_thumbnails_are_means_of_boxes(rng):
+    images = rng.integers(0, 256, (3, 16, 24, 2)).astype(np.uint8)
+    boxes = images.reshape(3, 8, 2, 8, 3, 2).mean((2, 4)) / 255
+    np.testing.assert_allclose(thumbnails(images), boxes.reshape(3, -1), rtol=1e-12)
+    assert thumbnails(images[:, :13, :9]).shape == (3, 128)
+
+
+def test_the_distance_has_its_closed_forms(rng):
+    x = rng.standard_normal((4000, 6)) @ rng.standard_normal((6, 6))
+    assert distance(x, x) == pytest.approx(0, abs=1e-9)
+    assert distance(x, x + np.arange(6)) == pytest.approx(55)  # moved: the squared length of the way
+    scaled = x.mean(0) + 3 * (x - x.mean(0))  # spread threefold: (3 - 1)^2 times the variance
+    assert distance(x, scaled) == pytest.approx(4 * x.var(0, ddof=1).sum())
+    one = np.repeat(x[:1], 50, 0)  # collapsed to one picture
+    assert distance(x, one) == pytest.approx(((x.mean(0) - x[0]) ** 2).sum() + x.var(0, ddof=1).sum())
+
+
+def test_the_distance_is_that_of_two_normal_distributions(rng):
+    """Against the formula with matrix square roots by eigenvalues."""
+    a, b = (rng.standard_normal((n, 5)) @ rng.standard_normal((5, 5)) for n in (300, 40))
+    A, B = np.cov(a.T), np.cov(b.T)
+    root = np.sqrt(np.maximum(np.linalg.eigvals(A @ B).real, 0)).sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A) + np.trace(B) - 2 * root
+    assert distance(a, b) == pytest.approx(expected, rel=1e-9)
