@@ -1,0 +1,150 @@
+"""What all networks share: the width factor, layers that see a picture's class, and a discriminator's end.
+
+A network is called as network(x, train), a conditional one as network(x, train, labels). labels: (N,) integers from 0,
+best on the network's device already. `classes` of a constructor is the number of classes, 0 for a generator without
+labels; `condition` says how a discriminator uses them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigan import ops
+from minigan.autograd import Tensor
+from minigan.backend import Array, array_module
+from minigan.conv import Scaled
+from minigan.errors import WrongUse, choose
+from minigan.layers import FEATURES, BatchNorm, BatchNormalize, Initializer, Layer, Linear
+from minigan.norms import Normalization, prepare
+from minigan.weights import NoNorm
+
+CONDITIONS = {
+    "": "no labels",
+    "projection": "adds the inner product of the features and an embedding of the label (Miyato and Koyama 2018)",
+    "concat": "joins an embedding of the label to the feature maps (Miyato et al. 2018, Table 6 (c))",
+    "ac": "classifies besides: auxiliary classifier (Odena et al. 2017)",
+}
+
+
+def scaled(channels: int, width: float) -> int:
+    """A number of channels times the width factor, at least 1."""
+    return max(1, round(channels * width))
+
+
+def check_size(model: str, size: int, multiple: int) -> None:
+    """WrongUse unless a picture's side is a multiple of `multiple`."""
+    if size % multiple or size < multiple:
+        raise WrongUse(f"model '{model}' needs pictures whose size is a multiple of {multiple}, got {size}; "
+                       f"use --size {max(size + -size % multiple, multiple)}, or --model cnn")
+
+
+# ---- layers --------------------------------------------------------------------------------------------------------
+
+class ConditionalBatchNorm(BatchNorm):
+    """Batch normalization with a gain and a shift for every class, then leaky ReLU (Dumoulin et al. 2017).
+
+    gamma, beta: (classes, channels), 1 and 0 at the beginning. The moments are the whole batch's, the running ones
+    are shared by all classes, as in the authors' code; that of Gulrajani et al. 2017 has no running ones.
+    """
+
+    labelled = True
+
+    def __init__(self, classes: int, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9):
+        super().__init__(channels, slope, eps, decay)
+        for p in self.params.values():
+            p.data = np.tile(p.data, (classes, 1))
+
+    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+        xp, n = array_module(x.data), x.shape[-1]
+        if self.params["gamma"].shape[1] != n:  # else one channel would be broadcast to any number
+            raise ValueError(f"ConditionalBatchNorm: expected {self.params['gamma'].shape[1]} channels in the last "
+                             f"axis, got x {x.shape}")
+        check_labels("ConditionalBatchNorm", labels, len(x))
+        if train:
+            hat = BatchNormalize(*self.moments(x), self.eps)(
+                x, Tensor(xp.ones(n, x.dtype)), Tensor(xp.zeros(n, x.dtype)))
+        else:
+            inverse = 1 / xp.sqrt(self.state["variance"] + x.dtype.type(self.eps))
+            hat = x * Tensor(inverse) - Tensor(self.state["mean"] * inverse)
+        one_pixel = (len(x), *(1,) * (x.ndim - 2), n)
+        gamma, beta = (ops.reshape(ops.embedding(self.params[name], labels), one_pixel) for name in ("gamma", "beta"))
+        y = hat * gamma + beta
+        return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+
+
+class Embedding(Linear):
+    """A vector for each class: labels (N,) -> (N, n_out). W (classes, n_out) is normalized as the matrix it is."""
+
+    def __init__(self, rng: np.random.Generator, classes: int, n_out: int, init: Initializer | str,
+                 norm: NoNorm | None = None):
+        super().__init__(rng, n_out, classes, init, False, norm)  # a dense layer's adjoint, on one-hot vectors
+
+    def __call__(self, labels: Array, train: bool = True) -> Tensor:
+        W = self.norm.weight(self, (len(labels), self.params["W"].shape[1]), train)
+        if isinstance(W, Scaled):  # only the rows that are taken need to be multiplied
+            return W.then(lambda W: ops.embedding(W, labels)).done()
+        return ops.embedding(W, labels)
+
+
+def batch_norm(channels: int, classes: int, slope: float = 0.0) -> BatchNorm:
+    """Batch normalization and an activation, ReLU unless told otherwise; conditional if there are classes."""
+    return ConditionalBatchNorm(classes, channels, slope) if classes else BatchNorm(channels, slope)
+
+
+def feature_norm(norm: Normalization, channels: int, slope: float) -> Layer:
+    """The normalization of a discriminator's features, then leaky ReLU."""
+    return FEATURES[norm.features](channels, slope, gain=norm.gain)
+
+
+def check_labels(who: str, labels: Array | None, count: int) -> None:
+    """ValueError unless there is one label for each of `count` pictures."""
+    if labels is None:
+        raise ValueError(f"{who}: labels are needed: call the network as network(x, train, labels)")
+    if labels.shape != (count,):
+        raise ValueError(f"{who}: expected one label for each of {count} pictures, got labels {labels.shape}")
+
+
+# ---- a discriminator's end -----------------------------------------------------------------------------------------
+
+class Discriminator(Layer):
+    """A body that makes features, and an end that makes one number of them for each picture.
+
+    A subclass calls `end` last in its constructor and gives `features`. Results: (N,), and for condition "ac"
+    ((N,), logits (N, classes)). The embedding and the classifier are normalized like the other layers.
+    """
+
+    conditions = ("projection", "ac")  # what a subclass can do
+
+    def __init__(self, classes: int = 0, condition: str = ""):
+        super().__init__()
+        choose("condition", condition, CONDITIONS)
+        if condition and condition not in self.conditions:
+            raise WrongUse(f"condition '{condition}' is not for this model: use one of {', '.join(self.conditions)}, "
+                           "or a resnet")
+        if condition and classes < 1:
+            raise WrongUse(f"condition '{condition}' needs labels, and these data have none; leave it out, or use data "
+                           "with classes")
+        self.classes, self.condition = classes, condition
+        self.labelled = condition in ("projection", "concat")
+
+    def end(self, rng: np.random.Generator, n: int, init: Initializer, norm: Normalization, bias: bool = True) -> None:
+        """The layers after n features: dense, and what the condition adds."""
+        self.layers["dense"] = Linear(rng, n, 1, init, bias, norm.weight())
+        if self.condition == "projection":
+            self.layers["embed"] = Embedding(rng, self.classes, n, init, norm.weight())
+        if self.condition == "ac":
+            self.layers["classify"] = Linear(rng, n, self.classes, init, norm=norm.weight())
+
+    def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
+        """Pictures (N, H, W, C) -> (N, n)."""
+        raise NotImplementedError(f"{type(self).__name__}.features")
+
+    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        if self.labelled:
+            check_labels("discriminator", labels, len(x))
+        prepare((layer for _, layer in self.walk()), train)
+        h = self.features(x, train, labels)
+        y = ops.reshape(self.layers["dense"](h, train), (-1,))
+        if self.condition == "projection":
+            y = y + ops.sum(self.layers["embed"](labels, train) * h, 1)
+        return (y, self.layers["classify"](h, train)) if self.condition == "ac" else y
