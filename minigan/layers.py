@@ -56,7 +56,9 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
 # ---- layers --------------------------------------------------------------------------------------------------------
 
 class Layer:
-    """Something with parameters that maps a Tensor to a Tensor: layer(x, train)."""
+    """Something with parameters that maps a Tensor to a Tensor: layer(x, train), or layer(x, train, labels)."""
+
+    labelled = False  # whether its call takes the labels of the pictures, (N,) integers
 
     def __init__(self) -> None:
         self.params: dict[str, Tensor] = {}
@@ -159,10 +161,11 @@ class Sequential(Layer):
     def __init__(self, **layers: Layer):
         super().__init__()
         self.layers = layers
+        self.labelled = any(layer.labelled for layer in layers.values())
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
         for layer in self.layers.values():
-            x = layer(x, train)
+            x = layer(x, train, labels) if layer.labelled else layer(x, train)
         return x
 
 
@@ -188,7 +191,7 @@ class Conv2d(Layer):
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
                  init: Initializer | str | None = None, slope: float = 1.0, norm: NoNorm | None = None,
-                 resample: str = ""):
+                 resample: str = "", bias: bool = True):
         super().__init__()
         if resample and (kernel not in (1, 3) or stride != 1 or pad != kernel // 2 or resample not in ("up", "down")):
             raise ValueError(f"Conv2d: resample {resample!r} needs a kernel of 1 or 3, stride 1 and pad kernel // 2, "
@@ -196,10 +199,10 @@ class Conv2d(Layer):
         if resample == "down" and slope != 1:
             raise ValueError("Conv2d: an activation between a convolution and its mean cannot be folded")
         self.stride, self.pad, self.slope, self.resample = stride, pad, slope, resample
-        self._weights(rng, init or normal(), (n_out, kernel, kernel, n_in), n_out, norm)
+        self._weights(rng, init or normal(), (n_out, kernel, kernel, n_in), n_out if bias else 0, norm)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        W, b = self.norm.weight(self, x.shape, train), self.params["b"]
+        W, b = self.norm.weight(self, x.shape, train), self.params.get("b")
         if not self.resample:
             return conv.conv2d(x, W, b, self.stride, self.pad, self.slope)
         if W.shape[1] == 3:
@@ -232,14 +235,15 @@ class ConvTranspose2d(Layer):
     out_axis = 3
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
-                 output_pad: int = 0, init: Initializer | str | None = None, norm: NoNorm | None = None):
+                 output_pad: int = 0, init: Initializer | str | None = None, norm: NoNorm | None = None,
+                 bias: bool = True):
         super().__init__()
         self.stride, self.pad, self.output_pad = stride, pad, output_pad
-        self._weights(rng, init or normal(), (n_in, kernel, kernel, n_out), n_out, norm)
+        self._weights(rng, init or normal(), (n_in, kernel, kernel, n_out), n_out if bias else 0, norm)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         W = self.norm.weight(self, x.shape, train)
-        return conv.conv_transpose2d(x, W, self.params["b"], self.stride, self.pad, output_pad=self.output_pad)
+        return conv.conv_transpose2d(x, W, self.params.get("b"), self.stride, self.pad, output_pad=self.output_pad)
 
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -283,10 +287,14 @@ class BatchNorm(Layer):
             scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
             y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
             return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+        return BatchNormalize(*self.moments(x), self.eps, self.slope)(x, gamma, beta)
+
+    def moments(self, x: Tensor) -> tuple[Array, Array]:
+        """The batch's mean and variance of each channel; moves the running ones."""
         mean, variance = batch_moments(x.data)
         self.state["mean"], self.state["variance"] = moved_moments(
             self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
-        return BatchNormalize(mean, variance, self.eps, self.slope)(x, gamma, beta)
+        return mean, variance
 
 
 class LayerNorm(Layer):

@@ -9,18 +9,21 @@ from twins import give_to_torch, to_float64, torchs_layout
 
 from minigan import ops
 from minigan.autograd import Tensor, grad, no_grad
+from minigan.cnn import CNNDiscriminator, CNNGenerator
 from minigan.errors import WrongUse
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
-from minigan.models import MODELS, Block, CNNDiscriminator, CNNGenerator, ResNetDiscriminator, ResNetGenerator
-from minigan.norms import NoNorm, SpectralNorm
+from minigan.models import MODELS
+from minigan.norms import Normalization
+from minigan.resnet import Block, ResNetDiscriminator, ResNetGenerator
+from minigan.spectral import SpectralNorm
+from minigan.weights import NoNorm
 
-NETWORKS = [CNNGenerator, CNNDiscriminator, ResNetGenerator, ResNetDiscriminator]
 every_model = pytest.mark.parametrize("model", MODELS)
 
 
 def pair(model, rng, size=32, channels=3, dim_z=7, width=0.1, norm=SpectralNorm):
     return (MODELS[model].generator(rng, size, channels, dim_z, width),
-            MODELS[model].discriminator(rng, size, channels, norm, width))
+            MODELS[model].discriminator(rng, size, channels, Normalization(norm), width))
 
 
 def shapes(network):
@@ -53,7 +56,7 @@ def test_the_cnn_generator_is_table_3a(size, M_g, rng):
 
 @pytest.mark.parametrize("size", [32, 48])
 def test_the_cnn_discriminator_is_table_3b(size, rng):
-    *convolutions, dense = CNNDiscriminator(rng, size, 3, NoNorm).layers.values()
+    *convolutions, dense = CNNDiscriminator(rng, size, 3, Normalization()).layers.values()
     n_in = 3
     for layer, (kernel, stride, n_out) in zip(convolutions, TABLE_3B, strict=True):
         assert isinstance(layer, Conv2d)
@@ -88,7 +91,7 @@ def test_the_resnet_discriminator_is_table_4b(rng):
                      f"{block}/residual/conv2/W": (128, 3, 3, 128), f"{block}/residual/conv2/b": (128,)}
         if i < 3:
             expected |= {f"{block}/shortcut/W": (128, 1, 1, n_in), f"{block}/shortcut/b": (128,)}
-    dis = ResNetDiscriminator(rng, 32, 3, NoNorm)
+    dis = ResNetDiscriminator(rng, 32, 3, Normalization())
     assert shapes(dis) == expected | {"dense/W": (1, 128)}
     down = {path for path, layer in dis.walk() if getattr(layer, "resample", "") == "down"}
     assert down == {f"blocks/block{i}/{part}" for i in (1, 2) for part in ("residual/conv2", "shortcut")}
@@ -97,7 +100,7 @@ def test_the_resnet_discriminator_is_table_4b(rng):
 @pytest.mark.parametrize("down", [False, True])
 def test_a_block_that_changes_the_channels_does_so_in_its_second_convolution(down, rng):
     """And learns its shortcut then; the paper's later networks (Tables 5 and 6) have such blocks."""
-    block = Block(rng, 4, 6, NoNorm, down)
+    block = Block(rng, 4, 6, Normalization(), down)
     assert shapes(block) == {"residual/conv1/W": (4, 3, 3, 4), "residual/conv1/b": (4,),
                              "residual/conv2/W": (6, 3, 3, 4), "residual/conv2/b": (6,),
                              "shortcut/W": (6, 1, 1, 4), "shortcut/b": (6,)}
@@ -131,7 +134,7 @@ def test_width_multiplies_every_hidden_channel(model, width, rng):
     for narrow, plain in zip(pair(model, rng, width=width), pair(model, rng, width=1.0), strict=True):
         assert narrow.layers.keys() == plain.layers.keys()
         for (name, a), (_, b) in zip(shapes(narrow).items(), shapes(plain).items(), strict=True):
-            fixed = (1, 3, 4, 7)  # pictures, kernels, latents and the one output
+            fixed = (1, 3, 4, 5, 7)  # pictures, kernels, latents and the one output
             assert a == tuple(n if n in fixed else n * width for n in b), name
 
 
@@ -178,7 +181,7 @@ def test_a_generators_pictures_fit_the_discriminator(model, size, channels, rng)
 @pytest.mark.parametrize("size, better", [(28, 32), (33, 40), (12, 16)])
 def test_the_resnet_refuses_sizes_that_it_cannot_halve_in_one_line(network, size, better, rng):
     with pytest.raises(WrongUse) as error:
-        network(rng, size, 3, *([NoNorm] if network is ResNetDiscriminator else []))
+        network(rng, size, 3, *([Normalization()] if network is ResNetDiscriminator else []))
     assert str(error.value) == ("model 'resnet' needs pictures whose size is a multiple of 8, "
                                 f"got {size}; use --size {better}, or --model cnn")
 

@@ -1,0 +1,80 @@
+"""The networks with which Lin et al. 2021 (BSSN) look at gradients on MNIST: their Tables 4 and 5."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigan import ops
+from minigan.autograd import Tensor
+from minigan.backend import Array
+from minigan.errors import WrongUse
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, normal
+from minigan.networks import Discriminator, batch_norm, feature_norm, scaled
+from minigan.norms import Normalization
+
+SLOPE = 0.2
+
+
+class MNISTGenerator(Layer):
+    """Table 4: dense to 7 x 7 x 128, then 5x5 transposed convolutions with stride 2; leaky ReLU before each BN.
+
+    Their pictures lie in [0, 1] by a sigmoid; here 2 sigmoid - 1, and the discriminator takes (x + 1) / 2: together
+    they are the same. The first BN is over units, as their CIFAR code has it; the tables do not say. Nor do they name
+    padding and initialization: here 2 on both sides, and N(0, 0.02) as in that code.
+    """
+
+    def __init__(self, rng: np.random.Generator, size: int, channels: int, dim_z: int = 100, width: float = 1.0,
+                 classes: int = 0):
+        super().__init__()
+        _check(size)
+        self.labelled = classes > 0
+        sizes = [size, (size + 1) // 2, (size + 3) // 4]
+        ch = [scaled(128, width), scaled(64, width), channels]
+        self.bottom = (sizes[2], sizes[2], ch[0])
+        self.layers["dense"] = Linear(rng, dim_z, int(np.prod(self.bottom)), normal())
+        self.layers["bn0"] = BatchNorm(int(np.prod(self.bottom)))
+        for i in (1, 2):
+            self.layers[f"deconv{i}"] = ConvTranspose2d(
+                rng, ch[i - 1], ch[i], 5, 2, 2, sizes[2 - i] - 2 * sizes[3 - i] + 1, normal())
+        self.layers["bn1"] = batch_norm(ch[1], classes, slope=1.0)
+
+    def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+        layers = self.layers
+        x = layers["bn0"](ops.leaky_relu(layers["dense"](z, train), SLOPE), train)
+        x = ops.leaky_relu(layers["deconv1"](ops.reshape(x, (-1, *self.bottom)), train), SLOPE)
+        x = layers["bn1"](x, train, labels) if self.labelled else layers["bn1"](x, train)
+        return ops.tanh(layers["deconv2"](x, train) * 0.5)  # 2 sigmoid(x) - 1
+
+
+class MNISTDiscriminator(Discriminator):
+    """Table 5: three 5x5 convolutions with stride 2 and leaky ReLU, dense; nothing has a bias.
+
+    For pictures in [-1, 1], which it brings to [0, 1]: a gradient penalty sees half of the gradient there.
+    """
+
+    def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
+                 classes: int = 0, condition: str = ""):
+        super().__init__(classes, condition)
+        _check(size)
+        ch = [channels] + [scaled(c, width) for c in (64, 128, 256)]
+        self.body: list[str] = []
+        for i in (1, 2, 3):
+            features = norm.features if i > 1 else ""
+            self.layers[f"conv{i}"] = Conv2d(rng, ch[i - 1], ch[i], 5, 2, 2, normal(), 1.0 if features else SLOPE,
+                                             norm.weight(), bias=False)
+            self.body.append(f"conv{i}")
+            if features:
+                self.layers[f"norm{i}"] = feature_norm(norm, ch[i], SLOPE)
+                self.body.append(f"norm{i}")
+        self.end(rng, ((size + 7) // 8) ** 2 * ch[3], normal(), norm, bias=False)
+
+    def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
+        x = x * 0.5 + 0.5
+        for name in self.body:
+            x = self.layers[name](x, train)
+        return ops.reshape(x, (len(x), -1))
+
+
+def _check(size: int) -> None:
+    if size < 4:
+        raise WrongUse(f"model 'mnist-bssn' needs pictures of at least 4 pixels, got {size}; use --size 28")
