@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import minigan
-from minigan import backend, datasets, pictures, runs, sampling, saved, train
+from minigan import backend, datasets, network_table, pictures, reproduce, runs, sampling, saved, train
 from minigan import sweep as sweeps
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
@@ -199,6 +199,38 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
     click.echo("\n".join(sweeps.summary(cells, out)))
 
 
+@commands.command("reproduce")
+@click.argument("name", required=False)
+@click.option("--list", "only_list", is_flag=True, help="all names, with the scores to reach and their protocols")
+@click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
+@click.option("--out", type=click.Path(path_type=Path), help="the folder of the runs [runs/NAME]")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines of the runs")
+@experiment_options
+def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path | None, quiet: bool,
+                      **given: Any) -> None:
+    """Train what a table or a figure of the papers shows: NAME as --list has it.
+
+    \b
+    minigan reproduce --list
+    minigan reproduce sn-gan/table2/cifar10/cnn/sn-hinge
+    minigan reproduce bssn/table1/cifar10/cnn/bssn --iterations 2000 --width 0.25
+
+    Options change the experiment, and what was shrunk is said. Stopped, it goes on with the same command.
+    """
+    if only_list or name is None:
+        click.echo("\n".join(reproduce.listing()))
+        return
+    chosen = {option: value for option, value in given.items() if value is not None}
+    cells = reproduce.cells(name, seeds, **chosen)
+    for cell in cells:
+        saved.check_names(cell.experiment)
+    lines = reproduce.describe(name, cells, **chosen)
+    click.echo("\n".join(lines))
+    out = out or Path("runs") / name
+    sweeps.sweep(cells, out, quiet, click.echo)
+    click.echo("\n".join([*sweeps.summary(cells, out), "", *lines]))
+
+
 # ---- sample --------------------------------------------------------------------------------------------------------
 
 @commands.command("sample")
@@ -244,6 +276,29 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, step
     else:
         pictures.save_singles(out, images)
     click.echo(f"{len(images)} pictures of {images.shape[2]} x {images.shape[1]} pixels: {out}")
+
+
+# ---- networks ------------------------------------------------------------------------------------------------------
+
+@commands.command("networks")
+@click.argument("name", required=False, metavar="[MODEL]")
+@click.option("--size", type=int, help="side of the pictures in pixels [the source's]")
+@click.option("--width", default=1.0, help="factor on every number of channels [1]")
+@click.option("--classes", default=0, help="number of classes of a conditional GAN [0]")
+@click.option("--condition", default="", help="how the discriminator uses the label: projection, concat, ac [none]")
+def networks_command(name: str | None, size: int | None, width: float, classes: int, condition: str) -> None:
+    """The layers of MODEL as a table: shapes, kernels, parameters, multiplications; without MODEL, all models.
+
+    \b
+    minigan networks
+    minigan networks cnn --size 48
+    minigan networks resnet-imagenet --classes 1000 --condition projection
+    """
+    if name is None and (size, width, classes, condition) != (None, 1.0, 0, ""):
+        raise WrongUse("networks: --size, --width, --classes and --condition are for one model; name it")
+    for line in network_table.overview() if name is None else network_table.lines(name, size, width, classes,
+                                                                                 condition):
+        click.echo(line)
 
 
 # ---- info ----------------------------------------------------------------------------------------------------------

@@ -32,9 +32,10 @@ LEVELS = """
     networks
     cnn mnist resnet
     models inception
-    saved sampling
+    saved sampling network_table
     train
     sweep
+    reproduce
     cli
     __main__
 """
