@@ -1,9 +1,10 @@
-"""Reads packed files that may be anything, whoever made them: gzip and tar as data, in bounded memory.
+"""Reads packed files that may be anything, whoever made them: gzip, tar and zip as data, in bounded memory.
 
 Nothing is unpacked to disk, no name in an archive is used as a path, and sizes are checked before memory is taken.
 """
 
 import gzip
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,16 @@ from minigan.errors import FailedWork
 @contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
     """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
+    with _one_line(path), open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
     try:
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
+        yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FailedWork(f"{path}: broken or cut off ({error}); remove it and get it again") from error
     except OSError as error:
@@ -31,7 +37,8 @@ def take(stream: BinaryIO, n: int, path: Path) -> bytes:
     """Exactly n bytes; taken in blocks, so that a promise costs no memory before it is kept."""
     blocks, left = [], n
     while left:
-        block = stream.read(min(left, 1 << 20))
+        with _one_line(path):
+            block = stream.read(min(left, 1 << 20))
         if not block:
             raise FailedWork(f"{path}: broken or cut off ({left} of {n} bytes missing); get it again")
         blocks.append(block)
@@ -54,6 +61,17 @@ def tar_members(path: Path, wanted: set[str], most: int, most_in_all: int) -> It
     """Name and content of the wanted regular files of a tar archive, gzipped or not, in its order.
 
     most: bytes that a wanted file may have; most_in_all: that the archive may unpack to.
+    """
+    for name, size, stream in tar_streams(path, wanted, most_in_all):
+        if size > most:
+            raise FailedWork(f"{path}: {name} has {size} bytes, expected at most {most}")
+        yield name, take(stream, size, path)
+
+
+def tar_streams(path: Path, wanted: set[str], most_in_all: int) -> Iterator[tuple[str, int, BinaryIO]]:
+    """Name, size and a stream of each wanted regular file of a tar archive, for files larger than the memory.
+
+    A stream may be read (up to the size) until the next one is asked for; what is left of it is passed over.
     Reads the format itself (POSIX 1003.1, ustar: 512-byte headers, sizes in octal): the wanted names fit
     into a header, so extended headers are passed over like any other member, and nothing in the archive
     can ask for memory or name a path.
@@ -74,13 +92,57 @@ def tar_members(path: Path, wanted: set[str], most: int, most_in_all: int) -> It
             if unpacked > most_in_all:
                 raise FailedWork(f"{path}: would unpack to more than {most_in_all >> 20} MiB; not read")
             padding = -size % 512
+            left = size
             if name in wanted:
                 if kind not in (b"0", b"\0"):
                     raise FailedWork(f"{path}: {name} is a link or a special file, expected a regular file")
-                if size > most:
-                    raise FailedWork(f"{path}: {name} has {size} bytes, expected at most {most}")
-                yield name, take(stream, size, path)
-                size = 0
-            for left in range(size + padding, 0, -(1 << 20)):
-                take(stream, min(left, 1 << 20), path)
+                member = Part(stream, size)
+                yield name, size, member  # type: ignore[misc]
+                left = member.left
+            pass_over(stream, left + padding, path)
             unpacked += padding
+
+
+class Part:
+    """The next `left` bytes of a stream, as a stream."""
+
+    def __init__(self, stream: BinaryIO, size: int):
+        self.stream, self.left = stream, size
+
+    def read(self, n: int) -> bytes:
+        data = self.stream.read(min(n, self.left))
+        self.left -= len(data)
+        return data
+
+
+def pass_over(stream: BinaryIO, n: int, path: Path) -> None:
+    """Go n bytes on."""
+    for left in range(n, 0, -(1 << 20)):
+        take(stream, min(left, 1 << 20), path)
+
+
+class ZipPictures:
+    """The files of a zip archive that lie in one folder in it, each read on its own; may be used by threads."""
+
+    def __init__(self, path: Path, folder: str, suffixes: tuple[str, ...], most: int):
+        """most: bytes that a file may have."""
+        self.path, self.most = path, most
+        try:
+            self.zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError) as error:
+            raise FailedWork(f"{path}: not a zip archive, or cut off ({error}); get it again") from error
+        except OSError as error:
+            raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+        self.names = sorted({name for name in self.zip.namelist() if name.lower().endswith(suffixes)
+                             and name.startswith(folder) and not name.rpartition("/")[2].startswith(".")})
+
+    def read(self, name: str) -> bytes:
+        """The content of one of `names`. ValueError if it is broken, or larger than allowed, or encrypted."""
+        try:
+            with self.zip.open(name) as file:
+                data = file.read(self.most + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+            raise ValueError(f"is broken in the archive: {error}") from error
+        if len(data) > self.most:
+            raise ValueError(f"unpacks to more than {self.most} bytes")
+        return data

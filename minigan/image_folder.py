@@ -1,21 +1,31 @@
-"""Any folder of pictures as one array: found, decoded, brought to one size, and the unusable ones named."""
+"""Any folder or zip archive of pictures: found, decoded, brought to one size, and the unusable ones named."""
 
+from __future__ import annotations
+
+import hashlib
+import io
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from minigan.archives import ZipPictures
+from minigan.datafiles import BLOCK, Block, Request, Source, stamp
 from minigan.errors import FailedWork, listed
+from minigan.resample import resized
 
 FITS = ("crop", "stretch")
 # Pillow's decoders that need no outside program, by file name; the rest of a folder is not looked at.
 SUFFIXES = (".bmp", ".gif", ".ico", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FORMATS = ("BMP", "GIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+MAX_FILE = 64 << 20  # bytes of a picture in a zip archive
 
 
 class _TooSmall(ValueError):
@@ -26,65 +36,94 @@ class _TooSmall(ValueError):
         self.side = min(width, height)
 
 
-def read(
-    root: Path,
-    size: int,
-    fit: str,
-    skip_bad: bool,
-    say: Callable[[str], None],
-    progress: Callable[[int, int, str], None],
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
-    """The pictures in and below the folder `root`, in the order of their paths.
+@dataclass(frozen=True)
+class Fitting:
+    """How a picture becomes size x size."""
 
-    Returns images uint8 (N, size, size, 3), labels int64 (N,), the classes that labels index, and a line that
-    says how many there are. The class is the subfolder of the first level, or "all" if there is none.
-    fit "crop" cuts the largest square from the middle, "stretch" takes all; that is brought to size x size
-    with LANCZOS, in RGB. Transparent pictures are laid on white, of an animation the first frame counts, EXIF
-    orientation is obeyed.
-    Pictures that cannot be decoded or are smaller than size are named, and left out only with skip_bad.
+    size: int
+    fit: str = "crop"  # the largest square in the middle; "stretch": all of it
+    resize: str = "lanczos"  # one of resample.RESIZES
+    cut: int | None = None  # a square of this side in the middle, rather than the largest one
+    enlarge: bool = False  # pictures smaller than size; otherwise they cannot be used
+    whole_pixels: bool = False  # the square begins at a whole pixel, and a JPEG is decoded at its own size
+
+
+def source(root: Path, how: Fitting, ask: Request) -> Source:
+    """The pictures in and below the folder `root`, in the order of their paths, RGB.
+
+    The class is the subfolder of the first level, or "all" if there is none. Transparent pictures are laid on white,
+    of an animation the first frame counts, EXIF orientation is obeyed.
+    Pictures that cannot be decoded or are smaller than how.size are named, and left out only with ask.skip_bad.
     Hidden files and links that lead out of the folder are left out.
-    say, progress: as for datasets.load. FailedWork if there are no pictures, or bad ones.
+    FailedWork if there are no pictures, and from `blocks` if there are bad ones.
     """
     files, links = _pictures(root)
     if links:
-        say(f"{root}: left out {len(links)} symbolic links that lead out of it: {listed(links)}")
+        ask.say(f"{root}: left out {len(links)} symbolic links that lead out of it: {listed(links)}")
     if not files:
         raise FailedWork(f"{root}: no pictures in it or below it; looked for {', '.join(SUFFIXES)}")
-    images = np.empty((len(files), size, size, 3), np.uint8)
-    bad: dict[int, Exception] = {}
-
-    def decode(file: Path) -> np.ndarray | Exception:
-        try:
-            return _decode(root / file, size, fit)
-        except Exception as error:  # a decoder may raise anything on a broken file; it is reported below
-            return error
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # odd tags of pictures that decode well
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for start in range(0, len(files), 256):  # in blocks: a million waiting tasks would take a gigabyte
-            for i, result in enumerate(pool.map(decode, files[start : start + 256]), start):
-                if isinstance(result, Exception):
-                    bad[i] = result
-                else:
-                    images[i] = result
-            progress(min(start + 256, len(files)), len(files), "reading pictures")
     tops = [_shown(file.parts[0]) if len(file.parts) > 1 else "." for file in files]
-    checked = f"{len(files)} pictures"
-    if bad:
-        line = _bad_line(root, files, bad)
-        if not skip_bad or len(bad) == len(files):
-            raise FailedWork(f"{line}; {_remedy(bad, len(files))}")
-        say(f"{line}; left out")
-        good = [i for i in range(len(files)) if i not in bad]
-        images, tops = images[good], [tops[i] for i in good]
-        checked = f"{len(good)} pictures, {len(bad)} left out"
     classes = tuple(sorted(set(tops)))
     index = {name: i for i, name in enumerate(classes)}
     labels = np.array([index[top] for top in tops], np.int64)
     if "." in classes and len(classes) > 1:
-        say(f"{root}: {Counter(tops)['.']} pictures lie beside the class folders; their class is '.'")
-    return images, labels, ("all",) if classes == (".",) else classes, checked
+        ask.say(f"{root}: {Counter(tops)['.']} pictures lie beside the class folders; their class is '.'")
+    identity = hashlib.sha256("\0".join(map(str, files)).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def decode(number: int) -> np.ndarray:
+        path = root / files[number]
+        if not path.is_file():
+            raise ValueError("is not a regular file")  # to open a pipe would wait for ever
+        return _decode(path, how)
+
+    return Source((len(files), how.size, how.size, 3), labels, ("all",) if classes == (".",) else classes, str(root),
+                  identity, partial(_blocks, root, [str(file) for file in files], decode, how.size, ask))
+
+
+def zip_source(path: Path, folder: str, how: Fitting, ask: Request) -> Source:
+    """The pictures that a zip archive holds in `folder`, in the order of their names, without labels."""
+    pictures = ZipPictures(path, folder, SUFFIXES, MAX_FILE)
+    if not pictures.names:
+        raise FailedWork(f"{path}: no pictures in {folder} in the archive; looked for {', '.join(SUFFIXES)}")
+
+    def decode(number: int) -> np.ndarray:
+        return _decode(io.BytesIO(pictures.read(pictures.names[number])), how)
+
+    return Source((len(pictures.names), how.size, how.size, 3), np.full(len(pictures.names), -1), (), str(path),
+                  stamp(path), partial(_blocks, path, pictures.names, decode, how.size, ask))
+
+
+def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], size: int, ask: Request,
+            start: int) -> Iterator[Block]:
+    """Decode the pictures from `start` on. What comes after a bad one is read only to name all bad ones."""
+    bad: dict[int, Exception] = {}
+
+    def attempt(number: int) -> np.ndarray | Exception:
+        try:
+            return decode(number)
+        except Exception as error:  # a decoder may raise anything on a broken file; it is reported below
+            return error
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for at in range(start, len(names), BLOCK):  # in blocks: a million waiting tasks would take a gigabyte
+            numbers = range(at, min(at + BLOCK, len(names)))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module="PIL")  # odd tags of pictures that decode well
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                results = list(pool.map(attempt, numbers))
+            bad |= {i: r for i, r in zip(numbers, results, strict=True) if isinstance(r, Exception)}
+            good = [i for i in numbers if i not in bad]
+            if ask.skip_bad or not bad:
+                images = np.empty((len(good), size, size, 3), np.uint8)
+                for image, i in zip(images, good, strict=True):
+                    image[...] = results[i - at]
+                yield numbers.stop, images, np.array(good, np.int64)
+            ask.progress(numbers.stop, len(names), "reading pictures")
+    if bad:
+        line = _bad_line(root, names, bad)
+        if not ask.skip_bad or len(bad) == len(names):
+            raise FailedWork(f"{line}; {_remedy(bad, len(names))}")
+        ask.say(f"{line}; left out")
 
 
 def _pictures(root: Path) -> tuple[list[Path], list[str]]:
@@ -106,20 +145,28 @@ def _pictures(root: Path) -> tuple[list[Path], list[str]]:
     return sorted(files, key=lambda file: file.parts), sorted(links)
 
 
-def _decode(path: Path, size: int, fit: str) -> np.ndarray:
+def _decode(file: Path | io.BytesIO, how: Fitting) -> np.ndarray:
     """One picture as uint8 (size, size, 3)."""
-    if not path.is_file():
-        raise ValueError("is not a regular file")  # to open a pipe would wait for ever
-    with Image.open(path, formats=FORMATS) as image:
+    size = how.size
+    with Image.open(file, formats=FORMATS) as image:
         width, height = image.size
-        if min(width, height) < size:
+        if how.cut and min(width, height) < how.cut:
+            raise ValueError(f"is {width} x {height}, smaller than the crop of {how.cut} x {how.cut}")
+        if min(width, height) < size and not how.enlarge and not how.cut:
             raise _TooSmall(width, height, size)
-        image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4, 1/8 if twice the size remains
+        if not how.whole_pixels:
+            image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4, 1/8 if twice the size remains
         picture = _rgb(ImageOps.exif_transpose(image))
-    (width, height), side = picture.size, min(picture.size)
+    (width, height), side = picture.size, how.cut or min(picture.size)
     left, top = (width - side) / 2, (height - side) / 2
-    box = (0, 0, width, height) if fit == "stretch" else (left, top, left + side, top + side)
-    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box))
+    if how.whole_pixels:
+        picture = picture.crop((int(left), int(top), int(left) + side, int(top) + side))
+        return resized(np.asarray(picture)[None], size, how.resize)[0]
+    box = (0, 0, width, height) if how.fit == "stretch" else (left, top, left + side, top + side)
+    if how.resize == "plain":
+        return resized(np.asarray(picture.crop(tuple(map(int, box))))[None], size, "plain")[0]
+    method = Image.Resampling.BILINEAR if how.resize == "bilinear" else Image.Resampling.LANCZOS
+    return np.asarray(picture.resize((size, size), method, box=box))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -134,14 +181,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _bad_line(root: Path, files: list[Path], bad: dict[int, Exception]) -> str:
+def _bad_line(root: Path, names: list[str], bad: dict[int, Exception]) -> str:
     named = []
     for i, error in bad.items():
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
         if isinstance(error, UnidentifiedImageError):
             reason = "is not a picture of a known format"
-        named.append(f"{_shown(files[i])} ({reason or type(error).__name__})")
-    return f"{root}: {len(bad)} of {len(files)} pictures cannot be used: {listed(named, 3)}"
+        named.append(f"{_shown(names[i])} ({reason or type(error).__name__})")
+    return f"{root}: {len(bad)} of {len(names)} pictures cannot be used: {listed(named, 3)}"
 
 
 def _remedy(bad: dict[int, Exception], n: int) -> str:

@@ -26,7 +26,12 @@ class Experiment:
     dataset: str = _option("shapes", "data set")
     data_root: str | None = _option(None, "folder in which the data lies; otherwise the cache folder, or a download")
     size: int | None = _option(None, "side of the pictures in pixels; the data set's own, or 32 for a folder")
+    split: str | None = _option(None, "part of the data set: train, test, unlabeled (stl10), extra (svhn) [train; "
+                                "stl10 unlabeled]")
     fit: str = _option("crop", "how pictures of a folder become square: crop, stretch")
+    crop: int | None = _option(None, "side of the square in the middle of celeba's pictures that is used [128]")
+    resize: str | None = _option(None, "how another size is reached: lanczos, bilinear, plain (bilinear, not "
+                                 "antialiased) [lanczos; imagenet bilinear; celeba, stl10 plain]")
     skip_bad: bool = _option(False, "leave out pictures of a folder that cannot be read or are too small")
     scaling: str = _option("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
     dequantize: bool = _option(False, "add uniform noise of one grey level to real pictures")
@@ -158,7 +163,8 @@ def check(e: Experiment) -> None:
     from asking for all memory or all time.
     """
     for name, low, high in (
-            ("size", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16), ("power_iterations", 1, 1000),
+            ("size", 16, 1024), ("crop", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16),
+            ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
             ("scale", 1e-6, 1e6), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import os
 import shlex
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, checkpoint, datasets, runs, saved, thumbnails
+from minigan import backend, checkpoint, datasets, packed, runs, saved, thumbnails
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
@@ -58,7 +57,7 @@ class Training:
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
     """
 
-    def __init__(self, experiment: Experiment, images: np.ndarray):
+    def __init__(self, experiment: Experiment, images: np.ndarray | packed.Images):
         """images: uint8 (N, H, W, C)."""
         self.e = e = experiment
         self.xp = backend.device_module(e.device)
@@ -78,10 +77,10 @@ class Training:
         for network in filter(None, (self.gen, self.dis, self.average)):
             set_batch_norm(network, e.bn_eps, e.bn_decay)
         self.loss = LOSSES[e.loss]
-        self.images = self.xp.asarray(images)
+        self.images = images if isinstance(images, packed.Images) else self.xp.asarray(images)
         self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)
         self.preview = latents(init, e, SAMPLES)
-        self.pictures = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()  # a resumed run must have the same
+        self.pictures = packed.digest(images)  # a resumed run must have the same
         self.iteration = 0
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
 
@@ -128,9 +127,15 @@ class Training:
         """Latents (count, dim_z), drawn on the host: the same on every device."""
         return Tensor(self.xp.asarray(latents(self.rngs["z"], self.e, count)))
 
+    def pick(self, index: np.ndarray) -> Any:
+        """Real pictures as they are, uint8, on the device; packed ones are read from their file."""
+        if isinstance(self.images, packed.Images):
+            return self.xp.asarray(self.images[index])
+        return self.images[self.xp.asarray(index)]
+
     def real(self, index: np.ndarray) -> Tensor:
         """Real pictures as floats in [-1, 1], with noise of one grey level if asked for."""
-        x = self.images[self.xp.asarray(index)].astype(np.float32)
+        x = self.pick(index).astype(np.float32)
         if self.e.dequantize:
             x += self.xp.asarray(self.rngs["noise"].random(x.shape, dtype=np.float32))
         x /= np.float32(SCALINGS[self.e.scaling])
@@ -145,7 +150,7 @@ class Training:
         """How far the pictures of some fixed latents are from real ones (thumbnails.py)."""
         if self.real_thumbnails is None:
             rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
-            self.real_thumbnails = thumbnails.thumbnails(backend.to_host(self.images[self.xp.asarray(np.sort(rows))]))
+            self.real_thumbnails = thumbnails.thumbnails(backend.to_host(self.pick(np.sort(rows))))
         z = latents(np.random.default_rng([self.e.seed, 5]), self.e, thumbnails.FAKE)
         return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
 
@@ -278,6 +283,7 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
     """The training at its beginning, with its data."""
     backend.device_module(e.device)
     data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
+                         split=e.split, crop=e.crop, resize=e.resize,
                          say=_say, progress=(lambda *_: None) if quiet else progress_bar)
     backend.set_threads(e.threads)
     training = Training(e, data.images)
@@ -302,6 +308,8 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
             runs.save_samples(out, 0, training.sample(training.preview))
             good = checkpoint.save_in(out, 0, training.state())
         sigmas = training.spectral_norms()
+        if isinstance(training.images, packed.Images):
+            training.images.prefetch(training.batches)
         try:
             stop = False
             while not stop:
@@ -332,6 +340,8 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
             raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
         finally:
             progress.close()
+            if isinstance(training.images, packed.Images):
+                training.images.stop()
         runs.save_progress(out, training.iteration)
     if not last:
         raise Interrupted(f"stopped at iteration {i:,} of {e.iterations:,}, saved; go on with: "

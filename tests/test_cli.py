@@ -21,7 +21,7 @@ from test_datasets import archive, batches, binary_files, idx, put, python_files
 from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 import minigan
-from minigan import cli, datasets, saved, train
+from minigan import cli, datafiles, saved, train
 from minigan.presets import DATASET_PRESETS, Experiment, option_name
 
 
@@ -33,7 +33,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(datafiles, "SYSTEM_FOLDER", tmp_path / "system")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
@@ -274,8 +274,8 @@ def test_a_failed_write_leaves_the_picture_that_was_there(run, monkeypatch, caps
 # ---- wrong input ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("arguments", "named"), [
-    ("train", "choose from: cifar10, fashion-mnist, folder, mnist, shapes; or --resume RUN"),
-    ("train cifar", "unknown data set 'cifar'; choose from: cifar10, fashion-mnist, folder, mnist, shapes"),
+    ("train", "choose from: celeba, cifar10, cifar100, fashion-mnist, folder, imagenet, mnist, "),
+    ("train cifar", "unknown data set 'cifar'; choose from: celeba, cifar10, cifar100, fashion-mnist, folder, "),
     ("train cifar10 --norm spn", "unknown norm 'spn'; choose from: "),
     ("train cifar10 --model dcgan", "unknown model 'dcgan'; choose from: cnn, resnet"),
     ("train cifar10 --loss x", "unknown loss 'x'; choose from: hinge, lsgan, minimax, ns, wasserstein"),

@@ -1,5 +1,6 @@
 """Each data set from files written here in its exact published format; then broken and hostile ones."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -18,10 +19,11 @@ import pytest
 from PIL import Image, ImageDraw
 from test_pickles import py2_batch
 
-from minigan import datasets
-from minigan.datasets import IDX_FILES, Dataset, IdxFile, find, load
+from minigan import cifar, datafiles, datasets
+from minigan.datasets import Dataset, find, load
 from minigan.download import Published
 from minigan.errors import FailedWork, WrongUse
+from minigan.idx import IDX_FILES, IdxFile
 
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
 
@@ -30,12 +32,12 @@ BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, no system folder, and no network."""
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(datafiles, "SYSTEM_FOLDER", tmp_path / "system")
 
     def no_network(*args: object, **options: object) -> None:
         raise AssertionError("a download was tried")
 
-    monkeypatch.setattr(datasets, "fetch", no_network)
+    monkeypatch.setattr(datafiles, "fetch", no_network)
     return tmp_path / "cache"
 
 
@@ -184,13 +186,13 @@ def test_a_digest_other_than_the_published_one_is_said_in_one_line(tmp_path, sai
     assert len(said) == 1 and "data_batch_1" in said[0] and str(root) in said[0] and "\n" not in said[0]
     assert "not the published" in data.source
     md5 = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
-    monkeypatch.setattr(datasets, "CIFAR10_BATCH_MD5", md5)
+    monkeypatch.setattr(cifar, "FILE_MD5", md5)
     said.clear()
     assert "as published" in read("cifar10", root, said).source and said == []
     path = archive(tmp_path / "any.tgz", binary_files(), "cifar-10-batches-bin")
     read("cifar10", path, said)
     assert len(said) == 1 and "any.tgz" in said[0]
-    monkeypatch.setattr(datasets, "CIFAR10_BINARY_MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(cifar, "BINARY_MD5", hashlib.md5(path.read_bytes()).hexdigest())
     assert "as published" in read("cifar10", path, said).source and len(said) == 1
 
 
@@ -201,7 +203,7 @@ def test_nothing_given_and_nothing_cached_means_a_download(cache, said, monkeypa
         asked.append(published.url)
         return archive(path, python_files(), "cifar-10-batches-py")
 
-    monkeypatch.setattr(datasets, "fetch", fetched)
+    monkeypatch.setattr(datafiles, "fetch", fetched)
     assert same(read("cifar10", None, said))
     assert asked == ["https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
     assert asked[0] in said[0] and str(cache / "cifar10" / "cifar-10-python.tar.gz") in said[0]
@@ -253,7 +255,7 @@ def test_broken_batches_are_refused_by_name(tmp_path, monkeypatch):
         root = with_batch(tmp_path / str(len(data)), "data_batch_2.bin", data)
         line = refused("cifar10", root)
         assert "data_batch_2.bin" in line and named in line
-    monkeypatch.setattr(datasets, "MAX_MEMBER", 10_000)
+    monkeypatch.setattr(cifar, "CIFAR10", dataclasses.replace(cifar.CIFAR10, most=10_000))
     assert "expected at most 10000" in refused("cifar10", put(tmp_path / "big", python_files()))
 
 
@@ -382,7 +384,7 @@ def test_missing_idx_files_alone_are_downloaded(digits, cache, said, monkeypatch
         asked.append(published)
         return put(path.parent, {path.name: files[path.name]}) / path.name
 
-    monkeypatch.setattr(datasets, "fetch", fetched)
+    monkeypatch.setattr(datafiles, "fetch", fetched)
     data = read("mnist", None, said)
     (one,) = asked
     assert one.url == "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz"
@@ -400,7 +402,7 @@ def test_debians_folder_is_found(digits, tmp_path):
 
 @pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="package not installed")
 def test_debians_fashion_mnist_has_the_published_content(monkeypatch, said):
-    monkeypatch.setattr(datasets, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
+    monkeypatch.setattr(datafiles, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
     for split, n in (("train", 60_000), ("test", 10_000)):
         data = read("fashion-mnist", None, said, split=split)
         assert data.images.shape == (n, 28, 28, 1) and "as published" in data.source
@@ -725,7 +727,7 @@ def test_folders_that_cannot_be_meant_are_refused(tmp_path):
 
 
 def test_wrong_requests_name_the_choices():
-    assert "cifar10, fashion-mnist, folder, mnist, shapes" in refused("cifar", None, WrongUse)
+    assert "celeba, cifar10, cifar100, fashion-mnist, folder, imagenet, mnist" in refused("cifar", None, WrongUse)
     assert "test, train" in refused("shapes", None, WrongUse, split="valid")
     assert "crop, stretch" in refused("shapes", None, WrongUse, fit="squeeze")
     for size in (0, 3, 1025):

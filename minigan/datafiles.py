@@ -1,0 +1,126 @@
+"""What a data set is, what can be asked of it, and where its files may lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from minigan.download import Progress, Published, fetch
+from minigan.errors import FailedWork
+
+SYSTEM_FOLDER = Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist
+BLOCK = 256  # pictures that are read at a time
+
+# One piece of a Source: the number of pictures that are dealt with after it, the images that could be used, uint8
+# (n, H, W, C), and which ones they are, int64 (n,).
+Block = tuple[int, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their labels, in memory, or read from a packed file batch by batch."""
+
+    images: Any  # uint8 (N, H, W, C), C = 1 or 3: an array, or a packed.Images, which is indexed like one
+    labels: np.ndarray  # int64 (N,); -1 where a picture has none
+    classes: tuple[str, ...]  # labels index it; empty if there are none
+    source: str  # one line: where it was read from, and how it was checked
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every picture has a label."""
+        return bool(self.classes) and int(self.labels.min(initial=0)) >= 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that may be larger than the memory: read from any picture on, a block at a time."""
+
+    shape: tuple[int, int, int, int]  # (N, H, W, C), with pictures that will turn out to be unusable
+    labels: np.ndarray  # int64 (N,), as in Dataset
+    classes: tuple[str, ...]
+    where: str  # what it is read from
+    identity: str  # another one if the files have changed
+    blocks: Callable[[int], Iterator[Block]]  # from the given picture on, in order
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of a data set: the arguments of datasets.load; None: the data set's own."""
+
+    root: Path | None
+    split: str
+    size: int | None
+    fit: str
+    skip_bad: bool
+    seed: int
+    say: Callable[[str], None]
+    progress: Progress
+    resize: str | None = None
+    crop: int | None = None
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $MINIGAN_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("MINIGAN_CACHE")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("minigan")
+
+
+def places(name: str, root: Path | None) -> list[Path]:
+    """Folders that may hold data set `name`, the likeliest first."""
+    bases = [cache_folder(), SYSTEM_FOLDER] if root is None else [root]
+    return [place for base in bases for place in (base / name, base)]
+
+
+def first_file(name: str, root: Path | None, *files: str) -> Path | None:
+    """The first of these files that exists in a place of data set `name`; root itself if it is a file."""
+    if root is not None and root.is_file():
+        return root
+    return next((place / file for place in places(name, root) for file in files if (place / file).is_file()), None)
+
+
+def download(published: Published, path: Path, ask: Request) -> Path:
+    """The published file, fetched to `path`; says so first."""
+    size = published.size / 1e6
+    ask.say(f"downloading {published.url} ({size:.{0 if size > 100 else 1}f} MB) to {path}")
+    return fetch(published, path, ask.progress)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def stamp(path: Path) -> str:
+    """Size and time of a file: what tells, without reading it, that it has changed."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def in_memory(data: Dataset, progress: Progress) -> Source:
+    """A data set that is in memory already, as a Source."""
+    images = data.images
+
+    def blocks(start: int) -> Iterator[Block]:
+        for at in range(start, len(images), BLOCK):
+            end = min(at + BLOCK, len(images))
+            yield end, images[at:end], np.arange(at, end)
+            progress(end, len(images), "reading pictures")
+
+    digest = hashlib.sha256(data.labels)
+    for at in range(0, len(images), BLOCK):
+        digest.update(np.ascontiguousarray(images[at : at + BLOCK]))
+    return Source(tuple(images.shape), data.labels, data.classes, data.source, digest.hexdigest(), blocks)

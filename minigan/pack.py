@@ -1,0 +1,233 @@
+"""Packs a data set, once, into the file that packed.py reads; an interrupted packing is gone on with.
+
+The HDF5 structure is written first, with room for all pictures; it never changes while the pictures are put into their
+places, so a kill at any moment leaves a sound file. How far it is stands beside it in OUT.part.json, which is replaced
+whole, after the pictures before it have reached the disk. The file gets its name when all of it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+import minigan
+from minigan import datasets
+from minigan.datafiles import Source
+from minigan.download import Progress, progress_bar
+from minigan.errors import FailedWork, WrongUse
+from minigan.files import write_whole
+from minigan.packed import FORMAT, VERSION, Layout
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+CHUNK = 1 << 20  # bytes
+LABELS = 1 << 16  # labels in a chunk
+SYNC_EVERY = 5.0  # seconds of work that a power cut may cost
+
+
+def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = datasets._to_stderr,
+         progress: Progress = progress_bar, **chosen: Any) -> str:
+    """Pack the data set `dataset` into the file `out`; returns a line that says what was written.
+
+    chosen: root, split, size, fit, resize, crop, skip_bad, seed, as for datasets.load.
+    An unfinished file (out.part) that was begun with the same data and choices is gone on with: the pictures that are
+    in it are read back once, for the checksum. WrongUse if out exists, or if the unfinished file is of another kind.
+    """
+    if dataset == "packed":
+        raise WrongUse("pack: the data set is packed already; choose another one")
+    if out.is_dir() or out.exists() and not overwrite:
+        raise WrongUse(f"{out} exists already; choose another file{'' if out.is_dir() else ', or --overwrite'}")
+    source = datasets.open_source(dataset, say=say, progress=_renamed(progress), **chosen)
+    made = {"dataset": dataset, "minigan": minigan.__version__, "identity": source.identity, "from": source.where,
+            **{name: str(value) if name == "root" else value for name, value in sorted(chosen.items())}}
+    part = out.with_name(out.name + ".part")
+    try:
+        writer = _Writer(part, source, made)
+        try:
+            count = writer.run(source, say)
+        finally:
+            writer.close()
+        writer.finish(count)
+        os.replace(part, out)
+        writer.record.unlink(missing_ok=True)
+    except OSError as error:
+        raise FailedWork(f"{error.filename or part}: cannot be written ({error.strerror or error}); call this again to "
+                         "go on") from None
+    left_out = f", {source.shape[0] - count:,} left out" if count < source.shape[0] else ""
+    size = out.stat().st_size
+    return f"{out}: {count:,} pictures of {source.shape[2]} x {source.shape[1]} pixels{left_out}, {size / 1e6:,.1f} MB"
+
+
+def check(path: Path, progress: Progress = progress_bar) -> str:
+    """Read all of a packed file and compare its checksums; returns a line. FailedWork if it is damaged."""
+    layout = Layout(path)
+    if not layout.finished:
+        raise FailedWork(f"{path}: is not finished; call minigan pack again to go on with it")
+    with open(path, "rb") as file:
+        for row, name in enumerate(("images", "labels")):
+            digest, n = hashlib.sha256(), layout.shapes[name][0]
+            _digest(file, layout, name, n, digest, progress if name == "images" else lambda *_: None)
+            if digest.digest() != layout.digests[row].tobytes():
+                raise FailedWork(f"{path}: its {name} do not match their checksum; the file is damaged, pack it again")
+    return f"{path}: {layout.shapes['images'][0]:,} pictures, checksums right"
+
+
+def _renamed(progress: Progress) -> Progress:
+    return lambda done, total, what: progress(done, total, "packing" if what == "reading pictures" else what)
+
+
+def _digest(file: Any, layout: Layout, name: str, n: int, digest: Any, progress: Progress) -> None:
+    """Add the first n rows of a dataset to a digest."""
+    row = prod(layout.shapes[name][1:]) * (8 if name == "labels" else 1)
+    done = 0
+    for place, rows in layout.runs(name, 1):
+        rows = min(rows, n - done)
+        if rows <= 0:
+            break
+        file.seek(place)
+        left = rows * row
+        while left:
+            data = file.read(min(left, 1 << 20))
+            if not data:
+                raise FailedWork(f"{layout.path}: ends early; the file was cut off")
+            digest.update(data)
+            left -= len(data)
+        done += rows
+        progress(done, n, "checking")
+
+
+class _Writer:
+    """The unfinished file: its structure, its record of what is in it, and the pictures' places."""
+
+    def __init__(self, part: Path, source: Source, made: dict[str, Any]):
+        self.part, self.record = part, part.with_name(part.name + ".json")
+        self.made = json.loads(json.dumps(made))
+        self.done = self.count = 0  # pictures of the source that are dealt with, and that are in the file
+        known = self._known()
+        if known is not None and known.get("made") != self.made:
+            differ = [key for key in self.made.keys() | known["made"].keys()
+                      if self.made.get(key) != known["made"].get(key)]
+            raise WrongUse(f"{part} was begun with another {', '.join(sorted(differ))}; remove it, or choose another "
+                           "file")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        begun = known is not None and part.is_file()
+        self.file = open(part, "r+b" if begun else "w+b", buffering=0)
+        if fcntl is not None:  # Windows has no flock
+            try:
+                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.file.close()
+                raise WrongUse(f"{part} is being written by another process; wait until it is done") from None
+        if begun:
+            self.done, self.count = known["done"], known["count"]
+        else:
+            _create(part, source, self.made)
+            self._write_record()
+        self.layout = Layout(part)
+        rows = (source.shape[0], self.count if self.done == source.shape[0] else source.shape[0])  # cut already, or not
+        if (self.layout.shapes["images"] not in [(n, *source.shape[1:]) for n in rows]
+                or not 0 <= self.count <= self.done <= source.shape[0]):
+            raise FailedWork(f"{part}: does not fit its data any more; remove it and call this again")
+        self.synced = time.monotonic()
+
+    def run(self, source: Source, say: Any) -> int:
+        """Put in what is missing; returns the number of pictures that are in the file."""
+        digests = hashlib.sha256(), hashlib.sha256()
+        if self.done:
+            say(f"going on with {self.part}: {self.done:,} of {source.shape[0]:,} pictures are there")
+            for name, digest in zip(("images", "labels"), digests, strict=True):
+                _digest(self.file, self.layout, name, self.count, digest, lambda *_: None)
+        if self.done < source.shape[0]:
+            with contextlib.closing(source.blocks(self.done)) as blocks:
+                for end, images, index in blocks:
+                    labels = source.labels[index].astype("<i8")
+                    for name, rows, digest in (("images", images, digests[0]), ("labels", labels, digests[1])):
+                        self._put(name, rows)
+                        digest.update(np.ascontiguousarray(rows))
+                    self.done, self.count = end, self.count + len(images)
+                    if time.monotonic() - self.synced > SYNC_EVERY:
+                        self._save()
+        if not self.count:
+            raise FailedWork(f"{source.where}: holds no pictures that can be used")
+        self._save()
+        self.digests = b"".join(digest.digest() for digest in digests)
+        return self.count
+
+    def finish(self, count: int) -> None:
+        """Cut the room for pictures that were left out; write the checksums, which make the file a finished one."""
+        if count < self.layout.shapes["images"][0]:
+            with h5py.File(self.part, "r+", locking=False) as file:
+                for name in ("images", "labels"):
+                    file[name].resize(count, axis=0)
+        with open(self.part, "r+b") as file:
+            file.seek(int(self.layout.chunks["sha256"][0]))
+            file.write(self.digests)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        self.file.close()
+
+    def _put(self, name: str, rows: np.ndarray) -> None:
+        """Write rows behind the `count` that are there."""
+        per, chunks = self.layout.per[name], self.layout.chunks[name]
+        size, at = rows[:1].nbytes, 0
+        while at < len(rows):
+            chunk, inside = divmod(self.count + at, per)
+            n = min(per - inside, len(rows) - at)
+            self.file.seek(int(chunks[chunk]) + inside * size)
+            view = memoryview(np.ascontiguousarray(rows[at:at + n])).cast("B")
+            while view:
+                view = view[self.file.write(view):]
+            at += n
+
+    def _save(self) -> None:
+        os.fsync(self.file.fileno())
+        self._write_record()
+        self.synced = time.monotonic()
+
+    def _write_record(self) -> None:
+        record = {"made": self.made, "done": self.done, "count": self.count}
+        write_whole(self.record, json.dumps(record).encode(), sync=True)
+
+    def _known(self) -> dict[str, Any] | None:
+        """The record of an earlier, interrupted call."""
+        try:
+            known = json.loads(self.record.read_bytes())
+            if isinstance(known["made"], dict) and type(known["done"]) is type(known["count"]) is int:
+                return known
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return None
+
+
+def _create(path: Path, source: Source, made: dict[str, Any]) -> None:
+    """The HDF5 structure with room for all pictures: sparse where the file system can."""
+    state = {"format": FORMAT, "version": VERSION, "classes": list(source.classes), "made": made}
+    text = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    count, *shape = source.shape
+    per = max(1, min(count, CHUNK // prod(shape)))
+    with h5py.File(path, "w", libver=("earliest", "v108"), locking=False) as file:
+        for name, dims, dtype, chunk in (("images", (count, *shape), "|u1", (per, *shape)),
+                                         ("labels", (count,), "<i8", (min(count, LABELS),))):
+            create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            create.set_chunk(chunk)
+            create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            create.set_obj_track_times(False)
+            space = h5py.h5s.create_simple(dims, (h5py.h5s.UNLIMITED, *dims[1:]))
+            h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create)
+        file.create_dataset("state", data=text, track_times=False)
+        file.create_dataset("sha256", data=np.zeros((2, 32), np.uint8), track_times=False)
