@@ -259,7 +259,9 @@ def assert_gradients_agree(network, found, expected, tolerance=1e-8):
         assert error <= tolerance * float(gt.abs().max()) + 1e-13 * overall, name
 
 
-@pytest.mark.parametrize("model, size, channels", [("cnn", 28, 1), ("cnn", 32, 3), ("resnet", 32, 3)])
+@pytest.mark.parametrize("model, size, channels", [
+    ("cnn", 28, 1), ("cnn", 32, 3), ("resnet", 32, 3), ("cnn-code", 28, 1), ("cnn-bssn", 48, 3), ("resnet-stl", 48, 3),
+    ("resnet-imagenet", 32, 3), ("resnet-bssn", 64, 1), ("resnet-wgan-gp", 32, 3)])
 def test_generator_through_discriminator_is_pytorchs(model, size, channels, rng, torch, torch_networks):
     """Pictures, judgements and all gradients of both networks, over two training forwards that move u and moments."""
     gen, dis = (stirred(network, rng) for network in pair(model, rng, size, channels, 7, 0.05))
@@ -297,7 +299,8 @@ def test_generator_through_discriminator_is_pytorchs(model, size, channels, rng,
 
 
 @pytest.mark.parametrize("norm", ["sn", "none"])
-@pytest.mark.parametrize("model, size, channels", [("cnn", 28, 1), ("cnn", 32, 3), ("resnet", 32, 3)])
+@pytest.mark.parametrize("model, size, channels", [
+    ("cnn", 28, 1), ("cnn", 32, 3), ("resnet", 32, 3), ("cnn-code", 32, 3), ("resnet-bssn", 32, 3)])
 def test_wgan_gp_critic_loss_through_the_whole_discriminator_is_pytorchs(
         model, size, channels, norm, rng, torch, torch_networks):
     """mean D(fake) - mean D(real) + 10 mean (|grad D(x)| - 1)^2 (Gulrajani et al. 2017), all parameters' gradients."""

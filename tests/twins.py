@@ -26,7 +26,7 @@ def torchs_layout(network: Layer, name: str, a: np.ndarray) -> np.ndarray:
     """
     if a.ndim == 4:
         return np.ascontiguousarray(a.transpose(0, 3, 1, 2))
-    if name in ("dense/W", "dense/b") and hasattr(network, "bottom"):
+    if hasattr(network, "bottom") and (name in ("dense/W", "dense/b") or name.startswith("bn0/")):
         return a[_order(network.bottom)]
     if name == "dense/W" and "conv7" in network.layers:
         channels = len(network.layers["conv7"].params["W"].data)
@@ -40,7 +40,8 @@ def give_to_torch(torch: Any, ours: Layer, theirs: Any) -> list[Any]:
     found = []
     modules = dict(theirs.named_modules())
     for path, layer in ours.walk():
-        name = re.sub(r"^(deconv|bn|conv)(\d)$", lambda m: f"{m[1]}/{int(m[2]) - 1}", path)
+        name = re.sub(r"^(deconv|bn|conv)([1-9])$", lambda m: f"{m[1]}/{int(m[2]) - 1}", path)
+        name = "first" if name == "bn0" else name
         name = re.sub(r"block(\d)", lambda m: str(int(m[1]) - 1), name).replace("/residual", "").replace("/", ".")
         module = modules.get(name)
         weight = "weight_orig" if hasattr(module, "weight_orig") else "weight"
