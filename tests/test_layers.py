@@ -16,6 +16,7 @@ from minigan.layers import (
     Conv2d,
     ConvTranspose2d,
     Layer,
+    LayerNorm,
     Linear,
     Sequential,
     glorot_uniform,
@@ -267,6 +268,57 @@ def test_batch_norm_refuses_another_number_of_channels(channels, shape, train):
     with pytest.raises(ValueError, match=f"expected {channels} channels in the last axis, got x "):
         layer(Tensor(np.ones(shape, np.float32)), train)
     assert layer.state["mean"].shape == (channels,)
+
+
+def test_batch_norm_without_a_multiplier_is_that_with_a_multiplier_of_1(rng):
+    with_gain, without = to_float64(BatchNorm(3, slope=0.1)), to_float64(BatchNorm(3, slope=0.1, gain=False))
+    assert without.params.keys() == {"beta"}
+    x = Tensor(rng.standard_normal((4, 2, 2, 3)) * 3 + 1, requires_grad=True)
+    for train in (True, False):
+        found, expected = without(x, train), with_gain(x, train)
+        np.testing.assert_allclose(found.data, expected.data, rtol=1e-12)
+        weights = Tensor(rng.standard_normal(x.shape))
+        for g, e in zip(grad(found, [x, without.params["beta"]], gy=weights),
+                        grad(expected, [x, with_gain.params["beta"]], gy=weights), strict=True):
+            np.testing.assert_allclose(g.data, e.data, rtol=1e-9, atol=1e-12)
+
+
+# ---- layer normalization -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 4, 5, 7)])
+@pytest.mark.parametrize("slope", [1, 0.1])
+@pytest.mark.parametrize("gain", [True, False])
+def test_layer_norm_is_pytorchs_group_norm_of_one_group(shape, slope, gain, rng, torch):
+    layer = drawn(LayerNorm(7, slope, gain=gain), rng)
+
+    def theirs(x, *params):
+        gamma = params[0] if gain else torch.ones_like(params[0])
+        y = torch.nn.functional.group_norm(x, 1, gamma, params[-1], eps=1e-5)
+        return torch.nn.functional.leaky_relu(y, slope)
+    agree(layer, rng.standard_normal(shape) * 3 + 1, theirs, rng)
+
+
+def test_layer_norm_gives_every_sample_mean_0_and_variance_1_whatever_the_others_are(rng):
+    layer = to_float64(LayerNorm(3))
+    x = rng.standard_normal((4, 5, 5, 3)) * 10 ** np.arange(4).reshape(4, 1, 1, 1) + 100
+    y = layer(Tensor(x)).data
+    np.testing.assert_allclose(y.mean((1, 2, 3)), 0, atol=1e-9)
+    np.testing.assert_allclose(y.std((1, 2, 3)), 1, rtol=1e-4)
+    np.testing.assert_array_equal(layer(Tensor(x[1:2]), train=False).data, y[1:2])
+    assert not layer.state
+
+
+def test_layer_norms_second_derivatives_are_central_differences(rng):
+    def normalized(x, gamma, beta):
+        layer = LayerNorm(2, slope=0.1)
+        layer.params |= {"gamma": gamma, "beta": beta}
+        return layer(x)
+    check_grads(normalized, rng.standard_normal((2, 3, 2, 2)), rng.uniform(0.5, 2, 2), rng.standard_normal(2))
+
+
+def test_layer_norm_refuses_another_number_of_channels():
+    with pytest.raises(ValueError, match="LayerNorm: expected 3 channels in the last axis, got x "):
+        LayerNorm(3)(Tensor(np.ones((2, 5, 1), np.float32)))
 
 
 # ---- what a layer holds --------------------------------------------------------------------------------------------

@@ -130,6 +130,12 @@ def test_gradient_has_u_v_constant_and_is_orthogonal_to_the_weights(kind, rng):
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
     assert abs(np.sum(found * W.data)) < 1e-10 * np.linalg.norm(found) * np.linalg.norm(W.data)
 
+    def second(W_bar):  # derivatives of a function of the first
+        g = grad(W_bar, W, create_graph=True, gy=Tensor(gy))
+        return grad(ops.sum(g * g), W).data
+    np.testing.assert_allclose(second(layer.norm.weight(layer, x.shape, False)),
+                               second(W / ops.sum(W * Tensor(D))), rtol=1e-7, atol=1e-8)
+
 
 @every_convolution
 def test_scaled_weights_give_the_same_used_weights(kind, rng):
