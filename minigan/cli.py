@@ -266,8 +266,8 @@ def pack_command(dataset: str | None, out: Path | None, checked: Path | None, ov
         click.echo(pack.check(checked, progress))
         return
     if dataset is None or out is None:
-        raise WrongUse(f"pack: which data set, and into which file? choose from: {', '.join(sorted(datasets.DATASETS))};"
-                       " as in: minigan pack stl10 stl10.h5")
+        raise WrongUse("pack: which data set, and into which file? As in: minigan pack stl10 stl10.h5; choose from: "
+                       + ", ".join(sorted(datasets.DATASETS.keys() - {"packed"})))
     click.echo(pack.pack(dataset, out, overwrite=overwrite, progress=progress, **chosen))
 
 
@@ -280,9 +280,11 @@ def pack_command(dataset: str | None, out: Path | None, checked: Path | None, ov
               help="a grid.png, an .npz (uint8 array 'images'), or a folder for single pictures [samples.png]")
 @click.option("--seed", default=0, help="seed of the latents [0]")
 @click.option("--scale", default=1, help="enlarge every pixel of a grid [1]")
+@click.option("--label", type=int, help="the class of all, of a run with --condition [the classes in turn]")
 @click.option("--interpolate", "steps", type=int, metavar="STEPS",
               help="rows of STEPS pictures from one latent to another, COUNT rows [off]")
-def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, steps: int | None) -> None:
+def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, label: int | None,
+                   steps: int | None) -> None:
     """Draw pictures from the generator of RUN, with its running averages (evaluation mode).
 
     \b
@@ -300,7 +302,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, step
     suffix = out.suffix.lower()
     if suffix not in ("", ".png", ".npz"):
         raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")
-    gen, e, remarks = saved.load_generator(run)
+    gen, e, classes, remarks = saved.load_generator(run)
     for line in remarks:
         click.echo(line, err=True)
     rng = np.random.default_rng(seed)
@@ -308,7 +310,10 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, step
         z = sampling.latents(rng, e, count)
     else:
         z = sampling.interpolate(rng, e, count, steps)
-    images = sampling.draw(gen, z)
+    if label is not None and not 0 <= label < classes:
+        raise WrongUse(f"--label: expected 0 to {classes - 1}, got {label}" if classes else
+                       f"--label: {run} was trained without labels; leave it out")
+    images = sampling.draw(gen, z, classes=classes, labels=None if label is None else np.full(len(z), label))
     if suffix == ".npz":
         runs.save_npz(out, images)
     elif suffix == ".png":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minigan import fused, ops
 from minigan.autograd import FusedOp, Tensor, grad
-from minigan.backend import Array
+from minigan.backend import Array, array_module
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,13 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x_real: Tensor, 
     x_hat = Tensor(share * x_real.data + (1 - share) * x_fake.data, requires_grad=True)
     gradient = grad(ops.sum(discriminator(x_hat)), x_hat, create_graph=True)
     return ops.mean((SampleNorms()(gradient) - target) ** 2)
+
+
+def classification(logits: Tensor, labels: Array) -> Tensor:
+    """Cross-entropy of the auxiliary classifier: mean of -log softmax(logits)[label]; logits (N, classes)."""
+    xp = array_module(logits.data)
+    chosen = (xp.arange(logits.shape[1])[None] == labels[:, None]).astype(logits.dtype)
+    return -ops.sum(ops.log_softmax(logits) * Tensor(chosen)) * (1 / len(labels))
 
 
 class SampleNorms(FusedOp):

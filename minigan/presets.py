@@ -47,17 +47,20 @@ class Experiment:
     scale: float = _option(1.0, "factor on the normalized weights of ssn, bssn and sn-conv")
     u_schedule: str = _option("forward", "when sn's u moves: forward (in each training forward), update (once after "
                               "each update)")
-    u_gradient: bool = _option(False, "let the gradient go through the power iteration; otherwise u and v are constants")
-    gamma_start: str = _option("weights", "gamma of sn-gamma and wn-gain at first: weights (such that W stays as it was "
+    u_gradient: bool = _option(False, "let the gradient go through the power iteration; else u and v are constants")
+    gamma_start: str = _option("weights", "gamma of sn-gamma and wn-gain at first: weights (such that W stays as it is "
                                "drawn), one")
     clip: float = _option(0.01, "bound of clip on every element")
     clip_which: str = _option("conv", "what clip clips: conv (convolutions' weights), weights (all), all (biases too)")
     orthonormal: float = _option(1e-4, "weight of the penalty of orthonormal")
     features_gain: bool = _option(False, "learn the multiplier of bn and ln in the discriminator")
+    condition: str = _option("none", "how labels are used: none, projection, concat, ac (auxiliary classifier)")
     # the training
     loss: str = _option("hinge", "adversarial loss")
     gp: float = _option(0.0, "weight of the gradient penalty at interpolates; 0: none")
     gp_target: float = _option(1.0, "norm of the gradient that the penalty draws to")
+    ac_dis: float = _option(1.0, "weight of the auxiliary classifier's loss for the discriminator")
+    ac_gen: float = _option(0.1, "weight of the auxiliary classifier's loss for the generator")
     latent: str = _option("normal", "distribution of z: normal (N(0, I)), uniform (-1 to 1)")
     order: str = _option("dis-first", "which network an iteration updates first: dis-first, gen-first")
     reuse_z: bool = _option(False, "let the generator's update use the latents of the discriminator's last one")
@@ -86,6 +89,7 @@ class Experiment:
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
 
 
+CONDITIONS = ("none", "projection", "concat", "ac")
 LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), ("epochs", "replacement")
 SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
 
@@ -95,11 +99,20 @@ KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
 CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every")
 
-# By model. The paper gives the ResNet's Adam and n_dis (B.2); the rest is the authors' code for CIFAR-10, where the
-# paper is silent (batches of the generator, noise, scaling) or differs (100 K updates and no decay).
+# By model: what the source of the network trains it with, where minigan's default differs. The paper gives the ResNets'
+# Adam and n_dis (B.2); the rest of "resnet" is the authors' code for CIFAR-10, where the paper is silent (the
+# generator's batches, noise, scaling) or differs (100 K updates and no decay), that of "resnet-imagenet" their code.
+_RESNET = {"beta1": 0.0, "beta2": 0.9, "n_dis": 5}
+_CODE = {"gen_batch_size": 128, "schedule": "linear", "scaling": "128", "dequantize": True}
 MODEL_PRESETS: dict[str, dict[str, Any]] = {
-    "resnet": {"beta1": 0.0, "beta2": 0.9, "n_dis": 5, "gen_batch_size": 128, "iterations": 50_000,
-               "schedule": "linear", "scaling": "128", "dequantize": True},
+    "resnet": _RESNET | _CODE | {"iterations": 50_000},
+    "resnet-stl": _RESNET,
+    "resnet-imagenet": _RESNET | _CODE | {"iterations": 450_000, "decay_from": 400 / 450},
+    "resnet-bssn": _RESNET | {"batch_size": 16, "gen_batch_size": 32, "iterations": 500_000},
+    "resnet-wgan-gp": _RESNET | _CODE,
+    "dcgan": {"dim_z": 100, "loss": "ns"},
+    "dcgan-32": {"dim_z": 100, "loss": "ns"},
+    "mnist-bssn": {"dim_z": 100, "latent": "uniform", "lr": 1e-3},
 }
 
 # By data set: small enough for minutes on two cores; the papers train on none of these. On shapes the discriminator won
@@ -135,7 +148,7 @@ def compose(dataset: str, **chosen: Any) -> tuple[Experiment, dict[str, tuple[st
         layers += [(name, profile[""]), (name, profile.get(model, {}))]
     else:
         layers += [(f"preset of {dataset}", _rows(quick, "small enough for minutes on two cores")),
-                   (f"preset of {model}", _rows(MODEL_PRESETS.get(model, {}), "sngan_projection's: paper silent"))]
+                   (f"preset of {model}", _rows(MODEL_PRESETS.get(model, {}), "what its source trains it with"))]
         if quick:  # stays quick with any model
             stays = {key: quick[key] for key in ("width", "batch_size", "iterations")} | {"gen_batch_size": None}
             layers.append((f"preset of {dataset}", _rows(stays, "small enough for minutes on two cores")))
@@ -168,6 +181,7 @@ def check(e: Experiment) -> None:
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
             ("scale", 1e-6, 1e6), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
+            ("ac_dis", 0, 1e9), ("ac_gen", 0, 1e9),
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")

@@ -21,6 +21,10 @@ DEFAULTS: Rows = {
     "dim_z": (128, f"{_P3}, Table 3"),
     "norm": ("sn", f"{_P3}, Eq. (8)"),
     "power_iterations": (1, f"{_P3}, Algorithm 1"),
+    "u_schedule": ("forward", "the authors' code"),
+    "u_gradient": (False, f"{_P3}, Eq. (12)"),
+    "clip": (0.01, f"{_P3}, section 4"), "clip_which": ("conv", f"{_P3}, section 4"),
+    "orthonormal": (1e-4, "Brock et al. 2016; the paper gives no coefficient for its Eq. (14)"),
     "loss": ("hinge", f"{_P3}, Eq. (16), (17)"),
     "gp_target": (1.0, f"{_GULRAJANI}, Eq. (3)"),
     "latent": ("normal", f"{_P3}, Table 3"),
@@ -53,6 +57,8 @@ PROFILES: dict[str, dict[str, Rows]] = {
     "sngan-projection": {
         "": {"model": ("resnet", "sngan_projection, sn_cifar10_unconditional.yml"),
              "norm": ("sn", "sngan_projection, source/links"),
+             "u_schedule": ("forward", "sngan_projection, sn_convolution_2d.py"),
+             "u_gradient": (False, "sngan_projection, max_sv.py"),
              "loss": ("hinge", "sngan_projection, loss_type: hinge"),
              "latent": ("normal", "sngan_projection, gen_models/resnet_32.py"),
              "order": ("gen-first", "sngan_projection, updater.py"),
@@ -71,6 +77,8 @@ PROFILES: dict[str, dict[str, Rows]] = {
     "chainer-gan-lib": {
         "": {"model": ("cnn-code", "chainer-gan-lib, common/net.py: wider than the paper's Table 3"),
              "norm": ("sn", "chainer-gan-lib, common/sn"),
+             "u_schedule": ("forward", "chainer-gan-lib, common/sn"),
+             "u_gradient": (False, "chainer-gan-lib, common/sn"),
              "loss": ("ns", "chainer-gan-lib, dcgan/updater.py: softplus"),
              "latent": ("uniform", "chainer-gan-lib, common/net.py; the paper: N(0, I)"),
              "order": ("gen-first", "chainer-gan-lib, dcgan/updater.py"),
@@ -84,8 +92,10 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "bn_eps": (2e-5, "Chainer"), "bn_decay": (0.9, "Chainer"), "adam_eps": (1e-8, "Chainer")},
     },
     "bssn": {
-        "": {"model": ("cnn", f"{_P4}, Tables 2 and 3; BSN's code has BN and ReLU after the generator's dense layer, "
-                              "and a last transposed convolution: the generator of cnn-code"),
+        "": {"model": ("cnn-bssn", f"{_P4}, Tables 2 and 3, and BSN's code: the generator has BN and ReLU after its "
+                                   "dense layer, and a last transposed convolution"),
+             "u_schedule": ("update", "BSN's code: spectral_norm_update_ops after d_op"),
+             "u_gradient": (True, "BSN's code stops no gradient"), "scale": (1.0, f"{_P4}, section 5"),
              "norm": ("bssn", f"{_P4}, section 5"), "loss": ("hinge", f"{_P4}, appendix"),
              "latent": ("normal", "BSN's code"), "order": ("dis-first", "BSN's code"),
              "reuse_z": (True, "BSN's code: the generator takes the last z of the discriminator"),

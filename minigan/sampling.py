@@ -18,12 +18,21 @@ def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
     return rng.standard_normal((count, e.dim_z), dtype=np.float32)
 
 
-def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64) -> np.ndarray:
-    """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode."""
+def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 0,
+         labels: np.ndarray | None = None) -> np.ndarray:
+    """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode.
+
+    classes: how many a conditional one knows; labels: integers (N,), or the classes in turn.
+    """
+    if classes and labels is None:
+        labels = np.arange(len(z)) % classes
+
+    def pictures_of(part: slice) -> np.ndarray:
+        given = Tensor(xp.asarray(z[part]))
+        y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
+        return pictures.to_uint8(backend.to_host(y.data))
     with no_grad():
-        return np.concatenate([
-            pictures.to_uint8(backend.to_host(gen(Tensor(xp.asarray(z[i:i + batch])), train=False).data))
-            for i in range(0, len(z), batch)])
+        return np.concatenate([pictures_of(slice(i, i + batch)) for i in range(0, len(z), batch)])
 
 
 def interpolate(rng: np.random.Generator, e: Experiment, rows: int, steps: int) -> np.ndarray:

@@ -16,24 +16,25 @@ from minigan.losses import LOSSES
 from minigan.models import MODELS
 from minigan.norms import NORMS
 from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
+from minigan.presets import CONDITIONS, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 from minigan.profiles import PROFILES, SETTINGS
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES, "latent": LATENTS, "order": ORDERS, "sampling": SAMPLINGS, "scaling": SCALINGS,
-    "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES, "setting": SETTINGS}
+    "schedule": SCHEDULES, "condition": CONDITIONS, "latent": LATENTS, "order": ORDERS, "sampling": SAMPLINGS,
+    "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES, "setting": SETTINGS}
 
 
-def load_generator(run: Path) -> tuple[Any, Experiment, list[str]]:
-    """The generator of a run's newest readable checkpoint, its experiment, and remarks on unreadable ones.
+def load_generator(run: Path) -> tuple[Any, Experiment, int, list[str]]:
+    """The generator of a run's newest readable checkpoint, its experiment, how many classes it knows, and remarks on
+    unreadable ones.
 
     With --ema that is the running average, as in the run's own samples.
     """
     runs.read_experiment(run)
-    _, _, e, gen, remarks = newest(run)
-    return gen, e, remarks
+    _, state, e, gen, remarks = newest(run)
+    return gen, e, state["classes"], remarks
 
 
 def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]:
@@ -45,11 +46,11 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
         check_names(e)
-        size, channels, iteration = state["size"], state["channels"], state["iteration"]
-        if not (16 <= size <= 1024 and channels in (1, 3) and 0 <= iteration <= 10**9):
-            raise ValueError(f"size {size}, channels {channels}, iteration {iteration}")
+        size, channels, iteration, classes = (state[name] for name in ("size", "channels", "iteration", "classes"))
+        if not (16 <= size <= 1024 and channels in (1, 3) and 0 <= iteration <= 10**9 and 0 <= classes <= 1 << 20):
+            raise ValueError(f"size {size}, channels {channels}, iteration {iteration}, classes {classes}")
         rng = Bounded(max(a.size for a in state["gen"].values()))
-        gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width)
+        gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes)
         set_batch_norm(gen, e.bn_eps, e.bn_decay)
         gen.load(state["average"] if e.ema else state["gen"])
     return path, state, e, gen, remarks

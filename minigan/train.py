@@ -23,9 +23,9 @@ from minigan.autograd import Tensor, grad, no_grad
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.layers import Layer, set_batch_norm
-from minigan.losses import LOSSES, gradient_penalty
+from minigan.losses import LOSSES, classification, gradient_penalty
 from minigan.models import MODELS
-from minigan.norms import NORMS, spectral_norm
+from minigan.norms import normalization, penalties, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CHANGEABLE, SCALINGS, Experiment, check, learned, option_name, to_dict
 from minigan.progress import Progress, duration
@@ -57,19 +57,26 @@ class Training:
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
     """
 
-    def __init__(self, experiment: Experiment, images: np.ndarray | packed.Images):
-        """images: uint8 (N, H, W, C)."""
+    def __init__(self, experiment: Experiment, images: np.ndarray | packed.Images, labels: np.ndarray | None = None):
+        """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
         self.e = e = experiment
         self.xp = backend.device_module(e.device)
-        init, *others = (np.random.default_rng([e.seed, stream]) for stream in range(5))
-        self.rngs = dict(zip(("order", "noise", "z", "share"), others, strict=True))
+        init, *others = (np.random.default_rng([e.seed, stream]) for stream in (0, 1, 2, 3, 4, 6))  # 5: thumbnails
+        self.rngs = dict(zip(("order", "noise", "z", "share", "labels"), others, strict=True))
         size, channels = images.shape[1], images.shape[3]
+        self.labels, self.classes = _labels(e, labels), 0
+        if self.labels is not None:
+            self.classes = int(self.labels.max()) + 1
         model = MODELS[e.model]
-        self.gen = model.generator(init, size, channels, e.dim_z, e.width).to(self.xp)
-        self.dis = model.discriminator(init, size, channels, NORMS[e.norm](e), e.width).to(self.xp)
+        self.gen = model.generator(init, size, channels, e.dim_z, e.width, self.classes).to(self.xp)
+        norm = normalization(e)
+        if model.features and not norm.features and not e.gp:  # what the model has unless told otherwise
+            norm = dataclasses.replace(norm, features=model.features, gain=True)
+        self.dis = model.discriminator(init, size, channels, norm, e.width, self.classes,
+                                       "" if e.condition == "none" else e.condition).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
-            self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width)
+            self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width, self.classes)
             self.average.load(self.gen.arrays())
             self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
@@ -103,25 +110,57 @@ class Training:
         return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
 
     def update_discriminator(self, rate: float) -> Tensor:
-        x_real = self.real(self.batches.next())
+        e, index = self.e, self.batches.next()
+        x_real, y_real = self.real(index), self.labels_of(index)
         with no_grad():
-            self.last_z = self.z(self.e.batch_size)
-            x_fake = self.gen(self.last_z)
-        loss = self.loss.discriminator(self.dis(x_real), self.dis(x_fake))
-        if self.e.gp:
+            self.last_z = self.z(e.batch_size), self.random_labels(e.batch_size)
+            x_fake, y_fake = self.generate(*self.last_z), self.last_z[1]
+        (real, classified), (fake, _) = self.judge(x_real, y_real), self.judge(x_fake, y_fake)
+        loss = self.loss.discriminator(real, fake)
+        if classified is not None:
+            loss = loss + e.ac_dis * classification(classified, y_real)
+        if e.gp:
             share = self.xp.asarray(self.rngs["share"].random((len(x_real), 1, 1, 1), dtype=np.float32))
-            loss = loss + self.e.gp * gradient_penalty(self.dis, x_real, x_fake, share, self.e.gp_target)
+            loss = loss + e.gp * gradient_penalty(lambda x: self.judge(x, y_real)[0], x_real, x_fake, share,
+                                                  e.gp_target)
+        penalty = penalties(layer for _, layer in self.dis.walk())
+        if penalty is not None:
+            loss = loss + penalty
         self.opt_dis.step(grad(loss, list(self.dis.parameters().values())), rate)
         self.dis.after_update()
         return loss.detach()
 
     def update_generator(self, rate: float) -> Tensor:
-        x_fake = self.gen(self.last_z if self.e.reuse_z else self.z(self.e.gen_batch_size or self.e.batch_size))
-        loss = self.loss.generator(self.dis(x_fake))
+        e = self.e
+        count = e.gen_batch_size or e.batch_size
+        z, labels = self.last_z if e.reuse_z else (self.z(count), self.random_labels(count))
+        fake, classified = self.judge(self.generate(z, labels), labels)
+        loss = self.loss.generator(fake)
+        if classified is not None:
+            loss = loss + e.ac_gen * classification(classified, labels)
         self.opt_gen.step(grad(loss, list(self.gen.parameters().values())), rate)
         if self.average is not None:
-            self.average.follow(self.gen, 1 - min(self.e.ema, (1 + self.iteration) / (10 + self.iteration)))
+            self.average.follow(self.gen, 1 - min(e.ema, (1 + self.iteration) / (10 + self.iteration)))
         return loss.detach()
+
+    def generate(self, z: Tensor, labels: Any) -> Tensor:
+        """The generator's pictures, of these classes if it knows any."""
+        return self.gen(z) if labels is None else self.gen(z, True, labels)
+
+    def judge(self, x: Tensor, labels: Any) -> tuple[Tensor, Tensor | None]:
+        """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if it has one."""
+        found = self.dis(x, True, labels) if self.dis.labelled else self.dis(x)
+        return found if isinstance(found, tuple) else (found, None)
+
+    def labels_of(self, index: np.ndarray) -> Any:
+        """The labels of real pictures, on the device; None without --condition."""
+        return None if self.labels is None else self.xp.asarray(self.labels[index])
+
+    def random_labels(self, count: int) -> Any:
+        """Labels for pictures to be made, each as likely as another, on the device; None without --condition."""
+        if self.labels is None:
+            return None
+        return self.xp.asarray(self.rngs["labels"].integers(self.classes, size=count))
 
     def z(self, count: int) -> Tensor:
         """Latents (count, dim_z), drawn on the host: the same on every device."""
@@ -143,8 +182,8 @@ class Training:
         return Tensor(x)
 
     def sample(self, z: np.ndarray) -> np.ndarray:
-        """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode."""
-        return draw(self.gen if self.average is None else self.average, z, self.xp)
+        """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""
+        return draw(self.gen if self.average is None else self.average, z, self.xp, classes=self.classes)
 
     def thumbnail_distance(self) -> float:
         """How far the pictures of some fixed latents are from real ones (thumbnails.py)."""
@@ -171,7 +210,7 @@ class Training:
                 "average": {} if self.average is None else self.average.arrays(),
                 "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),
                 "batches": {"order": self.batches.order, "place": self.batches.place}, "preview": self.preview,
-                "size": self.images.shape[1], "channels": self.images.shape[3],
+                "size": self.images.shape[1], "channels": self.images.shape[3], "classes": self.classes,
                 "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()}}
 
     def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
@@ -190,6 +229,17 @@ class Training:
             self.preview, self.iteration = state["preview"].astype(np.float32), int(state["iteration"])
             for name, rng in self.rngs.items():
                 rng.bit_generator.state = state["rngs"][name]
+
+
+def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:
+    """The labels that --condition needs. WrongUse if the data have none, or not for every picture."""
+    if e.condition == "none":
+        return None
+    if labels is None or len(labels) == 0 or labels.min() < 0 or labels.max() == 0:
+        raise WrongUse(f"--condition {e.condition} needs labels, and these pictures have none (or one class only); "
+                       "leave it out, or use data with classes: cifar10, cifar100, mnist, fashion-mnist, svhn, shapes, "
+                       "imagenet")
+    return labels.astype(np.int64)
 
 
 class Batches:
@@ -286,7 +336,12 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
                          split=e.split, crop=e.crop, resize=e.resize,
                          say=_say, progress=(lambda *_: None) if quiet else progress_bar)
     backend.set_threads(e.threads)
-    training = Training(e, data.images)
+    try:
+        training = Training(e, data.images, data.labels)
+    except (MemoryError, RuntimeError) as error:  # the pictures go to the GPU in one piece
+        if backend.out_of_memory(error):
+            raise FailedWork(_out_of_memory(e, 0, None, error)) from None
+        raise
     if verbose:
         _describe(training, data.source)
     return training
@@ -304,13 +359,13 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
     began = time.monotonic() - log.seconds
     with _signals() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
-        if good is None:
-            runs.save_samples(out, 0, training.sample(training.preview))
-            good = checkpoint.save_in(out, 0, training.state())
-        sigmas = training.spectral_norms()
-        if isinstance(training.images, packed.Images):
-            training.images.prefetch(training.batches)
         try:
+            if good is None:
+                runs.save_samples(out, 0, training.sample(training.preview))
+                good = checkpoint.save_in(out, 0, training.state())
+            sigmas = training.spectral_norms()
+            if isinstance(training.images, packed.Images):
+                training.images.prefetch(training.batches)
             stop = False
             while not stop:
                 rate_dis, rate_gen = training.rates()
@@ -336,8 +391,10 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
                 if saves or stop:
                     good = checkpoint.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
-        except MemoryError as error:
-            raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
+        except (MemoryError, RuntimeError) as error:
+            if backend.out_of_memory(error):
+                raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
+            raise
         finally:
             progress.close()
             if isinstance(training.images, packed.Images):
@@ -363,13 +420,13 @@ def _describe(training: Training, source: str) -> None:
         _say(f"{name:>20} {sum(p.size for p in network.parameters().values()):,} parameters")
 
 
-def _out_of_memory(e: Experiment, iteration: int, good: Path, error: MemoryError) -> str:
-    """What to lower, and from where one can go on. CuPy's error is a MemoryError, too."""
+def _out_of_memory(e: Experiment, iteration: int, good: Path | None, error: Exception) -> str:
+    """What to lower, and from where one can go on."""
     where = "GPU" if e.device == "cuda" else "main"
     batch = max(e.batch_size, e.gen_batch_size or 0)
     return (f"out of {where} memory after iteration {iteration:,} with batches of {batch} and width {e.width:g} "
             f"({error}); start again with a smaller --batch-size{' and --gen-batch-size' if e.gen_batch_size else ''}, "
-            f"--width or --size; the last good checkpoint is {good}")
+            f"--width or --size; {f'the last good checkpoint is {good}' if good else 'there is no checkpoint yet'}")
 
 
 def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen: float) -> str:

@@ -490,3 +490,89 @@ def test_a_full_disk_is_said_and_spoils_nothing(limit, data, whole, tmp_path, mo
     assert not [name for name in names(out) if name.endswith(".part")]
     assert cli.run(["train", "--resume", str(out), "-q"]) == 0
     assert contents(out) == whole("cnn")
+
+
+# ---- labels --------------------------------------------------------------------------------------------------------
+
+def labelled(**chosen):
+    images = pictures_array()
+    return Training(tiny(**chosen), images, np.arange(len(images)) % 3)
+
+
+@pytest.mark.parametrize("model, condition", [
+    ("cnn", "projection"), ("cnn", "ac"), ("resnet", "projection"), ("resnet", "concat"), ("resnet", "ac")])
+def test_a_conditional_pair_trains_and_its_pictures_depend_on_the_class(model, condition):
+    training = labelled(model=model, condition=condition, gp=1.0, lr=0.05)
+    assert training.classes == 3
+    for _ in range(3):
+        losses = training.iterate()
+    assert all(np.isfinite(loss.item()) for loss in losses)
+    z = np.repeat(latents(np.random.default_rng(0), training.e, 1), 3, 0)
+    drawn = [draw(training.gen, z, classes=3, labels=np.full(3, k)).astype(int) for k in range(3)]
+    assert all(np.abs(a - b).max() > 0 for a, b in zip(drawn, drawn[1:], strict=False))
+    np.testing.assert_array_equal(draw(training.gen, z, classes=3)[1], drawn[1][1])  # the classes in turn
+
+
+def test_real_pictures_come_with_their_own_labels(monkeypatch):
+    training, seen = labelled(condition="projection"), []
+    judge = training.judge
+
+    def watched(x, labels):
+        seen.append((x.data, labels))
+        return judge(x, labels)
+    monkeypatch.setattr(training, "judge", watched)
+    training.update_discriminator(1e-4)
+    x, labels = seen[0]
+    pixels = np.round((x + 1) * 127.5).astype(np.uint8)
+    for picture, label in zip(pixels, labels, strict=True):
+        index = next(i for i, image in enumerate(pictures_array()) if np.array_equal(image, picture))
+        assert label == index % 3
+
+
+def test_the_classifiers_losses_have_their_weights(monkeypatch):
+    """With weight 0 for the generator its step is that of a pair without classifier."""
+    training = labelled(condition="ac", ac_gen=0.0, ac_dis=0.0)
+    before = training.dis.layers["classify"].params["W"].data.copy()
+    training.update_discriminator(1e-2)
+    np.testing.assert_array_equal(training.dis.layers["classify"].params["W"].data, before)
+    training = labelled(condition="ac", ac_dis=1.0)
+    training.update_discriminator(1e-2)
+    assert np.abs(training.dis.layers["classify"].params["W"].data - before).max() > 0
+
+
+def test_labels_are_needed_and_absent():
+    for labels in (None, np.full(24, -1), np.zeros(24, int)):
+        with pytest.raises(WrongUse, match="--condition projection needs labels, and these pictures have none"):
+            Training(tiny(condition="projection"), pictures_array(), labels)
+    with pytest.raises(WrongUse, match="condition 'concat' is not for this model: use one of projection, ac"):
+        labelled(condition="concat")
+
+
+def test_a_conditional_run_goes_on_to_the_same_bytes_and_is_sampled_by_class(tmp_path, monkeypatch, capsys):
+    words = ["train", "shapes", "--size", "16", "--width", "0.05", "--dim-z", "8", "--batch-size", "4", "--iterations",
+             "4", "--checkpoint-every", "2", "--condition", "projection", "--norm", "sn", "--ema", "0.9", "-q"]
+    assert cli.run([*words, "--out", str(tmp_path / "whole")]) == 0
+    assert run_until([*words, "--out", str(tmp_path / "cut")], 2, monkeypatch) == 130
+    assert cli.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    out = tmp_path / "hearts.npz"
+    assert cli.run(["sample", str(tmp_path / "whole"), "-n", "5", "--label", "0", "--out", str(out)]) == 0
+    assert np.load(out)["images"].shape == (5, 16, 16, 3)
+    capsys.readouterr()
+    assert cli.run(["sample", str(tmp_path / "whole"), "--label", "10"]) == 2
+    assert "--label: expected 0 to 9, got 10" in capsys.readouterr().err
+
+
+def test_the_orthonormal_penalty_is_part_of_the_loss():
+    def second(weight):
+        training = Training(tiny(norm="orthonormal", orthonormal=weight), pictures_array())
+        training.update_discriminator(0.1)  # the weights are orthonormal at first, and the penalty 0
+        return training.update_discriminator(0.1).item()
+    assert second(1.0) > second(0.0) + 0.01
+
+
+def test_a_model_has_its_features_normalized_unless_told_otherwise():
+    images = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3)).astype(np.uint8)
+    for chosen, expected in (({"norm": "sn"}, True), ({"norm": "none", "gp": 1.0}, False)):
+        training = Training(tiny(model="dcgan", size=64, **chosen), images)
+        assert any("gamma" in layer.params for _, layer in training.dis.walk()) is expected
