@@ -50,8 +50,14 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = dataset
     if out.is_dir() or out.exists() and not overwrite:
         raise WrongUse(f"{out} exists already; choose another file{'' if out.is_dir() else ', or --overwrite'}")
     source = datasets.open_source(dataset, say=say, progress=_renamed(progress), **chosen)
-    made = {"dataset": dataset, "minigan": minigan.__version__, "identity": source.identity, "from": source.where,
-            **{name: str(value) if name == "root" else value for name, value in sorted(chosen.items())}}
+    made = {"dataset": dataset, **{name: None if value is None else str(value) if name == "root" else value
+                                   for name, value in sorted(chosen.items())}}
+    return write(source, made, out, say)
+
+
+def write(source: Source, made: dict[str, Any], out: Path, say: Any = datasets._to_stderr) -> str:
+    """Write a source's pictures into the packed file `out`; made: how they came about, for the file."""
+    made = {**made, "minigan": minigan.__version__, "files": source.identity, "from": source.where}
     part = out.with_name(out.name + ".part")
     try:
         writer = _Writer(part, source, made)
@@ -119,8 +125,8 @@ class _Writer:
         if known is not None and known.get("made") != self.made:
             differ = [key for key in self.made.keys() | known["made"].keys()
                       if self.made.get(key) != known["made"].get(key)]
-            raise WrongUse(f"{part} was begun with another {', '.join(sorted(differ))}; remove it, or choose another "
-                           "file")
+            raise WrongUse(f"{part} was begun with other choices ({', '.join(sorted(differ))}); remove it, or choose "
+                           "another file")
         part.parent.mkdir(parents=True, exist_ok=True)
         begun = known is not None and part.is_file()
         self.file = open(part, "r+b" if begun else "w+b", buffering=0)
