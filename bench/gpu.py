@@ -25,7 +25,7 @@ import sys
 
 import numpy as np
 
-from minigan import backend, fused, models, norms, presets, train
+from minigan import backend, fused, gan, models, norms, presets
 
 SIZE, RATE = 32, 2e-4
 
@@ -114,7 +114,7 @@ def training(device, args, **chosen):
     e = presets.experiment("cifar10", **{
         "model": args.model, "batch_size": args.batch, "gen_batch_size": args.batch, "width": args.width,
         "device": device, "beta1": 0.0, "beta2": 0.9} | chosen)
-    return train.Training(e, np.random.default_rng(0).integers(0, 256, (2 * args.batch, SIZE, SIZE, 3), np.uint8))
+    return gan.Training(e, np.random.default_rng(0).integers(0, 256, (2 * args.batch, SIZE, SIZE, 3), np.uint8))
 
 
 def check_training(args, tolerance, **chosen):

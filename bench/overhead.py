@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from minigan import backend, presets, runs, sweep, train
+from minigan import backend, gan, presets, runs, sweep
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 
@@ -26,7 +26,7 @@ def make(method, size, args):
     e = presets.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
                            **chosen)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, size, size, 3), np.uint8)
-    return train.Training(e, images)
+    return gan.Training(e, images)
 
 
 def seconds(function):

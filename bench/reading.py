@@ -57,10 +57,10 @@ def peak():
 
 
 def training(path, batch, width, seconds):
-    from minigan import packed, presets, train
+    from minigan import gan, packed, presets
     images = packed.Images(path)
     e = presets.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
-    runs = [train.Training(e, images), train.Training(e, images[:4096])]
+    runs = [gan.Training(e, images), gan.Training(e, images[:4096])]
     for run in runs:
         run.update_discriminator(1e-4)  # buffers are made
     images.prefetch(runs[0].batches)
@@ -76,9 +76,9 @@ def training(path, batch, width, seconds):
 
 
 def epoch(path, batch, *_):
-    from minigan import packed, train
+    from minigan import gan, packed
     images = packed.Images(path)
-    batches = train.Batches(len(images), batch, np.random.default_rng(1))
+    batches = gan.Batches(len(images), batch, np.random.default_rng(1))
     images.prefetch(batches)
     for i in range(len(images) // batch):
         images[batches.next()]

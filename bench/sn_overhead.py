@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from minigan import backend, presets, runs, train
+from minigan import backend, gan, presets, runs
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
     args = parser.parse_args()
     threads = backend.set_threads(args.threads)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, 32, 32, 3), np.uint8)
-    trainings = [train.Training(presets.experiment(
+    trainings = [gan.Training(presets.experiment(
         "cifar10", model=args.model, batch_size=args.batch, norm=norm, power_iterations=args.power_iterations), images)
         for norm in ("sn", "none")]
 

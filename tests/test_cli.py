@@ -277,7 +277,7 @@ def test_a_failed_write_leaves_the_picture_that_was_there(run, monkeypatch, caps
     ("train", "choose from: celeba, cifar10, cifar100, fashion-mnist, folder, imagenet, mnist, "),
     ("train cifar", "unknown data set 'cifar'; choose from: celeba, cifar10, cifar100, fashion-mnist, folder, "),
     ("train cifar10 --norm spn", "unknown norm 'spn'; choose from: "),
-    ("train cifar10 --model dcgan", "unknown model 'dcgan'; choose from: cnn, resnet"),
+    ("train cifar10 --model dgan", "unknown model 'dgan'; choose from: cnn, cnn-bssn, cnn-code, dcgan, dcgan-32"),
     ("train cifar10 --loss x", "unknown loss 'x'; choose from: hinge, lsgan, minimax, ns, wasserstein"),
     ("train cifar10 --optimizer x", "unknown optimizer 'x'; choose from: adam, rmsprop, sgd"),
     ("train cifar10 --schedule x", "unknown schedule 'x'; choose from: constant, linear"),

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from minigan import cli
-from minigan.train import Training
+from minigan.gan import Training
 
 RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
     "cnn-hinge": ({"model": "cnn", "loss": "hinge"}, 1e-5),

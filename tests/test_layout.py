@@ -33,6 +33,7 @@ LEVELS = """
     cnn mnist resnet
     models inception
     saved sampling network_table
+    gan
     train
     sweep
     reproduce

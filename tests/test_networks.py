@@ -17,6 +17,7 @@ from twins import give_to_torch, to_float64, torchs_layout
 from minigan import ops
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
+from minigan.gan import Training
 from minigan.layers import BatchNorm, LayerNorm, glorot_uniform
 from minigan.losses import LOSSES, gradient_penalty
 from minigan.models import MODELS
@@ -25,7 +26,6 @@ from minigan.norms import Normalization
 from minigan.optim import OPTIMIZERS
 from minigan.resnet import DIM_EMBED
 from minigan.spectral import SpectralNorm
-from minigan.train import Training
 from minigan.weights import spectral_norm
 
 every_model = pytest.mark.parametrize("model", MODELS)

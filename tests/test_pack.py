@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli, datasets, pack, packed, presets, train
+from minigan import cli, datasets, gan, pack, packed, presets
 from minigan.datafiles import Source
 from minigan.errors import FailedWork, WrongUse
-from minigan.train import Batches
+from minigan.gan import Batches
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -413,12 +413,12 @@ def test_training_from_the_file_gives_the_same_bytes_as_from_memory(resumed, fil
     e = presets.experiment("folder", size=16, width=0.05, batch_size=6, iterations=8, seed=3, model="cnn")
 
     def state(images: object) -> str:
-        training = train.Training(e, images)
+        training = gan.Training(e, images)
         for i in range(8):
             if isinstance(training.images, packed.Images) and i == 0:
                 training.images.prefetch(training.batches)
             if resumed and i == 4:
-                before, training = training.state(), train.Training(e, images)
+                before, training = training.state(), gan.Training(e, images)
                 training.load(before)
                 if isinstance(training.images, packed.Images):
                     training.images.prefetch(training.batches)

@@ -16,7 +16,7 @@ from minigan import checkpoint, cli, runs, saved
 from minigan.errors import FailedWork, WrongUse
 from minigan.pictures import grid
 from minigan.presets import from_dict, learned
-from minigan.train import draw
+from minigan.sampling import draw
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_run_leaves_its_record_log_pictures_film_and_the_newest_two_checkpoint
 
 def test_the_pictures_show_the_same_latents_at_each_iteration(finished):
     """The last grid is what the last checkpoint's generator makes of the latents that the checkpoint holds."""
-    gen, _, _ = saved.load_generator(finished)
+    gen, *_ = saved.load_generator(finished)
     preview = checkpoint.newest(finished)[1]["preview"]
     earlier = checkpoint.load(finished / "checkpoint-0000009.h5")["preview"]
     assert np.array_equal(preview, earlier) and preview.shape == (64, 8)
@@ -89,7 +89,7 @@ def test_the_record_says_what_ran_where(finished):
 
 def test_the_record_is_there_before_the_first_iteration(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("minigan.train.Training.iterate", lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
+    monkeypatch.setattr("minigan.gan.Training.iterate", lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
     assert cli.run([*words(data, tmp_path / "run"), "-q"]) == 1
     assert "experiment.json" in seen and "checkpoint-0000000.h5" in seen
 

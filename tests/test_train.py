@@ -15,8 +15,8 @@ from tiny import contents, names, pictures, run_until, start, tiny, words
 from minigan import backend, checkpoint, cli, runs
 from minigan.autograd import Tensor, no_grad
 from minigan.errors import WrongUse
+from minigan.gan import Batches, Training
 from minigan.sampling import draw, interpolate, latents
-from minigan.train import Batches, Training
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli, runs, train
+from minigan import cli, gan, runs
 from minigan.presets import Experiment, experiment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def start(*arguments, **how) -> subprocess.Popen:
 def run_until(arguments: list[str], iteration: int, monkeypatch: pytest.MonkeyPatch,
               signum: int = signal.SIGINT) -> int:
     """Run the command line in this process and send it a signal within that iteration; returns the exit code."""
-    update = train.Training.update_generator
+    update = gan.Training.update_generator
 
     def interrupted(self, rate):
         if self.iteration == iteration - 1:
@@ -63,7 +63,7 @@ def run_until(arguments: list[str], iteration: int, monkeypatch: pytest.MonkeyPa
         return update(self, rate)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Training, "update_generator", interrupted)
+        patch.setattr(gan.Training, "update_generator", interrupted)
         return cli.run(arguments)
 
 

@@ -1,0 +1,249 @@
+"""The GAN algorithm: a generator, a discriminator, and their updates on real pictures, made ones and labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from minigan import backend, packed, saved, thumbnails
+from minigan.autograd import Tensor, grad, no_grad
+from minigan.errors import FailedWork, WrongUse
+from minigan.layers import Layer, set_batch_norm
+from minigan.losses import LOSSES, classification, gradient_penalty
+from minigan.models import MODELS
+from minigan.norms import normalization, penalties, spectral_norm
+from minigan.optim import OPTIMIZERS, SCHEDULES
+from minigan.presets import SCALINGS, Experiment, learned
+from minigan.sampling import draw, latents
+
+SAMPLES = 64  # pictures in a grid of samples
+
+
+class Training:
+    """A generator, a discriminator, and all that their training needs and a resumed run must know.
+
+    One iteration is `n_dis` updates of the discriminator, then one of the generator (Goodfellow et al. 2014,
+    Algorithm 1; the authors' code updates the generator first: --order). Latents are fresh for every update, unless
+    the generator's is to use those before it (--reuse-z). The generator is
+    in training mode throughout, so its running moments also move in the discriminator's updates, as in the authors'
+    code; and so does u of spectral normalization in the generator's.
+
+    With `ema` a running average of the generator draws the samples (Yazici et al. 2019); its decay begins lower, at
+    (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
+    """
+
+    def __init__(self, experiment: Experiment, images: np.ndarray | packed.Images, labels: np.ndarray | None = None):
+        """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
+        self.e = e = experiment
+        self.xp = backend.device_module(e.device)
+        init, *others = (np.random.default_rng([e.seed, stream]) for stream in (0, 1, 2, 3, 4, 6))  # 5: thumbnails
+        self.rngs = dict(zip(("order", "noise", "z", "share", "labels"), others, strict=True))
+        size, channels = images.shape[1], images.shape[3]
+        self.labels, self.classes = _labels(e, labels), 0
+        if self.labels is not None:
+            self.classes = int(self.labels.max()) + 1
+        model = MODELS[e.model]
+        self.gen = model.generator(init, size, channels, e.dim_z, e.width, self.classes).to(self.xp)
+        norm = normalization(e)
+        if model.features and not norm.features and not e.gp:  # what the model has unless told otherwise
+            norm = dataclasses.replace(norm, features=model.features, gain=True)
+        self.dis = model.discriminator(init, size, channels, norm, e.width, self.classes,
+                                       "" if e.condition == "none" else e.condition).to(self.xp)
+        self.average: Layer | None = None  # of the generator
+        if e.ema:
+            self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width, self.classes)
+            self.average.load(self.gen.arrays())
+            self.average.to(self.xp)
+        self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
+                                      for network in (self.gen, self.dis))
+        for network in filter(None, (self.gen, self.dis, self.average)):
+            set_batch_norm(network, e.bn_eps, e.bn_decay)
+        self.loss = LOSSES[e.loss]
+        self.images = images if isinstance(images, packed.Images) else self.xp.asarray(images)
+        self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)
+        self.preview = latents(init, e, SAMPLES)
+        self.pictures = packed.digest(images)  # a resumed run must have the same
+        self.iteration = 0
+        self.real_thumbnails: np.ndarray | None = None  # made when first asked for
+
+    def iterate(self) -> tuple[Tensor, Tensor]:
+        """One iteration; returns the last losses of discriminator and generator."""
+        rate_dis, rate_gen = self.rates()
+        if self.e.order == "gen-first":
+            loss_gen = self.update_generator(rate_gen)
+        for _ in range(self.e.n_dis):
+            loss_dis = self.update_discriminator(rate_dis)
+        if self.e.order == "dis-first":
+            loss_gen = self.update_generator(rate_gen)
+        self.iteration += 1
+        return loss_dis, loss_gen
+
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of discriminator and generator in the next iteration."""
+        e = self.e
+        factor = SCHEDULES[e.schedule](self.iteration / e.iterations, e.decay_from)
+        return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
+
+    def update_discriminator(self, rate: float) -> Tensor:
+        e, index = self.e, self.batches.next()
+        x_real, y_real = self.real(index), self.labels_of(index)
+        with no_grad():
+            self.last_z = self.z(e.batch_size), self.random_labels(e.batch_size)
+            x_fake, y_fake = self.generate(*self.last_z), self.last_z[1]
+        (real, classified), (fake, _) = self.judge(x_real, y_real), self.judge(x_fake, y_fake)
+        loss = self.loss.discriminator(real, fake)
+        if classified is not None:
+            loss = loss + e.ac_dis * classification(classified, y_real)
+        if e.gp:
+            share = self.xp.asarray(self.rngs["share"].random((len(x_real), 1, 1, 1), dtype=np.float32))
+            loss = loss + e.gp * gradient_penalty(lambda x: self.judge(x, y_real)[0], x_real, x_fake, share,
+                                                  e.gp_target)
+        penalty = penalties(layer for _, layer in self.dis.walk())
+        if penalty is not None:
+            loss = loss + penalty
+        self.opt_dis.step(grad(loss, list(self.dis.parameters().values())), rate)
+        self.dis.after_update()
+        return loss.detach()
+
+    def update_generator(self, rate: float) -> Tensor:
+        e = self.e
+        count = e.gen_batch_size or e.batch_size
+        z, labels = self.last_z if e.reuse_z else (self.z(count), self.random_labels(count))
+        fake, classified = self.judge(self.generate(z, labels), labels)
+        loss = self.loss.generator(fake)
+        if classified is not None:
+            loss = loss + e.ac_gen * classification(classified, labels)
+        self.opt_gen.step(grad(loss, list(self.gen.parameters().values())), rate)
+        if self.average is not None:
+            self.average.follow(self.gen, 1 - min(e.ema, (1 + self.iteration) / (10 + self.iteration)))
+        return loss.detach()
+
+    def generate(self, z: Tensor, labels: Any) -> Tensor:
+        """The generator's pictures, of these classes if it knows any."""
+        return self.gen(z) if labels is None else self.gen(z, True, labels)
+
+    def judge(self, x: Tensor, labels: Any) -> tuple[Tensor, Tensor | None]:
+        """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if it has one."""
+        found = self.dis(x, True, labels) if self.dis.labelled else self.dis(x)
+        return found if isinstance(found, tuple) else (found, None)
+
+    def labels_of(self, index: np.ndarray) -> Any:
+        """The labels of real pictures, on the device; None without --condition."""
+        return None if self.labels is None else self.xp.asarray(self.labels[index])
+
+    def random_labels(self, count: int) -> Any:
+        """Labels for pictures to be made, each as likely as another, on the device; None without --condition."""
+        if self.labels is None:
+            return None
+        return self.xp.asarray(self.rngs["labels"].integers(self.classes, size=count))
+
+    def z(self, count: int) -> Tensor:
+        """Latents (count, dim_z), drawn on the host: the same on every device."""
+        return Tensor(self.xp.asarray(latents(self.rngs["z"], self.e, count)))
+
+    def pick(self, index: np.ndarray) -> Any:
+        """Real pictures as they are, uint8, on the device; packed ones are read from their file."""
+        if isinstance(self.images, packed.Images):
+            return self.xp.asarray(self.images[index])
+        return self.images[self.xp.asarray(index)]
+
+    def real(self, index: np.ndarray) -> Tensor:
+        """Real pictures as floats in [-1, 1], with noise of one grey level if asked for."""
+        x = self.pick(index).astype(np.float32)
+        if self.e.dequantize:
+            x += self.xp.asarray(self.rngs["noise"].random(x.shape, dtype=np.float32))
+        x /= np.float32(SCALINGS[self.e.scaling])
+        x -= np.float32(1)
+        return Tensor(x)
+
+    def sample(self, z: np.ndarray) -> np.ndarray:
+        """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""
+        return draw(self.gen if self.average is None else self.average, z, self.xp, classes=self.classes)
+
+    def thumbnail_distance(self) -> float:
+        """How far the pictures of some fixed latents are from real ones (thumbnails.py)."""
+        if self.real_thumbnails is None:
+            rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
+            self.real_thumbnails = thumbnails.thumbnails(backend.to_host(self.pick(np.sort(rows))))
+        z = latents(np.random.default_rng([self.e.seed, 5]), self.e, thumbnails.FAKE)
+        return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
+
+    def spectral_norms(self) -> dict[str, float]:
+        """The exact spectral norm of the weights that each layer of the discriminator uses."""
+        with no_grad():
+            return {path: spectral_norm(layer.norm.weight(layer, (), False).data)
+                    for path, layer in self.dis.walk() if "W" in layer.params}
+
+    def finite(self) -> bool:
+        """Whether no parameter and no running average is infinite or nan."""
+        return all(bool(np.isfinite(a).all()) for network in (self.gen, self.dis) for a in network.arrays().values())
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, as nested dicts of arrays and plain values; the same on every machine."""
+        return {"iteration": self.iteration, "experiment": learned(self.e), "pictures": self.pictures,
+                "gen": self.gen.arrays(), "dis": self.dis.arrays(),
+                "average": {} if self.average is None else self.average.arrays(),
+                "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),
+                "batches": {"order": self.batches.order, "place": self.batches.place}, "preview": self.preview,
+                "size": self.images.shape[1], "channels": self.images.shape[3], "classes": self.classes,
+                "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()}}
+
+    def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
+        """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
+        with saved.doubting(where):
+            if state["pictures"] != self.pictures:
+                raise FailedWork(f"the run was trained on other pictures ({len(state['batches']['order']):,}) than the "
+                                 f"data set has now ({len(self.images):,}); see --data-root")
+            for name in ("gen", "dis", "opt_gen", "opt_dis"):
+                getattr(self, name).load(state[name])
+            if self.average is not None:
+                self.average.load(state["average"])
+            self.batches.load(state["batches"])
+            if state["preview"].shape != self.preview.shape:
+                raise ValueError(f"preview {state['preview'].shape}, expected {self.preview.shape}")
+            self.preview, self.iteration = state["preview"].astype(np.float32), int(state["iteration"])
+            for name, rng in self.rngs.items():
+                rng.bit_generator.state = state["rngs"][name]
+
+
+def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:
+    """The labels that --condition needs. WrongUse if the data have none, or not for every picture."""
+    if e.condition == "none":
+        return None
+    if labels is None or len(labels) == 0 or labels.min() < 0 or labels.max() == 0:
+        raise WrongUse(f"--condition {e.condition} needs labels, and these pictures have none (or one class only); "
+                       "leave it out, or use data with classes: cifar10, cifar100, mnist, fashion-mnist, svhn, shapes, "
+                       "imagenet")
+    return labels.astype(np.int64)
+
+
+class Batches:
+    """Indices of batches: every picture once per epoch, in a new random order each; a batch may span two epochs.
+
+    sampling "replacement": any picture at any time, as in BSSN's code.
+    """
+
+    def __init__(self, count: int, size: int, rng: np.random.Generator, sampling: str = "epochs"):
+        if size > count:
+            raise WrongUse(f"--batch-size: expected at most the number of pictures, {count}, got {size}")
+        self.size, self.rng, self.sampling = size, rng, sampling
+        self.order, self.place = rng.permutation(count), 0
+
+    def next(self) -> np.ndarray:
+        if self.sampling == "replacement":
+            return self.rng.integers(len(self.order), size=self.size)
+        index = self.order[self.place:self.place + self.size]
+        self.place += len(index)
+        if len(index) < self.size:
+            self.order, self.place = self.rng.permutation(len(self.order)), self.size - len(index)
+            index = np.concatenate([index, self.order[:self.place]])
+        return index
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go on with the `order` from the `place`. ValueError if that is no order of these pictures."""
+        order, place = saved["order"], saved["place"]
+        if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
+            raise ValueError(f"batches: no order of {len(self.order)} pictures")
+        self.order, self.place = order.astype(np.int64), int(place)
