@@ -82,7 +82,7 @@ def tuned(cupy, W, u, G):
 
 def bench_sn(cupy, args):
     rng = np.random.default_rng(0)
-    dis = models.MODELS[args.model].discriminator(rng, SIZE, 3, norms.SpectralNorm, args.width)
+    dis = models.MODELS[args.model].discriminator(rng, SIZE, 3, norms.Normalization(norms.SpectralNorm), args.width)
     host = [layer.params["W"].data for _, layer in dis.walk() if "W" in layer.params]
     host = [W.reshape(len(W), -1) for W in host]
     Ws = [cupy.asarray(W) for W in host]
