@@ -95,7 +95,7 @@ PROFILES: dict[str, dict[str, Rows]] = {
         "": {"model": ("cnn-bssn", f"{_P4}, Tables 2 and 3, and BSN's code: the generator has BN and ReLU after its "
                                    "dense layer, and a last transposed convolution"),
              "u_schedule": ("update", "BSN's code: spectral_norm_update_ops after d_op"),
-             "u_gradient": (True, "BSN's code stops no gradient"), "scale": (1.0, f"{_P4}, section 5"),
+             "u_gradient": (True, "BSN's code stops no gradient"), "gamma_start": ("one", "BSN's code"),
              "norm": ("bssn", f"{_P4}, section 5"), "loss": ("hinge", f"{_P4}, appendix"),
              "latent": ("normal", "BSN's code"), "order": ("dis-first", "BSN's code"),
              "reuse_z": (True, "BSN's code: the generator takes the last z of the discriminator"),

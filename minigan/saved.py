@@ -14,7 +14,7 @@ from minigan.errors import FailedWork, WrongUse, choose
 from minigan.layers import set_batch_norm
 from minigan.losses import LOSSES
 from minigan.models import MODELS
-from minigan.norms import NORMS
+from minigan.norms import NORM_CHOICES, NORMS, normalization
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CONDITIONS, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 from minigan.profiles import PROFILES, SETTINGS
@@ -23,7 +23,8 @@ from minigan.profiles import PROFILES, SETTINGS
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES, "condition": CONDITIONS, "latent": LATENTS, "order": ORDERS, "sampling": SAMPLINGS,
-    "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES, "setting": SETTINGS}
+    "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES, "setting": SETTINGS,
+    **NORM_CHOICES}
 
 
 def load_generator(run: Path) -> tuple[Any, Experiment, int, list[str]]:
@@ -57,10 +58,11 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
 
 
 def check_names(e: Experiment) -> None:
-    """WrongUse, with the choices, for a name that is not known."""
+    """WrongUse, with the choices, for a name that is not known; and for options that the normalization cannot have."""
     for name, choices in CHOICES.items():
         if getattr(e, name) is not None:
             choose("data set" if name == "dataset" else name, getattr(e, name), choices)
+    normalization(e)
 
 
 @contextlib.contextmanager
