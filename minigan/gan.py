@@ -47,7 +47,9 @@ class Training:
         model = MODELS[e.model]
         self.gen = model.generator(init, size, channels, e.dim_z, e.width, self.classes).to(self.xp)
         norm = normalization(e)
-        if model.features and not norm.features and not e.gp:  # what the model has unless told otherwise
+        if e.features != "model":
+            norm = dataclasses.replace(norm, features="" if e.features == "none" else e.features)
+        elif model.features and not norm.features and not e.gp:
             norm = dataclasses.replace(norm, features=model.features, gain=True)
         self.dis = model.discriminator(init, size, channels, norm, e.width, self.classes,
                                        "" if e.condition == "none" else e.condition).to(self.xp)

@@ -88,9 +88,10 @@ def normalization(e: Experiment) -> Normalization:
             raise WrongUse(f"{option_name(option)} {value} does nothing with --norm {e.norm}, it is for "
                            f"{', '.join(norms)}{better}")
     made = NORMS[e.norm](e)
-    if e.gp and made.features == "bn":
-        raise WrongUse(f"--gp {e.gp:g} does not go with --norm {e.norm}: batch normalization makes each picture's "
-                       "output depend on the others, and the penalty is on the gradient of each alone; use --norm ln")
+    if e.gp and (made.features if e.features == "model" else e.features) == "bn":
+        named = f"--norm {e.norm}" if e.features == "model" else "--features bn"
+        raise WrongUse(f"--gp {e.gp:g} does not go with {named}: batch normalization makes each picture's "
+                       "output depend on the others, and the penalty is on the gradient of each alone; use ln")
     return made
 
 

@@ -53,6 +53,8 @@ class Experiment:
     clip: float = _option(0.01, "bound of clip on every element")
     clip_which: str = _option("conv", "what clip clips: conv (convolutions' weights), weights (all), all (biases too)")
     orthonormal: float = _option(1e-4, "weight of the penalty of orthonormal")
+    features: str = _option("model", "normalization of the discriminator's features: model (as --norm or the model has "
+                                     "it), none, bn, ln")
     features_gain: bool = _option(False, "learn the multiplier of bn and ln in the discriminator")
     condition: str = _option("none", "how labels are used: none, projection, concat, ac (auxiliary classifier)")
     # the training
@@ -90,6 +92,7 @@ class Experiment:
 
 
 CONDITIONS = ("none", "projection", "concat", "ac")
+FEATURES = ("model", "none", "bn", "ln")
 LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), ("epochs", "replacement")
 SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
 

@@ -16,15 +16,15 @@ from minigan.losses import LOSSES
 from minigan.models import MODELS
 from minigan.norms import NORM_CHOICES, NORMS, normalization
 from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import CONDITIONS, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
+from minigan.presets import CONDITIONS, FEATURES, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 from minigan.profiles import PROFILES, SETTINGS
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES, "condition": CONDITIONS, "latent": LATENTS, "order": ORDERS, "sampling": SAMPLINGS,
-    "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES, "setting": SETTINGS,
-    **NORM_CHOICES}
+    "schedule": SCHEDULES, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS, "order": ORDERS,
+    "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES,
+    "setting": SETTINGS, **NORM_CHOICES}
 
 
 def load_generator(run: Path) -> tuple[Any, Experiment, int, list[str]]:
@@ -50,6 +50,9 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
         size, channels, iteration, classes = (state[name] for name in ("size", "channels", "iteration", "classes"))
         if not (16 <= size <= 1024 and channels in (1, 3) and 0 <= iteration <= 10**9 and 0 <= classes <= 1 << 20):
             raise ValueError(f"size {size}, channels {channels}, iteration {iteration}, classes {classes}")
+        if classes and not any(a.ndim == 2 and len(a) == classes for name, a in state["gen"].items()
+                               if name.endswith("gamma")):
+            raise ValueError(f"{classes} classes, but no conditional batch normalization of as many")
         rng = Bounded(max(a.size for a in state["gen"].values()))
         gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes)
         set_batch_norm(gen, e.bn_eps, e.bn_decay)

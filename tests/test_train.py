@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
-from minigan import backend, checkpoint, cli, runs
+from minigan import backend, checkpoint, cli, networks, presets, runs, saved
 from minigan.autograd import Tensor, no_grad
-from minigan.errors import WrongUse
+from minigan.errors import FailedWork, WrongUse
 from minigan.gan import Batches, Training
 from minigan.sampling import draw, interpolate, latents
 
@@ -573,6 +573,20 @@ def test_the_orthonormal_penalty_is_part_of_the_loss():
 
 def test_a_model_has_its_features_normalized_unless_told_otherwise():
     images = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3)).astype(np.uint8)
-    for chosen, expected in (({"norm": "sn"}, True), ({"norm": "none", "gp": 1.0}, False)):
+    for chosen, expected in (({"norm": "sn"}, True), ({"norm": "none", "gp": 1.0}, False),
+                             ({"norm": "sn", "features": "none"}, False), ({"features": "ln"}, True)):
         training = Training(tiny(model="dcgan", size=64, **chosen), images)
         assert any("gamma" in layer.params for _, layer in training.dis.walk()) is expected
+
+
+def test_the_conditions_of_the_command_line_are_the_networks():
+    assert presets.CONDITIONS == ("none", *filter(None, networks.CONDITIONS))
+
+
+def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
+    training = labelled(condition="projection")
+    state = training.state() | {"classes": 1 << 20}
+    runs.write_experiment(tmp_path, training.e)
+    checkpoint.save_in(tmp_path, 0, state)
+    with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
+        saved.load_generator(tmp_path)
