@@ -101,7 +101,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:
     """experiment.json: the experiment, and on what it runs."""
-    record = {"experiment": to_dict(experiment), "machine": machine(), "git": _git_revision()}
+    record = {"experiment": to_dict(experiment), "machine": machine(experiment.device), "git": _git_revision()}
     write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
@@ -176,13 +176,14 @@ def save_npz(path: Path, images: np.ndarray) -> None:
     write_whole(path, data.getbuffer())
 
 
-def machine() -> dict[str, Any]:
-    """Versions and hardware, for the record."""
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Versions and hardware, for the record; with those of the GPU if the device is one."""
     blas = [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
             for lib in threadpool_info() if lib.get("user_api") == "blas"]
     return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
             "h5py": version("h5py"), "pillow": version("pillow"),
-            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores()}
+            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores(),
+            **(backend.cuda_facts() if device == "cuda" else {})}
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def pytest_configure(config):
 def no_gpu() -> str:
     """Why no test can run on a real GPU here; empty if they can."""
     try:
-        backend.cuda_module()
+        backend.cuda_facts()
     except WrongUse as error:
         return str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(", or use --device cpu")
     return ""

@@ -5,6 +5,7 @@ import sys
 import threading
 import types
 
+import conftest
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -34,8 +35,11 @@ class FakeArray:
         return self.values
 
 
-def fake_cupy(count):
-    """A module that says what CuPy says on a machine with `count` GPUs, or raises what CuPy raises."""
+def fake_cupy(count, nvrtc=None, cublas=None):
+    """A module that says what CuPy says on a machine with `count` GPUs, or raises what CuPy raises.
+
+    nvrtc, cublas: what is raised when one of CUDA's libraries is first asked for.
+    """
     cupy = types.ModuleType("cupy")
 
     class CUDARuntimeError(RuntimeError):
@@ -45,9 +49,23 @@ def fake_cupy(count):
         if isinstance(count, str):
             raise CUDARuntimeError(count)
         return count
+
+    def get_version():
+        if nvrtc is not None:
+            raise nvrtc
+        return 12, 9
+
+    class Cuda(types.ModuleType):
+        def __getattr__(self, name):  # CuPy, too, looks for cuBLAS when it is first asked for
+            if name == "cublas" and cublas is not None:
+                raise cublas
+            if name == "cublas":
+                return types.SimpleNamespace()
+            raise AttributeError(name)
     cupy.ndarray = FakeArray
-    cupy.cuda = types.SimpleNamespace(runtime=types.SimpleNamespace(
-        getDeviceCount=getDeviceCount, CUDARuntimeError=CUDARuntimeError))
+    cupy.cuda = Cuda("cupy.cuda")
+    cupy.cuda.runtime = types.SimpleNamespace(getDeviceCount=getDeviceCount, CUDARuntimeError=CUDARuntimeError)
+    cupy.cuda.nvrtc = types.SimpleNamespace(getVersion=get_version)
     return cupy
 
 
@@ -70,6 +88,75 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(cupy, device, message
     with pytest.raises(WrongUse) as caught:
         backend.device_module(device)
     assert str(caught.value) == message
+
+
+class DynamicLibNotFoundError(RuntimeError):
+    """As cuda.pathfinder's, which CuPy lets through when NVRTC is missing."""
+
+
+NEEDED = ("pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]' brings CUDA's libraries, or use --device cpu")
+
+
+@pytest.mark.parametrize("missing, message", [
+    ({"nvrtc": DynamicLibNotFoundError('Failure finding "libnvrtc.so.12": No such file')},
+     'CuPy is installed but misses NVRTC (Failure finding "libnvrtc.so.12": No such file); '),
+    ({"nvrtc": OSError("libnvrtc.so.12: cannot open shared object file\nmore")},
+     "CuPy is installed but misses NVRTC (libnvrtc.so.12: cannot open shared object file); "),
+    ({"cublas": ImportError('Failure finding "libcublasLt.so.12"')},
+     'CuPy is installed but misses cuBLAS (Failure finding "libcublasLt.so.12"); '),
+    ({"cublas": RuntimeError()}, "CuPy is installed but misses cuBLAS (RuntimeError); "),
+], ids=["nvrtc", "nvrtc-file", "cublas", "wordless"])
+def test_a_library_of_cuda_that_is_not_there_is_named_before_it_is_needed(missing, message, monkeypatch):
+    """Plain `pip install cupy-cuda12x` brings neither NVRTC nor cuBLAS, and imports all the same."""
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1, **missing))
+    for look in (backend.cuda_module, backend.cuda_facts, lambda: backend.device_module("cuda")):
+        with pytest.raises(WrongUse) as caught:
+            look()
+        assert str(caught.value) == f"--device cuda: {message}{NEEDED}"
+    assert conftest.no_gpu() == f"{message}{NEEDED}".removesuffix(", or use --device cpu")  # pytest goes on
+
+
+# cupy/__init__.py and cupy/_environment.py of 14.2.0
+CUPYS_IMPORT_ERROR = """
+================================================================
+Failed to import CuPy.
+
+If you installed CuPy via wheels (cupy-cudaXXX or cupy-rocm-X-X), make sure that the package matches with the version of CUDA or ROCm installed.
+
+On Linux, you may need to set LD_LIBRARY_PATH environment variable depending on how you installed CUDA/ROCm.
+On Windows, try setting CUDA_PATH environment variable.
+
+Check the Installation Guide for details:
+  https://docs.cupy.dev/en/latest/install.html
+
+Original error:
+  ImportError: libcudart.so.12: cannot open shared object file: No such file or directory
+================================================================
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("words, reason", [
+    (CUPYS_IMPORT_ERROR, "ImportError: libcudart.so.12: cannot open shared object file: No such file or directory"),
+    ("\n====\n\nno such symbol\n====", "no such symbol"), ("====", "ImportError"), ("", "ImportError")],
+    ids=["cupys", "ruler", "ruler-alone", "wordless"])
+def test_the_reason_why_cupy_cannot_be_imported_is_given(words, reason, tmp_path, monkeypatch):
+    (tmp_path / "cupy.py").write_text(f"raise ImportError({words!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(WrongUse) as caught:
+        backend.cuda_module()
+    assert str(caught.value) == f"--device cuda: CuPy is installed but cannot be imported ({reason}); {NEEDED}"
+
+
+@pytest.mark.parametrize("error, expected", [
+    (MemoryError("Out of memory allocating 512 bytes"), True),
+    (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), True),  # CUBLASError
+    (RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"), True),  # CUDADriverError
+    (RuntimeError("cudaErrorMemoryAllocation: out of memory"), True),  # CUDARuntimeError
+    (RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered"), False),
+    (ValueError("cudaErrorMemoryAllocation"), False), (KeyboardInterrupt(), False)], ids=str)
+def test_too_little_memory_is_known_by_any_librarys_words(error, expected):
+    assert backend.out_of_memory(error) is expected
 
 
 def test_cuda_is_cupy_where_there_is_a_gpu(monkeypatch):
