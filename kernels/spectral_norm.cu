@@ -1,6 +1,6 @@
 // Spectral normalization of all layers at once.
 //
-// Twins: fused.power_iteration, fused.spectral_gradient, layer by layer.
+// Twins: fused.power_iterations, fused.spectral_gradients, fused.scale_weights.
 // Equations: Miyato et al. 2018, Eqs. (18), (19) and (12). W_bar = W / sigma, sigma = u^T W v.
 // Layout: W (rows, cols), rows = out, cols = everything else; u (rows,), v (cols,). float32.
 // Tables: which layer a block works on, and where its arrays lie, is in a struct that is passed by value.

@@ -15,9 +15,6 @@ struct Windows {
     int stride;
     int top;  // may be negative: the first window then begins inside x
     int left;
-    int first_image;  // im2col takes these images ...
-    int first_row;  // ... and of each these rows of windows
-    int rows;
     int oh;  // windows in a column and in a row of windows
     int ow;
 };
@@ -25,8 +22,8 @@ struct Windows {
 // The pixel (counted over all of x) that column k of a window shows, or -1 if it lies outside. k counts in units of C.
 __device__ long long pixel_of(Windows w, long long window, int tap) {
     int j = (int)(window % w.ow);
-    int i = w.first_row + (int)(window / w.ow % w.rows);
-    long long n = w.first_image + window / w.ow / w.rows;
+    int i = (int)(window / w.ow % w.oh);
+    long long n = window / w.ow / w.oh;
     int y = i * w.stride + tap / w.kw - w.top;
     int x = j * w.stride + tap % w.kw - w.left;
     if (y < 0 || y >= w.H || x < 0 || x >= w.W) return -1;

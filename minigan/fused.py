@@ -8,6 +8,7 @@ on the shapes alone, so sums have the same bytes for any number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,7 +90,7 @@ def sample_norms(g: Array) -> Array:
     """The L2 norm of each sample: g (N, ...) -> (N,)."""
     if has_kernels(g):
         return launchers.sample_norms(g)
-    flat = g.reshape(len(g), -1)
+    flat = g.reshape(len(g), math.prod(g.shape[1:]))
     return array_module(g).sqrt((flat * flat).sum(1))
 
 
@@ -132,15 +133,26 @@ def power_iteration(W: Array, u: Array, n_iter: int = 1, eps: float = 1e-12) -> 
 def spectral_gradient(gy: Array, W: Array, u: Array, v: Array, sigma: Array) -> Array:
     """The gradient of W / sigma(W) with respect to W: (gy - <gy, W / sigma> u v^T) / sigma.
 
-    Miyato et al. 2018, Eq. (12), u and v held constant; all (out, in) but u (out,), v (in,), sigma ().
+    Miyato et al. 2018, Eq. (12), u and v held constant; all (out, in) but u (out,), v (in,), sigma (). 0 if sigma is.
     """
     if has_kernels(gy, W, u, v, sigma):
         return launchers_all.spectral_gradients([gy], [W], [u], [v], sigma.reshape(1))[0]
-    inner = (gy.reshape(-1) @ W.reshape(-1)) / sigma
-    gW = array_module(W).multiply.outer(u, v * -inner)
+    inverse = inverse_of(sigma)
+    gW = array_module(W).multiply.outer(u, v * -(gy.reshape(-1) @ W.reshape(-1) * inverse))
     gW += gy
-    gW /= sigma
+    gW *= inverse
     return gW
+
+
+def inverse_of(sigma: Array) -> Array:
+    """1 / sigma; a zero W has sigma 0 and gives 0, so that W / sigma and its gradient are 0, not nan."""
+    zero = is_zero(sigma)
+    return ~zero / (sigma + zero)
+
+
+def is_zero(sigma: Array) -> Array:
+    """Whether sigma counts as 0: if it is less than the least normal number, as it is 0 in the kernels then."""
+    return abs(sigma) < np.finfo(sigma.dtype).tiny
 
 
 def power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1,
@@ -151,8 +163,7 @@ def power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1,
     xp = array_module(*Ws)
     found = [power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
     sigmas = xp.stack([sigma for _, _, sigma in found])
-    return ([u for u, _, _ in found], [v for _, v, _ in found], sigmas,
-            (sigmas > 0) / xp.maximum(sigmas, np.finfo(sigmas.dtype).tiny))
+    return [u for u, _, _ in found], [v for _, v, _ in found], sigmas, inverse_of(sigmas)
 
 
 def spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], us: Sequence[Array], vs: Sequence[Array],
@@ -287,6 +298,8 @@ def upsample2x(x: Array, factor: float = 1.0) -> Array:
 
 def pool2x(x: Array, factor: float = 1.0) -> Array:
     """factor times the sum of 2 x 2 pixels: (N, H, W, C) -> (N, H // 2, W // 2, C); the adjoint of upsample2x."""
+    if min(x.shape[1:3]) < 2:
+        raise ValueError(f"pool2x: expected images of at least 2 x 2 pixels, got x {x.shape}")
     if has_kernels(x):
         return launchers.pool2x(x, factor)
     x = x[:, :x.shape[1] // 2 * 2, :x.shape[2] // 2 * 2]

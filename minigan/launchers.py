@@ -41,24 +41,18 @@ def power_iteration_one(W: Array, u: Array, n_iter: int = 1, eps: float = 1e-12)
 
 # ---- windows -------------------------------------------------------------------------------------------------------
 
-def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair,
-           rows: tuple[int, int, int, int] | None = None) -> Array:
-    """Windows of x (N, H, W, C) as rows: (images * rows * ow, kh * kw * C), in the order (n, i, j) x (dy, dx, c).
+def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair) -> Array:
+    """Windows of x (N, H, W, C) as rows: (N * oh * ow, kh * kw * C), in the order (n, i, j) x (dy, dx, c).
 
     Window (i, j) begins at pixel (i * stride - pad[0], j * stride - pad[1]); outside x there are zeros. pad is (top,
-    left) and may be negative. size: (oh, ow), how many windows there are in all; rows (n0, n1, r0, r1): those of
-    images n0 .. n1 - 1 and of rows r0 .. r1 - 1 of windows alone. Twin: im2col._gather.
+    left) and may be negative. size: (oh, ow), how many windows a picture has. Twin: im2col._gather.
     """
     xp = check("im2col", {}, x=x)
     N, _, _, C = x.shape
-    n0, n1, r0, r1 = rows or (0, N, 0, size[0])
-    if not (0 <= n0 <= n1 <= N and 0 <= r0 <= r1 <= size[0]):
-        raise ValueError(f"im2col: expected rows within {N} images and {size[0]} rows of windows, got {rows}")
-    count = (n1 - n0) * (r1 - r0) * size[1]
+    count = N * size[0] * size[1]
     columns = xp.empty((count, kernel[0] * kernel[1] * C), np.float32)
     if columns.size:
-        windows = _windows("im2col", x.shape, kernel, stride, pad, size, count=count, first_image=n0, first_row=r0,
-                           rows=r1 - r0)
+        windows = _windows("im2col", x.shape, kernel, stride, pad, size, count=count)
         wide = C % 4 == 0 and x.data.ptr % 16 == 0 and columns.data.ptr % 16 == 0
         launch("windows.cu", "im2col4" if wide else "im2col", (-(-count // 8),), (32, 8), (windows, x, columns))
     return columns
@@ -89,7 +83,7 @@ def col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, 
 def bias_leaky(y: Array, bias: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
     """leaky(y * scale + bias) in place, and y: y (..., C), bias (C,), scale one number on the GPU.
 
-    Twin: the epilogue of a convolution, fused.leaky.
+    Twin: fused.bias_leaky.
     """
     check("bias_leaky", {"bias": y.shape[-1:]}, y=y, **_given(scale=scale, bias=bias))
     _check_scale("bias_leaky", scale)
@@ -103,7 +97,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     """(gz, gb): gz = gy * (1 where y > 0, else slope), gb (C,) its sum over all axes but the last, or None.
 
     gy, y (..., C): the gradient of the result y of bias_leaky, and y; y None or slope 1: no activation, and gz is gy
-    itself. Twins: fused.leaky_mask, fused.sum_rows.
+    itself. Twin: fused.bias_leaky_gradient.
     """
     if y is None or slope == 1:
         return gy, sum_rows(gy) if want_bias else None
@@ -217,7 +211,7 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
 # ---- gradient penalty ----------------------------------------------------------------------------------------------
 
 def sample_norms(g: Array) -> Array:
-    """The L2 norm of each sample: g (N, ...) -> (N,)."""
+    """The L2 norm of each sample: g (N, ...) -> (N,). Twin: fused.sample_norms."""
     xp = check("sample_norms", {}, g=g)
     if g.size == 0:
         return xp.zeros((g.shape[0],), np.float32)
@@ -227,7 +221,10 @@ def sample_norms(g: Array) -> Array:
 
 
 def sample_norms_gradient(gn: Array, g: Array, norms: Array) -> Array:
-    """The gradient of sample_norms: gn[n] * g / norms[n], 0 where the norm is 0; gn and norms (N,), g (N, ...)."""
+    """The gradient of sample_norms: gn[n] * g / norms[n], 0 where the norm is 0; gn and norms (N,), g (N, ...).
+
+    Twin: fused.sample_norms_gradient.
+    """
     xp = check("sample_norms_gradient", {"gn": g.shape[:1], "norms": g.shape[:1]}, gn=gn, g=g, norms=norms)
     gg = xp.empty_like(g)
     if g.size:

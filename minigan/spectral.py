@@ -13,6 +13,8 @@ from minigan.backend import Array, array_module
 from minigan.conv import Scaled
 from minigan.fused import (
     has_kernels,
+    inverse_of,
+    is_zero,
     power_iteration,
     power_iterations,
     scale_weights,
@@ -152,17 +154,18 @@ class OperatorNorm(SpectralNorm):
 # ---- operations ----------------------------------------------------------------------------------------------------
 
 class SpectralNormalize(FusedOp):
-    """W / (u^T W v) for constant u and v: (out, in) -> (out, in)."""
+    """W / (u^T W v) for constant u and v: (out, in) -> (out, in). A zero W gives 0, and so does its gradient."""
 
     def __init__(self, u: Array, v: Array, sigma: Array):
         self.u, self.v, self.sigma = u, v, sigma
 
     def forward(self, W: Array) -> Array:
-        return W / self.sigma
+        return W * inverse_of(self.sigma)
 
     def composed(self, W: Tensor) -> Tensor:
         u, v = Tensor(self.u.reshape(1, -1)), Tensor(self.v.reshape(-1, 1))
-        return W / (u @ W @ v)
+        sigma = u @ W @ v
+        return W * _inverse(sigma, *_guards(sigma.data))
 
     def fused_backward(self, gy: Array) -> tuple[Array]:
         return (spectral_gradient(gy, self.saved[0].data, self.u, self.v, self.sigma),)
@@ -183,12 +186,14 @@ class SpectralNormalizeAll(Op):
         return list(Ws)
 
     def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
-        def one(i: int) -> Tensor:
-            matrix = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
-            normalized = SpectralNormalize(self.us[i], self.vs[i], self.sigmas[i])
-            normalized(matrix)
-            gW, = normalized.backward(ops.reshape(gys[i], matrix.shape))
-            return ops.reshape(gW, self.saved[i].shape)
+        zeros, ones = _guards(self.sigmas)
+
+        def one(i: int) -> Tensor:  # fused.spectral_gradient, sigma being a function of W
+            W = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
+            G = ops.reshape(gys[i], W.shape)
+            u, v = Tensor(self.us[i].reshape(-1, 1)), Tensor(self.vs[i].reshape(1, -1))
+            inverse = _inverse(ops.transpose(u) @ W @ ops.transpose(v), zeros[i], ones[i])
+            return ops.reshape((G - ops.sum(G * W) * inverse * (u @ v)) * inverse, self.saved[i].shape)
         return tuple(one(i) if need and gys[i] is not None else None for i, need in enumerate(self.needs))
 
     def fused_backward(self, gys: list[Array | None]) -> list[Array | None]:
@@ -242,6 +247,17 @@ def _unit(x: Tensor, eps: float) -> Tensor:
 def _scaled(u: Array, v: Array, sigma: Array, scale: float) -> tuple[Array, Array, Array]:
     """u, v and sigma for SpectralNormalize to give scale * W / sigma: (u / scale)^T W v = sigma / scale."""
     return (u, v, sigma) if scale == 1 else (u * (1 / scale), v, sigma * (1 / scale))
+
+
+def _guards(sigma: Array) -> tuple[Array, Array]:
+    """(zeros, ones) for `_inverse`: 1 and 0 where sigma counts as 0, else 0 and 1."""
+    zero = is_zero(sigma)
+    return zero.astype(sigma.dtype), (~zero).astype(sigma.dtype)
+
+
+def _inverse(sigma: Tensor, zero: Array, one: Array) -> Tensor:
+    """fused.inverse_of in operations: all its derivatives at 0 are 0, too."""
+    return Tensor(one) / (sigma + Tensor(zero))
 
 
 def _compact(matrix: Array) -> Array:

@@ -1,5 +1,9 @@
-"""The emulated CuPy: held against the real wheel, strict, counting, running kernels, good enough for the engine."""
+"""The emulated CuPy: held against the real wheel, strict, counting, running kernels, good enough for the engine.
 
+The engine's tests at the end run on a real card as well, with `pytest -m gpu`.
+"""
+
+import contextlib
 import copy
 import inspect
 import itertools
@@ -16,12 +20,14 @@ import numpy as np
 import pytest
 from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 
-from minigan import backend, conv, ops
+from minigan import backend, conv, fused, im2col, ops
 from minigan.autograd import Tensor, grad
-from minigan.fused import power_iteration, spectral_gradient
-from minigan.layers import BatchNorm, Linear
+from minigan.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
+from minigan.layers import BatchNorm, BatchNormalize, Conv2d, Linear
+from minigan.losses import SampleNorms
 from minigan.norms import SpectralNorm, spectral_norm
 from minigan.optim import OPTIMIZERS
+from minigan.spectral import SpectralNormalize, SpectralNormalizeAll, prepare
 
 
 @pytest.fixture
@@ -66,8 +72,11 @@ def parameters(thing):
 def describe(name):
     thing = cupy
     for part in name.split("."):
-        if not hasattr(thing, part):
-            return None
+        try:
+            if not hasattr(thing, part):
+                return None
+        except ImportError:  # of a library of CUDA that is not here
+            return {"library": part}
         thing = getattr(thing, part)
     return {"parameters": parameters(thing) if callable(thing) else None, "doc": getattr(thing, "__doc__", "") or "",
             "nin": getattr(thing, "nin", None)}
@@ -170,6 +179,8 @@ def test_every_name_and_argument_is_cupys(real):
         theirs = real["names"][name]
         if theirs is None:
             faults[name] = "CuPy has no such name"
+        elif theirs.get("library") == "cublas":  # 600 MB that only a GPU needs
+            continue
         elif isinstance(thing, ufunc):
             if theirs["nin"] != thing._function.nin:
                 faults[name] = f"CuPy's takes {theirs['nin']} arguments"
@@ -579,7 +590,33 @@ def test_a_kernel_that_leaves_its_array_is_found(module, cupy):
         module.get_function("saxpy")((1,), (8,), (np.float32(1), x, y, np.int32(8)))
 
 
-# ---- the engine on it ----------------------------------------------------------------------------------------------
+def test_nothing_is_said_when_python_ends_before_the_arrays_do():
+    """An array that goes when the names of its module are gone already."""
+    program = ("import emulated_cupy, sys; emulated_cupy.device.late = emulated_cupy.cupy.ones(3); "
+               "sys.late = emulated_cupy.device.Memory.__del__")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- the engine on it, and on a real card --------------------------------------------------------------------------
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def device(request):
+    """CuPy: the emulated one, and with `-m gpu` the real one."""
+    return request.getfixturevalue("cupy" if request.param == "emulated" else "real_cupy")
+
+
+@contextlib.contextmanager
+def copies(device, to_device=None, to_host=None):
+    """What is done inside copies so often between the two memories. A real card does not count."""
+    if "emulated" not in device.__version__:
+        yield
+        return
+    with emulated_cupy.counted() as c:
+        yield
+    assert to_device in (None, c.to_device) and to_host in (None, c.to_host)
+
 
 def test_the_engine_finds_it(cupy):
     assert backend.device_module("cuda") is cupy
@@ -603,8 +640,8 @@ def test_afterwards_everything_is_as_before(monkeypatch):
 
 
 def functions():
-    def f(name, *shapes, **options):
-        return lambda function: table.append(pytest.param(function, shapes, id=name, **options))
+    def f(name, *shapes):
+        return lambda function: table.append(pytest.param(function, shapes, id=name))
     table = []
     f("arithmetic", (3, 4), (4,))(lambda x, y: x * y + x / (y * y + 2) - 3 * x ** 2 + (1 - y))
     f("functions", (3, 4))(lambda x: ops.tanh(x) + ops.sigmoid(x) * ops.softplus(x) + ops.exp(x) + ops.sqrt(x * x + 1))
@@ -615,7 +652,35 @@ def functions():
     f("moving", (2, 3, 4))(
         lambda x: ops.concatenate([x[:, ::2].transpose(2, 0, 1), x.reshape(4, 2, 3)], 2)[1:, None] ** 2)
     f("pooling", (2, 5, 6, 3))(lambda x: pool(x))
+    f("pooling-2x2", (2, 4, 6, 3))(
+        lambda x: conv.upsample2d(conv.mean_pool2d(x) ** 2) * x + ops.sum(conv.sum_pool2d(x) ** 2))
+    x, b = (2, 5, 4, 3), (4,)
+    f("conv-1x1", x, (4, 1, 1, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, slope=0.1))
+    f("conv-3x3", x, (4, 3, 3, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, 1, 1, 0.1))
+    f("conv-4x4-stride-2", x, (4, 4, 4, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, 2, 1, 0.0))
+    f("conv-2x1-stride-3", x, (4, 2, 1, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, 3, (1, 0), 0.2))
+    f("conv-transpose", (2, 3, 2, 4), (4, 4, 4, 3), (3,))(lambda x, W, b: conv.conv_transpose2d(x, W, b, 2, 1, 0.1))
+    f("conv-transpose-stride-3", (2, 3, 2, 4), (4, 2, 2, 3))(
+        lambda x, W: conv.conv_transpose2d(x, W, None, 3, output_pad=1))
+    f("upsample-conv", x, (4, 3, 3, 3), b)(lambda x, W, b: conv.upsample_conv2d(x, W, b, 0.1))
+    f("conv-mean-pool", (2, 4, 6, 3), (4, 3, 3, 3), b)(lambda x, W, b: conv.conv_mean_pool2d(x, W, b))
+    f("linear", (3, 5), (4, 5), b)(lambda x, W, b: conv.linear(x, W, b))
+    f("batch-normalize", (3, 2, 2, 4), b, b)(
+        lambda x, g, b: BatchNormalize(*batch_moments(x.data), 1e-2, 0.1)(x, g, b))
+    f("spectral-normalize", (4, 6))(lambda W: SpectralNormalize(*power_iteration(W.data, W.data[:, 0], 2))(W))
+    f("scaled", x, (4, 3, 3, 3), b, (2, 40), (4, 3, 3, 4))(scaled)
+    f("sample-norms", (3, 2, 5))(lambda x: SampleNorms()(x))
     return table
+
+
+def scaled(x, W0, b, W1, W2):
+    """Layers of all kinds with weights W / sigma that are never multiplied: spectral.prepare's way."""
+    Ws = (W0, W1, W2)
+    matrices = [W.data.reshape(len(W), -1) for W in Ws]
+    us, vs, sigmas, inverses = power_iterations(matrices, [m[:, 0].copy() for m in matrices], 2)
+    W0, W1, W2 = (conv.Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
+    y = conv.conv_mean_pool2d(conv.upsample_conv2d(conv.conv2d(x, W0, b, 1, 1, 0.1), W2), W2)
+    return conv.linear(ops.reshape(y, (len(y), -1))[:, :40], W1)
 
 
 def pool(x):
@@ -624,7 +689,7 @@ def pool(x):
 
 
 def derivatives(function, arrays):
-    """function's value, gradient and the gradient of the gradient's square, on the host."""
+    """function's value, gradient, the gradient of the gradient's square, and the fused gradient, on the host."""
     xs = [Tensor(a, requires_grad=True) for a in arrays]
     y = function(*xs)
     first = grad(ops.sum(y * y), xs, create_graph=True)
@@ -635,19 +700,48 @@ def derivatives(function, arrays):
 
 @pytest.mark.parametrize("function, shapes", functions())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_operations_and_their_derivatives_are_numpys(function, shapes, dtype, cupy, rng):
+def test_operations_and_their_derivatives_are_numpys(function, shapes, dtype, device, rng):
     arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     expected = derivatives(function, arrays)
-    with emulated_cupy.counted() as c:
-        found = derivatives(function, [cupy.asarray(a) for a in arrays])
-    assert c.to_host == len(found)  # what derivatives() fetches at its end, nothing on the way
+    with copies(device, to_host=len(expected)):  # what derivatives() fetches at its end, nothing on the way
+        found = derivatives(function, [device.asarray(a) for a in arrays])
+    compare(found, expected)
+
+
+def compare(found, expected):
+    """Equal but for rounding, of the largest number of each: some sums of up to a hundred terms, one after another."""
     for a, b in zip(found, expected, strict=True):
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
         scale = np.abs(b).max()
-        np.testing.assert_allclose(a, b, rtol=0, atol=scale * (1e-5 if dtype == np.float32 else 1e-13))
+        np.testing.assert_allclose(a, b, rtol=0, atol=scale * (1e-5 if b.dtype == np.float32 else 1e-13))
 
 
-def test_layers_normalizations_and_optimizers_are_numpys(cupy, rng):
+X = (4, 6, 5, 3)
+TILED = {  # a layer, and the bytes of all its windows in float32: 3240 to a picture, or 1536
+    "conv": (lambda x, W: conv.conv2d(x, W, None, 1, 1), [X, (2, 3, 3, 3)], 12960),
+    "conv-transpose": (lambda x, W: conv.conv_transpose2d(x, W, None, 2, 1), [(4, 3, 4, 2), (2, 4, 4, 2)], 6144),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("pictures", [0.25, 1, 1.5], ids=["part", "one", "one-and-a-half"])
+@pytest.mark.parametrize("layer", TILED)
+def test_a_layer_in_tiles_is_numpys_and_needs_no_more_than_a_tile(layer, pictures, dtype, cupy, rng, monkeypatch):
+    """Tiles of a part of a picture, of one, and of some: forward, both gradients, and their gradients."""
+    function, shapes, whole = TILED[layer]
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    size = np.dtype(dtype).itemsize // 4
+    tile = int(whole * size * pictures / len(arrays[0]))
+    monkeypatch.setattr(im2col, "CUDA_TILE_BYTES", tile)
+    with emulated_cupy.counted() as c:
+        found = derivatives(function, [cupy.asarray(a) for a in arrays])
+    compare(found, derivatives(function, arrays))
+    most = max(a.nbytes for a in [*arrays, *found])  # what must be there anyway
+    assert most < whole * size
+    assert c.largest <= max(2 * tile, most)  # a weight gradient's tiles are twice as large
+
+
+def test_layers_normalizations_and_optimizers_are_numpys(device, rng):
     """A few steps of a small network with everything in it that needs no convolution."""
     def run(xp, make):
         seeds = np.random.default_rng(5)
@@ -670,7 +764,7 @@ def test_layers_normalizations_and_optimizers_are_numpys(cupy, rng):
             spectral_norm(dense.params["W"].data)
 
     for make in OPTIMIZERS.values():
-        found, expected = run(cupy, make), run(np, make)
+        found, expected = run(device, make), run(np, make)
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
         for name, a in expected[1].items():
             np.testing.assert_allclose(found[1][name], a, rtol=1e-4, atol=1e-5)
@@ -678,21 +772,64 @@ def test_layers_normalizations_and_optimizers_are_numpys(cupy, rng):
         np.testing.assert_allclose(found[3], expected[3], rtol=1e-6)
 
 
-def test_the_power_iteration_stays_on_the_device(cupy, rng):
+def test_the_power_iteration_stays_on_the_device(device, rng):
     W, u, gy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 7), 5, (5, 7)))
-    with emulated_cupy.counted() as c:
-        found = power_iteration(cupy.asarray(W), cupy.asarray(u))
-        gradient = spectral_gradient(cupy.asarray(gy), cupy.asarray(W), *found)
-    assert c.to_host == 0 and c.to_device == 4 and [a.shape for a in found] == [(5,), (7,), ()]
+    with copies(device, to_device=4, to_host=0):
+        found = power_iteration(device.asarray(W), device.asarray(u))
+        gradient = spectral_gradient(device.asarray(gy), device.asarray(W), *found)
+    assert [a.shape for a in found] == [(5,), (7,), ()]
     expected = power_iteration(W, u)
     for a, b in zip((*found, gradient), (*expected, spectral_gradient(gy, W, *expected)), strict=True):
         np.testing.assert_allclose(a.get(), b, rtol=1e-4, atol=1e-5)
 
 
-def test_embedding_looks_up_rows(cupy, rng):
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype, device, rng):
+    """To second order, beside a layer that is not zero, each for itself and both at once (spectral.prepare)."""
+    for xp in (np, device):
+        layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=SpectralNorm()), Linear(rng, 2, 1, "glorot-uniform",
+                                                                           norm=SpectralNorm())]
+        for layer in layers:
+            for named in (layer.params, layer.state):
+                for name, a in named.items():
+                    a = a.data if isinstance(a, Tensor) else a
+                    named[name] = Tensor(a.astype(dtype), True) if named is layer.params else a.astype(dtype)
+            layer.to(xp)
+        Ws = [layer.params["W"] for layer in layers]
+        Ws[0].data[...] = 0
+        x = Tensor(xp.asarray(rng.standard_normal((2, 3, 3, 2)).astype(dtype)), True)
+        if together:
+            prepare(layers, True)
+        y = ops.sum(layers[1](ops.sum(layers[0](x) + x, (1, 2))) ** 2)
+        first = grad(y, [*Ws, x], create_graph=True)
+        second = grad(ops.sum(first[1] ** 2) + ops.sum(first[2] ** 2) + ops.sum(first[0]), [*Ws, x])
+        for g in (first, second, grad(y, [*Ws, x])):
+            zero, *others = (backend.to_host(a.data) for a in g)
+            assert not zero.any() and not np.isnan(zero).any()
+            assert all(np.isfinite(a).all() and a.any() for a in others)
+        assert not backend.to_host(spectral_weight(layers[0])).any()
+
+
+def spectral_weight(layer):
+    return layer.norm.weight(layer, (), False).data
+
+
+def test_the_edges_of_a_loop_are_the_same_on_both(device):
+    for xp in (np, device):
+        for dtype in (np.float32, np.float64):
+            assert fused.sample_norms(xp.ones((0, 3, 2), dtype)).shape == (0,)
+            assert backend.to_host(fused.sample_norms(xp.ones((3, 0), dtype))).tolist() == [0, 0, 0]
+            for size in ((1, 1), (1, 4), (4, 1)):
+                with pytest.raises(ValueError, match="pool2x: expected images of at least 2 x 2 pixels"):
+                    fused.pool2x(xp.ones((2, *size, 3), dtype))
+            assert fused.pool2x(xp.ones((0, 2, 3, 5), dtype)).shape == (0, 1, 1, 5)
+
+
+def test_embedding_looks_up_rows(device, rng):
     W = rng.standard_normal((4, 3)).astype(np.float32)
     labels = np.array([2, 0, 2, 3])
-    for xp in (np, cupy):
+    for xp in (np, device):
         x = Tensor(xp.asarray(W), requires_grad=True)
         y = ops.embedding(x, labels)
         (g,) = grad(ops.sum(y * y), [x])

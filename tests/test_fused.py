@@ -7,7 +7,7 @@ import pytest
 
 from minigan import backend, fused
 from minigan.autograd import Tensor, grad
-from minigan.norms import SpectralNormalize
+from minigan.spectral import SpectralNormalize
 
 
 @pytest.fixture
@@ -180,6 +180,25 @@ def test_spectral_gradient_is_that_of_the_composed_operation(dtype, rtol, transp
     expected = grad(SpectralNormalize(u, v, sigma).composed(x), x, gy=Tensor(gy)).data
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [0.0, 1e-45, 1e-39], ids=["zero", "denormal", "larger-denormal"])
+def test_zero_weights_have_the_inverse_zero(dtype, size, rng):
+    W = np.full((3, 4), size, dtype) if dtype == np.float32 else np.zeros((3, 4))
+    gy = rng.standard_normal((3, 4)).astype(dtype)
+    u, v, sigma = fused.power_iteration(W, rng.standard_normal(3).astype(dtype))
+    (u_all,), (v_all,), sigmas, inverses = fused.power_iterations([W], [rng.standard_normal(3).astype(dtype)])
+    assert inverses.dtype == dtype and inverses.tolist() == [0] and np.isfinite(sigmas).all()
+    assert fused.inverse_of(sigma).dtype == dtype and fused.inverse_of(sigma) == 0
+    found = fused.spectral_gradient(gy, W, u, v, sigma)
+    assert found.dtype == dtype and not found.any()
+    assert not fused.spectral_gradients([gy], [W], [u_all], [v_all], sigmas)[0].any()
+
+
+def test_inverses_are_of_either_sign_and_pass_nan_on():
+    sigma = np.array([2.0, -4.0, 0.0, np.nan, np.inf], np.float32)
+    np.testing.assert_array_equal(fused.inverse_of(sigma), np.array([0.5, -0.25, 0, np.nan, 0], np.float32))
 
 
 # ---- batch normalization -------------------------------------------------------------------------------------------

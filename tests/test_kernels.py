@@ -6,6 +6,7 @@ tests/emulator/README.md; what no emulator can show is in kernels/README.md.
 
 import contextlib
 import re
+from collections import Counter
 from pathlib import Path
 
 import emulated_cupy
@@ -121,120 +122,165 @@ TICKET = "__threadfence();  // release: what this block wrote is visible before 
 ACQUIRE = "__threadfence();  // acquire: nothing below is read before the ticket was drawn"
 RESET = "if (last) *ticket = 0;  // for the next launch"
 
-# (launcher whose case must fail, file, text, what takes its place)
+# (launcher whose case must fail, file, function, text that stands there once, what takes its place)
 BUGS = [
     # spectral_norm.cu
-    ("power_iterations", "spectral_norm", "sums[threadIdx.y][threadIdx.x] = sum;\n    __syncthreads();",
+    ("power_iterations", "spectral_norm", "sn_wtu", "sums[threadIdx.y][threadIdx.x] = sum;\n    __syncthreads();",
      "sums[threadIdx.y][threadIdx.x] = sum;"),
-    ("power_iterations", "spectral_norm", "for (int r = threadIdx.y; r < rows; r += 8)",
+    ("power_iterations", "spectral_norm", "sn_wtu", "for (int r = threadIdx.y; r < rows; r += 8)",
      "for (int r = threadIdx.y; r <= rows; r += 8)"),
-    ("power_iterations", "spectral_norm", "if (threadIdx.y == 0 && c < cols) {", "if (threadIdx.y == 0) {"),
-    ("power_iterations", "spectral_norm", TICKET, ""),
-    ("power_iterations", "spectral_norm", ACQUIRE, ""),
-    ("power_iterations", "spectral_norm", RESET, ""),
-    ("power_iterations", "spectral_norm", "atomicAdd(ticket, 1)", "(*ticket)++"),
-    ("power_iterations", "spectral_norm", "__syncthreads();  // parts may now be written again", ""),
-    ("power_iterations", "spectral_norm", "cols % 4 == 0 && ", ""),
-    ("power_iterations", "spectral_norm", "sqrtf(block_sum(squares)) + eps)", "sqrtf(block_sum(squares)))"),
-    ("power_iterations", "spectral_norm", "sigmas[layers.offset + l]", "sigmas[l]"),
-    ("power_iterations", "spectral_norm", "sigma == 0.0f ? 0.0f : ", ""),
-    ("power_iterations", "spectral_norm", "tickets + l, rows", "tickets, rows"),
-    ("power_iterations", "spectral_norm", "step > 0; step /= 2", "step > 1; step /= 2"),
-    ("spectral_gradients", "spectral_norm", "float slant = inner * inverse;", "float slant = inner;"),
-    ("spectral_gradients", "spectral_norm", "u[i / cols] * v[i % cols]", "u[i % cols] * v[i / cols]"),
-    ("spectral_gradients", "spectral_norm", "if (threadIdx.x == 0) parts[block] = sum;", "parts[block] = sum;"),
-    ("spectral_gradients", "spectral_norm", "sum += G[i] * W[i];", "sum += G[i] * G[i];"),
-    ("spectral_gradients", "spectral_norm", "layers.first[l] + threadIdx.x; part", "threadIdx.x; part"),
-    ("scale_weights", "spectral_norm", "inverses[layers.offset + l];", "inverses[l];"),
-    ("scale_weights", "spectral_norm", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
+    ("power_iterations", "spectral_norm", "sn_wtu", "if (threadIdx.y == 0 && c < cols) {", "if (threadIdx.y == 0) {"),
+    ("power_iterations", "spectral_norm", "is_last_block", TICKET, ""),
+    ("power_iterations", "spectral_norm", "is_last_block", ACQUIRE, ""),
+    ("power_iterations", "spectral_norm", "is_last_block", RESET, ""),
+    ("power_iterations", "spectral_norm", "is_last_block", "atomicAdd(ticket, 1)", "(*ticket)++"),
+    ("power_iterations", "spectral_norm", "block_sum", "__syncthreads();  // parts may now be written again", ""),
+    ("power_iterations", "spectral_norm", "sn_wv", "cols % 4 == 0 && ", ""),
+    ("power_iterations", "spectral_norm", "sn_wv", "sqrtf(block_sum(squares)) + eps)", "sqrtf(block_sum(squares)))"),
+    ("power_iterations", "spectral_norm", "sn_wv", "sigmas[layers.offset + l]", "sigmas[l]"),
+    ("power_iterations", "spectral_norm", "inverse_of", "sigma == 0.0f ? 0.0f : ", ""),
+    ("power_iterations", "spectral_norm", "sn_wv", "tickets + l, rows", "tickets, rows"),
+    ("power_iterations", "spectral_norm", "block_sum", "step > 0; step /= 2", "step > 1; step /= 2"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "float slant = inner * inverse;", "float slant = inner;"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "u[i / cols] * v[i % cols]", "u[i % cols] * v[i / cols]"),
+    ("spectral_gradients", "spectral_norm", "sn_dots", "if (threadIdx.x == 0) parts[block] = sum;",
+     "parts[block] = sum;"),
+    ("spectral_gradients", "spectral_norm", "sn_dots", "sum += G[i] * W[i];", "sum += G[i] * G[i];"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "layers.first[l] + threadIdx.x; part", "threadIdx.x; part"),
+    ("scale_weights", "spectral_norm", "sn_scale", "inverses[layers.offset + l];", "inverses[l];"),
+    ("scale_weights", "spectral_norm", "sn_scale", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
+    ("scale_weights", "spectral_norm", "sn_scale", "W[i] * inverse", "W[i] / inverse"),
+    ("scale_weights", "spectral_norm", "sn_scale", "i < layers.size[l]", "i < layers.size[l] - 1"),
+    ("spectral_gradients", "spectral_norm", "sn_dots", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "sigmas[layers.offset + l]", "sigmas[l]"),
     # power_iteration.cu
-    ("power_iteration_one", "power_iteration", "__syncthreads();  // all of u is there", ""),
-    ("power_iteration_one", "power_iteration", "__syncthreads();  // the next iteration reads u", ""),
-    ("power_iteration_one", "power_iteration", "__syncthreads();  // the parts of all warps are there", ""),
-    ("power_iteration_one", "power_iteration", "__syncthreads();  // all threads have read; parts may be written again",
+    ("power_iteration_one", "power_iteration", "power_iteration",
+     "__syncthreads();  // all of u is there\n        length",
+     "length"),
+    ("power_iteration_one", "power_iteration", "power_iteration", "__syncthreads();  // the next iteration reads u",
      ""),
-    ("power_iteration_one", "power_iteration", "length = sqrtf(squares) + eps;", "length = sqrtf(squares);"),
-    ("power_iteration_one", "power_iteration", "if (threadIdx.x == 0) u[r] = sum;", "u[r] = sum;"),
+    ("power_iteration_one", "power_iteration", "block_sum", "__syncthreads();  // the parts of all warps are there",
+     ""),
+    ("power_iteration_one", "power_iteration", "block_sum",
+     "__syncthreads();  // all threads have read; parts may be written again",
+     ""),
+    ("power_iteration_one", "power_iteration", "power_iteration", "length = sqrtf(squares) + eps;",
+     "length = sqrtf(squares);"),
+    ("power_iteration_one", "power_iteration", "power_iteration", "if (threadIdx.x == 0) u[r] = sum;", "u[r] = sum;"),
     # windows.cu
-    ("im2col", "windows", "if (window >= w.count) return;", "if (window > w.count) return;"),
-    ("im2col", "windows", "y >= w.H", "y > w.H"),
-    ("im2col", "windows", "window / w.ow % w.rows", "window / w.ow % w.oh"),
-    ("im2col", "windows", "w.first_image + ", ""),
-    ("im2col", "windows", "k % w.C]", "k]"),
-    ("im2col", "windows", "x[pixel * C + k % C]", "x[pixel * w.C + k % C]"),
-    ("im2col", "windows", "int C = w.C / 4;", "int C = w.C;"),
-    ("col2im", "windows", "i * w.stride <= py", "i * w.stride < py"),
-    ("col2im", "windows", "py < w.kh ? 0 : ", ""),
-    ("col2im", "windows", "if (at >= w.count) return;", ""),
-    ("col2im", "windows", "if (has_scale) sum *= scale[0];\n    if (has_bias) sum += bias[c];",
+    ("im2col", "windows", "im2col", "if (window >= w.count) return;", "if (window > w.count) return;"),
+    ("im2col", "windows", "pixel_of", "y >= w.H", "y > w.H"),
+    ("im2col", "windows", "pixel_of", "window / w.ow % w.oh", "window / w.ow"),
+    ("im2col", "windows", "pixel_of", "w.ow / w.oh", "w.ow"),
+    ("im2col", "windows", "im2col4", "if (window >= w.count) return;", "if (window > w.count) return;"),
+    ("im2col", "windows", "im2col", "k % w.C]", "k]"),
+    ("im2col", "windows", "im2col4", "x[pixel * C + k % C]", "x[pixel * w.C + k % C]"),
+    ("im2col", "windows", "im2col4", "int C = w.C / 4;", "int C = w.C;"),
+    ("col2im", "windows", "col2im", "i * w.stride <= py", "i * w.stride < py"),
+    ("col2im", "windows", "col2im", "py < w.kh ? 0 : ", ""),
+    ("col2im", "windows", "col2im", "if (at >= w.count) return;", ""),
+    ("col2im", "windows", "col2im", "if (has_scale) sum *= scale[0];\n    if (has_bias) sum += bias[c];",
      "if (has_bias) sum += bias[c];\n    if (has_scale) sum *= scale[0];"),
     # activation.cu
-    ("bias_leaky", "activation", "bias[i % C]", "bias[i / C]"),
-    ("bias_leaky", "activation", "slope == 0.0f ? 0.0f : z * slope", "z * slope"),
-    ("bias_leaky", "activation", "if (i >= count) return;\n    float z", "if (i > count) return;\n    float z"),
-    ("bias_leaky", "activation", "z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z",
+    ("bias_leaky", "activation", "bias_leaky", "bias[i % C]", "bias[i / C]"),
+    ("bias_leaky", "activation", "leaky", "slope == 0.0f ? 0.0f : z * slope", "z * slope"),
+    ("bias_leaky", "activation", "bias_leaky", "if (i >= count) return;\n    float z",
+     "if (i > count) return;\n    float z"),
+    ("bias_leaky", "activation", "leaky", "z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z",
      "z > 0.0f ? z : (slope == 0.0f ? 0.0f : z * slope)"),
-    ("bias_leaky_gradient", "activation", "gz[i] = gy[i] * (y[i] > 0.0f", "gz[i] = gy[i] * (y[i] >= 0.0f"),
-    ("bias_leaky_gradient", "activation", "float g = gy[i] * (y[i] > 0.0f", "float g = gy[i] * (gy[i] > 0.0f"),
-    ("bias_leaky_gradient", "activation", "            gz[i] = g;\n", ""),
-    ("sum_rows", "activation", "        __syncthreads();\n        if ((int)threadIdx.y < half)",
+    ("bias_leaky_gradient", "activation", "leaky_gradient", "gz[i] = gy[i] * (y[i] > 0.0f",
+     "gz[i] = gy[i] * (y[i] >= 0.0f"),
+    ("bias_leaky_gradient", "activation", "bias_leaky_gradient", "float g = gy[i] * (y[i] > 0.0f",
+     "float g = gy[i] * (gy[i] > 0.0f"),
+    ("bias_leaky_gradient", "activation", "bias_leaky_gradient", "            gz[i] = g;\n", ""),
+    ("sum_rows", "activation", "sum_over_y", "        __syncthreads();\n        if ((int)threadIdx.y < half)",
      "        if ((int)threadIdx.y < half)"),
-    ("sum_rows", "activation", "(int)threadIdx.y < half", "(int)threadIdx.y <= half"),
-    ("sum_rows", "activation", TICKET, ""),
-    ("sum_rows", "activation", ACQUIRE, ""),
-    ("sum_rows", "activation", RESET, ""),
-    ("sum_rows", "activation", "__syncthreads();  // all threads have written", ""),
-    ("sum_rows", "activation", "is_last_block(tickets + blockIdx.x, gridDim.y)", "is_last_block(tickets, gridDim.y)"),
-    ("sum_rows", "activation", "first + rows_per_block < rows ? first + rows_per_block : rows",
+    ("sum_rows", "activation", "sum_over_y", "(int)threadIdx.y < half", "(int)threadIdx.y <= half"),
+    ("sum_rows", "activation", "is_last_block", TICKET, ""),
+    ("sum_rows", "activation", "is_last_block", ACQUIRE, ""),
+    ("sum_rows", "activation", "is_last_block", RESET, ""),
+    ("sum_rows", "activation", "is_last_block", "__syncthreads();  // all threads have written", ""),
+    ("sum_rows", "activation", "add_up", "is_last_block(tickets + blockIdx.x, gridDim.y)",
+     "is_last_block(tickets, gridDim.y)"),
+    ("sum_rows", "activation", "sum_rows", "first + rows_per_block < rows ? first + rows_per_block : rows",
      "first + rows_per_block"),
+    ("bias_leaky_gradient", "activation", "leaky_gradient", "if (i >= count) return;", ""),
+    ("bias_leaky_gradient", "activation", "leaky_gradient", "1.0f : slope", "slope : 1.0f"),
+    ("sum_rows", "activation", "sum_rows", "first + threadIdx.y", "first"),
+    ("sum_rows", "activation", "sum_rows", "x[row * C + c]", "x[row + c * rows]"),
     # batch_norm.cu
-    ("batch_moments", "batch_norm", "distance * (value - m.mean)", "distance * distance"),
-    ("batch_moments", "batch_norm", "if (b.count == 0.0f) return a;", ""),
-    ("batch_moments", "batch_norm", "distance * distance * a.count * share", "distance * distance * share"),
-    ("batch_moments", "batch_norm", RESET, ""),
-    ("batch_moments", "batch_norm", "        __syncthreads();\n        if ((int)threadIdx.y < half) shared[at] = merge",
+    ("batch_moments", "batch_norm", "batch_moments", "m.mean += distance / m.count;", "m.mean += distance / rows;"),
+    ("batch_moments", "batch_norm", "batch_moments", "all.squares / all.count", "all.squares / (all.count - 1.0f)"),
+    ("normalize_gradient", "batch_norm", "normalize_sums", "sum.y += gz * (x[i] - mean[c]);", "sum.y += gz * x[i];"),
+    ("normalize_gradient", "batch_norm", "normalize_sums", "gbeta[c] = all.x;", "gbeta[c] = sum.x;"),
+    ("normalize_gradient", "batch_norm", "normalize_gradient", "if (i >= count) return;", "if (i > count) return;"),
+    ("normalize_gradient", "batch_norm", "normalize_gradient", "gamma[c] * inverse[c] * (gz", "inverse[c] * (gz"),
+    ("batch_moments", "batch_norm", "batch_moments", "distance * (value - m.mean)", "distance * distance"),
+    ("batch_moments", "batch_norm", "merge", "if (b.count == 0.0f) return a;", ""),
+    ("batch_moments", "batch_norm", "merge", "distance * distance * a.count * share", "distance * distance * share"),
+    ("batch_moments", "batch_norm", "is_last_block", RESET, ""),
+    ("batch_moments", "batch_norm", "merge_over_y",
+     "        __syncthreads();\n        if ((int)threadIdx.y < half) shared[at] = merge",
      "        if ((int)threadIdx.y < half) shared[at] = merge"),
-    ("moved_moments", "batch_norm", "(variance[c] * unbias)", "variance[c]"),
-    ("moved_moments", "batch_norm", "to_mean[c] = decay", "to_mean[c] = rest"),
-    ("batch_factors", "batch_norm", "gamma[c] * inverse[c];", "gamma[c];"),
-    ("batch_factors", "batch_norm", "variance[c] + eps", "variance[c]"),
-    ("normalize", "batch_norm", "int c = (int)(i % C);\n    y[i]", "int c = (int)(i / C);\n    y[i]"),
-    ("normalize", "batch_norm", "if (i >= count) return;\n    int c = (int)(i % C);\n    y[i]",
+    ("moved_moments", "batch_norm", "moved_moments", "(variance[c] * unbias)", "variance[c]"),
+    ("moved_moments", "batch_norm", "moved_moments", "to_mean[c] = decay", "to_mean[c] = rest"),
+    ("batch_factors", "batch_norm", "batch_factors", "gamma[c] * inverse[c];", "gamma[c];"),
+    ("batch_factors", "batch_norm", "batch_factors", "variance[c] + eps", "variance[c]"),
+    ("normalize", "batch_norm", "normalize", "int c = (int)(i % C);\n    y[i]", "int c = (int)(i / C);\n    y[i]"),
+    ("normalize", "batch_norm", "normalize", "if (i >= count) return;\n    int c = (int)(i % C);\n    y[i]",
      "int c = (int)(i % C);\n    y[i]"),
-    ("normalize_gradient", "batch_norm", "all.y * inverse[c]", "all.y"),
-    ("normalize_gradient", "batch_norm", "(gbeta[c] + hat * ggamma[c]) * share", "gbeta[c] + hat * ggamma[c] * share"),
-    ("normalize_gradient", "batch_norm", "slope == 1.0f || y[i] > 0.0f", "slope == 1.0f || y[i] >= 0.0f"),
-    ("normalize_gradient", "batch_norm", "            shared[at].y += shared[at + half * blockDim.x].y;\n", ""),
-    ("normalize_gradient", "batch_norm", ACQUIRE, ""),
+    ("normalize_gradient", "batch_norm", "normalize_sums", "all.y * inverse[c]", "all.y"),
+    ("normalize_gradient", "batch_norm", "normalize_gradient", "(gbeta[c] + hat * ggamma[c]) * share",
+     "gbeta[c] + hat * ggamma[c] * share"),
+    ("normalize_gradient", "batch_norm", "before_leaky", "slope == 1.0f || y[i] > 0.0f",
+     "slope == 1.0f || y[i] >= 0.0f"),
+    ("normalize_gradient", "batch_norm", "sum_over_y",
+     "            shared[at].y += shared[at + half * blockDim.x].y;\n", ""),
+    ("normalize_gradient", "batch_norm", "is_last_block", ACQUIRE, ""),
     # adam.cu
-    ("adam_all", "adam", "sqrtf(square) + eps", "sqrtf(square + eps)"),
-    ("adam_all", "adam", "rest2 * g[i] * g[i]", "rest1 * g[i] * g[i]"),
-    ("adam_all", "adam", "        m[i] = mean;\n", ""),
-    ("adam_all", "adam", "i < params.size[p]", "i <= params.size[p]"),
-    ("adam_all", "adam", "block >= params.first[p + 1]", "block > params.first[p + 1]"),
+    ("adam_all", "adam", "adam", "sqrtf(square) + eps", "sqrtf(square + eps)"),
+    ("adam_all", "adam", "adam", "rest2 * g[i] * g[i]", "rest1 * g[i] * g[i]"),
+    ("adam_all", "adam", "adam", "        m[i] = mean;\n", ""),
+    ("adam_all", "adam", "adam", "i < params.size[p]", "i <= params.size[p]"),
+    ("adam_all", "adam", "adam", "block >= params.first[p + 1]", "block > params.first[p + 1]"),
     # penalty.cu
-    ("sample_norms", "penalty", "    __syncthreads();\n    float sum", "    float sum"),
-    ("sample_norms", "penalty", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),
-    ("sample_norms", "penalty", "norms[blockIdx.x] = sqrtf(squares)", "norms[blockIdx.x] = squares"),
-    ("sample_norms_gradient", "penalty", "norms[n] == 0.0f ? 0.0f : ", ""),
-    ("sample_norms_gradient", "penalty", "i / size", "i % size"),
+    ("sample_norms", "penalty", "block_sum", "    __syncthreads();\n    float sum", "    float sum"),
+    ("sample_norms", "penalty", "sample_norms", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),
+    ("sample_norms", "penalty", "sample_norms", "norms[blockIdx.x] = sqrtf(squares)", "norms[blockIdx.x] = squares"),
+    ("sample_norms_gradient", "penalty", "sample_norms_gradient", "norms[n] == 0.0f ? 0.0f : ", ""),
+    ("sample_norms_gradient", "penalty", "sample_norms_gradient", "i / size", "i % size"),
     # resample.cu
-    ("upsample2x", "resample", "row / 2 * W", "row * W"),
-    ("upsample2x", "resample", "int j = (int)(pixel % (2 * W));", "int j = (int)(pixel % W);"),
-    ("pool2x", "resample", "corner[below + C]", "corner[below]"),
-    ("pool2x", "resample", "pixel / (W / 2) % (H / 2)", "pixel / (W / 2) % H"),
-    ("pool2x", "resample", "(n * H + 2 * i) * W", "(n * (H / 2 * 2) + 2 * i) * W"),
+    ("upsample2x", "resample", "upsample2x", "row / 2 * W", "row * W"),
+    ("upsample2x", "resample", "upsample2x", "int j = (int)(pixel % (2 * W));", "int j = (int)(pixel % W);"),
+    ("pool2x", "resample", "pool2x", "corner[below + C]", "corner[below]"),
+    ("pool2x", "resample", "pool2x", "pixel / (W / 2) % (H / 2)", "pixel / (W / 2) % H"),
+    ("pool2x", "resample", "pool2x", "(n * H + 2 * i) * W", "(n * (H / 2 * 2) + 2 * i) * W"),
 ]
 
 
+def functions(file):
+    """Name of a function of kernels/<file>.cu -> its text."""
+    return {found[1]: found[0] for found in re.finditer(
+        r'^(?:extern "C" )?__(?:global|device)__ [\w ]+?(\w+)\(.*?^\}\n', cuda.source(f"{file}.cu"), re.M | re.S)}
+
+
+def test_every_kernel_has_two_bugs_of_its_own():
+    """Beside those in functions that several kernels call."""
+    count = Counter((file, function) for _, file, function, _, _ in BUGS)
+    kernels = [(path.stem, name) for path in FOLDER.glob("*.cu")
+               for name in re.findall(r"__global__ void (\w+)", path.read_text(encoding="utf-8"))]
+    assert [kernel for kernel in kernels if count[kernel] < 2] == []
+
+
 @contextlib.contextmanager
-def changed(monkeypatch, file, old, new):
-    """kernels/<file>.cu with `new` in the place of each `old`."""
+def changed(monkeypatch, file, function, old, new):
+    """kernels/<file>.cu with `new` in the place of `old` in one function, and all others as they are."""
     text = cuda.source(f"{file}.cu")
-    assert old in text, f"kernels/{file}.cu has no longer the text {old!r}"
-    source = cuda.source
+    body = functions(file)[function]
+    assert text.count(body) == body.count(old) == 1, f"{function} in kernels/{file}.cu has not {old!r} once"
+    text, source = text.replace(body, body.replace(old, new)), cuda.source
     with monkeypatch.context() as patch:
-        patch.setattr(cuda, "source", lambda name: text.replace(old, new) if name == f"{file}.cu" else source(name))
+        patch.setattr(cuda, "source", lambda name: text if name == f"{file}.cu" else source(name))
         for cache in (cuda._modules, cuda._functions, launchers._tickets):
             cache.clear()
         try:
@@ -244,9 +290,9 @@ def changed(monkeypatch, file, old, new):
                 cache.clear()
 
 
-@pytest.mark.parametrize("launcher, file, old, new", BUGS)
-def test_a_seeded_bug_is_found(launcher, file, old, new, cupy, rng, monkeypatch):
-    with changed(monkeypatch, file, old, new), pytest.raises((AssertionError, emulator.KernelFault)):
+@pytest.mark.parametrize("launcher, file, function, old, new", BUGS)
+def test_a_seeded_bug_is_found(launcher, file, function, old, new, cupy, rng, monkeypatch):
+    with changed(monkeypatch, file, function, old, new), pytest.raises((AssertionError, emulator.KernelFault)):
         for which, seed in ORDERS[:4]:
             for case in CASES:
                 if case.name == launcher:

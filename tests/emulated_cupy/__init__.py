@@ -50,7 +50,8 @@ _lib = _Module("cupy.lib", stride_tricks=_stride_tricks)
 _runtime = _Module("cupy.cuda.runtime", **device.RUNTIME)
 _memory = _Module("cupy.cuda.memory", **device.MEMORY)
 _nvrtc = _Module("cupy.cuda.nvrtc", getVersion=device.getVersion)
-_cuda = _Module("cupy.cuda", runtime=_runtime, memory=_memory, nvrtc=_nvrtc, **device.CUDA)
+_cublas = _Module("cupy.cuda.cublas", **device.CUBLAS)
+_cuda = _Module("cupy.cuda", runtime=_runtime, memory=_memory, nvrtc=_nvrtc, cublas=_cublas, **device.CUDA)
 cupy = _Module(
     "cupy", __version__="14.2.0+emulated", ndarray=ndarray, RawModule=RawModule, RawKernel=RawKernel,
     get_array_module=_get_array_module, cuda=_cuda, linalg=_linalg, lib=_lib, newaxis=None, inf=np.inf, nan=np.nan,

@@ -23,12 +23,13 @@ class Counts:
     kernels, operations: launches of RawKernels and array operations, by name. An operation on no elements counts for
     nothing; CuPy may need several launches for one that counts as one (pad, linalg, a stack of many arrays).
     to_device, to_host: copies between the two memories, those hidden in float(x), bool(x), print(x) or x[mask] too.
+    largest: bytes of the largest allocation.
     """
 
     def __init__(self) -> None:
         self.kernels: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
-        self.to_device = self.to_host = 0
+        self.to_device = self.to_host = self.largest = 0
 
     @property
     def launches(self) -> int:
@@ -131,8 +132,10 @@ class Memory:
         self.size = size
         self.buffer = emulator.memory.allocate(max(nbytes, 1))
         self.bytes = self.buffer.array()
+        for each in _listening:
+            each.largest = max(each.largest, nbytes)
 
-    def __del__(self) -> None:
+    def __del__(self, pool: MemoryPool = pool) -> None:  # the name is None when Python is about to end
         pool._give(self.size)
 
 
@@ -158,6 +161,10 @@ class Device:
         if device not in (None, 0):
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
         self.id = 0
+
+    @property
+    def cublas_handle(self) -> int:
+        return 1
 
     @property
     def compute_capability(self) -> str:
@@ -253,6 +260,12 @@ def getVersion() -> tuple[int, int]:
     return 12, 9
 
 
+def cublas_version(handle: int) -> int:
+    """cupy.cuda.cublas.getVersion."""
+    return 120900
+
+
+CUBLAS = {"getVersion": cublas_version}
 RUNTIME = {f.__name__: f for f in (CUDARuntimeError, getDevice, getDeviceCount, getDeviceProperties, memGetInfo,
                                    driverGetVersion, runtimeGetVersion, deviceSynchronize)}
 MEMORY = {c.__name__: c for c in (OutOfMemoryError, MemoryPool, MemoryPointer)}
