@@ -1,7 +1,7 @@
 """What are the kernels worth on a GPU? Ratios within one run, timed with CUDA events.
 
-    python bench/gpu.py [sn] [figure10] [pytorch] [tf32] [--model cnn|resnet] [--batch 64] [--width 1] [--repeats 20]
-                        [--json]
+    python bench/gpu.py [sn] [figure10] [pytorch] [tf32] [steps] [--model cnn|resnet] [--batch 64] [--width 1]
+                        [--repeats 20] [--json]
 
 sn        spectral normalization of all layers of the discriminator, forward and backward: the kernels of
           kernels/spectral_norm.cu, the same as one would write it with CuPy, and that with every launch saved that
@@ -9,11 +9,13 @@ sn        spectral normalization of all layers of the discriminator, forward and
 figure10  100 generator updates with 5 of the discriminator each: no normalization, SN, WGAN-GP (Miyato et al. 2018,
           Figure 10)
 pytorch   a training step beside PyTorch's, eager, on the same card (if torch with CUDA is installed)
+          with TF32 for both or for neither, as CUPY_TF32 says (0 if it is not set)
 tf32      a training step with CUPY_TF32=1 beside 0, each in a process of its own
+steps     a training step alone, with CUPY_TF32 as it is set: what tf32 runs twice
 
-All four by default. Before anything is timed, its results are compared with NumPy's in float64 or with a run on the
-CPU. Candidates take turns; a ratio is the median of the rounds' ratios. The numbers hold for the card that is named at
-the top, and for no other.
+The first four by default. Before anything is timed, its results are compared with NumPy's in float64 or with a run on
+the CPU. Candidates take turns; a ratio is the median of the rounds' ratios. The numbers hold for the card that is named
+at the top, and for no other.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import numpy as np
 from minigan import backend, fused, gan, models, norms, presets
 
 SIZE, RATE = 32, 2e-4
+TF32_TOLERANCE = 0.1  # of a loss after three iterations: TF32 has 10 bits behind the point
 
 
 def in_turn(cupy, candidates, repeats):
@@ -147,20 +150,22 @@ def bench_pytorch(cupy, args):
     if not torch.cuda.is_available():
         return "PyTorch finds no GPU: install its CUDA build"
     from train_step import torch_steps
-    check_training(args, 1e-3)
-    theirs, facts = torch_steps(args.model, args.batch, backend.cores(), "cuda")
-    found = []
+    tf32 = os.environ.get("CUPY_TF32", "0") == "1"  # as CuPy reads it; PyTorch's own convolutions would use it unasked
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    check_training(args, TF32_TOLERANCE if tf32 else 1e-3)
+    theirs, facts = torch_steps(args.model, args.batch, backend.cores(), "cuda", args.width)
+    found, setting = [], f"TF32 {'on' if tf32 else 'off'}"
     for step, ours in steps(training("cuda", args, n_dis=1)).items():
         def both(name=step):
             theirs[name]()
             torch.cuda.synchronize()
-        times = in_turn(cupy, {f"minigan, {step}": ours, f"{facts['library']}, {step}": both}, args.repeats)
-        found += rows(times, f"minigan, {step}")
+        mine, other = f"minigan, {setting}, {step}", f"{facts['library']}, {setting}, {step}"
+        found += rows(in_turn(cupy, {mine: ours, other: both}, args.repeats), mine)
     return found
 
 
 def bench_steps(cupy, args):
-    check_training(args, 1e-3 if os.environ.get("CUPY_TF32", "0") == "0" else 0.1)
+    check_training(args, TF32_TOLERANCE if os.environ.get("CUPY_TF32", "0") == "1" else 1e-3)
     times = in_turn(cupy, steps(training("cuda", args, n_dis=1)), args.repeats)
     return [{"name": name, "ms": statistics.median(ms), "ratio": 1.0} for name, ms in times.items()]
 
@@ -172,19 +177,20 @@ def bench_tf32(cupy, args):
         words = [sys.executable, __file__, "steps", "--json", "--model", args.model, "--batch", str(args.batch),
                  "--width", str(args.width), "--repeats", str(args.repeats)]
         done = subprocess.run(words, env={**os.environ, "CUPY_TF32": tf32}, capture_output=True, text=True)
-        if done.returncode:
-            return done.stderr.strip().splitlines()[-1]
+        if done.returncode:  # above all a result that is not NumPy's: there is nothing to time then
+            sys.exit(f"bench/gpu.py: with CUPY_TF32={tf32} it failed:\n{done.stderr.strip()}")
         found[tf32] = json.loads(done.stdout)["steps"]
     return [{"name": f"{row['name']}, TF32 {'on' if tf32 == '1' else 'off'}", "ms": row["ms"],
              "ratio": row["ms"] / found["0"][i]["ms"]} for tf32 in found for i, row in enumerate(found[tf32])]
 
 
 PARTS = {"sn": bench_sn, "figure10": bench_figure10, "pytorch": bench_pytorch, "tf32": bench_tf32, "steps": bench_steps}
+DEFAULT = ("sn", "figure10", "pytorch", "tf32")
 
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="sn, figure10, pytorch, tf32")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} [{', '.join(DEFAULT)}]")
     parser.add_argument("--model", choices=["cnn", "resnet"], default="cnn")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
@@ -192,14 +198,14 @@ def main(words=None):
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
     if unknown := [part for part in args.parts if part not in PARTS]:
-        parser.error(f"unknown part '{unknown[0]}'; choose from: sn, figure10, pytorch, tf32")
+        parser.error(f"unknown part '{unknown[0]}'; choose from: {', '.join(PARTS)}")
     try:
         cupy, facts = backend.cuda_module(), backend.cuda_facts()
     except backend.WrongUse as error:
         sys.exit(f"bench/gpu.py: {error}".removesuffix(", or use --device cpu"))
     if "emulated" in cupy.__version__:
         facts["card"] = "NO GPU: emulated; the times say nothing"
-    results = {part: PARTS[part](cupy, args) for part in args.parts or ("sn", "figure10", "pytorch", "tf32")}
+    results = {part: PARTS[part](cupy, args) for part in args.parts or DEFAULT}
     if args.json:
         print(json.dumps({"machine": facts} | results, indent=2))
         return

@@ -44,7 +44,7 @@ def minigan_steps(model, batch, threads):
     return steps, {"library": f"minigan, NumPy {np.__version__}"}
 
 
-def torch_steps(model, batch, threads, device="cpu"):
+def torch_steps(model, batch, threads, device="cpu", width=1.0):
     import torch
     from torch.nn import functional as F
     from torch_networks import NETWORKS
@@ -52,7 +52,7 @@ def torch_steps(model, batch, threads, device="cpu"):
 
     def build(layout):
         torch.manual_seed(0)
-        gen, dis = (network(SIZE).to(device, memory_format=layout) for network in NETWORKS[model])
+        gen, dis = (network(SIZE, width=width).to(device, memory_format=layout) for network in NETWORKS[model])
         opt_gen, opt_dis = (torch.optim.Adam(network.parameters(), LR, BETAS) for network in (gen, dis))
         images = torch.randint(0, 256, (2 * batch, 3, SIZE, SIZE), dtype=torch.uint8, device=device)
 
