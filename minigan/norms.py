@@ -89,9 +89,11 @@ def normalization(e: Experiment) -> Normalization:
                            f"{', '.join(norms)}{better}")
     made = NORMS[e.norm](e)
     if e.gp and (made.features if e.features == "model" else e.features) == "bn":
-        named = f"--norm {e.norm}" if e.features == "model" else "--features bn"
+        by_norm = e.features == "model"
+        named, better = (f"--norm {e.norm}", "--norm ln") if by_norm else ("--features bn", "--features ln")
         raise WrongUse(f"--gp {e.gp:g} does not go with {named}: batch normalization makes each picture's "
-                       "output depend on the others, and the penalty is on the gradient of each alone; use ln")
+                       "output depend on the others, and the penalty is on the gradient of each alone; use "
+                       f"{better}")
     return made
 
 

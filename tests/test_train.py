@@ -576,7 +576,7 @@ def test_a_model_has_its_features_normalized_unless_told_otherwise():
     for chosen, expected in (({"norm": "sn"}, True), ({"norm": "none", "gp": 1.0}, False),
                              ({"norm": "sn", "features": "none"}, False), ({"features": "ln"}, True)):
         training = Training(tiny(model="dcgan", size=64, **chosen), images)
-        assert any("gamma" in layer.params for _, layer in training.dis.walk()) is expected
+        assert any("beta" in layer.params for _, layer in training.dis.walk()) is expected
 
 
 def test_the_conditions_of_the_command_line_are_the_networks():
