@@ -4,14 +4,19 @@ Emulated: the kernels run on the CPU from their own source (tests/emulator), the
 what that cannot show. `pytest -m gpu` runs the same comparison on a real card.
 """
 
+import dataclasses
+import json
+
 import emulated_cupy
 import emulator
 import numpy as np
 import pytest
 import tiny
+from emulated_cupy import arrays, device
 
-from minigan import cli
+from minigan import backend, cli, im2col, runs, train
 from minigan.gan import Training
+from minigan.presets import experiment
 
 RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
     "cnn-hinge": ({"model": "cnn", "loss": "hinge"}, 1e-5),
@@ -72,23 +77,52 @@ def test_an_iteration_under_the_checker_emulated(chosen, order, cupy):
     np.testing.assert_allclose(found, losses("cpu", 1, **chosen)[0], rtol=1e-4)
 
 
-# What one update may launch at most, kernels and array operations (emulated: an operation is counted as one launch).
-BOUNDS = {("cnn", "discriminator"): 200, ("cnn", "generator"): 120, ("resnet", "discriminator"): 345,
-          ("resnet", "generator"): 255}
-
-
-@pytest.mark.parametrize("model, update", BOUNDS, ids="-".join)
-def test_an_update_reads_nothing_back_and_launches_are_bounded(model, update, cupy):
+@pytest.mark.parametrize("gp", [0.0, 10.0], ids=["no-penalty", "penalty"])
+@pytest.mark.parametrize("update", ["discriminator", "generator"])
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_an_update_reads_nothing_back(model, update, gp, cupy):
     with emulator.checking(False):
-        run = training("cuda", model=model)
+        run = training("cuda", model=model, gp=gp)
         run.iterate()
         with emulated_cupy.counted() as counts:
             getattr(run, f"update_{update}")(1e-4)
-    print(f"{model}, {update}'s update, emulated: {counts.launches} launches, "
-          f"{dict(counts.kernels)}, {dict(counts.operations)}")
     assert counts.to_host == 0  # each would wait for all that was launched before
-    assert counts.to_device <= 3  # indices of the batch, noise, latents
-    assert counts.launches <= BOUNDS[model, update]
+    assert counts.to_device <= 4  # indices of the batch, noise, latents, the penalty's shares
+
+
+# What the updates of discriminator and generator may launch at most, kernels and array operations (emulated: an
+# operation is counted as one launch), at the papers' size: 32 x 32 pixels, all channels, the presets' batches of 64,
+# the ResNet's generator 128. Larger layers are cut into more tiles.
+BOUNDS = {("cnn", 0.0): (192, 113), ("cnn", 10.0): (306, 113),
+          ("resnet", 0.0): (350, 311), ("resnet", 10.0): (530, 311)}
+SHARE = 4  # of a batch and of a tile that is counted here: the tiles are as many, or one more where they do not divide
+
+
+@pytest.mark.parametrize("model, gp", BOUNDS, ids=lambda value: str(value))
+def test_launches_are_bounded_at_the_papers_size(model, gp, cupy, monkeypatch):
+    """What is launched depends on the shapes alone, so nothing large is computed here: the values are not looked at."""
+    monkeypatch.setattr(emulator.Module, "launch", lambda *given, **how: None)
+    monkeypatch.setattr(cupy.ndarray, "dot", uncomputed)
+    monkeypatch.setattr(im2col, "CUDA_TILE_BYTES", im2col.CUDA_TILE_BYTES // SHARE)
+    e = experiment("cifar10", model=model, gp=gp, device="cuda")
+    e = dataclasses.replace(e, batch_size=e.batch_size // SHARE,
+                            gen_batch_size=(e.gen_batch_size or e.batch_size) // SHARE)
+    run = Training(e, np.random.default_rng(3).integers(0, 256, (e.batch_size, 32, 32, 3)).astype(np.uint8))
+    found = []
+    for update in (run.update_discriminator, run.update_generator):
+        with emulated_cupy.counted() as counts:
+            update(1e-4)
+        found.append(counts.launches)
+        print(f"{model}, gp {gp:g}, emulated: {counts.launches} launches, {dict(counts.kernels)}, "
+              f"{dict(counts.operations)}")
+    assert [n for n, bound in zip(found, BOUNDS[model, gp], strict=True) if n > bound] == []
+    assert min(found) > 100  # they are counted
+
+
+def uncomputed(a, b, out=None):
+    """cupy.ndarray.dot of matrices: an array of its shape, and one launch."""
+    device.count_operation("dot")
+    return arrays.allocate((a.shape[0], b.shape[1]), a.dtype) if out is None else out
 
 
 def test_launches_for_spectral_normalization_do_not_grow_with_the_layers(cupy):
@@ -112,6 +146,42 @@ def test_nor_do_they_with_a_gradient_penalty(cupy):
                 run.update_discriminator(1e-4)
             assert {name: n for name, n in counts.kernels.items() if name.startswith("sn_")} == {
                 "sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 3, "sn_correct": 3}
+
+
+def test_a_run_records_its_card(cupy, tmp_path):
+    with emulator.checking(False):
+        assert cli.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
+                        "--quiet"]) == 0
+    machine = json.loads((tmp_path / "run" / "experiment.json").read_text())["machine"]
+    assert machine == runs.machine() | backend.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
+    assert machine["card"].startswith("Emulated GPU") and {"driver", "cupy", "nvrtc", "cublas"} <= set(machine)
+
+
+@pytest.mark.parametrize("where", ["Training", "Training.sample", "Training.spectral_norms", "Training.iterate"])
+@pytest.mark.parametrize("error", [MemoryError("Out of memory allocating 512 bytes"),
+                                   RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+                                   RuntimeError("cudaErrorMemoryAllocation: out of memory")],
+                         ids=["cupy", "cublas", "cuda"])
+def test_too_little_memory_at_any_time_in_any_words_is_failed_work(where, error, tmp_path, monkeypatch, capsys):
+    """Beginning with the upload of the pictures."""
+    def starved(*given, **how):
+        raise error
+    monkeypatch.setattr(train, where, starved) if where == "Training" else monkeypatch.setattr(
+        Training, where.partition(".")[2], starved)
+    code = cli.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run"), "--quiet"])
+    err = capsys.readouterr().err
+    assert code == 1 and len(err.strip().splitlines()) == 1
+    assert "out of main memory after iteration 0" in err and str(error) in err
+    assert ("checkpoint-0000000.h5" in err) == (where in ("Training.spectral_norms", "Training.iterate"))
+
+
+def test_another_error_is_not_taken_for_too_little_memory(tmp_path, monkeypatch):
+    def broken(self):
+        raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+    monkeypatch.setattr(Training, "iterate", broken)
+    run = tiny.tiny(data_root=str(tiny.pictures(tmp_path / "data")))
+    with pytest.raises(RuntimeError, match="IllegalAddress"):
+        train.fit(run, tmp_path / "run", quiet=True)
 
 
 def test_too_little_gpu_memory_is_said_in_one_line(cupy, tmp_path, monkeypatch, capsys):
