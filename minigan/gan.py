@@ -13,7 +13,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.layers import Layer, set_batch_norm
 from minigan.losses import LOSSES, classification, gradient_penalty
 from minigan.models import MODELS
-from minigan.norms import normalization, penalties, spectral_norm
+from minigan.norms import normalization, normalize_generator, penalties, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import SCALINGS, Experiment, learned
 from minigan.sampling import draw, latents
@@ -45,7 +45,9 @@ class Training:
         if self.labels is not None:
             self.classes = int(self.labels.max()) + 1
         model = MODELS[e.model]
-        self.gen = model.generator(init, size, channels, e.dim_z, e.width, self.classes).to(self.xp)
+        self.gen = model.generator(init, size, channels, e.dim_z, e.width, self.classes)
+        normalize_generator((layer for _, layer in self.gen.walk()), e, init)
+        self.gen.to(self.xp)
         norm = normalization(e)
         if e.features != "model":
             norm = dataclasses.replace(norm, features="" if e.features == "none" else e.features)
@@ -55,7 +57,9 @@ class Training:
                                        "" if e.condition == "none" else e.condition).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
-            self.average = model.generator(np.random.default_rng(0), size, channels, e.dim_z, e.width, self.classes)
+            anything = np.random.default_rng(0)
+            self.average = model.generator(anything, size, channels, e.dim_z, e.width, self.classes)
+            normalize_generator((layer for _, layer in self.average.walk()), e, anything)
             self.average.load(self.gen.arrays())
             self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
@@ -118,6 +122,7 @@ class Training:
         if classified is not None:
             loss = loss + e.ac_gen * classification(classified, labels)
         self.opt_gen.step(grad(loss, list(self.gen.parameters().values())), rate)
+        self.gen.after_update()
         if self.average is not None:
             self.average.follow(self.gen, 1 - min(e.ema, (1 + self.iteration) / (10 + self.iteration)))
         return loss.detach()

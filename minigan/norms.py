@@ -10,6 +10,8 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from minigan import ops
 from minigan.autograd import Tensor
 from minigan.errors import WrongUse, choose
@@ -67,8 +69,11 @@ NORMS: dict[str, Callable[[Experiment], Normalization]] = {
     "sn-bn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e), "bn", e.features_gain),
 }
 
+# --gen-norm: normalizations of weights that neither add to a loss nor act after an update of the discriminator
+GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "wn", "wn-gain", "frobenius")
+
 # option -> the names it may have
-NORM_CHOICES = {"u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
+NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
 
 # option -> the norms it is for, and what else to say of it. Those of u are for all that have one: a profile sets them.
 _ONLY_FOR = {
@@ -95,6 +100,17 @@ def normalization(e: Experiment) -> Normalization:
                        "output depend on the others, and the penalty is on the gradient of each alone; use "
                        f"{better}")
     return made
+
+
+def normalize_generator(layers: Iterable[Normalized], e: Experiment, rng: np.random.Generator) -> None:
+    """Give the layers of a generator the normalization of --gen-norm, as SAGAN has it (Zhang et al. 2019)."""
+    if e.gen_norm == "none":
+        return
+    made = NORMS[e.gen_norm](e)
+    for layer in layers:
+        if "W" in layer.params:
+            layer.norm = made.weight()
+            layer.norm.attach(layer, rng)
 
 
 def penalties(layers: Iterable[Normalized]) -> Tensor | None:

@@ -43,6 +43,7 @@ class Experiment:
     width: float = _option(1.0, "factor on every number of channels")
     dim_z: int = _option(128, "length of the latent vector, N(0, I)")
     norm: str = _option("sn", "normalization of the discriminator's weights")
+    gen_norm: str = _option("none", "normalization of the generator's weights")
     power_iterations: int = _option(1, "power iterations of sn in each training forward")
     scale: float = _option(1.0, "factor on the normalized weights of ssn, bssn and sn-conv")
     u_schedule: str = _option("forward", "when sn's u moves: forward (in each training forward), update (once after "

@@ -14,7 +14,7 @@ from minigan.errors import FailedWork, WrongUse, choose
 from minigan.layers import set_batch_norm
 from minigan.losses import LOSSES
 from minigan.models import MODELS
-from minigan.norms import NORM_CHOICES, NORMS, normalization
+from minigan.norms import NORM_CHOICES, NORMS, normalization, normalize_generator
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CONDITIONS, FEATURES, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 from minigan.profiles import PROFILES, SETTINGS
@@ -55,6 +55,7 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
             raise ValueError(f"{classes} classes, but no conditional batch normalization of as many")
         rng = Bounded(max(a.size for a in state["gen"].values()))
         gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes)
+        normalize_generator((layer for _, layer in gen.walk()), e, rng)
         set_batch_norm(gen, e.bn_eps, e.bn_decay)
         gen.load(state["average"] if e.ema else state["gen"])
     return path, state, e, gen, remarks

@@ -590,3 +590,33 @@ def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     checkpoint.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
         saved.load_generator(tmp_path)
+
+
+# ---- normalization of the generator --------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_a_generators_weights_have_spectral_norm_one(model):
+    training = Training(tiny(model=model, gen_norm="sn", power_iterations=300), pictures_array())
+    training.iterate()
+    layers = [layer for _, layer in training.gen.walk() if "W" in layer.params]
+    assert len(layers) > 3
+    for layer in layers:
+        W = layer.norm.weight(layer, (), False).data
+        out = np.moveaxis(W, layer.out_axis, 0)
+        assert np.linalg.svd(out.reshape(len(out), -1))[1][0] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_normalized_generator_goes_on_and_is_sampled(tmp_path, monkeypatch):
+    data = pictures(tmp_path / "data")
+    chosen = {"gen_norm": "bsn", "u_schedule": "update", "ema": 0.9}
+    assert cli.run([*words(data, tmp_path / "whole", **chosen), "-q"]) == 0
+    assert run_until([*words(data, tmp_path / "cut", **chosen), "-q"], 5, monkeypatch) == 130
+    assert cli.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+    gen, e, *_ = saved.load_generator(tmp_path / "whole")
+    assert draw(gen, latents(np.random.default_rng(0), e, 2)).shape == (2, 16, 16, 3)
+
+
+def test_a_normalization_that_is_the_discriminators_alone_is_refused():
+    with pytest.raises(WrongUse, match="unknown --gen-norm 'bn'; choose from: bsn"):
+        Training(tiny(gen_norm="bn"), pictures_array())
