@@ -6,10 +6,11 @@ minigan has none to put beside them yet, and each is worth something under its o
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
-from minigan.errors import choose
+from minigan.errors import WrongUse
 from minigan.presets import compose
 from minigan.sweep import METHODS, Cell, grid
 
@@ -90,7 +91,12 @@ TARGETS: dict[str, Target] = _table2() | {
 
 def cells(name: str, seeds: int = 1, **chosen: Any) -> list[Cell]:
     """The runs of a target; `chosen` overrides its options. WrongUse for a name that is not known."""
-    choose("target", name, TARGETS)
+    if name not in TARGETS:
+        near = difflib.get_close_matches(name, TARGETS, 1, 0.3)
+        raise WrongUse(f"unknown target '{name}'; {f'did you mean {near[0]}? ' if near else ''}"
+                       "minigan reproduce --list shows all")
+    if seeds < 1:
+        raise WrongUse(f"--seeds: expected at least 1, got {seeds}")
     target = TARGETS[name]
     options = target.options | chosen
     if target.methods:

@@ -65,7 +65,7 @@ def check_names(e: Experiment) -> None:
     """WrongUse, with the choices, for a name that is not known; and for options that the normalization cannot have."""
     for name, choices in CHOICES.items():
         if getattr(e, name) is not None:
-            choose("data set" if name == "dataset" else name, getattr(e, name), choices)
+            choose("data set" if name == "dataset" else name.replace("_", " "), getattr(e, name), choices)
     normalization(e)
 
 

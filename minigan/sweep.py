@@ -49,6 +49,8 @@ class Cell:
 
 def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **common: Any) -> list[Cell]:
     """The cells, seed by seed, so that a stopped sweep has seen every method. WrongUse for what contradicts itself."""
+    if seeds < 1:
+        raise WrongUse(f"--seeds: expected at least 1, got {seeds}")
     for what, given, choices in (("method", methods, [*NORMS, *METHODS]), ("setting", settings, SETTINGS)):
         for name in given:
             choose(what, name, choices)
@@ -85,9 +87,11 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
             if "another process" not in str(error):
                 raise
             say(f"{cell.name}: another process is at it")
-        except FailedWork as error:  # a loss that is not finite is a result, too
+        except FailedWork as error:
+            if "is not finite" not in str(error):
+                raise
             (folder / "failed.txt").write_text(f"{error}\n", encoding="utf-8")
-            say(f"{cell.name}: {error}")
+            say(f"{cell.name}: {error}")  # a result, too
         write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
     write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
 

@@ -46,5 +46,14 @@ def test_what_was_shrunk_is_said_and_a_stopped_one_goes_on(tmp_path, capsys, mon
 
 
 def test_a_wrong_name_is_said_in_one_line(capsys):
-    assert cli.run(["reproduce", "sn-gan/table3"]) == 2
-    assert "unknown target 'sn-gan/table3'" in capsys.readouterr().err
+    assert cli.run(["reproduce", "sn-gan/table2/cifar10/cnn/snhinge"]) == 2
+    assert "did you mean sn-gan/table2/cifar10/cnn/sn-hinge?" in capsys.readouterr().err
+    assert cli.run(["reproduce", "sn-gan/table2/cifar10/cnn/sn", "--seeds", "0"]) == 2
+    assert "--seeds: expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_data_that_are_not_there_stop_it_in_one_line(tmp_path, capsys):
+    words = ["reproduce", "sn-gan/table2/cifar10/cnn/sn", "--data-root", str(tmp_path / "nowhere"), "--out",
+             str(tmp_path / "out")]
+    assert cli.run(words) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -38,6 +38,11 @@ def test_a_grid_that_contradicts_itself_is_refused(methods, settings, more, said
         sweep.grid("folder", methods.split(","), settings.split(","), 1, **common | more)
 
 
+def test_a_grid_has_at_least_one_seed(common):
+    with pytest.raises(WrongUse, match="--seeds: expected at least 1, got 0"):
+        sweep.grid("folder", ["sn"], ["C"], 0, **common)
+
+
 def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypatch, capsys):
     cells = sweep.grid("folder", ["none", "sn"], ["C"], 2, **common)
     fit, begun = train.fit, []
