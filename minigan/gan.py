@@ -12,8 +12,8 @@ from minigan.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.layers import Layer, set_batch_norm
 from minigan.losses import LOSSES, classification, gradient_penalty
-from minigan.models import MODELS
-from minigan.norms import normalization, normalize_generator, penalties, spectral_norm
+from minigan.models import MODELS, make_generator
+from minigan.norms import normalization, penalties, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import SCALINGS, Experiment, learned
 from minigan.sampling import draw, latents
@@ -45,9 +45,7 @@ class Training:
         if self.labels is not None:
             self.classes = int(self.labels.max()) + 1
         model = MODELS[e.model]
-        self.gen = model.generator(init, size, channels, e.dim_z, e.width, self.classes)
-        normalize_generator((layer for _, layer in self.gen.walk()), e, init)
-        self.gen.to(self.xp)
+        self.gen = make_generator(e, init, size, channels, self.classes).to(self.xp)
         norm = normalization(e)
         if e.features != "model":
             norm = dataclasses.replace(norm, features="" if e.features == "none" else e.features)
@@ -57,15 +55,12 @@ class Training:
                                        "" if e.condition == "none" else e.condition).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
-            anything = np.random.default_rng(0)
-            self.average = model.generator(anything, size, channels, e.dim_z, e.width, self.classes)
-            normalize_generator((layer for _, layer in self.average.walk()), e, anything)
+            self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes)
             self.average.load(self.gen.arrays())
             self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
                                       for network in (self.gen, self.dis))
-        for network in filter(None, (self.gen, self.dis, self.average)):
-            set_batch_norm(network, e.bn_eps, e.bn_decay)
+        set_batch_norm(self.dis, e.bn_eps, e.bn_decay)
         self.loss = LOSSES[e.loss]
         self.images = images if isinstance(images, packed.Images) else self.xp.asarray(images)
         self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)

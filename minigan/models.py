@@ -12,8 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minigan import cnn, mnist, resnet
+from minigan.layers import Layer, set_batch_norm
 from minigan.networks import Discriminator
+from minigan.norms import normalize_generator
+from minigan.presets import Experiment
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,14 @@ def _resnet(table: resnet.ResNet, **source: Any) -> Model:
     return Model(functools.partial(resnet.ResNetGenerator, table=table),
                  functools.partial(resnet.ResNetDiscriminator, table=table),
                  conditions=resnet.ResNetDiscriminator.conditions, **source)
+
+
+def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
+    """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants."""
+    gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes)
+    normalize_generator((layer for _, layer in gen.walk()), e, rng)
+    set_batch_norm(gen, e.bn_eps, e.bn_decay)
+    return gen
 
 
 MODELS = {

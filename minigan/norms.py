@@ -36,9 +36,6 @@ class Normalization:
     features: str = ""
     gain: bool = False
 
-    def __call__(self) -> NoNorm:
-        return self.weight()
-
 
 def _spectral(kind: type[SpectralNorm], e: Experiment) -> SpectralNorm:
     return kind(e.power_iterations, scale=e.scale, schedule=e.u_schedule, through=e.u_gradient)

@@ -7,7 +7,7 @@ minigan has none to put beside them yet, and each is worth something under its o
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from minigan.errors import WrongUse
@@ -28,7 +28,7 @@ class Target:
     protocol: str = SN_GAN
     methods: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
 
 
 def _table2() -> dict[str, Target]:

@@ -11,10 +11,9 @@ import numpy as np
 
 from minigan import backend, checkpoint, datasets, runs
 from minigan.errors import FailedWork, WrongUse, choose
-from minigan.layers import set_batch_norm
 from minigan.losses import LOSSES
-from minigan.models import MODELS
-from minigan.norms import NORM_CHOICES, NORMS, normalization, normalize_generator
+from minigan.models import MODELS, make_generator
+from minigan.norms import NORM_CHOICES, NORMS, normalization
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CONDITIONS, FEATURES, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 from minigan.profiles import PROFILES, SETTINGS
@@ -54,9 +53,7 @@ def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]
                                if name.endswith("gamma")):
             raise ValueError(f"{classes} classes, but no conditional batch normalization of as many")
         rng = Bounded(max(a.size for a in state["gen"].values()))
-        gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes)
-        normalize_generator((layer for _, layer in gen.walk()), e, rng)
-        set_batch_norm(gen, e.bn_eps, e.bn_decay)
+        gen = make_generator(e, rng, size, channels, classes)
         gen.load(state["average"] if e.ema else state["gen"])
     return path, state, e, gen, remarks
 

@@ -529,15 +529,31 @@ def test_real_pictures_come_with_their_own_labels(monkeypatch):
         assert label == index % 3
 
 
-def test_the_classifiers_losses_have_their_weights(monkeypatch):
-    """With weight 0 for the generator its step is that of a pair without classifier."""
-    training = labelled(condition="ac", ac_gen=0.0, ac_dis=0.0)
-    before = training.dis.layers["classify"].params["W"].data.copy()
-    training.update_discriminator(1e-2)
-    np.testing.assert_array_equal(training.dis.layers["classify"].params["W"].data, before)
-    training = labelled(condition="ac", ac_dis=1.0)
-    training.update_discriminator(1e-2)
-    assert np.abs(training.dis.layers["classify"].params["W"].data - before).max() > 0
+def test_the_classifiers_losses_have_their_weights():
+    """With weight 0 an update is that of no classifier; with another, the classifier or the loss moves."""
+    before = labelled(condition="ac").dis.layers["classify"].params["W"].data
+    for weight in (0.0, 1.0):
+        training = labelled(condition="ac", ac_dis=weight)
+        training.update_discriminator(1e-2)
+        moved = np.abs(training.dis.layers["classify"].params["W"].data - before).max()
+        assert (moved > 0) is np.bool_(weight > 0)
+    losses = [labelled(condition="ac", ac_gen=weight).update_generator(1e-2).item() for weight in (0.0, 1.0, 2.0)]
+    assert losses[1] - losses[0] > 0.5  # -log(1/3) is 1.1
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-5)
+
+
+def test_the_average_follows_the_generator_and_draws_the_samples():
+    """Against the recursion written out; its decay begins at (1 + i) / (10 + i)."""
+    training = Training(tiny(ema=0.5), pictures_array())
+    expected = {name: a.copy() for name, a in training.gen.arrays().items()}
+    for i in range(8):
+        training.iterate()
+        decay = min(0.5, (1 + i) / (10 + i))
+        expected = {name: decay * expected[name] + (1 - decay) * a for name, a in training.gen.arrays().items()}
+    for name, a in training.average.arrays().items():
+        np.testing.assert_allclose(a, expected[name], rtol=0, atol=1e-5 * max(1, np.abs(a).max()))
+    np.testing.assert_array_equal(training.sample(training.preview), draw(training.average, training.preview))
+    assert np.abs(training.average.arrays()["dense/W"] - training.gen.arrays()["dense/W"]).max() > 0
 
 
 def test_labels_are_needed_and_absent():
