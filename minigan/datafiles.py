@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from minigan.download import Progress, Published, fetch
+from minigan.download import Progress, Published, fetch, progress_bar
 from minigan.errors import FailedWork
 
 SYSTEM_FOLDER = Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist
@@ -55,20 +56,24 @@ class Source:
         return prod(self.shape)
 
 
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Request:
-    """What was asked of a data set: the arguments of datasets.load; None: the data set's own."""
+    """What was asked of a data set: the options of datasets.load; None: the data set's own."""
 
-    root: Path | None
-    split: str
-    size: int | None
-    fit: str
-    skip_bad: bool
-    seed: int
-    say: Callable[[str], None]
-    progress: Progress
+    root: Path | None = None
+    split: str | None = None  # readers are given one
+    size: int | None = None
+    fit: str = "crop"
     resize: str | None = None
     crop: int | None = None
+    skip_bad: bool = False
+    seed: int = 0
+    say: Callable[[str], None] = to_stderr
+    progress: Progress = progress_bar
 
 
 def cache_folder() -> Path:

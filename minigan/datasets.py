@@ -9,8 +9,8 @@ format, and a digest other than the published one is remarked on.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ import numpy as np
 from minigan import cifar, idx, image_folder, packed, stl10, svhn
 from minigan import shapes as drawings
 from minigan.datafiles import Dataset, Request, Source, cache_folder, first_file, in_memory, places
-from minigan.download import Progress, progress_bar
+from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.image_folder import FITS, Fitting
 from minigan.resample import RESIZES, resized
@@ -39,25 +39,8 @@ class Kind:
     splits: tuple[str, ...] = ("train", "test")  # the first is the default
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def load(
-    name: str,
-    *,
-    root: str | os.PathLike | None = None,
-    split: str | None = None,
-    size: int | None = None,
-    fit: str = "crop",
-    resize: str | None = None,
-    crop: int | None = None,
-    skip_bad: bool = False,
-    seed: int = 0,
-    say: Callable[[str], None] = _to_stderr,
-    progress: Progress = progress_bar,
-) -> Dataset:
-    """The data set `name` (a key of DATASETS).
+def load(name: str, **options: Any) -> Dataset:
+    """The data set `name` (a key of DATASETS); options: the fields of datafiles.Request.
 
     root: a folder that holds the data, or the archive or packed file; None: the cache folder, else a download.
     split: "train", "test" or what else the data set has; None: train, unlabeled for stl10.
@@ -70,7 +53,7 @@ def load(
     Raises WrongUse for a request that cannot be meant, FailedWork if the data cannot be had.
     """
     try:
-        data = _open(name, root, split, size, fit, resize, crop, skip_bad, seed, say, progress)
+        data = _open(name, **options)
         if isinstance(data, Source):
             data = _collected(name, data)
     except MemoryError as error:
@@ -96,40 +79,29 @@ def open_source(name: str, **options: Any) -> Source:
     return source
 
 
-def _open(
-    name: str,
-    root: str | os.PathLike | None = None,
-    split: str | None = None,
-    size: int | None = None,
-    fit: str = "crop",
-    resize: str | None = None,
-    crop: int | None = None,
-    skip_bad: bool = False,
-    seed: int = 0,
-    say: Callable[[str], None] = _to_stderr,
-    progress: Progress = progress_bar,
-) -> Dataset | Source:
+def _open(name: str, **options: Any) -> Dataset | Source:
+    ask = Request(**options)
     choose("data set", name, DATASETS)
     kind = DATASETS[name]
-    if split is not None and split not in kind.splits:
-        raise WrongUse(f"data set {name} has no split '{split}'; choose from: {', '.join(sorted(kind.splits))}")
-    choose("fit", fit, FITS)
-    if resize is not None:
-        choose("way to resize", resize, RESIZES)
-    for what, value in (("size", size), ("crop", crop)):
+    if ask.split is not None and ask.split not in kind.splits:
+        raise WrongUse(f"data set {name} has no split '{ask.split}'; choose from: {', '.join(sorted(kind.splits))}")
+    choose("fit", ask.fit, FITS)
+    if ask.resize is not None:
+        choose("way to resize", ask.resize, RESIZES)
+    for what, value in (("size", ask.size), ("crop", ask.crop)):
         if value is not None and not 4 <= value <= 1024:
             raise WrongUse(f"{what} {value} is out of range; choose from 4 to 1024")
-    if crop is not None and name != "celeba":
+    if ask.crop is not None and name != "celeba":
         raise WrongUse(f"data set {name} takes no crop: that is for celeba; pictures of a folder take --fit")
-    path = None if root is None else Path(root)
+    path = None if ask.root is None else Path(ask.root)
     if path is not None and not path.exists() and name != "shapes":
         raise FailedWork(f"{path}: no such file or folder; expected data set {name} there")
-    data = kind.read(Request(path, split or kind.splits[0], size, fit, skip_bad, seed, say, progress, resize, crop))
-    if isinstance(data, Dataset) and size is not None and data.images.shape[1] != size:
+    data = kind.read(dataclasses.replace(ask, root=path, split=ask.split or kind.splits[0]))
+    if isinstance(data, Dataset) and ask.size is not None and data.images.shape[1] != ask.size:
         if name == "packed":
             raise WrongUse(f"{data.source}: its pictures have {data.images.shape[1]} x {data.images.shape[1]} pixels, "
-                           f"not {size}; leave --size out, or pack them again with --size {size}")
-        data = Dataset(resized(data.images, size, resize or "lanczos"), data.labels, data.classes, data.source)
+                           f"not {ask.size}; leave --size out, or pack them again with --size {ask.size}")
+        data = Dataset(resized(data.images, ask.size, ask.resize or "lanczos"), data.labels, data.classes, data.source)
     return data
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 import minigan
 from minigan import datasets
-from minigan.datafiles import Source
+from minigan.datafiles import Source, to_stderr
 from minigan.download import Progress, progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.files import write_whole
@@ -37,7 +37,7 @@ LABELS = 1 << 16  # labels in a chunk
 SYNC_EVERY = 5.0  # seconds of work that a power cut may cost
 
 
-def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = datasets._to_stderr,
+def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stderr,
          progress: Progress = progress_bar, **chosen: Any) -> str:
     """Pack the data set `dataset` into the file `out`; returns a line that says what was written.
 
@@ -55,7 +55,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = dataset
     return write(source, made, out, say)
 
 
-def write(source: Source, made: dict[str, Any], out: Path, say: Any = datasets._to_stderr) -> str:
+def write(source: Source, made: dict[str, Any], out: Path, say: Any = to_stderr) -> str:
     """Write a source's pictures into the packed file `out`; made: how they came about, for the file."""
     made = {**made, "minigan": minigan.__version__, "files": source.identity, "from": source.where}
     part = out.with_name(out.name + ".part")

@@ -8,7 +8,6 @@ import math
 import os
 import shlex
 import signal
-import sys
 import threading
 import time
 import warnings
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from minigan import backend, checkpoint, datasets, packed, runs, saved
+from minigan.datafiles import to_stderr
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.gan import Training
@@ -70,21 +70,21 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if any(out.glob("checkpoint-*.h5")):
         path, state, trained, _, remarks = saved.newest(out)
         for line in remarks:
-            _say(line)
+            to_stderr(line)
         for name, value in learned(trained).items():
             if name not in free and value != getattr(before, name):
                 raise FailedWork(f"{path} was trained with {option_name(name)} {value}, but experiment.json says "
                                  f"{getattr(before, name)}; put that right")
         if state["iteration"] >= experiment.iterations:
             runs.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
-            _say(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
+            to_stderr(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
             return
     training = _training(experiment, quiet, verbose)
     if state is not None:
         training.load(state, str(path))
     if experiment != before:
         runs.write_experiment(out, experiment)
-    _say(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
+    to_stderr(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
     _loop(training, out, quiet, path)
 
 
@@ -93,7 +93,7 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
     backend.device_module(e.device)
     data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
                          split=e.split, crop=e.crop, resize=e.resize,
-                         say=_say, progress=(lambda *_: None) if quiet else progress_bar)
+                         say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
     backend.set_threads(e.threads)
     try:
         training = Training(e, data.images, data.labels)
@@ -162,7 +162,7 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
     if not last:
         raise Interrupted(f"stopped at iteration {i:,} of {e.iterations:,}, saved; go on with: "
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
-    _say(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
+    to_stderr(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
 
 
 def _deviation(sigmas: dict[str, float]) -> float:
@@ -173,10 +173,10 @@ def _deviation(sigmas: dict[str, float]) -> float:
 def _describe(training: Training, source: str) -> None:
     """The choices of a run, for --verbose."""
     for name, value in to_dict(training.e).items():
-        _say(f"{name:>20} {value}")
-    _say(f"{'data':>20} {training.images.shape}, {source}")
+        to_stderr(f"{name:>20} {value}")
+    to_stderr(f"{'data':>20} {training.images.shape}, {source}")
     for name, network in (("generator", training.gen), ("discriminator", training.dis)):
-        _say(f"{name:>20} {sum(p.size for p in network.parameters().values()):,} parameters")
+        to_stderr(f"{name:>20} {sum(p.size for p in network.parameters().values()):,} parameters")
 
 
 def _out_of_memory(e: Experiment, iteration: int, good: Path | None, error: Exception) -> str:
@@ -204,10 +204,6 @@ def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen
 
 
 # ---- signals -------------------------------------------------------------------------------------------------------
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
