@@ -20,6 +20,7 @@ from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
 from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
+from minigan.view_commands import report_command, watch_command
 
 KINDS = {"int": int, "float": float, "str": str}
 MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
@@ -344,6 +345,12 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
     for line in network_table.overview() if name is None else network_table.lines(name, size, width, classes,
                                                                                  condition):
         click.echo(line)
+
+
+# ---- looking at runs: view_commands.py -----------------------------------------------------------------------------
+
+commands.add_command(report_command)
+commands.add_command(watch_command)
 
 
 # ---- info ----------------------------------------------------------------------------------------------------------

@@ -113,6 +113,12 @@ def read_experiment(folder: Path) -> Experiment:
     return from_dict(_record(path).get("experiment"), str(path))
 
 
+def read_machine(folder: Path) -> dict[str, Any]:
+    """On what a run was made, as `machine` told; {} if its experiment.json does not say."""
+    found = _record(folder / "experiment.json").get("machine")
+    return found if isinstance(found, dict) else {}
+
+
 class Log:
     """log.jsonl: one object a line, flushed, so that a reader sees whole lines of a run that is going on."""
 

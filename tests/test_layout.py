@@ -12,7 +12,7 @@ MAX_LINES = 450
 # A file imports only from lines above its own. A new file gets a place here.
 LEVELS = """
     __init__
-    errors thumbnails
+    errors thumbnails charts
     profiles
     backend presets scores progress files pickles shapes archives
     cuda explain
@@ -26,7 +26,7 @@ LEVELS = """
     pack
     conv losses optim checkpoint
     weights
-    spectral
+    spectral initializers
     norms
     layers
     networks
@@ -37,6 +37,9 @@ LEVELS = """
     train
     sweep
     reproduce
+    report
+    watch
+    view_commands
     cli
     __main__
 """

@@ -1,0 +1,356 @@
+"""A page that shows runs: what was chosen, pictures, losses, scores, diagnostics, time, and the command to repeat each.
+
+One HTML file that needs nothing else: pictures and charts are inside, there is no script. A run may still be going on:
+its files are only read, whole lines of its logs and whole pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from minigan import reproduce, runs
+from minigan.charts import Points, chart
+from minigan.errors import WrongUse
+from minigan.explain import shown
+from minigan.presets import Experiment, compose, learned, option_name
+from minigan.progress import duration
+from minigan.sweep import reached
+
+Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"
+
+MOST_RUNS = 12  # on one page
+MOST_BYTES = 16 << 20  # of one picture
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # no browser fetches or runs anything
+STYLE = """
+:root { color-scheme: light dark; --ink: #1c2128; --soft: #5c6670; --line: #d5dade; --paper: #fff; --card: #f6f8fa;
+  --warn: #b3400c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #9aa4ae; --line: #3a424b; --paper: #14181c;
+  --card: #1c2126; --warn: #ff9d5c; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  max-width: 1120px; padding: 1.2rem; }
+h1 { font-size: 1.5rem; line-height: 1.2; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 1rem 0 .4rem; } p { margin: .3rem 0; } .soft { color: var(--soft); }
+.warn { color: var(--warn); }
+.runs { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
+.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
+.card, .chart { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem; margin: 0;
+  min-width: 0; break-inside: avoid; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .7rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; font-size: .85rem; }
+img { max-width: 100%; height: auto; image-rendering: pixelated; border-radius: 4px; display: block; }
+figure { margin: .6rem 0; } figcaption { font-weight: 600; font-size: .95rem; }
+.chart svg:not(.key) { width: 100%; height: auto; } .chart svg text { font-size: 12px; fill: var(--soft); }
+.chart .grid { stroke: var(--line); stroke-width: 1; } polyline, .key line { fill: none; stroke-width: 1.8; }
+.legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .82rem; } .key { width: 24px; height: 8px;
+  margin-right: .3rem; vertical-align: middle; }
+@media print { body { max-width: none; padding: 0; font-size: 11pt; } a { color: inherit; } }
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder tells; `name` is unique on the page."""
+
+    name: str
+    folder: Path
+    experiment: Experiment
+    machine: dict[str, Any]
+    log: list[dict[str, Any]]
+    diagnoses: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+    iteration: int  # the last that is on record
+
+    @property
+    def finished(self) -> bool:
+        return reached(self.folder) >= self.experiment.iterations
+
+
+def read(folders: Sequence[Path]) -> list[Run]:
+    """The runs in these folders. WrongUse for none, too many, the same twice, or a folder that is no run."""
+    if not 1 <= len(folders) <= MOST_RUNS:
+        raise WrongUse(f"report: expected 1 to {MOST_RUNS} runs, got {len(folders)}")
+    found: list[Run] = []
+    for folder in folders:
+        name = folder.resolve().name
+        if any(run.folder.resolve() == folder.resolve() for run in found):
+            raise WrongUse(f"report: {folder} is named twice; name each run once")
+        if any(run.name == name for run in found):
+            name = f"{folder.resolve().parent.name}/{name}"
+        log = runs.read_log(folder)
+        found.append(Run(name, folder, runs.read_experiment(folder), runs.read_machine(folder), log,
+                         _diagnoses(folder), _stored_scores(folder),
+                         max(reached(folder), log[-1]["iteration"] if log else 0)))
+    return found
+
+
+def page(found: Sequence[Run], refresh: int = 0) -> str:
+    """The page as HTML text; the same for the same files. refresh: seconds after which a browser asks again."""
+    title = f"minigan: {', '.join(run.name for run in found)}"
+    parts = (_cards, _pictures, _alarms, _losses, _scores, _diagnostics, _choices, _time)
+    body = [f"<h1>{_text(title)}</h1>", *(part(found) for part in parts)]
+    meta = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{meta}'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<link rel="icon" href="data:,">'
+            f"<title>{_text(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+            + "\n".join(part for part in body if part) + "\n</body></html>\n")
+
+
+# ---- what was run --------------------------------------------------------------------------------------------------
+
+def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:
+    """(field, value, value of the baseline, the baseline's source) wherever the experiment differs from the baseline.
+
+    The baseline is what the same data set gets with the same profile, setting and model, and nothing else chosen.
+    """
+    base, origins = compose(e.dataset, **_named(e))
+    before = learned(base)
+    return [(name, value, before[name], ": ".join(filter(None, origins[name])))
+            for name, value in learned(e).items() if value != before[name]]
+
+
+def command(e: Experiment) -> str:
+    """The command that repeats the run."""
+    words = ["minigan", "train", e.dataset]
+    fields = _named(e) | {name: value for name, value, _, _ in deviations(e)}
+    if e.data_root is not None:
+        fields["data_root"] = e.data_root
+    for name, value in fields.items():
+        option = option_name(name)
+        if isinstance(value, bool):
+            words.append(option if value else "--no-" + option.removeprefix("--"))
+        elif value is not None:
+            words += [option, repr(value) if isinstance(value, float) else str(value)]
+    return shlex.join(words)
+
+
+def rows_of_papers(e: Experiment) -> list[tuple[str, str, str]]:
+    """(name, score, protocol) of what a paper reported of the same data, networks, normalization and loss."""
+    same = ("dataset", "model", "norm", "loss", "gp", "condition", "scale", "gen_norm")
+    found = []
+    for name, target in reproduce.TARGETS.items():
+        if target.score and not target.methods and target.dataset == e.dataset:
+            theirs, _ = compose(target.dataset, **target.options)
+            if all(getattr(theirs, field) == getattr(e, field) for field in same):
+                found.append((name, target.score, target.protocol))
+    return found
+
+
+def _named(e: Experiment) -> dict[str, Any]:
+    """The choices that bring others with them: profile, setting, model."""
+    chosen = {"profile": e.profile, "setting": e.setting}
+    plain, _ = compose(e.dataset, **{name: value for name, value in chosen.items() if value})
+    return {name: value for name, value in chosen.items() if value} | (
+        {} if plain.model == e.model else {"model": e.model})
+
+
+# ---- the parts of the page -----------------------------------------------------------------------------------------
+
+def _cards(found: Sequence[Run]) -> str:
+    cards = []
+    for run in found:
+        e = run.experiment
+        what = f"{e.dataset}, {e.model} at width {e.width:g}, {e.norm}, {e.loss} loss" + (
+            f", gradient penalty {e.gp:g}" if e.gp else "")
+        state = "finished" if run.finished else "not finished"
+        time = f"; {duration(run.log[-1]['seconds'])}" if run.log else ""
+        cards.append(f'<section class="card"><h3>{_text(run.name)}</h3><p>{_text(what)}</p><p class="soft">'
+                     f"{run.iteration:,} of {e.iterations:,} iterations, {state}{time}</p></section>")
+    return f'<div class="runs">{"".join(cards)}</div>'
+
+
+def _pictures(found: Sequence[Run]) -> str:
+    parts = []
+    for run in found:
+        inside = ""
+        for name, what in (("samples.png", "newest samples"), ("film.png", "samples over time"),
+                           ("nearest.png", "samples beside their nearest training pictures")):
+            uri = _picture(run.folder / name)
+            if uri:
+                inside += (f'<figure><img src="{uri}" alt="{what} of {_text(run.name)}"><figcaption class="soft">{what}'
+                           "</figcaption></figure>")
+        inside = inside or '<p class="soft">no pictures yet</p>'
+        parts.append(f'<section class="card"><h3>{_text(run.name)}</h3>{inside}</section>')
+    return f'<h2>Pictures</h2><div class="runs">{"".join(parts)}</div>'
+
+
+def _losses(found: Sequence[Run]) -> str:
+    logs = {run.name: run.log for run in found}
+    charts = [_over_time("Discriminator's loss", "loss", logs, "loss_dis"),
+              _over_time("Generator's loss", "loss", logs, "loss_gen"),
+              _over_time("Largest |spectral norm - 1| of a layer", "|sigma - 1|", logs, "sigma_deviation", log=True),
+              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, "thumbnails", log=True)]
+    names = sorted({name for log in logs.values() for line in log for name in _dict(line.get("scores"))})
+    charts += [_over_time(name, name.split()[0], logs, "scores", name) for name in names]
+    charts += [chart(f"Spectral norms of the weights in use: {name}", _by_layer(log, "sigma"), "sigma", log=True)
+               for name, log in logs.items()]
+    return _charts("Losses, norms, learning curves", charts)
+
+
+def _diagnostics(found: Sequence[Run]) -> str:
+    logs = {run.name: run.diagnoses for run in found}
+    charts = [_over_time(f"Largest slope {where}", "|gradient of D|", logs, "slope", key, log=True) for key, where in (
+        ("real", "at real pictures"), ("fake", "at generated ones"), ("between", "between them"))]
+    charts.append(_over_time("Bound of the Lipschitz constant", "product of norms", logs, "lipschitz_bound", log=True))
+    charts += [_over_time(f"Inactive hinge terms, {key}", "share", logs, "inactive", key) for key in ("real", "fake")]
+    charts += [_over_time("Discriminator's accuracy", "share", logs, "accuracy"),
+               _over_time("Diversity of the pictures", "of the real ones' = 1", logs, "diversity")]
+    for name, log in logs.items():
+        charts += [chart(f"{title}: {name}", _by_layer(log, "layers", key), y, log=True) for key, title, y in (
+            ("gradient", "Norm of each layer's gradient", "|dL/dW|"), ("sigma_conv", "True norm of each layer", "norm"),
+            ("variance", "Variance of each layer's weights", "variance"))]
+        last = _dict(log[-1].get("layers")) if log else {}
+        spectra = {layer: _spectrum(_dict(values).get("singular_values")) for layer, values in last.items()}
+        charts.append(chart(f"Singular values at the end: {name}", spectra, "s / largest", "index / their number"))
+    return _charts("Diagnostics", charts)
+
+
+def _alarms(found: Sequence[Run]) -> str:
+    rows = []
+    for run in found:
+        seen: dict[str, list[tuple[int, str]]] = {}
+        for line in run.diagnoses:
+            for alarm in line["alarms"] if isinstance(line.get("alarms"), list) else []:
+                seen.setdefault(str(_dict(alarm).get("name")), []).append(
+                    (line["iteration"], str(_dict(alarm).get("text"))))
+        rows += [(run.name, name, f"{said[0][0]:,}", len(said), said[0][1]) for name, said in seen.items()]
+    return _table("Alarms", "", ("run", "alarm", "#first at", "#times", "what it said first"), rows)
+
+
+def _scores(found: Sequence[Run]) -> str:
+    rows = []
+    for run in found:
+        for score in run.scores:
+            value, spread = _number(score.get("value")), _number(score.get("spread"))
+            if value is not None:
+                rows.append((run.name, score.get("score", "?"),
+                             f"{value:.4g}" + ("" if spread is None else f" \u00b1 {spread:.2g}"),
+                             ", ".join(f"{score.get(key, '?')}{unit}" for key, unit in (
+                                 ("protocol", ""), ("network", ""), ("n_real", " real"), ("n_fake", " generated")))))
+        rows += [(run.name, "IS / FID reported", score, f"{name}; {protocol}")
+                 for name, score, protocol in rows_of_papers(run.experiment)]
+    return _table("Scores", "A score is worth something beside others of the same protocol, network and numbers of "
+                  "pictures only.", ("run", "score", "#value", "protocol"), rows)
+
+
+def _choices(found: Sequence[Run]) -> str:
+    parts = []
+    for run in found:
+        e = run.experiment
+        base = f"profile {e.profile}" if e.profile else f"what minigan trains {e.dataset} with"
+        base += f", setting {e.setting}" if e.setting else ""
+        rows = [(option_name(name), shown(value), shown(before), source) for name, value, before, source
+                in deviations(e)]
+        table = _table("", f"What differs from {base}:", ("option", "here", "there", "source of that"), rows)
+        parts.append(f"<h3>{_text(run.name)}</h3>{table or f'<p>Nothing differs from {_text(base)}.</p>'}"
+                     f"<p>To repeat it:</p><pre>{_text(command(e))}</pre>")
+    return "<h2>Choices</h2>" + "".join(parts)
+
+
+def _time(found: Sequence[Run]) -> str:
+    rows = []
+    for run in found:
+        seconds, iteration = (run.log[-1]["seconds"], run.log[-1]["iteration"]) if run.log else (0, 0)
+        machine = "{processor}, {cores} cores; minigan {minigan}, NumPy {numpy}, Python {python}".format_map(
+            {key: run.machine.get(key, "?") for key in ("processor", "cores", "minigan", "numpy", "python")})
+        rows.append((run.name, duration(seconds), f"{100 * seconds / iteration:.1f} s" if iteration > 0 else "-",
+                     machine))
+    return _table("Time", "", ("run", "#in all", "#100 iterations", "machine"), rows)
+
+
+# ---- tables, charts, values ----------------------------------------------------------------------------------------
+
+def _table(title: str, remark: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table; "" without rows. A head with # before it: numbers, to the right."""
+    if not rows:
+        return ""
+    kinds = [' class="n"' if head.startswith("#") else "" for head in heads]
+    lines = ["".join(f"<th{kind}>{_text(head.lstrip('#'))}</th>" for kind, head in zip(kinds, heads, strict=True))]
+    lines += ["".join(f"<td{kind}>{_text(value)}</td>" for kind, value in zip(kinds, row, strict=True)) for row in rows]
+    return ((f"<h2>{_text(title)}</h2>" if title else "") + (f'<p class="soft">{_text(remark)}</p>' if remark else "")
+            + '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>")
+
+
+def _charts(title: str, charts: Sequence[str]) -> str:
+    inside = "".join(charts)
+    return f'<h2>{title}</h2><div class="charts">{inside}</div>' if inside else ""
+
+
+def _over_time(title: str, y: str, logs: Mapping[str, Log], *keys: str, log: bool = False) -> str:
+    """A chart with a line for each run: what its log has under these keys, one inside the other."""
+    return chart(title, {name: _points(lines, *keys) for name, lines in logs.items()}, y, log=log)
+
+
+def _points(lines: Log, *keys: str) -> Points:
+    """(iteration, value) of each line that has a number there."""
+    found = []
+    for line in lines:
+        value: Any = line
+        for key in keys:
+            value = _dict(value).get(key)
+        if _number(value) is not None:
+            found.append((line["iteration"], float(value)))
+    return found
+
+
+def _by_layer(lines: Log, outer: str, *inner: str) -> dict[str, Points]:
+    """For each of at most 24 layers that the last line has under `outer`: its points."""
+    layers = list(_dict(lines[-1].get(outer)))[:24] if lines else []
+    return {layer: _points(lines, outer, layer, *inner) for layer in layers}
+
+
+def _spectrum(values: Any) -> Points:
+    """Singular values over the largest, against their place from 0 to 1."""
+    kept = [value for value in values if _number(value) is not None] if isinstance(values, list) else []
+    if not kept or max(kept) <= 0:
+        return []
+    return [(i / max(1, len(kept) - 1), value / max(kept)) for i, value in enumerate(sorted(kept, reverse=True))]
+
+
+def _picture(path: Path) -> str:
+    """A PNG file as a data address; "" if there is none, or what is there is no picture of sane size."""
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return ""
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ""
+    return "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None for whatever else a file may hold."""
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _diagnoses(folder: Path) -> list[dict[str, Any]]:
+    return []
+
+
+def _stored_scores(folder: Path) -> list[dict[str, Any]]:
+    return []
