@@ -1,0 +1,50 @@
+"""Every chapter of examples/ runs as a reader runs it; it asserts by itself what is to be learned from it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+CHAPTERS = sorted(path.name for path in FOLDER.glob("[0-9]*.py"))
+SECONDS = 240  # the promise is 120 on two cores; a machine under test may be busy
+
+if not os.environ.get("CI"):
+    pytest.importorskip("matplotlib")
+
+
+def pictures(chapter: str) -> set[str]:
+    """The pictures that the chapter's text says it saves."""
+    text = (FOLDER / chapter).read_text(encoding="utf-8")
+    return {f"{name}.png" for name in re.findall(r'^ *save\("(\w+)"\)', text, re.M)}
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_runs_and_draws_its_pictures(chapter, tmp_path):
+    if "cuda" in chapter and shutil.which("g++") is None and not os.environ.get("CI"):
+        pytest.skip("g++ is missing: the kernel cannot be run")
+    folder = tmp_path / "pictures"
+    environment = os.environ | {"MINIGAN_PICTURES": str(folder), "MPLBACKEND": "agg", "MPLCONFIGDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, str(FOLDER / chapter)], cwd=tmp_path, env=environment, capture_output=True,
+                          text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in folder.iterdir()} == pictures(chapter) != set()
+    for path in folder.iterdir():
+        with Image.open(path) as picture:
+            assert 600 <= picture.width <= 1200 and len(picture.convert("L").getcolors()) > 10
+
+
+def test_the_pictures_and_the_contents_are_those_of_the_chapters():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for chapter in CHAPTERS:
+        assert f"({chapter})" in readme
+        assert chapter[:2] in {name[:2] for name in pictures(chapter)}
+        for name in pictures(chapter):
+            assert (FOLDER / "pictures" / name).is_file(), f"{name} is not committed"
+    for shown in re.findall(r"\((pictures/[^)]+)\)", readme):
+        assert (FOLDER / shown).is_file()
