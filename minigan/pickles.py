@@ -51,7 +51,22 @@ def load(
     file: what the error line calls the data.
     Raises FailedWork, one line, for anything broken, unknown, or larger than the limits above.
     """
-    machine = _Machine(data, allowed, file)
+    value, end = load_from(data, 0, allowed, file, max_steps)
+    if end != len(data):
+        raise FailedWork(f"{file}: cannot be read as a pickle of plain data: {len(data) - end} bytes follow its end")
+    return value
+
+
+def load_from(
+    data: bytes, start: int, allowed: Mapping[str, Callable[..., Any]], file: str, max_steps: int = MAX_STEPS,
+    persistent: Callable[[Any], Any] | None = None,
+) -> tuple[Any, int]:
+    """The value that the pickle at data[start:] describes, and where it ends: for files with several in a row.
+
+    persistent: our function for what the pickle only points to (opcode BINPERSID), given the pointer, which it
+    checks like the functions in `allowed`; None: such pickles are refused.
+    """
+    machine = _Machine(data, start, allowed, file, persistent)
     for _ in range(max_steps):
         machine.opcode = "an opcode"
         code = machine.take(1)
@@ -59,10 +74,8 @@ def load(
         if machine.opcode == "STOP":
             if len(machine.stack) != 1 or machine.marks:
                 machine.refuse(f"it stops with {len(machine.stack)} values on the stack, expected one")
-            if machine.pos != len(data):
-                machine.refuse(f"{len(data) - machine.pos} bytes follow its end")
-            return machine.stack[0]
-        if machine.opcode not in OPCODES:
+            return machine.stack[0], machine.pos
+        if machine.opcode not in OPCODES or (machine.opcode == "BINPERSID" and persistent is None):
             machine.refuse(f"opcode {machine.opcode} is not among those that data needs")
         OPCODES[machine.opcode](machine)
     machine.refuse(f"it takes more than {max_steps} steps")
@@ -71,9 +84,10 @@ def load(
 class _Machine:
     """The state of one run: the bytes and how far they are read, the stack, its marks, the memo."""
 
-    def __init__(self, data: bytes, allowed: Mapping[str, Callable[..., Any]], file: str):
-        self.data, self.allowed, self.file = data, allowed, file
-        self.pos = 0
+    def __init__(self, data: bytes, start: int, allowed: Mapping[str, Callable[..., Any]], file: str,
+                 persistent: Callable[[Any], Any] | None):
+        self.data, self.allowed, self.file, self.persistent = data, allowed, file, persistent
+        self.pos = start
         self.stack: list[Any] = []
         self.marks: list[int] = []  # stack heights
         self.memo: dict[int, Any] = {}  # a dict: an index of 2**31 takes one entry, not a list of that length
@@ -181,6 +195,12 @@ def _build(m: _Machine) -> None:
     m.call(type(target).__name__, target.build, state)
 
 
+def _persistent(m: _Machine) -> None:
+    (pointer,) = m.pop(1)
+    assert m.persistent is not None, "load_from refuses the opcode"
+    m.push(m.call("a persistent id", m.persistent, pointer))
+
+
 def _put(m: _Machine, index: int) -> None:
     m.memo[index] = m.top(object)
 
@@ -248,6 +268,7 @@ OPCODES: dict[str, Callable[[_Machine], None]] = {
     "STACK_GLOBAL": lambda m: _push_global(m, *m.pop(2)),
     "REDUCE": _reduce,
     "BUILD": _build,
+    "BINPERSID": _persistent,
 }
 
 

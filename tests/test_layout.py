@@ -14,10 +14,10 @@ LEVELS = """
     __init__
     errors thumbnails charts
     profiles
-    backend presets scores progress files pickles shapes archives
-    cuda explain
-    launchers
-    launchers_all
+    backend presets progress files pickles shapes archives
+    cuda explain frechet neighbours ms_ssim
+    launchers thumbnails scores
+    launchers_all protocols
     winograd fused download pictures resample
     datafiles
     autograd im2col runs image_folder cifar idx stl10 svhn packed
