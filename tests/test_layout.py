@@ -12,13 +12,13 @@ MAX_LINES = 450
 # A file imports only from lines above its own. A new file gets a place here.
 LEVELS = """
     __init__
-    errors thumbnails charts
+    errors charts
     profiles
-    backend presets progress files pickles shapes archives
+    backend presets progress files pickles shapes archives stored
     cuda explain frechet neighbours ms_ssim
     launchers thumbnails scores
     launchers_all protocols
-    winograd fused download pictures resample
+    winograd fused download pictures resample inception_input
     datafiles
     autograd im2col runs image_folder cifar idx stl10 svhn packed
     shaping

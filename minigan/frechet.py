@@ -1,0 +1,147 @@
+"""The Frechet distance of two sets of features, each taken for a normal distribution, and files of its statistics.
+
+    |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2))          (Dowson and Landau 1982; FID: Heusel et al. 2017)
+
+With C1 = F1 F1^T and C2 = F2 F2^T the last trace is the sum of the singular values of F1^T F2. So there is no square
+root of a matrix: nothing that is complex, nothing added to the diagonal, and it is right when there are fewer pictures
+than features, where the covariances are singular.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigan.archives import read_whole
+from minigan.errors import FailedWork, WrongUse, listed
+from minigan.files import write_whole
+
+BLOCK = 1024  # rows that are added at once
+MAX_FEATURES = 8192  # of a statistics file: 512 MiB
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean (d,) and covariance (d, d; divided by count - 1) of features, float64; count 0: not known."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    count: int = 0
+
+
+class Moments:
+    """Mean and covariance of features that come bit by bit, in float64 and in memory for one block.
+
+    Rows are gathered to blocks of a fixed size, so the result has the same bytes however they come. Blocks are combined
+    as by Chan, Golub and LeVeque 1983, which subtracts no large sums from each other.
+    """
+
+    def __init__(self, features: int):
+        self.count, self.mean, self.scatter = 0, np.zeros(features), np.zeros((features, features))
+        self._rows, self._waiting = np.empty((BLOCK, features)), 0
+
+    def add(self, features: np.ndarray) -> None:
+        """features: (n, d), any float dtype."""
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise WrongUse(f"features have the shape {features.shape}, expected (n, {len(self.mean)})")
+        start = 0
+        while start < len(features):
+            part = features[start:start + BLOCK - self._waiting]
+            self._rows[self._waiting:self._waiting + len(part)] = part
+            self._waiting += len(part)
+            start += len(part)
+            if self._waiting == BLOCK:
+                self._combine()
+
+    def statistics(self) -> Statistics:
+        """Of all rows so far; more may be added after."""
+        later = Moments(0)
+        later.count, later.mean, later.scatter = self.count, self.mean, self.scatter
+        later._rows, later._waiting = self._rows, self._waiting
+        later._combine()
+        if later.count < 2:
+            raise WrongUse(f"statistics of {later.count} pictures: a covariance needs at least 2")
+        return Statistics(later.mean, later.scatter / (later.count - 1), later.count)
+
+    def _combine(self) -> None:
+        rows, n = self._rows[:self._waiting], self._waiting
+        if not n:
+            return
+        _check_finite(rows)
+        mean = rows.mean(0)
+        rows = rows - mean
+        apart, total = mean - self.mean, self.count + n
+        self.scatter = self.scatter + rows.T @ rows + np.outer(apart, apart) * (self.count * n / total)
+        self.mean = self.mean + apart * (n / total)
+        self.count, self._waiting = total, 0
+
+
+def statistics(features: np.ndarray) -> Statistics:
+    """Mean and covariance of features (N, d)."""
+    moments = Moments(features.shape[-1])
+    moments.add(features)
+    return moments.statistics()
+
+
+def distance(real: np.ndarray | Statistics, fake: np.ndarray | Statistics) -> float:
+    """Frechet distance of two sets, each given as features (N, d) or as statistics; at least 0.
+
+    Up to d features are taken as they are, which is exact and fast; of more than that, the covariance.
+    """
+    (m1, f1, t1), (m2, f2, t2) = map(_parts, (real, fake))
+    if len(m1) != len(m2):
+        raise WrongUse(f"the real pictures have {len(m1)} features, the generated ones {len(m2)}; "
+                       "they must come from one layer of one network")
+    between = np.linalg.svd(f1.T @ f2, compute_uv=False).sum() if f1.size and f2.size else 0.0
+    return float(max(0.0, ((m1 - m2) ** 2).sum() + t1 + t2 - 2 * between))
+
+
+def _parts(given: np.ndarray | Statistics) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, a factor (d, r) of the covariance, its trace."""
+    if isinstance(given, Statistics) or len(given) > given.shape[1]:
+        known = given if isinstance(given, Statistics) else statistics(given)
+        return known.mean, _factor(known.covariance), float(np.trace(known.covariance))
+    if len(given) < 2:
+        raise WrongUse(f"Frechet distance: got {len(given)} pictures, needs at least 2")
+    x = np.asarray(given, np.float64)
+    _check_finite(x)
+    mean = x.mean(0)
+    factor = (x - mean).T / math.sqrt(len(x) - 1)
+    return mean, factor, float((factor ** 2).sum())
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """F (d, r) with F F^T = covariance: by Cholesky if it is regular, else by its eigenvalues above rounding.
+
+    What rounding makes of a zero eigenvalue is some d * eps of the largest, and its square root would count.
+    """
+    least = len(covariance) * np.finfo(np.float64).eps
+    try:
+        lower = np.linalg.cholesky(covariance)
+        if lower.diagonal().min() > math.sqrt(least) * lower.diagonal().max():
+            return lower
+    except np.linalg.LinAlgError:
+        pass  # singular
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > values.max() * least
+    return vectors[:, kept] * np.sqrt(values[kept])
+
+
+def _check_finite(x: np.ndarray) -> None:
+    if not np.isfinite(x).all():
+        raise FailedWork("some features are not finite: the pictures, or the network's weights, hold nan or inf")
+
+
+def read(path: str | Path) -> Statistics:
+    """Statistics of others: an .npz file with `mu` (d,) and `sigma` (d, d), as TTUR and pytorch-fid write it."""
+    raise NotImplementedError
+
+
+def write(path: str | Path, known: Statistics) -> None:
+    """Write an .npz file with `mu`, `sigma` and `count`, which TTUR and pytorch-fid can read."""
+    raise NotImplementedError

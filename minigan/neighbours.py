@@ -1,0 +1,115 @@
+"""Nearest neighbours in feature or pixel space, and the scores made of them. Distances are Euclidean, in float64.
+
+All pairs are gone through in tiles of 1024 x 1024, so memory does not grow with their number. Squared distances come
+from |x|^2 - 2 x y + |y|^2, which is exact for uint8 pixels; of other features those below rounding count as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from minigan import backend
+from minigan.errors import WrongUse
+
+TILE = 1024
+
+
+def nearest(queries: np.ndarray, keys: np.ndarray, k: int = 1, *, same: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest keys of each query: indices (N, k) and distances (N, k), nearest first, ties by index.
+
+    queries (N, ...), keys (M, ...): flattened rows of one length.  same: both are one array, and nothing is its own
+    neighbour.
+    """
+    queries, keys = _rows(queries, keys)
+    if not 1 <= k <= len(keys) - same:
+        raise WrongUse(f"{k} nearest neighbours among {len(keys)} pictures{' but itself' * same}: too few pictures")
+
+    def of_block(block: slice) -> tuple[np.ndarray, np.ndarray]:
+        best = np.full((block.stop - block.start, 0), np.inf)
+        index = np.zeros(best.shape, np.int64)
+        for at in backend.blocks(len(keys), TILE):
+            d = _squared(queries[block], keys[at])
+            if same:
+                rows = np.arange(max(block.start, at.start), min(block.stop, at.stop))
+                d[rows - block.start, rows - at.start] = np.inf
+            best = np.concatenate([best, d], 1)
+            index = np.concatenate([index, np.broadcast_to(np.arange(at.start, at.stop), d.shape)], 1)
+            order = np.argsort(best, 1, kind="stable")[:, :k] if k > 1 else best.argmin(1)[:, None]
+            best, index = np.take_along_axis(best, order, 1), np.take_along_axis(index, order, 1)
+        return index, np.sqrt(best)
+
+    parts = backend.parallel(of_block, backend.blocks(len(queries), TILE))
+    return np.concatenate([i for i, _ in parts]), np.concatenate([d for _, d in parts])
+
+
+def duplicates(images: np.ndarray, within: float = 0.0) -> np.ndarray:
+    """Indices of the rows (N, ...) that equal an earlier row, or lie within that distance of one: signs of collapse."""
+    rows, _ = _rows(images, images)
+
+    def of_block(block: slice) -> np.ndarray:
+        found = np.zeros(block.stop - block.start, bool)
+        for at in backend.blocks(block.stop, TILE):
+            d = _squared(rows[block], rows[at])
+            d[np.arange(block.start, block.stop)[:, None] <= np.arange(at.start, at.stop)] = np.inf
+            found |= (d <= within ** 2).any(1)
+        return found
+
+    return np.flatnonzero(np.concatenate(backend.parallel(of_block, backend.blocks(len(rows), TILE))))
+
+
+def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
+    """Shares of generated pictures near real ones, and of real near generated ones (Kynkaanniemi et al. 2019).
+
+    Near: within a picture's distance to the k-th nearest of its own set. real (N, d), fake (M, d).
+    """
+    return (float((_counts(fake, real, _radii(real, k))[0] > 0).mean()),
+            float((_counts(real, fake, _radii(fake, k))[0] > 0).mean()))
+
+
+def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[float, float]:
+    """Naeem et al. 2020: real pictures that a generated one is near to, over k, on average (may exceed 1); and the
+    share of real pictures near to which there is a generated one. Nearness as in precision_recall, border included.
+    """
+    near_fake, near_real = _counts(fake, real, _radii(real, k))
+    return float(near_fake.sum() / (k * len(fake))), float((near_real > 0).mean())
+
+
+def _radii(x: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance of each row to its k-th nearest other row."""
+    return nearest(x, x, k, same=True)[1][:, -1] ** 2
+
+
+def _counts(queries: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """In how many balls each query lies; how many queries each ball holds."""
+    queries, centres = _rows(queries, centres)
+
+    def of_block(block: slice) -> tuple[np.ndarray, np.ndarray]:
+        of_queries, of_centres = np.zeros(block.stop - block.start, np.int64), np.zeros(len(centres), np.int64)
+        for at in backend.blocks(len(centres), TILE):
+            inside = _squared(queries[block], centres[at]) <= radii[at]
+            of_queries += inside.sum(1)
+            of_centres[at] += inside.sum(0)
+        return of_queries, of_centres
+
+    parts = backend.parallel(of_block, backend.blocks(len(queries), TILE))
+    return np.concatenate([q for q, _ in parts]), sum(c for _, c in parts)
+
+
+def _rows(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = (x.reshape(len(x), -1) for x in (a, b))
+    if a.shape[1] != b.shape[1] or not len(a) or not len(b):
+        raise WrongUse(f"distances need two sets of rows of one length, got {a.shape} and {b.shape}")
+    return a, b
+
+
+def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances of the rows of a (n, d) to those of b (m, d)."""
+    exact = a.dtype.kind in "ub" and b.dtype.kind in "ub"
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    scale = (a * a).sum(1)[:, None] + (b * b).sum(1)
+    d = scale - 2 * (a @ b.T)
+    if not exact:
+        d[d < 4 * np.finfo(np.float64).eps * scale] = 0
+    return d
