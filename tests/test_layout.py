@@ -21,7 +21,7 @@ LEVELS = """
     winograd fused download pictures resample inception_input
     datafiles
     autograd im2col runs image_folder cifar idx stl10 svhn packed
-    shaping
+    shaping inception
     ops datasets
     pack
     conv losses optim checkpoint
@@ -31,9 +31,10 @@ LEVELS = """
     layers
     networks
     cnn mnist resnet
-    models inception
+    models
     saved sampling network_table
     gan
+    diagnostics
     train
     sweep
     reproduce

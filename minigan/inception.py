@@ -1,0 +1,327 @@
+"""The Inception v3 of 2015, whose features and class probabilities IS, FID and KID are made from.
+
+The network is the table NETWORK, and all else follows from it: the 472 tensors of its weight files (`tensors`), and
+its run (`Inception`). It is that of Szegedy et al. 2016 (arXiv 1512.00567): each convolution has no bias and is
+followed by batch normalization, here folded into its weights since it is fixed, and ReLU.
+
+The published graph is odd in two places, and scores depend on both: its average pooling divides by the cells that lie
+inside the picture, and the last block pools by the maximum where its twin averages (pytorch-fid's inception.py: "likely
+an error in this specific Inception implementation"). Other Inceptions (KINDS) do otherwise, and give other scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from minigan import inception_input
+from minigan.backend import Array, array_module, matmul, parallel
+from minigan.errors import WrongUse, choose, listed
+from minigan.im2col import Epilogue, correlate
+
+EPS = 0.001  # of every batch normalization
+GROUP = 64  # pictures that a GPU computes at once
+
+
+# ---- the table -----------------------------------------------------------------------------------------------------
+
+def _a(pool: int) -> dict[str, str]:
+    return {"branch1x1": "64 1x1", "branch5x5": "48 1x1, 64 5x5", "branch3x3dbl": "64 1x1, 96 3x3, 96 3x3",
+            "branch_pool": f"avg, {pool} 1x1"}
+
+
+def _c(k: int) -> dict[str, str]:
+    return {"branch1x1": "192 1x1", "branch7x7": f"{k} 1x1, {k} 1x7, 192 7x1",
+            "branch7x7dbl": f"{k} 1x1, {k} 7x1, {k} 1x7, {k} 7x1, 192 1x7", "branch_pool": "avg, 192 1x1"}
+
+
+def _e(pool: str) -> dict[str, str]:
+    return {"branch1x1": "320 1x1", "branch3x3": "384 1x1, 384 1x3 + 384 3x1",
+            "branch3x3dbl": "448 1x1, 384 3x3, 384 1x3 + 384 3x1", "branch_pool": f"{pool}, 192 1x1"}
+
+
+# Block -> its branches, whose results lie side by side in this order; branch -> its steps: output channels and kernel.
+# Stride 1 keeps the size by padding with zeros, unless "valid" is said; stride 2 (/2) never pads. a + b: both of the
+# same input, side by side. The three letters are the names of the papers' and everybody's code for like blocks.
+NETWORK: dict[str, dict[str, str]] = {
+    "Conv2d_1a_3x3": {"": "32 3x3/2"},
+    "Conv2d_2a_3x3": {"": "32 3x3 valid"},
+    "Conv2d_2b_3x3": {"": "64 3x3"},
+    "MaxPool_1": {"": "max/2"},
+    "Conv2d_3b_1x1": {"": "80 1x1"},
+    "Conv2d_4a_3x3": {"": "192 3x3 valid"},
+    "MaxPool_2": {"": "max/2"},
+    "Mixed_5b": _a(32),
+    "Mixed_5c": _a(64),
+    "Mixed_5d": _a(64),
+    "Mixed_6a": {"branch3x3": "384 3x3/2", "branch3x3dbl": "64 1x1, 96 3x3, 96 3x3/2", "branch_pool": "max/2"},
+    "Mixed_6b": _c(128),
+    "Mixed_6c": _c(160),
+    "Mixed_6d": _c(160),
+    "Mixed_6e": _c(192),
+    "Mixed_7a": {"branch3x3": "192 1x1, 320 3x3/2", "branch7x7x3": "192 1x1, 192 1x7, 192 7x1, 192 3x3/2",
+                 "branch_pool": "max/2"},
+    "Mixed_7b": _e("avg"),
+    "Mixed_7c": _e("max"),
+}
+TAPS = {"64": "MaxPool_1", "192": "MaxPool_2", "768": "Mixed_6e", "2048": "Mixed_7c"}  # feature -> block it is mean of
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A trained Inception as somebody runs it."""
+
+    text: str
+    network: Mapping[str, Mapping[str, str]]
+    classes: int
+    resize: str  # of inception_input.RESIZES
+    scale: str  # of inception_input.SCALES
+    gamma: bool = True  # whether the batch normalizations have factors of their own
+    padding_counts: bool = False  # whether average pooling divides by 9 at the picture's edge, too
+    size: int = 299
+
+
+_AVERAGED = {**NETWORK, "Mixed_7c": _e("avg")}
+_ORIGINAL = Kind("the graph of 2015-12-05, whose scores papers print", NETWORK, 1008, "tf", "128")
+KINDS: dict[str, Kind] = {
+    "inception-2015-12-05": _ORIGINAL,
+    "inception-chainer": replace(_ORIGINAL, text="the same weights as the SN-GAN authors' Chainer code runs them",
+                                 resize="align-corners", padding_counts=True),
+    "inception-keras": Kind("Keras' InceptionV3; trained anew: scores are not comparable to papers'",
+                            _AVERAGED, 1000, "half-pixel", "127.5", gamma=False),
+    "inception-torchvision": Kind("torchvision's inception_v3; trained anew: scores are not comparable to papers'",
+                                  _AVERAGED, 1000, "half-pixel", "127.5", padding_counts=True),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A convolution (with its module's name) or a pooling ("avg", "max") of one branch."""
+
+    name: str
+    inputs: int
+    out: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: int = 1
+    pad: tuple[int, int] = (0, 0)
+
+    @property
+    def pools(self) -> bool:
+        return self.name in ("avg", "max")
+
+    def size(self, x: Array) -> tuple[int, int]:
+        """(height, width) of the result of x (N, H, W, C)."""
+        return tuple((x.shape[i + 1] + 2 * self.pad[i] - self.kernel[i]) // self.stride + 1 for i in (0, 1))
+
+
+Branch = list[list[Step]]  # one step after the other; two stand side by side in a + b
+
+
+def blocks(kind: str) -> dict[str, list[Branch]]:
+    """The kind's table, read: block -> branches, names as in PyTorch's weight files."""
+    choose("Inception", kind, KINDS)
+    channels, found = 3, {}
+    for block, branches in KINDS[kind].network.items():
+        found[block] = [_branch(block, name, steps.split(", "), channels) for name, steps in branches.items()]
+        channels = sum(step.out for branch in found[block] for step in branch[-1])
+    return found
+
+
+def _branch(block: str, name: str, steps: Sequence[str], channels: int) -> Branch:
+    made: Branch = []
+    count = sum(text[0].isdigit() for text in steps)  # one convolution has the branch's name, several are numbered
+    number = 0
+    for text in steps:
+        sides = text.split(" + ")
+        number += text[0].isdigit()
+        own = f"_{number}" if count > 1 else ""
+        full = [f"{block}.{name}{own}{letter if len(sides) > 1 else ''}" if name else block for letter in "ab"]
+        made.append([_step(side, full[i], channels) for i, side in enumerate(sides)])
+        channels = sum(step.out for step in made[-1])
+    return made
+
+
+def _step(text: str, name: str, channels: int) -> Step:
+    """One step of the table: "96 3x3", "384 3x3/2", "32 3x3 valid", "avg", "max", "max/2"."""
+    words = text.removesuffix("/2").split()
+    stride = 2 if text.endswith("/2") else 1
+    if words[0] in ("avg", "max"):
+        return Step(words[0], channels, channels, stride=stride, pad=(0, 0) if stride == 2 else (1, 1))
+    kernel = tuple(int(k) for k in words[1].split("x"))
+    pad = (0, 0) if stride == 2 or "valid" in words else (kernel[0] // 2, kernel[1] // 2)
+    return Step(name, channels, int(words[0]), kernel, stride, pad)
+
+
+def tensors(kind: str = "inception-2015-12-05") -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the kind's weights, in the order of PyTorch's files, weights (out, in, kh, kw)."""
+    found: dict[str, tuple[int, ...]] = {}
+    channels = 0
+    numbers = ("weight", "bias", "running_mean", "running_var")[0 if KINDS[kind].gamma else 1:]
+    for branches in blocks(kind).values():
+        channels = sum(step.out for branch in branches for step in branch[-1])
+        for step in (step for branch in branches for steps in branch for step in steps if not step.pools):
+            found[f"{step.name}.conv.weight"] = (step.out, step.inputs, *step.kernel)
+            found |= {f"{step.name}.bn.{name}": (step.out,) for name in numbers}
+    return found | {"fc.weight": (KINDS[kind].classes, channels), "fc.bias": (KINDS[kind].classes,)}
+
+
+# ---- the run -------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Folded:
+    """A convolution and its batch normalization as one: W (O, kh, kw, C), b (O,)."""
+
+    W: Array
+    b: Array
+
+
+class Inception:
+    """Pictures to features; tensors: name -> array, as `tensors(kind)` lists them (others are ignored).
+
+    resize: another way than the kind's own, one of inception_input.RESIZES. dtype: float32 or float64.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], kind: str = "inception-2015-12-05",
+                 resize: str | None = None, xp: Any = np, dtype: Any = np.float32):
+        self.blocks = blocks(kind)
+        self.kind, self.settings, self.xp, self.dtype = kind, KINDS[kind], xp, np.dtype(dtype)
+        self.resize = resize or self.settings.resize
+        choose("resize", self.resize, inception_input.RESIZES)
+        _check(tensors, kind)
+        self.layers = {step.name: _folded(tensors, step, xp, dtype) for branches in self.blocks.values()
+                       for branch in branches for steps in branch for step in steps if not step.pools}
+        self.W, self.b = (xp.asarray(tensors[name], dtype) for name in ("fc.weight", "fc.bias"))
+
+    def features(self, images: Array, taps: Sequence[str] = ("2048",)) -> dict[str, Array]:
+        """images uint8 (N, H, W, C), C = 1 or 3 -> for each of taps (N, channels), the mean over the picture.
+
+        A picture's features have the same bits whatever the others are: on a CPU each is computed alone, in one thread;
+        on a GPU in groups of one size.
+        """
+        for tap in taps:
+            choose("feature", tap, TAPS)
+        if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
+            raise WrongUse("Inception.features: expected images uint8 (N, H, W, C) with C = 1 or 3, "
+                           f"got {images.dtype} {images.shape}")
+        out = {tap: self.xp.empty((len(images), self._channels(TAPS[tap])), self.dtype) for tap in taps}
+
+        def run(part: slice) -> None:
+            given = self.xp.asarray(images[part])
+            x = inception_input.prepared(given, self.settings.size, self.resize, self.settings.scale, self.dtype)
+            for tap, found in self._forward(x, taps).items():
+                out[tap][part] = found
+        if self.xp is np:
+            parallel(run, [slice(n, n + 1) for n in range(len(images))])
+        else:
+            for n in range(0, len(images), GROUP):
+                run(slice(n, n + GROUP))
+        return out
+
+    def logits(self, features: Array, bias: bool = False) -> Array:
+        """features["2048"] (N, 2048) -> (N, classes). IS is made from the logits without bias."""
+        y = matmul(features, self.W.T)
+        return y + self.b if bias else y
+
+    def _channels(self, block: str) -> int:
+        return sum(step.out for branch in self.blocks[block] for step in branch[-1])
+
+    def _forward(self, x: Array, taps: Sequence[str]) -> dict[str, Array]:
+        """x (N, size, size, 3) in the network's range -> for each of taps (N, channels)."""
+        found: dict[str, Array] = {}
+        for name, branches in self.blocks.items():
+            x = self._block(branches, x)
+            found |= {tap: x.mean((1, 2)) for tap in taps if TAPS[tap] == name}
+            if len(found) == len(taps):
+                break
+        return found
+
+    def _block(self, branches: list[Branch], x: Array) -> Array:
+        """All branches of a block, each written to its channels of one result."""
+        size = x.shape[1:3]
+        for steps in branches[0]:
+            size = steps[0].size(np.empty((0, *size, 0)))
+        out = self.xp.empty((len(x), *size, sum(step.out for branch in branches for step in branch[-1])), x.dtype)
+        at = 0
+        for branch in branches:
+            y = x
+            for steps in branch:
+                channels = sum(step.out for step in steps)
+                if steps is branch[-1]:
+                    made, at = out[..., at:at + channels], at + channels
+                else:
+                    made = self.xp.empty((len(y), *steps[0].size(y), channels), x.dtype)
+                first = 0
+                for step in steps:
+                    self._apply(step, y, made[..., first:first + step.out])
+                    first += step.out
+                y = made
+        return out
+
+    def _apply(self, step: Step, x: Array, out: Array) -> None:
+        if step.name == "max":
+            max_pool(x, step.stride, out)
+        elif step.name == "avg":
+            mean_pool(x, self.settings.padding_counts, out)
+        else:
+            layer = self.layers[step.name]
+            correlate(x, layer.W, step.stride, *step.pad, out, Epilogue(layer.b, 0.0))
+
+
+def _check(given: Mapping[str, np.ndarray], kind: str) -> None:
+    """WrongUse unless all of the kind's tensors are there in their shapes."""
+    expected = tensors(kind)
+    missing = [name for name in expected if name not in given]
+    if missing:
+        raise WrongUse(f"Inception: the weights of {kind} are {len(expected)} tensors, missing: {listed(missing)}")
+    for name, shape in expected.items():
+        if given[name].shape != shape:
+            raise WrongUse(f"Inception: '{name}' of {kind} is {shape}, got {given[name].shape}")
+
+
+def _folded(tensors: Mapping[str, np.ndarray], step: Step, xp: Any, dtype: Any) -> Folded:
+    """gamma (W x - mean) / sqrt(var + eps) + beta as W' x + b', computed in float64."""
+    W = np.asarray(tensors[f"{step.name}.conv.weight"], np.float64)
+    beta, mean, var = (np.asarray(tensors[f"{step.name}.bn.{n}"], np.float64)
+                       for n in ("bias", "running_mean", "running_var"))
+    factor = np.asarray(tensors.get(f"{step.name}.bn.weight", 1.0), np.float64) / np.sqrt(var + EPS)
+    W = np.ascontiguousarray((W * factor[:, None, None, None]).transpose(0, 2, 3, 1), dtype)
+    return Folded(xp.asarray(W), xp.asarray((beta - mean * factor).astype(dtype)))
+
+
+# ---- pooling of 3 x 3 ----------------------------------------------------------------------------------------------
+
+def max_pool(x: Array, stride: int, out: Array) -> None:
+    """The largest of 3 x 3 pixels: stride 2 inside x, or stride 1 at every pixel, outside ones left out."""
+    xp = array_module(x)
+    if stride == 2:
+        rows = xp.maximum(x[:, :-2:2], x[:, 1:-1:2])
+        xp.maximum(rows, x[:, 2::2], out=rows)
+        xp.maximum(rows[:, :, :-2:2], rows[:, :, 1:-1:2], out=out)
+        xp.maximum(out, rows[:, :, 2::2], out=out)
+    else:
+        _neighbours(x, xp.maximum, out)
+
+
+def mean_pool(x: Array, padding_counts: bool, out: Array) -> None:
+    """The mean of 3 x 3 pixels around each one; at the edge of those inside, or as if zeros lay outside."""
+    xp = array_module(x)
+    _neighbours(x, xp.add, out)
+    counts = [np.full(n, 3.0) for n in x.shape[1:3]]
+    if not padding_counts:
+        for count in counts:
+            count[0] -= 1
+            count[-1] -= 1
+    out *= xp.asarray((1 / np.multiply.outer(*counts))[..., None].astype(x.dtype))
+
+
+def _neighbours(x: Array, function: Any, out: Array) -> None:
+    """function(each pixel, its eight neighbours), for a function that adds up; rows first, then columns."""
+    rows = x.copy()
+    function(rows[:, 1:], x[:, :-1], out=rows[:, 1:])
+    function(rows[:, :-1], x[:, 1:], out=rows[:, :-1])
+    out[...] = rows
+    function(out[:, :, 1:], rows[:, :, :-1], out=out[:, :, 1:])
+    function(out[:, :, :-1], rows[:, :, 1:], out=out[:, :, :-1])
