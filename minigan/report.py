@@ -92,7 +92,7 @@ def read(folders: Sequence[Path]) -> list[Run]:
             name = f"{folder.resolve().parent.name}/{name}"
         log = runs.read_log(folder)
         found.append(Run(name, folder, runs.read_experiment(folder), runs.read_machine(folder), log,
-                         _diagnoses(folder), _stored_scores(folder),
+                         runs.read_log(folder, "diagnostics.jsonl"), _stored_scores(folder),
                          max(reached(folder), log[-1]["iteration"] if log else 0)))
     return found
 
@@ -346,10 +346,6 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return html.escape(str(value))
-
-
-def _diagnoses(folder: Path) -> list[dict[str, Any]]:
-    return []
 
 
 def _stored_scores(folder: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
     experiment.json   the experiment, versions, machine, git revision; written before the first iteration
     log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms
+    diagnostics.jsonl the same for --diagnose; diagnostics.py says what is in a line
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
     checkpoint-*.h5   the newest two
@@ -60,7 +61,7 @@ def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in [*folder.glob("checkpoint-*.h5"), *(folder / "samples").glob("samples-*.png"), folder / "log.jsonl",
-                     folder / "samples.png", folder / "film.png", folder / "progress.gif"]:
+                     folder / "diagnostics.jsonl", folder / "samples.png", folder / "film.png", folder / "progress.gif"]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
@@ -120,12 +121,13 @@ def read_machine(folder: Path) -> dict[str, Any]:
 
 
 class Log:
-    """log.jsonl: one object a line, flushed, so that a reader sees whole lines of a run that is going on."""
+    """log.jsonl or diagnostics.jsonl: one object a line, flushed, so that a reader sees whole lines of a run that is
+    going on."""
 
-    def __init__(self, folder: Path, start: int):
+    def __init__(self, folder: Path, start: int, name: str = "log.jsonl"):
         """Keep the lines up to iteration `start` (a resumed run repeats what came after its checkpoint)."""
-        self.path = folder / "log.jsonl"
-        kept = [line for line in read_log(folder) if line["iteration"] <= start]
+        self.path = folder / name
+        kept = [line for line in read_log(folder, name) if line["iteration"] <= start]
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self.seconds = kept[-1]["seconds"] if kept else 0.0
 
@@ -138,9 +140,9 @@ class Log:
                              "the checkpoints are untouched") from None
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
     """The whole lines of a run's log, oldest first; a line that was cut off by a kill is left out."""
-    path = folder / "log.jsonl"
+    path = folder / name
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     except OSError as error:
