@@ -13,14 +13,14 @@ from minigan import ops
 from minigan.autograd import Tensor
 from minigan.backend import Array
 from minigan.errors import WrongUse
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, normal
-from minigan.networks import Discriminator, batch_norm, feature_norm, scaled
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.networks import Discriminator, batch_norm, drawing, feature_norm, scaled
 from minigan.norms import Normalization
 
 
 @dataclass(frozen=True)
 class CNN:
-    """A pair of networks as numbers; all weights start as N(0, 0.02), biases as 0."""
+    """A pair of networks as numbers."""
 
     name: str
     gen: tuple[int, ...]  # channels after the dense layer and after each 4x4 transposed convolution with stride 2
@@ -30,6 +30,7 @@ class CNN:
     first: str = ""  # BN and ReLU after the dense layer: "units": each unit for itself; "channels": over its pixels
     last: str = "conv"  # the generator's last layer: 3x3 "conv", 3x3 "deconv", or 4x4 "up" with stride 2
     bias: bool = True  # of convolutions, and dense layers
+    init: str = "normal-0.02"  # how weights are drawn, see initializers.by_name
 
     def sizes(self, size: int, halvings: int) -> list[int]:
         """Sides of the maps from `size` down. WrongUse if nothing is left."""
@@ -44,8 +45,9 @@ PAPER = (64, 64, 128, 128, 256, 256, 512)
 TABLE_3 = CNN("cnn", (512, 256, 128, 64), PAPER)
 # The authors' code for it (chainer-gan-lib): a discriminator of twice as many weights, and the slope 0.2.
 CODE = CNN("cnn-code", (512, 256, 128, 64), (64, 128, 128, 256, 256, 512, 512), slope=0.2, first="units", last="deconv")
-# Lin et al. 2021 (BSSN), Tables 2 and 3: the paper's discriminator and the code's generator.
-BSSN = CNN("cnn-bssn", (512, 256, 128, 64), PAPER, first="units", last="deconv")
+# Lin et al. 2021 (BSSN), Tables 2 and 3: the paper's discriminator and the code's generator. Initial weights as in
+# BSN's code.
+BSSN = CNN("cnn-bssn", (512, 256, 128, 64), PAPER, first="units", last="deconv", init="truncated-0.02")
 # Radford et al. 2016, as PyTorch's example has it and the third report after it (64 pixels): half of the channels in
 # their Figure 1 (--width 2 has all), 4x4 kernels for its 5x5, no biases. Its BN in the discriminator is --norm bn.
 DCGAN = CNN("dcgan", (512, 256, 128, 64), (64, 128, 256, 512), ((4, 2),), 0.2, "channels", "up", False)
@@ -61,26 +63,27 @@ class CNNGenerator(Layer):
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, dim_z: int = 128, width: float = 1.0,
-                 classes: int = 0, table: CNN = TABLE_3):
+                 classes: int = 0, table: CNN = TABLE_3, init: str = "model"):
         super().__init__()
+        draw = drawing(table.init, init)
         self.labelled, self.table = classes > 0, table
         ch = [scaled(c, width) for c in table.gen] + [channels] * (table.last == "up")
         sizes = table.sizes(size, len(ch) - 1)[::-1]
         self.bottom = (sizes[0], sizes[0], ch[0])
         units = int(np.prod(self.bottom))
-        self.layers["dense"] = Linear(rng, dim_z, units, normal(), table.bias)
+        self.layers["dense"] = Linear(rng, dim_z, units, draw("dense"), table.bias)
         if table.first:
             self.layers["bn0"] = BatchNorm(units, slope=0) if table.first == "units" else batch_norm(ch[0], classes)
         for i in range(1, len(ch)):
             self.layers[f"deconv{i}"] = ConvTranspose2d(
-                rng, ch[i - 1], ch[i], 4, 2, 1, sizes[i] - 2 * sizes[i - 1], normal(), bias=table.bias)
+                rng, ch[i - 1], ch[i], 4, 2, 1, sizes[i] - 2 * sizes[i - 1], draw("deconv"), bias=table.bias)
             if i < len(table.gen):
                 self.layers[f"bn{i}"] = batch_norm(ch[i], classes)
         if table.last == "conv":
-            self.layers["conv"] = Conv2d(rng, ch[-1], channels, 3, 1, 1, normal(), bias=table.bias)
+            self.layers["conv"] = Conv2d(rng, ch[-1], channels, 3, 1, 1, draw("conv"), bias=table.bias)
         elif table.last == "deconv":
             self.layers[f"deconv{len(ch)}"] = ConvTranspose2d(
-                rng, ch[-1], channels, 3, 1, 1, init=normal(), bias=table.bias)
+                rng, ch[-1], channels, 3, 1, 1, init=draw("deconv"), bias=table.bias)
 
     def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
         dense, *body = self.layers.values()
@@ -100,8 +103,9 @@ class CNNDiscriminator(Discriminator):
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
-                 classes: int = 0, condition: str = "", table: CNN = TABLE_3):
+                 classes: int = 0, condition: str = "", table: CNN = TABLE_3, init: str = "model"):
         super().__init__(classes, condition)
+        draw = drawing(table.init, init)
         ch = [channels] + [scaled(c, width) for c in table.dis]
         halvings = 0
         self.body: list[str] = []
@@ -109,14 +113,14 @@ class CNNDiscriminator(Discriminator):
             kernel, stride = table.kernels[i % len(table.kernels)]
             halvings += stride == 2
             features = norm.features if i else ""
-            self.layers[f"conv{i + 1}"] = Conv2d(rng, ch[i], ch[i + 1], kernel, stride, 1, normal(),
+            self.layers[f"conv{i + 1}"] = Conv2d(rng, ch[i], ch[i + 1], kernel, stride, 1, draw("conv"),
                                                  1.0 if features else table.slope, norm.weight(), bias=table.bias)
             self.body.append(f"conv{i + 1}")
             if features:
                 self.layers[f"norm{i + 1}"] = feature_norm(norm, ch[i + 1], table.slope)
                 self.body.append(f"norm{i + 1}")
         bottom = table.sizes(size, halvings)[-1]
-        self.end(rng, bottom ** 2 * ch[-1], normal(), norm, table.bias)
+        self.end(rng, bottom ** 2 * ch[-1], draw("dense"), norm, table.bias)
 
     def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
         for name in self.body:

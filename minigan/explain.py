@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from minigan.presets import CHANGEABLE, Experiment, compose, option_name
-from minigan.profiles import PROFILES
+from minigan.profiles import PROFILES, rows_of
 
 NOT_TRAINING = (*CHANGEABLE, "dataset", "profile", "setting", "fit", "skip_bad")  # nothing that a paper would say
 
@@ -21,17 +21,17 @@ def explain(dataset: str, **chosen: Any) -> list[str]:
     for name in names:
         value, (who, source) = getattr(e, name), origins[name]
         lines.append(f"{option_name(name):{wide}}  {shown(value):12}  {who}{': ' + source if source else ''}")
-        for profile, said in others(name, value, e.model):
+        for profile, said in others(name, value, dataset, e.model):
             lines += textwrap.wrap(f"{profile} has {said}", 118, initial_indent=" " * (wide + 16) + "but ",
                                    subsequent_indent=" " * (wide + 20))
     return lines
 
 
-def others(name: str, value: Any, model: str) -> list[tuple[str, str]]:
+def others(name: str, value: Any, dataset: str, model: str) -> list[tuple[str, str]]:
     """(profile, its value and source) of each profile that gives another value for this option."""
     found = []
-    for profile, by_model in PROFILES.items():
-        rows = by_model[""] | by_model.get(model, {})
+    for profile in PROFILES:
+        rows = rows_of(profile, dataset, model)
         if name in rows and rows[name][0] != value:
             found.append((profile, f"{shown(rows[name][0])} ({rows[name][1]})"))
     return found

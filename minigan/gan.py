@@ -52,7 +52,8 @@ class Training:
         elif model.features and not norm.features and not e.gp:
             norm = dataclasses.replace(norm, features=model.features, gain=True)
         self.dis = model.discriminator(init, size, channels, norm, e.width, self.classes,
-                                       "" if e.condition == "none" else e.condition).to(self.xp)
+                                       "" if e.condition == "none" else e.condition,
+                                       init=e.init_dis or e.init).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
             self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes)
@@ -93,6 +94,15 @@ class Training:
         with no_grad():
             self.last_z = self.z(e.batch_size), self.random_labels(e.batch_size)
             x_fake, y_fake = self.generate(*self.last_z), self.last_z[1]
+        loss, _, _ = self.discriminator_loss(x_real, y_real, x_fake, y_fake)
+        self.opt_dis.step(grad(loss, list(self.dis.parameters().values())), rate)
+        self.dis.after_update()
+        return loss.detach()
+
+    def discriminator_loss(self, x_real: Tensor, y_real: Any, x_fake: Tensor,
+                           y_fake: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """What the discriminator minimizes, with all penalties; and its outputs (N,) for real and fake pictures."""
+        e = self.e
         (real, classified), (fake, _) = self.judge(x_real, y_real), self.judge(x_fake, y_fake)
         loss = self.loss.discriminator(real, fake)
         if classified is not None:
@@ -104,9 +114,7 @@ class Training:
         penalty = penalties(layer for _, layer in self.dis.walk())
         if penalty is not None:
             loss = loss + penalty
-        self.opt_dis.step(grad(loss, list(self.dis.parameters().values())), rate)
-        self.dis.after_update()
-        return loss.detach()
+        return loss, real, fake
 
     def update_generator(self, rate: float) -> Tensor:
         e = self.e

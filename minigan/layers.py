@@ -14,44 +14,11 @@ import numpy as np
 from minigan import conv, ops
 from minigan.autograd import FusedOp, Tensor
 from minigan.backend import Array, array_module, to_host
-from minigan.errors import FailedWork, choose
+from minigan.errors import FailedWork
 from minigan.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
-from minigan.weights import NoNorm, draw_orthonormal, to_matrix
-
-Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
-
-
-# ---- initializers --------------------------------------------------------------------------------------------------
-
-def normal(std: float = 0.02) -> Initializer:
-    """N(0, std^2); 0.02 in Radford et al. 2016 and in the authors' standard CNN."""
-    return lambda rng, shape: rng.standard_normal(shape) * std
-
-
-def glorot_uniform(scale: float = 1.0) -> Initializer:
-    """U[-s, s] with s = scale * sqrt(6 / (fan_in + fan_out)), both fans times the kernel's size (Chainer's way)."""
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        field = int(np.prod(shape[1:-1]))
-        s = scale * np.sqrt(6 / (field * (shape[0] + shape[-1])))
-        return rng.uniform(-s, s, shape)
-    return draw
-
-
-def he_normal(scale: float = 1.0) -> Initializer:
-    """N(0, 2 scale^2 / fan_in) (He et al. 2015)."""
-    return lambda rng, shape: rng.standard_normal(shape) * scale * np.sqrt(2 / np.prod(shape[1:]))
-
-
-def orthogonal(scale: float = 1.0) -> Initializer:
-    """Rows (or columns, if there are more rows) of the matrix (out, everything else) orthonormal, times scale."""
-    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return scale * draw_orthonormal(rng, shape[0], int(np.prod(shape[1:]))).reshape(shape)
-    return draw
-
-
-INITIALIZERS: dict[str, Callable[..., Initializer]] = {
-    "normal": normal, "glorot-uniform": glorot_uniform, "he-normal": he_normal, "orthogonal": orthogonal}
-
+from minigan.initializers import Initializer, normal
+from minigan.initializers import he_normal as he_normal
+from minigan.weights import NoNorm, to_matrix
 
 # ---- layers --------------------------------------------------------------------------------------------------------
 
@@ -143,11 +110,8 @@ class Layer:
         for _, layer in self.walk():
             layer.norm.after_update(layer)
 
-    def _weights(self, rng: np.random.Generator, init: Initializer | str, shape: tuple[int, ...], bias: int,
+    def _weights(self, rng: np.random.Generator, init: Initializer, shape: tuple[int, ...], bias: int,
                  norm: NoNorm | None) -> None:
-        if isinstance(init, str):
-            choose("initializer", init, INITIALIZERS)
-            init = INITIALIZERS[init]()
         self.params["W"] = Tensor(init(rng, shape).astype(np.float32, order="C"), requires_grad=True)
         if bias:
             self.params["b"] = Tensor(np.zeros(bias, np.float32), requires_grad=True)
@@ -172,7 +136,7 @@ class Sequential(Layer):
 class Linear(Layer):
     """x W^T + b: (N, n_in) -> (N, n_out). W (n_out, n_in)."""
 
-    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, init: Initializer | str, bias: bool = True,
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, init: Initializer, bias: bool = True,
                  norm: NoNorm | None = None):
         super().__init__()
         self._weights(rng, init, (n_out, n_in), n_out if bias else 0, norm)
@@ -190,7 +154,7 @@ class Conv2d(Layer):
     """
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
-                 init: Initializer | str | None = None, slope: float = 1.0, norm: NoNorm | None = None,
+                 init: Initializer | None = None, slope: float = 1.0, norm: NoNorm | None = None,
                  resample: str = "", bias: bool = True):
         super().__init__()
         if resample and (kernel not in (1, 3) or stride != 1 or pad != kernel // 2 or resample not in ("up", "down")):
@@ -235,7 +199,7 @@ class ConvTranspose2d(Layer):
     out_axis = 3
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
-                 output_pad: int = 0, init: Initializer | str | None = None, norm: NoNorm | None = None,
+                 output_pad: int = 0, init: Initializer | None = None, norm: NoNorm | None = None,
                  bias: bool = True):
         super().__init__()
         self.stride, self.pad, self.output_pad = stride, pad, output_pad

@@ -8,11 +8,11 @@ from minigan import ops
 from minigan.autograd import Tensor
 from minigan.backend import Array
 from minigan.errors import WrongUse
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear, normal
-from minigan.networks import Discriminator, batch_norm, feature_norm, scaled
+from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.networks import Discriminator, batch_norm, drawing, feature_norm, scaled
 from minigan.norms import Normalization
 
-SLOPE = 0.2
+SLOPE, INIT = 0.2, "truncated-0.02"
 
 
 class MNISTGenerator(Layer):
@@ -20,22 +20,23 @@ class MNISTGenerator(Layer):
 
     Their pictures lie in [0, 1] by a sigmoid; here 2 sigmoid - 1, and the discriminator takes (x + 1) / 2: together
     they are the same. The first BN is over units, as their CIFAR code has it; the tables do not say. Nor do they name
-    padding and initialization: here 2 on both sides, and N(0, 0.02) as in that code.
+    padding and initialization: here 2 on both sides, and truncated-0.02 as in that code.
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, dim_z: int = 100, width: float = 1.0,
-                 classes: int = 0):
+                 classes: int = 0, init: str = "model"):
         super().__init__()
+        draw = drawing(INIT, init)
         _check(size)
         self.labelled = classes > 0
         sizes = [size, (size + 1) // 2, (size + 3) // 4]
         ch = [scaled(128, width), scaled(64, width), channels]
         self.bottom = (sizes[2], sizes[2], ch[0])
-        self.layers["dense"] = Linear(rng, dim_z, int(np.prod(self.bottom)), normal())
+        self.layers["dense"] = Linear(rng, dim_z, int(np.prod(self.bottom)), draw("dense"))
         self.layers["bn0"] = BatchNorm(int(np.prod(self.bottom)))
         for i in (1, 2):
             self.layers[f"deconv{i}"] = ConvTranspose2d(
-                rng, ch[i - 1], ch[i], 5, 2, 2, sizes[2 - i] - 2 * sizes[3 - i] + 1, normal())
+                rng, ch[i - 1], ch[i], 5, 2, 2, sizes[2 - i] - 2 * sizes[3 - i] + 1, draw("deconv"))
         self.layers["bn1"] = batch_norm(ch[1], classes, slope=1.0)
 
     def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
@@ -53,20 +54,21 @@ class MNISTDiscriminator(Discriminator):
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
-                 classes: int = 0, condition: str = ""):
+                 classes: int = 0, condition: str = "", init: str = "model"):
         super().__init__(classes, condition)
+        draw = drawing(INIT, init)
         _check(size)
         ch = [channels] + [scaled(c, width) for c in (64, 128, 256)]
         self.body: list[str] = []
         for i in (1, 2, 3):
             features = norm.features if i > 1 else ""
-            self.layers[f"conv{i}"] = Conv2d(rng, ch[i - 1], ch[i], 5, 2, 2, normal(), 1.0 if features else SLOPE,
+            self.layers[f"conv{i}"] = Conv2d(rng, ch[i - 1], ch[i], 5, 2, 2, draw("conv"), 1.0 if features else SLOPE,
                                              norm.weight(), bias=False)
             self.body.append(f"conv{i}")
             if features:
                 self.layers[f"norm{i}"] = feature_norm(norm, ch[i], SLOPE)
                 self.body.append(f"norm{i}")
-        self.end(rng, ((size + 7) // 8) ** 2 * ch[3], normal(), norm, bias=False)
+        self.end(rng, ((size + 7) // 8) ** 2 * ch[3], draw("dense"), norm, bias=False)
 
     def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
         x = x * 0.5 + 0.5

@@ -25,9 +25,10 @@ from minigan.presets import Experiment
 class Model:
     """A generator and a discriminator that belong together.
 
-    generator(rng, size, channels, dim_z, width, classes): with classes > 0 its batch normalization is conditional.
-    discriminator(rng, size, channels, norm, width, classes, condition): norm is a norms.Normalization, condition one
-        of `conditions` or "".
+    generator(rng, size, channels, dim_z, width, classes, init): with classes > 0 its BN is conditional.
+    discriminator(rng, size, channels, norm, width, classes, condition, init): norm is a norms.Normalization, condition
+        one of `conditions` or "".
+    init: a name for networks.drawing, "model" for the source's own way.
     The rest is the source's, where it gives it; what the command line takes by default is in presets.py.
     counts: parameters of generator and discriminator, unconditional and at the source's size, counted by hand from the
         source (none prints them): the constructors must come to the same.
@@ -57,7 +58,7 @@ def _resnet(table: resnet.ResNet, **source: Any) -> Model:
 
 def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
     """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants."""
-    gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes)
+    gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes, init=e.init)
     normalize_generator((layer for _, layer in gen.walk()), e, rng)
     set_batch_norm(gen, e.bn_eps, e.bn_decay)
     return gen

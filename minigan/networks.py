@@ -14,7 +14,8 @@ from minigan.autograd import Tensor
 from minigan.backend import Array, array_module
 from minigan.conv import Scaled
 from minigan.errors import WrongUse, choose
-from minigan.layers import FEATURES, BatchNorm, BatchNormalize, Initializer, Layer, Linear
+from minigan.initializers import Draw, Initializer, by_name
+from minigan.layers import FEATURES, BatchNorm, BatchNormalize, Layer, Linear
 from minigan.norms import Normalization, prepare
 from minigan.weights import NoNorm
 
@@ -29,6 +30,11 @@ CONDITIONS = {
 def scaled(channels: int, width: float) -> int:
     """A number of channels times the width factor, at least 1."""
     return max(1, round(channels * width))
+
+
+def drawing(own: str, init: str) -> Draw:
+    """How a network's weights are drawn: as --init has it, and if that is "model", in its source's own way."""
+    return by_name(own if init == "model" else init)
 
 
 def check_size(model: str, size: int, multiple: int) -> None:
@@ -75,7 +81,7 @@ class ConditionalBatchNorm(BatchNorm):
 class Embedding(Linear):
     """A vector for each class: labels (N,) -> (N, n_out). W (classes, n_out) is normalized as the matrix it is."""
 
-    def __init__(self, rng: np.random.Generator, classes: int, n_out: int, init: Initializer | str,
+    def __init__(self, rng: np.random.Generator, classes: int, n_out: int, init: Initializer,
                  norm: NoNorm | None = None):
         super().__init__(rng, n_out, classes, init, False, norm)  # a dense layer's adjoint, on one-hot vectors
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse, choose, listed
-from minigan.profiles import DEFAULTS, PROFILES, SETTINGS, Rows
+from minigan.profiles import DEFAULTS, OWN, PROFILES, SETTINGS, Rows, model_of, rows_of
 
 
 def _option(default: Any, text: str) -> Any:
@@ -41,6 +41,9 @@ class Experiment:
     # the networks
     model: str = _option("cnn", "generator and discriminator")
     width: float = _option(1.0, "factor on every number of channels")
+    init: str = _option("model", "how weights are drawn at first: model (its source's way), or normal, truncated, "
+                        "glorot, lecun, he, orthogonal, with a number (deviation or factor) or without: normal-0.02")
+    init_dis: str | None = _option(None, "how the discriminator's are, if not by --init")
     dim_z: int = _option(128, "length of the latent vector, N(0, I)")
     norm: str = _option("sn", "normalization of the discriminator's weights")
     gen_norm: str = _option("none", "normalization of the generator's weights")
@@ -90,6 +93,8 @@ class Experiment:
     log_every: int | None = _option(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
     sample_every: int | None = _option(None, "iterations between pictures of samples [default: a 20th of the run]")
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
+    diagnose: int | None = _option(None, "iterations between looks into the discriminator: diagnostics.jsonl, alarms "
+                                   "[default: none; 0: none]")
 
 
 CONDITIONS = ("none", "projection", "concat", "ac")
@@ -101,7 +106,7 @@ SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, th
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
-CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every")
+CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every", "diagnose")
 
 # By model: what the source of the network trains it with, where minigan's default differs. The paper gives the ResNets'
 # Adam and n_dis (B.2); the rest of "resnet" is the authors' code for CIFAR-10, where the paper is silent (the
@@ -144,12 +149,11 @@ def compose(dataset: str, **chosen: Any) -> tuple[Experiment, dict[str, tuple[st
     for name, choices in (("profile", PROFILES), ("setting", SETTINGS)):
         if chosen.get(name):
             choose(name, chosen[name], choices)
-    profile, quick = PROFILES.get(chosen.get("profile") or "", {}), DATASET_PRESETS.get(dataset, {})
-    model = chosen.get("model") or profile.get("", {}).get("model", (Experiment.model, ""))[0]
-    layers: list[tuple[str, Rows]] = [("default", DEFAULTS)]
+    profile, quick = chosen.get("profile"), DATASET_PRESETS.get(dataset, {})
+    model = chosen.get("model") or (model_of(profile, dataset) if profile else Experiment.model)
+    layers: list[tuple[str, Rows]] = [("default", DEFAULTS | OWN.get(dataset, {}) | OWN.get(model, {}))]
     if profile:
-        name = f"profile {chosen['profile']}"
-        layers += [(name, profile[""]), (name, profile.get(model, {}))]
+        layers.append((f"profile {profile}", rows_of(profile, dataset, model)))
     else:
         layers += [(f"preset of {dataset}", _rows(quick, "small enough for minutes on two cores")),
                    (f"preset of {model}", _rows(MODEL_PRESETS.get(model, {}), "what its source trains it with"))]
@@ -187,7 +191,8 @@ def check(e: Experiment) -> None:
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
             ("ac_dis", 0, 1e9), ("ac_gen", 0, 1e9),
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
-            ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9)):
+            ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9),
+            ("diagnose", 0, 10**9)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")
     for name in ("beta1", "beta2", "ema", "decay_from", "bn_decay"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")

@@ -42,7 +42,35 @@ DEFAULTS: Rows = {
     "iterations": (100_000, f"{_P3}, section 4: 100 K updates of the generator"),
 }
 
-# profile -> model ("" for every one) -> rows. The model in "" is the one that is taken if none is chosen.
+_GLOROT = "Glorot uniform, times sqrt(2) within blocks, 1 for the rest"
+_RESNETS = ("resnet", "resnet-stl", "resnet-imagenet", "resnet-bssn", "resnet-wgan-gp")
+_CNNS = ("cnn", "cnn-code", "cnn-bssn")
+
+# What minigan does with a model or a data set of this name if nobody says otherwise.
+OWN: dict[str, Rows] = {
+    name: {"split": ("train", "the data set's own")}
+    for name in ("cifar10", "cifar100", "fashion-mnist", "mnist", "shapes", "svhn")
+} | {
+    "stl10": {"split": ("unlabeled", f"{_P4}, appendix: the 100,000 without labels"),
+              "size": (48, f"{_P3}, Table 3"), "resize": ("plain", f"BSN's code; {_P3} does not say how")},
+    "celeba": {"split": ("train", "all there are"), "size": (64, f"{_P4}, appendix"),
+               "crop": (128, f"{_P4}, appendix"), "resize": ("plain", "BSN's code")},
+    "imagenet": {"split": ("train", "the data set's own"), "size": (128, f"{_P3}, B.3"),
+                 "resize": ("bilinear", f"sngan_projection; {_P3} does not say how")},
+    "cnn": {"init": ("normal-0.02", f"chainer-gan-lib, common/net.py; {_P3} does not give it")},
+    "cnn-code": {"init": ("normal-0.02", "chainer-gan-lib, common/net.py")},
+    "cnn-bssn": {"init": ("truncated-0.02", "BSN's code")},
+    "dcgan": {"init": ("normal-0.02", "Radford et al. 2016; reports 1 and 3")},
+    "dcgan-32": {"init": ("normal-0.02", "Radford et al. 2016")},
+    "mnist-bssn": {"init": ("truncated-0.02", f"BSN's code; {_P4} does not give it")},
+} | {name: {"init": ("glorot", f"sngan_projection: {_GLOROT}; no paper gives it")} for name in _RESNETS}
+
+_B2: Rows = {"lr": (2e-4, f"{_P3}, B.2"), "beta1": (0.0, f"{_P3}, B.2"), "beta2": (0.9, f"{_P3}, B.2"),
+             "n_dis": (5, f"{_P3}, B.2"), "gen_batch_size": (None, f"{_P3} gives no batch sizes"),
+             "scaling": ("255", "the paper gives no formula")}
+
+# profile -> "" for everything, or the name of a data set or a model -> rows; see `rows_of`. The model in "" or in the
+# data set's rows is the one that is taken if none is chosen.
 PROFILES: dict[str, dict[str, Rows]] = {
     "paper": {
         "": {"model": ("cnn", f"{_P3}, Table 3"), "norm": ("sn", f"{_P3}, Eq. (8)"),
@@ -50,9 +78,11 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "schedule": ("constant", f"{_P3} mentions no decay on CIFAR-10"),
              "dequantize": (False, f"{_P3} mentions none"),
              "loss": ("hinge", f"{_P3}, Eq. (16), (17); its rows without 'hinge' are Eq. (15): --loss ns")},
-        "resnet": {"lr": (2e-4, f"{_P3}, B.2"), "beta1": (0.0, f"{_P3}, B.2"), "beta2": (0.9, f"{_P3}, B.2"),
-                   "n_dis": (5, f"{_P3}, B.2"), "gen_batch_size": (None, f"{_P3} gives no batch sizes"),
-                   "scaling": ("255", "the paper gives no formula")},
+        "imagenet": {"model": ("resnet-imagenet", f"{_P3}, Table 6"), "size": (128, f"{_P3}, B.3"),
+                     "iterations": (450_000, f"{_P3}, B.3"), "schedule": ("linear", f"{_P3}, B.3"),
+                     "decay_from": (400 / 450, f"{_P3}, B.3: after 400 K of 450 K")},
+        "stl10": {"size": (48, f"{_P3}, Table 3")},
+        "resnet": _B2, "resnet-stl": _B2, "resnet-imagenet": _B2,
     },
     "sngan-projection": {
         "": {"model": ("resnet", "sngan_projection, sn_cifar10_unconditional.yml"),
@@ -72,7 +102,15 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "gen_batch_size": (128, "sngan_projection, n_gen_samples"),
              "scaling": ("128", "sngan_projection, datasets/cifar10.py: x / 128 - 1"),
              "dequantize": (True, "sngan_projection, datasets/cifar10.py: U[0, 1/128)"),
+             "init": ("glorot", f"sngan_projection: {_GLOROT}"),
              "bn_eps": (2e-5, "Chainer"), "bn_decay": (0.9, "Chainer"), "adam_eps": (1e-8, "Chainer")},
+        "imagenet": {"model": ("resnet-imagenet", "sngan_projection, resnet_128.py and snresnet.py"),
+                     "size": (128, "sngan_projection, README"),
+                     "resize": ("bilinear", "sngan_projection, datasets/imagenet.py: Pillow's, of the middle square"),
+                     "iterations": (450_000, "sngan_projection, sn_projection.yml"),
+                     "decay_from": (400 / 450, "sngan_projection, iteration_decay_start: 400000"),
+                     "batch_size": (64, "sngan_projection, batchsize: 16 on each of four GPUs"),
+                     "gen_batch_size": (128, "sngan_projection, n_gen_samples: 32 on each of four GPUs")},
     },
     "chainer-gan-lib": {
         "": {"model": ("cnn-code", "chainer-gan-lib, common/net.py: wider than the paper's Table 3"),
@@ -90,7 +128,7 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "batch_size": (64, "chainer-gan-lib, train.py"), "gen_batch_size": (None, "chainer-gan-lib, train.py"),
              "scaling": ("255", "chainer-gan-lib: x * 2 - 1"), "dequantize": (False, "chainer-gan-lib"),
              "bn_eps": (2e-5, "Chainer"), "bn_decay": (0.9, "Chainer"), "adam_eps": (1e-8, "Chainer")},
-    },
+    } | dict.fromkeys(_CNNS, {"init": ("normal-0.02", "chainer-gan-lib, common/net.py")}),
     "bssn": {
         "": {"model": ("cnn-bssn", f"{_P4}, Tables 2 and 3, and BSN's code: the generator has BN and ReLU after its "
                                    "dense layer, and a last transposed convolution"),
@@ -104,11 +142,33 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "lr_dis": (1e-4, "BSN's code, sweep of scales"), "beta1": (0.5, f"{_P4}, Table 7"),
              "beta2": (0.999, f"{_P4}, Table 7"),
              "n_dis": (1, "BSN's code; the first row of Table 7 has 5"),
-             "schedule": ("constant", f"{_P4}"), "iterations": (400_000, f"{_P4}, appendix; STL-10: 800 K"),
+             "schedule": ("constant", f"{_P4}"), "iterations": (400_000, f"{_P4}, appendix"),
              "batch_size": (64, f"{_P4}, appendix"), "gen_batch_size": (None, "BSN's code"),
              "scaling": ("255", f"{_P4}: to [-1, 1]"), "dequantize": (False, "BSN's code"),
              "bn_eps": (1e-5, "BSN's code"), "bn_decay": (0.9, "BSN's code"), "adam_eps": (1e-8, "TensorFlow")},
-    },
+        "stl10": {"split": ("unlabeled", f"{_P4}, appendix"), "size": (48, f"{_P4}, appendix"),
+                  "resize": ("plain", "BSN's code: OpenCV's bilinear, not antialiased"),
+                  "iterations": (800_000, f"{_P4}, appendix: SN and BSN with n_dis 1; all else 400 K")},
+        "celeba": {"crop": (128, f"{_P4}, appendix: the middle"), "size": (64, f"{_P4}, appendix"),
+                   "resize": ("plain", "BSN's code: OpenCV's bilinear, not antialiased")},
+        "imagenet": {"model": ("resnet-bssn", f"{_P4}, Tables 8 to 13"), "size": (128, f"{_P4}, appendix"),
+                     "resize": ("plain", "BSN's code: OpenCV's bilinear, not antialiased, of the middle square")},
+        "mnist": {"model": ("mnist-bssn", f"{_P4}, Tables 4 and 5")},
+        "resnet-bssn": {"lr": (2e-4, f"BSN's code; {_P4}, appendix, has 0.002"),
+                        "lr_dis": (2e-4, f"BSN's code; {_P4}, appendix, has 0.002"),
+                        "beta1": (0.0, f"{_P4}, appendix"), "beta2": (0.9, f"{_P4}, appendix"),
+                        "n_dis": (5, f"{_P4}, appendix"), "iterations": (500_000, f"{_P4}, appendix"),
+                        "batch_size": (16, f"{_P4}, appendix"), "gen_batch_size": (32, f"{_P4}, appendix"),
+                        "reuse_z": (False, "BSN's code: 32 new ones for the generator"),
+                        "init": ("glorot", f"BSN's code, as variance scaling: {_GLOROT}")},
+        "mnist-bssn": {"dim_z": (100, f"{_P4}, Table 4"), "latent": ("uniform", f"{_P4}, Table 4"),
+                       "lr": (1e-3, f"{_P4}, appendix"), "lr_dis": (1e-3, f"{_P4}, appendix"),
+                       "norm": ("sn-conv", f"{_P4}, appendix: the strict one"),
+                       "loss": ("wasserstein", f"{_P4}, appendix"),
+                       "iterations": (93_750, f"{_P4}, appendix: 100 epochs"),
+                       "init": ("truncated-0.02", f"BSN's code; {_P4} does not give it")},
+    } | dict.fromkeys(_CNNS, {"init": ("truncated-0.02", "BSN's code: in convolutions; dense and transposed ones "
+                                                         "N(0, 0.02)")}),
     "wgan-gp": {
         "": {"model": ("resnet-wgan-gp", f"{_GULRAJANI}, gan_cifar_resnet.py"), "norm": ("none", f"{_GULRAJANI}"),
              "loss": ("wasserstein", f"{_GULRAJANI}, Eq. (3)"), "gp": (10.0, f"{_GULRAJANI}, section 4"),
@@ -121,9 +181,22 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "gen_batch_size": (128, "gan_cifar_resnet.py"),
              "scaling": ("128", "gan_cifar_resnet.py: 2 (x / 256 - 1/2)"),
              "dequantize": (True, "gan_cifar_resnet.py: U[0, 1/128)"), "bn_eps": (1e-5, "gan_cifar_resnet.py"),
+             "init": ("glorot", f"gan_cifar_resnet.py, as He's with both fans: {_GLOROT}"),
              "adam_eps": (1e-8, "TensorFlow")},
     },
 }
+
+
+def rows_of(profile: str, dataset: str, model: str) -> Rows:
+    """All that a profile says of training this model on this data set; the narrower word counts."""
+    said = PROFILES[profile]
+    return said[""] | said.get(dataset, {}) | said.get(model, {})
+
+
+def model_of(profile: str, dataset: str) -> str:
+    """The model that a profile takes for a data set."""
+    said = PROFILES[profile]
+    return (said[""] | said.get(dataset, {}))["model"][0]
 
 
 def _setting(source: str, lr: float, beta1: float, beta2: float, n_dis: int, lr_dis: float | None = None) -> Rows:

@@ -12,8 +12,9 @@ import numpy as np
 from minigan import ops
 from minigan.autograd import Tensor
 from minigan.backend import Array
-from minigan.layers import Conv2d, Layer, Linear, Sequential, glorot_uniform
-from minigan.networks import Discriminator, Embedding, batch_norm, check_size, feature_norm, scaled
+from minigan.initializers import Draw, by_name
+from minigan.layers import Conv2d, Layer, Linear, Sequential
+from minigan.networks import Discriminator, Embedding, batch_norm, check_size, drawing, feature_norm, scaled
 from minigan.norms import Normalization
 
 
@@ -46,14 +47,18 @@ BSSN = ResNet("resnet-bssn", 1024, (1024, 512, 256, 128, 64), (64, 128, 256, 512
 WGAN_GP = ResNet("resnet-wgan-gp", 128, (128, 128, 128), (128, 128, 128, 128), 2, join=2, pool="mean")
 
 DIM_EMBED = 128  # channels that "concat" joins (Table 6 (c))
+# Initial weights of all of them: Glorot uniform, times sqrt(2) within a block. Gulrajani et al.'s and BSN's code say it
+# in other words, variances of 4 / (fan_in + fan_out) and 2 / (fan_in + fan_out), uniform.
+INIT = "glorot"
+GLOROT = by_name(INIT)
 
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
 
 def _residual(rng: np.random.Generator, n_in: int, n_hidden: int, n_out: int, norm: Normalization, slope: float,
-              first: str = "", last: str = "") -> tuple[Conv2d, Conv2d]:
-    """The two 3x3 convolutions of a block, Glorot uniform times sqrt(2), as in the authors' code."""
-    init = glorot_uniform(np.sqrt(2))
+              draw: Draw, first: str = "", last: str = "") -> tuple[Conv2d, Conv2d]:
+    """The two 3x3 convolutions of a block."""
+    init = draw("residual")
     return (Conv2d(rng, n_in, n_hidden, 3, 1, 1, init, slope, norm.weight(), resample=first),
             Conv2d(rng, n_hidden, n_out, 3, 1, 1, init, norm=norm.weight(), resample=last))
 
@@ -62,14 +67,14 @@ class UpBlock(Layer):
     """BN, ReLU, upsample, conv, BN, ReLU, conv; plus upsample, 1x1 conv (Figure 8). With classes the BN is conditional.
     """
 
-    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, classes: int = 0):
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, classes: int = 0, draw: Draw = GLOROT):
         super().__init__()
         self.labelled = classes > 0
-        conv1, conv2 = _residual(rng, n_in, n_out, n_out, Normalization(), 1.0, first="up")
+        conv1, conv2 = _residual(rng, n_in, n_out, n_out, Normalization(), 1.0, draw, first="up")
         self.layers |= {
             "residual": Sequential(bn1=batch_norm(n_in, classes), conv1=conv1,
                                    bn2=batch_norm(n_out, classes), conv2=conv2),
-            "shortcut": Conv2d(rng, n_in, n_out, 1, init=glorot_uniform(), resample="up")}
+            "shortcut": Conv2d(rng, n_in, n_out, 1, init=draw("conv"), resample="up")}
 
     def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
         return self.layers["residual"](x, train, labels) + self.layers["shortcut"](x, train)
@@ -81,12 +86,12 @@ class FirstDownBlock(Layer):
     Without a normalization of the features, too, as in the code of Gulrajani et al. 2017.
     """
 
-    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, norm: Normalization):
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, norm: Normalization, draw: Draw = GLOROT):
         super().__init__()
-        conv1, conv2 = _residual(rng, n_in, n_out, n_out, norm, 0.0, last="down")
+        conv1, conv2 = _residual(rng, n_in, n_out, n_out, norm, 0.0, draw, last="down")
         self.layers |= {
             "residual": Sequential(conv1=conv1, conv2=conv2),
-            "shortcut": Conv2d(rng, n_in, n_out, 1, init=glorot_uniform(), norm=norm.weight(), resample="down")}
+            "shortcut": Conv2d(rng, n_in, n_out, 1, init=draw("conv"), norm=norm.weight(), resample="down")}
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         return self.layers["residual"](x, train) + self.layers["shortcut"](x, train)
@@ -99,17 +104,17 @@ class Block(Layer):
     """
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, norm: Normalization, down: bool = False,
-                 wide: bool = False):
+                 wide: bool = False, draw: Draw = GLOROT):
         super().__init__()
         resample, hidden, features = "down" if down else "", n_out if wide else n_in, norm.features
-        conv1, conv2 = _residual(rng, n_in, hidden, n_out, norm, 1.0 if features else 0.0, last=resample)
+        conv1, conv2 = _residual(rng, n_in, hidden, n_out, norm, 1.0 if features else 0.0, draw, last=resample)
         self.layers["residual"] = Sequential(conv1=conv1, conv2=conv2)
         if features:
             self.layers["residual"] = Sequential(norm1=feature_norm(norm, n_in, 0.0), conv1=conv1,
                                                  norm2=feature_norm(norm, hidden, 0.0), conv2=conv2)
         self.activate = not features  # else the first normalization does
         if down or wide or n_in != n_out:
-            self.layers["shortcut"] = Conv2d(rng, n_in, n_out, 1, init=glorot_uniform(), norm=norm.weight(),
+            self.layers["shortcut"] = Conv2d(rng, n_in, n_out, 1, init=draw("conv"), norm=norm.weight(),
                                              resample=resample)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
@@ -124,18 +129,19 @@ class ResNetGenerator(Layer):
     not, as in the authors' code."""
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, dim_z: int = 128, width: float = 1.0,
-                 classes: int = 0, table: ResNet = CIFAR):
+                 classes: int = 0, table: ResNet = CIFAR, init: str = "model"):
         super().__init__()
+        draw = drawing(INIT, init)
         check_size(table.name, size, _multiple(table))
         self.labelled = classes > 0
         ch = [scaled(c, width) for c in (table.bottom, *table.up)]
         side = size >> len(table.up)
         self.bottom = (side, side, ch[0])
-        self.layers["dense"] = Linear(rng, dim_z, int(np.prod(self.bottom)), glorot_uniform())
+        self.layers["dense"] = Linear(rng, dim_z, int(np.prod(self.bottom)), draw("dense"))
         self.layers["blocks"] = Sequential(**{
-            f"block{i + 1}": UpBlock(rng, ch[i], ch[i + 1], classes) for i in range(len(table.up))})
+            f"block{i + 1}": UpBlock(rng, ch[i], ch[i + 1], classes, draw) for i in range(len(table.up))})
         self.layers["bn"] = batch_norm(ch[-1], 0)
-        self.layers["conv"] = Conv2d(rng, ch[-1], channels, 3, 1, 1, glorot_uniform())
+        self.layers["conv"] = Conv2d(rng, ch[-1], channels, 3, 1, 1, draw("conv"))
 
     def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
         x = ops.reshape(self.layers["dense"](z, train), (-1, *self.bottom))
@@ -152,19 +158,21 @@ class ResNetDiscriminator(Discriminator):
     conditions = ("projection", "concat", "ac")
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
-                 classes: int = 0, condition: str = "", table: ResNet = CIFAR):
+                 classes: int = 0, condition: str = "", table: ResNet = CIFAR, init: str = "model"):
         super().__init__(classes, condition)
+        draw = drawing(INIT, init)
         check_size(table.name, size, _multiple(table))
         self.table = table
         ch = [channels] + [scaled(c, width) for c in table.dis]
-        blocks: dict[str, Layer] = {"block1": FirstDownBlock(rng, channels, ch[1], norm)}
+        blocks: dict[str, Layer] = {"block1": FirstDownBlock(rng, channels, ch[1], norm, draw)}
         for i in range(1, len(table.dis)):
             joined = scaled(DIM_EMBED, width) if condition == "concat" and i == table.join else 0
             if joined:
-                self.layers["embed"] = Embedding(rng, classes, joined, glorot_uniform(), norm.weight())
-            blocks[f"block{i + 1}"] = Block(rng, ch[i] + joined, ch[i + 1], norm, i < table.halvings, table.wide)
+                self.layers["embed"] = Embedding(rng, classes, joined, draw("dense"), norm.weight())
+            blocks[f"block{i + 1}"] = Block(rng, ch[i] + joined, ch[i + 1], norm, i < table.halvings, table.wide,
+                                         draw)
         self.layers["blocks"] = Sequential(**blocks)
-        self.end(rng, ch[-1], glorot_uniform(), norm, table.bias)
+        self.end(rng, ch[-1], draw("dense"), norm, table.bias)
 
     def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
         for i, block in enumerate(self.layers["blocks"].layers.values()):

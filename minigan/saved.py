@@ -11,6 +11,7 @@ import numpy as np
 
 from minigan import backend, checkpoint, datasets, runs
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.initializers import by_name
 from minigan.losses import LOSSES
 from minigan.models import MODELS, make_generator
 from minigan.norms import NORM_CHOICES, NORMS, normalization
@@ -63,6 +64,9 @@ def check_names(e: Experiment) -> None:
     for name, choices in CHOICES.items():
         if getattr(e, name) is not None:
             choose("data set" if name == "dataset" else name.replace("_", " "), getattr(e, name), choices)
+    for init in (e.init, e.init_dis):
+        if init not in (None, "model"):
+            by_name(init)
     normalization(e)
 
 

@@ -9,7 +9,8 @@ from twins import to_float64
 from minigan import ops
 from minigan.autograd import Tensor, grad
 from minigan.fused import power_iteration
-from minigan.layers import Conv2d, Linear, normal
+from minigan.initializers import normal
+from minigan.layers import Conv2d, Linear
 from minigan.spectral import BidirectionalNorm, SpectralNorm
 from minigan.weights import WeightNorm
 

@@ -23,6 +23,7 @@ from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 from minigan import backend, conv, fused, im2col, ops
 from minigan.autograd import Tensor, grad
 from minigan.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
+from minigan.initializers import glorot_uniform
 from minigan.layers import BatchNorm, BatchNormalize, Conv2d, Linear
 from minigan.losses import SampleNorms
 from minigan.norms import SpectralNorm, spectral_norm
@@ -746,7 +747,7 @@ def test_layers_normalizations_and_optimizers_are_numpys(device, rng):
     def run(xp, make):
         seeds = np.random.default_rng(5)
         # no bias: before batch normalization its gradient is nothing but rounding, which Adam makes large
-        dense = Linear(seeds, 6, 5, "glorot-uniform", bias=False, norm=SpectralNorm(2)).to(xp)
+        dense = Linear(seeds, 6, 5, glorot_uniform(), bias=False, norm=SpectralNorm(2)).to(xp)
         norm = BatchNorm(5, slope=0.1).to(xp)
         params = {f"dense/{n}": p for n, p in dense.params.items()} | {f"bn/{n}": p for n, p in norm.params.items()}
         optimizer, found = make(params), []
@@ -788,7 +789,7 @@ def test_the_power_iteration_stays_on_the_device(device, rng):
 def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype, device, rng):
     """To second order, beside a layer that is not zero, each for itself and both at once (spectral.prepare)."""
     for xp in (np, device):
-        layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=SpectralNorm()), Linear(rng, 2, 1, "glorot-uniform",
+        layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=SpectralNorm()), Linear(rng, 2, 1, glorot_uniform(),
                                                                            norm=SpectralNorm())]
         for layer in layers:
             for named in (layer.params, layer.state):

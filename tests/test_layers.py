@@ -9,8 +9,8 @@ from minigan import conv, ops
 from minigan.autograd import Tensor, grad
 from minigan.errors import FailedWork
 from minigan.fused import batch_moments
+from minigan.initializers import normal
 from minigan.layers import (
-    INITIALIZERS,
     BatchNorm,
     BatchNormalize,
     Conv2d,
@@ -19,13 +19,8 @@ from minigan.layers import (
     LayerNorm,
     Linear,
     Sequential,
-    glorot_uniform,
-    he_normal,
-    normal,
-    orthogonal,
 )
 from minigan.norms import NoNorm, SpectralNorm
-from minigan.optim import Adam
 
 
 @pytest.fixture(scope="module")
@@ -65,60 +60,6 @@ def agree(layer, x, by_torch, rng, channels_first=True):
         found = grad(y, xs, create_graph=create_graph, gy=Tensor(weights))
         for name, g, gt in zip(("x", *layer.parameters()), found, gradients, strict=True):
             np.testing.assert_allclose(g.data, back(gt), rtol=1e-9, atol=1e-9, err_msg=name)
-
-
-# ---- initializers --------------------------------------------------------------------------------------------------
-
-def test_normal_weights_have_the_deviation_asked_for(rng):
-    for std in (0.02, 3):
-        W = normal(std)(rng, (64, 4, 4, 64))  # 65,536 numbers: the deviation is known to 0.3 %, the mean to 0.4 %
-        assert W.shape == (64, 4, 4, 64)
-        assert abs(W.std() / std - 1) < 0.015 and abs(W.mean() / std) < 0.02
-
-
-@pytest.mark.parametrize("shape", [(40, 3, 3, 30), (200, 150), (7, 1, 1, 900)])
-@pytest.mark.parametrize("scale", [1, 2 ** 0.5])
-def test_glorot_weights_are_uniform_between_pytorchs_bounds(shape, scale, rng, torch):
-    W = glorot_uniform(scale)(rng, shape)
-    theirs = torch.nn.init.xavier_uniform_(torch.empty(shape[0], shape[-1], *shape[1:-1]), gain=scale)
-    largest = float(theirs.abs().max())
-    assert W.shape == shape
-    np.testing.assert_allclose([W.max(), -W.min()], largest, rtol=5e-3)  # of 6,300 draws and more
-    quarters = np.histogram(W, 4, (-largest * 1.01, largest * 1.01))[0] / W.size
-    np.testing.assert_allclose(quarters, 0.25, atol=0.025)  # four times the deviation of a share of 6,300
-
-
-@pytest.mark.parametrize("shape", [(40, 3, 3, 30), (200, 150)])
-def test_he_weights_have_pytorchs_deviation(shape, rng, torch):
-    W = he_normal(3)(rng, shape)
-    theirs = torch.nn.init.kaiming_normal_(torch.empty(shape[0], shape[-1], *shape[1:-1]), nonlinearity="relu")
-    np.testing.assert_allclose(W.std(), 3 * theirs.std(), rtol=0.05)
-    assert abs(W.mean()) < 0.05 * W.std()
-
-
-@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (5, 3, 3, 2), (20, 2, 2, 3), (1, 8), (8, 1)])
-@pytest.mark.parametrize("scale", [1, 2.5])
-def test_orthogonal_weights_are_orthonormal_along_the_shorter_side(shape, scale, rng):
-    W = orthogonal(scale)(rng, shape)
-    assert W.shape == shape
-    singular = np.linalg.svd(W.reshape(shape[0], -1), compute_uv=False)
-    np.testing.assert_allclose(singular, scale, rtol=1e-12)
-
-
-def test_orthogonal_weights_prefer_no_direction(rng):
-    """QR alone fixes signs: the mean over many draws would not be 0."""
-    mean = np.mean([orthogonal()(rng, (3, 3)) for _ in range(2000)], axis=0)
-    assert np.abs(mean).max() < 5 / np.sqrt(3 * 2000)  # each element has variance 1/3
-
-
-@pytest.mark.parametrize("name", INITIALIZERS)
-def test_every_initializer_is_seeded_and_gives_weights_that_adam_moves(name):
-    layers = [Linear(np.random.default_rng(3), 9, 4, INITIALIZERS[name]()) for _ in range(2)]
-    W = layers[0].params["W"]
-    assert W.dtype == np.float32 and W.data.flags.c_contiguous
-    np.testing.assert_array_equal(W.data, layers[1].params["W"].data)
-    Adam(layers[0].parameters()).step([Tensor(np.ones_like(p.data)) for p in layers[0].parameters().values()], 0.1)
-    np.testing.assert_allclose(W.data, layers[1].params["W"].data - 0.1, atol=1e-6)
 
 
 # ---- dense and convolution -----------------------------------------------------------------------------------------

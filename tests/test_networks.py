@@ -18,7 +18,8 @@ from minigan import ops
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.gan import Training
-from minigan.layers import BatchNorm, LayerNorm, glorot_uniform
+from minigan.initializers import glorot_uniform
+from minigan.layers import BatchNorm, LayerNorm
 from minigan.losses import LOSSES, gradient_penalty
 from minigan.models import MODELS
 from minigan.networks import CONDITIONS, ConditionalBatchNorm, Embedding

@@ -10,7 +10,8 @@ from twins import to_float64
 from minigan import ops
 from minigan.autograd import Tensor, grad
 from minigan.errors import WrongUse
-from minigan.layers import FEATURES, BatchNorm, Conv2d, Layer, LayerNorm, Linear, normal
+from minigan.initializers import normal
+from minigan.layers import FEATURES, BatchNorm, Conv2d, Layer, LayerNorm, Linear
 from minigan.losses import gradient_penalty
 from minigan.norms import NORM_CHOICES, NORMS, Normalization, normalization, penalties, prepare
 from minigan.presets import Experiment, check

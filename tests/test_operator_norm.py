@@ -9,7 +9,8 @@ from twins import to_float64
 
 from minigan import ops
 from minigan.autograd import Tensor, grad, no_grad
-from minigan.layers import Conv2d, ConvTranspose2d, Linear, normal
+from minigan.initializers import normal
+from minigan.layers import Conv2d, ConvTranspose2d, Linear
 from minigan.spectral import OperatorNorm
 
 # kind -> layer (n_in, n_out), and the input's height and width

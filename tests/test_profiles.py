@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
-from minigan import cli, explain, presets, saved
+from minigan import cli, datasets, explain, presets, saved
+from minigan.models import MODELS
 from minigan.presets import Experiment, compose
-from minigan.profiles import DEFAULTS, PROFILES, SETTINGS
+from minigan.profiles import DEFAULTS, OWN, PROFILES, SETTINGS
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 
@@ -24,8 +25,9 @@ def test_the_settings_are_the_papers_tables():
         assert (e.lr, e.lr_dis or e.lr, e.beta1, e.beta2, e.n_dis) == row
 
 
-@pytest.mark.parametrize("rows", [DEFAULTS, *SETTINGS.values(), *(r for p in PROFILES.values() for r in p.values())],
-                         ids=["default", *SETTINGS, *(f"{p}-{m}" for p in PROFILES for m in PROFILES[p])])
+@pytest.mark.parametrize(
+    "rows", [DEFAULTS, *OWN.values(), *SETTINGS.values(), *(r for p in PROFILES.values() for r in p.values())],
+    ids=["default", *OWN, *SETTINGS, *(f"{p}-{m}" for p in PROFILES for m in PROFILES[p])])
 def test_every_row_is_a_field_with_a_value_of_its_type_and_a_source(rows):
     for name, (value, source) in rows.items():
         kinds = {kind for word in str(FIELDS[name].type).split(" | ") for kind in presets.KINDS[word]}
@@ -74,9 +76,51 @@ def test_explain_says_who_chose_what_and_who_does_otherwise(capsys):
     ("--setting G", "unknown setting 'G'; choose from: A, B, C, D, E, F, bssn-1"),
     ("--loss hing", "unknown loss 'hing'; choose from: hinge"),
     ("--lr -1", "--lr: expected"),
+    ("--init truncated-x", "unknown initializer 'truncated-x'; choose from: model, glorot"),
+    ("--init-dis model-2", "unknown initializer 'model-2'; choose from: model, glorot"),
 ])
 def test_a_wrong_name_is_said_in_one_line(words, said, capsys):
     for command in ("explain", "train"):
         assert cli.run([command, "cifar10", *words.split()]) == 2
         err = capsys.readouterr().err
         assert said in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_profile_says_what_its_source_does_with_a_data_set_and_a_model():
+    """facts: BSSN's appendix and code, sngan_projection's configurations for ImageNet."""
+    for profile, dataset, expected in (
+            ("bssn", "stl10", {"split": "unlabeled", "size": 48, "resize": "plain", "iterations": 800_000,
+                               "model": "cnn-bssn", "init": "truncated-0.02"}),
+            ("bssn", "celeba", {"crop": 128, "size": 64, "resize": "plain", "iterations": 400_000}),
+            ("bssn", "imagenet", {"model": "resnet-bssn", "init": "glorot", "batch_size": 16, "gen_batch_size": 32,
+                                  "beta1": 0.0, "n_dis": 5, "iterations": 500_000, "reuse_z": False}),
+            ("bssn", "mnist", {"model": "mnist-bssn", "latent": "uniform", "dim_z": 100, "norm": "sn-conv"}),
+            ("sngan-projection", "imagenet", {"resize": "bilinear", "size": 128, "model": "resnet-imagenet",
+                                              "iterations": 450_000, "batch_size": 64, "gen_batch_size": 128}),
+            ("sngan-projection", "cifar10", {"init": "glorot", "iterations": 50_000, "resize": None}),
+            ("chainer-gan-lib", "cifar10", {"init": "normal-0.02"}),
+            ("wgan-gp", "cifar10", {"init": "glorot"})):
+        e = presets.experiment(dataset, profile=profile)
+        assert {name: getattr(e, name) for name in expected} == expected, (profile, dataset)
+        saved.check_names(e)
+    assert presets.experiment("stl10", profile="bssn", model="resnet-stl", split="train").split == "train"
+
+
+def test_minigans_own_rows_are_of_models_and_data_sets_that_there_are():
+    assert MODELS.keys() <= OWN.keys() <= MODELS.keys() | datasets.DATASETS.keys()
+    assert not MODELS.keys() & datasets.DATASETS.keys()  # a profile's rows are by either
+    for name, kind in datasets.DATASETS.items():
+        assert OWN.get(name, {}).get("split", (kind.splits[0],))[0] == kind.splits[0]
+    for profile in PROFILES.values():
+        assert profile.keys() <= MODELS.keys() | datasets.DATASETS.keys() | {""}
+
+
+def test_explain_shows_how_each_source_cuts_resizes_and_draws(capsys):
+    assert cli.run(["explain", "imagenet", "--profile", "bssn"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--resize plain profile bssn: BSN's code" in text and "but sngan-projection has bilinear" in text
+    assert "--init glorot profile bssn" in text and "--model resnet-bssn profile bssn" in text
+    assert cli.run(["explain", "stl10", "--init", "lecun-0.2"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--split unlabeled default" in text and "--init lecun-0.2 given" in text
+    assert "but bssn has truncated-0.02 (BSN's code: in convolutions" in text

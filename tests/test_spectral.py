@@ -10,7 +10,8 @@ from minigan import conv, ops
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.conv import Scaled
 from minigan.fused import power_iteration
-from minigan.layers import Conv2d, Linear, Sequential, normal
+from minigan.initializers import normal
+from minigan.layers import Conv2d, Linear, Sequential
 from minigan.norms import NORMS
 from minigan.presets import Experiment
 from minigan.spectral import SpectralNorm, SpectralNormalize, SpectralNormalizeAll

@@ -10,7 +10,8 @@ from twins import to_float64
 
 from minigan import ops
 from minigan.autograd import Tensor, grad
-from minigan.layers import Conv2d, Linear, Sequential, normal
+from minigan.initializers import normal
+from minigan.layers import Conv2d, Linear, Sequential
 from minigan.norms import penalties
 from minigan.optim import OPTIMIZERS
 from minigan.spectral import SpectralNorm
