@@ -13,7 +13,7 @@ REFRESH = 10  # seconds
 
 
 def server(folders: Sequence[Path], port: int = 0) -> http.server.ThreadingHTTPServer:
-    """A server of the page at http://127.0.0.1:PORT/; its `serve_forever` answers until `shutdown`. port 0: any free one.
+    """A server of the page at http://127.0.0.1:PORT/; serve_forever() answers until shutdown(). port 0: any free one.
 
     It listens on this machine only, knows one page, made anew for each request, and answers only to its own name: a
     page from elsewhere, whose name was made to point here, gets nothing.

@@ -4,6 +4,7 @@ import html.parser
 import http.client
 import json
 import os
+import shlex
 import shutil
 import threading
 import xml.etree.ElementTree as ET
@@ -68,7 +69,7 @@ def make_run(folder, lines=60, diagnoses=True, **chosen):
 
 def chosen_by(command):
     """The options that a command line of minigan train gives."""
-    words = command.split()
+    words = shlex.split(command)
     assert words[:2] == ["minigan", "train"]
     context = cli.train_command.make_context("train", words[2:])
     return {name: value for name, value in context.params.items()
@@ -79,7 +80,8 @@ def chosen_by(command):
     ("shapes", {}), ("cifar10", {"norm": "wn", "lr": 3e-4}), ("cifar10", {"profile": "bssn", "setting": "D"}),
     ("cifar10", {"model": "resnet", "dequantize": False, "gen_batch_size": 64, "seed": 5}),
     ("cifar10", {"profile": "sngan-projection", "model": "resnet", "norm": "ssn", "scale": 1.2}),
-    ("fashion-mnist", {"u_gradient": True, "width": 0.3, "norm": "sn"}), ("celeba", {"data_root": "a folder", "crop": 178})])
+    ("fashion-mnist", {"u_gradient": True, "width": 0.3, "norm": "sn"}),
+    ("celeba", {"data_root": "a folder", "crop": 178})])
 def test_the_command_of_a_report_makes_the_same_experiment(dataset, chosen):
     e = experiment(dataset, **chosen)
     again, _ = compose(**chosen_by(report.command(e)))
