@@ -12,13 +12,14 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from minigan.archives import read_whole
-from minigan.errors import FailedWork, WrongUse, listed
+from minigan.archives import take
+from minigan.errors import FailedWork, WrongUse
 from minigan.files import write_whole
 
 BLOCK = 1024  # rows that are added at once
@@ -128,7 +129,7 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
     except np.linalg.LinAlgError:
         pass  # singular
     values, vectors = np.linalg.eigh(covariance)
-    kept = values > values.max() * least
+    kept = values > max(0.0, values.max()) * least
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
@@ -138,10 +139,50 @@ def _check_finite(x: np.ndarray) -> None:
 
 
 def read(path: str | Path) -> Statistics:
-    """Statistics of others: an .npz file with `mu` (d,) and `sigma` (d, d), as TTUR and pytorch-fid write it."""
-    raise NotImplementedError
+    """Statistics of others: an .npz file with `mu` (d,) and `sigma` (d, d), as TTUR and pytorch-fid write it.
+
+    The file is not trusted: plain floating numbers only, shapes and sizes are checked before they are read, and a
+    covariance must be finite and symmetric. FailedWork with one line for anything else.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            mean = _array(archive, "mu", 1)
+            covariance = _array(archive, "sigma", 2, len(mean))
+            count = int(_array(archive, "count", 0)) if "count.npy" in archive.namelist() else 0
+    except OSError as error:
+        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
+        raise FailedWork(f"{path}: no statistics of FID ({error}); expected an .npz file with mu (d,) and sigma (d, d)"
+                         ) from error
+    largest = np.abs(covariance).max(initial=0)
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and 0 <= count < 1 << 53):
+        raise FailedWork(f"{path}: no statistics of FID (some numbers are not finite, or no count)")
+    # 1e-6: what float32 leaves of symmetry
+    if (covariance.diagonal() < 0).any() or np.abs(covariance - covariance.T).max(initial=0) > 1e-6 * largest:
+        raise FailedWork(f"{path}: no statistics of FID (sigma is no covariance: not symmetric, or a variance below 0)")
+    return Statistics(mean, covariance, count)
+
+
+def _array(archive: zipfile.ZipFile, name: str, ndim: int, length: int | None = None) -> np.ndarray:
+    """The member `name`.npy, of `ndim` axes (of `length` each), as float64. ValueError if it is anything else."""
+    if f"{name}.npy" not in archive.namelist():
+        raise ValueError(f"it has no {name}")
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{name} has version {version} of NumPy's format")
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(file)
+        if len(shape) != ndim or dtype.kind not in "fiu" or dtype.itemsize > 8 or (
+                length is not None and shape != (length,) * ndim) or not all(1 <= n <= MAX_FEATURES for n in shape):
+            raise ValueError(f"{name} is {dtype} {shape}")
+        data = take(file, math.prod(shape) * dtype.itemsize, Path(str(archive.filename)))
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype(np.float64)
 
 
 def write(path: str | Path, known: Statistics) -> None:
     """Write an .npz file with `mu`, `sigma` and `count`, which TTUR and pytorch-fid can read."""
-    raise NotImplementedError
+    file = io.BytesIO()
+    np.savez(file, mu=known.mean, sigma=known.covariance, count=np.int64(known.count))
+    write_whole(Path(path), file.getbuffer())

@@ -6,8 +6,6 @@ from |x|^2 - 2 x y + |y|^2, which is exact for uint8 pixels; of other features t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from minigan import backend

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from minigan import frechet
+
 SIDE = 8
 REAL, FAKE = 5000, 512  # pictures compared
 
@@ -24,17 +26,5 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def distance(real: np.ndarray, fake: np.ndarray) -> float:
-    """Frechet distance of two sets of thumbnails (n, d), each taken for a normal distribution (Dowson and Landau 1982).
-
-    |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)); the last trace is the sum of the singular values of the product
-    of two factors C = F^T F, which needs no square root of a matrix.
-    """
-    m1, m2 = real.mean(0), fake.mean(0)
-    f1, f2 = ((x - m) / np.sqrt(len(x) - 1) for x, m in ((real, m1), (fake, m2)))
-    between = np.linalg.svd(_factor(f1) @ _factor(f2).T, compute_uv=False).sum()
-    return float(max(0.0, ((m1 - m2) ** 2).sum() + (f1 ** 2).sum() + (f2 ** 2).sum() - 2 * between))
-
-
-def _factor(f: np.ndarray) -> np.ndarray:
-    """A factor with as few rows as columns and the same F^T F."""
-    return np.linalg.qr(f, mode="r") if len(f) > f.shape[1] else f
+    """Frechet distance of two sets of thumbnails (n, d), each taken for a normal distribution."""
+    return frechet.distance(real, fake)
