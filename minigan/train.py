@@ -17,6 +17,7 @@ from typing import Any
 
 from minigan import backend, checkpoint, datasets, packed, runs, saved
 from minigan.datafiles import to_stderr
+from minigan.diagnostics import diagnose
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.gan import Training
@@ -114,6 +115,9 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
     checkpoint_every = e.checkpoint_every or max(1, min(1000, e.iterations // 10))
     runs.prepare(out)
     log = runs.Log(out, training.iteration)
+    diagnoses = runs.Log(out, training.iteration, "diagnostics.jsonl") \
+        if e.diagnose or (out / "diagnostics.jsonl").exists() else None
+    said: set[str] = set()  # alarms
     progress = Progress(e.iterations, training.iteration, quiet=quiet)
     began = time.monotonic() - log.seconds
     with _signals() as asked, warnings.catch_warnings():
@@ -133,11 +137,13 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
                 last = i == e.iterations
                 stop = last or bool(asked)
                 logs, draws, saves = (last or i % every == 0 for every in (log_every, sample_every, checkpoint_every))
-                if e.device != "cpu" and not (logs or draws or saves or stop):
+                looks = bool(e.diagnose) and (last or i % e.diagnose == 0)
+                if e.device != "cpu" and not (logs or draws or saves or looks or stop):
                     progress.update(i)  # to read the losses would be to wait for the GPU
                     continue
                 loss_dis, loss_gen = (loss.item() for loss in losses)
-                if not math.isfinite(loss_dis + loss_gen) or (logs or draws or saves or stop) and not training.finite():
+                if not math.isfinite(loss_dis + loss_gen) \
+                        or (logs or draws or saves or looks or stop) and not training.finite():
                     raise FailedWork(_not_finite(training, good, loss_dis, loss_gen))
                 if logs or draws:
                     sigmas = training.spectral_norms()
@@ -145,6 +151,13 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
                     log.add(iteration=i, seconds=round(time.monotonic() - began, 3), loss_dis=loss_dis,
                             loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
                             sigma=sigmas, **seen)
+                if looks:
+                    found = diagnose(training)
+                    diagnoses.add(**found)
+                    for alarm in found["alarms"]:
+                        if alarm["name"] not in said:
+                            progress.say(f"iteration {i:,}: {alarm['text']}")
+                        said.add(alarm["name"])
                 if draws:
                     runs.save_samples(out, i, training.sample(training.preview))
                 if saves or stop:

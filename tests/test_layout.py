@@ -15,7 +15,7 @@ LEVELS = """
     errors charts
     profiles
     backend presets progress files pickles shapes archives stored
-    cuda explain frechet neighbours ms_ssim
+    cuda explain alarms frechet neighbours ms_ssim
     launchers thumbnails scores
     launchers_all protocols
     winograd fused download pictures resample inception_input
