@@ -1,4 +1,4 @@
-"""Commands that show what runs did: report, watch."""
+"""Commands that show what runs did: figure, report, watch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minigan import report, watch
+from minigan import figures, report, watch
 from minigan.errors import WrongUse
 from minigan.files import write_whole
 
@@ -46,3 +46,33 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
     with watch.server(runs, port) as server:
         click.echo(f"http://127.0.0.1:{server.server_address[1]}/ shows {shlex.join(map(str, runs))}; Ctrl-C ends this")
         server.serve_forever()
+
+
+@click.command("figure")
+@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="a .png or an .svg; for classic a folder")
+@click.option("--measure", default="", help="the score of pictures to draw, as the logs name it, or thumbnails")
+@click.option("--at", type=int, metavar="ITERATION", help="of figures that show one moment [the last]")
+@click.option("--list", "only_list", is_flag=True, help="all figures, what each needs, and how to make it")
+def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, measure: str, at: int | None,
+                   only_list: bool) -> None:
+    """Draw the figure NAME of the papers from RUNS: runs, or folders of runs such as a sweep's.
+
+    \b
+    minigan figure --list
+    minigan figure sn-gan/9 runs/cifar10-cnn-sn --out norms.png
+    minigan figure sn-gan/2 runs/sweep-fashion-mnist --out bars.svg
+    minigan figure classic runs/sweep-fashion-mnist --out figures
+
+    "classic" draws a set of five into a folder: bars over settings, singular values, spectral norms, gradients, losses.
+    Needs matplotlib: pip install "minigan[plot]".
+    """
+    if only_list or name is None:
+        click.echo("\n".join(figures.listing()))
+        return
+    ask = figures.Ask(measure, at)
+    if out is None:
+        out = Path("classic" if name == "classic" else name.replace("/", "-") + ".png")
+    lines = figures.classic(list(runs), out, ask) if name == "classic" else figures.figure(name, list(runs), out, ask)
+    click.echo("\n".join(lines))

@@ -37,9 +37,10 @@ LEVELS = """
     diagnostics
     train
     sweep
-    reproduce
-    report
-    watch
+    reproduce figure_data
+    report figure_plots
+    watch figure_layers
+    figures
     view_commands
     cli
     __main__

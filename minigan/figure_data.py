@@ -1,0 +1,308 @@
+"""Runs read for figures: from their logs, diagnostics and checkpoints to courses of numbers, and those over seeds.
+
+Runs that differ in the seed alone are one group. What the files lack is a Missing, which says so in one line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan import runs, saved
+from minigan.errors import FailedWork, WrongUse, listed
+from minigan.gan import Training
+from minigan.presets import Experiment, learned
+from minigan.profiles import SETTINGS
+from minigan.sweep import METHODS
+from minigan.weights import to_matrix
+
+LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", "clip": "weight clipping", "bn": "BN",
+          "ln": "LN", "wn": "WN", "wn-gain": "WN, gain", "frobenius": "Frobenius", "orthonormal": "orthonormal",
+          "sn": "SN", "sn-conv": "SN conv", "ssn": "SSN", "bsn": "BSN", "bssn": "BSSN", "sn-gamma": "SN, diff. gamma",
+          "sn-gamma-shared": "SN, same gamma", "sn-bn": "SN and BN"}  # in the order of legends
+
+Points = dict[int, float]  # iteration -> number
+
+
+class Missing(WrongUse):
+    """The runs lack what the figure needs."""
+
+
+# ---- runs ----------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says, read once."""
+
+    folder: Path
+    e: Experiment
+    log: list[dict[str, Any]]
+    diagnosed: list[dict[str, Any]]  # diagnostics.jsonl
+    failed: bool  # a loss that was not finite
+
+    @property
+    def method(self) -> str:
+        """As minigan sweep --methods has it: a norm, wgan-gp, gan-gp; both, as in wgan-gp+sn."""
+        if not self.e.gp:
+            return self.e.norm
+        penalty = "wgan-gp" if self.e.loss == METHODS["wgan-gp"]["loss"] else "gan-gp"
+        return penalty if self.e.norm == "none" else f"{penalty}+{self.e.norm}"
+
+
+def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
+    """The runs in these folders, and notes. Of a folder of runs the finished ones; a run that is named always."""
+    found, unfinished = [], []
+    for path in paths:
+        if (path / "experiment.json").is_file():
+            found.append(_run(path))
+            continue
+        inside = [_run(file.parent) for file in sorted(path.glob("*/experiment.json"))] if path.is_dir() else []
+        if not inside:
+            raise WrongUse(f"{path} is neither a run nor a folder of runs (none has an experiment.json); expected what "
+                           "minigan train or minigan sweep made")
+        for run in inside:
+            done = run.failed or run.log and run.log[-1]["iteration"] >= run.e.iterations
+            (found if done else unfinished).append(run)
+    if unfinished and not found:
+        raise WrongUse(f"no run is finished: {listed([str(run.folder) for run in unfinished])}; wait, or name the runs "
+                       "to be drawn as they are")
+    folders = {run.folder.resolve() for run in found}
+    if len(folders) < len(found):
+        raise WrongUse("a run is named twice; each once")
+    notes = [f"left out, not finished: {listed([run.folder.name for run in unfinished])}"] if unfinished else []
+    return sorted(found, key=lambda run: _rank(run.method)), notes
+
+
+def method_label(method: str) -> str:
+    return " with ".join(LABELS.get(part, part) for part in method.split("+"))
+
+
+def group(found: list[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in the seed alone, under a name: the method, and what else tells the groups apart."""
+    kinds: dict[str, list[Run]] = {}
+    for run in found:
+        kinds.setdefault(json.dumps(learned(run.e) | {"seed": 0}, sort_keys=True), []).append(run)
+    groups = list(kinds.values())
+    names = []
+    for mine in groups:
+        rivals = [other for other in groups if other[0].method == mine[0].method]
+        words = [method_label(mine[0].method)]
+        words += [f"{name.replace('_', ' ')} {_value(getattr(mine[0].e, name))}" for name in
+                  differing([other[0].e for other in rivals])]
+        names.append(", ".join(words))
+    return dict(zip(names, groups, strict=True))
+
+
+def _run(folder: Path) -> Run:
+    e = runs.read_experiment(folder)
+    return Run(folder, e, runs.read_log(folder), _diagnostics(folder), (folder / "failed.txt").exists())
+
+
+def _diagnostics(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of diagnostics.jsonl, oldest first."""
+    path = folder / "diagnostics.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    except OSError as error:
+        raise FailedWork(f"{path} cannot be read ({error.strerror or error})") from None
+    found = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(values, dict) and type(values.get("iteration")) is int and isinstance(values.get("layers"), dict):
+            found.append(values)
+    return found
+
+
+def differing(experiments: list[Experiment]) -> list[str]:
+    """The fields in which these differ, but for the seed; a setting stands for all that it fixes."""
+    names = [name for name in learned(experiments[0]) if len({getattr(e, name) for e in experiments}) > 1]
+    names = [name for name in names if name != "seed"]
+    if "setting" in names and all(e.setting for e in experiments):
+        names = [name for name in names if name == "setting" or name not in SETTINGS["A"]
+                 or any(SETTINGS[e.setting][name][0] != getattr(e, name) for e in experiments)]
+    return names
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rank(method: str) -> tuple[int, str]:
+    names = list(LABELS)
+    return (names.index(method) if method in names else len(names)), method
+
+
+# ---- numbers of one run --------------------------------------------------------------------------------------------
+
+def number(value: Any) -> float:
+    """A number that a file holds; nan for anything else."""
+    return float(value) if type(value) in (int, float) else math.nan
+
+
+def measures(run: Run) -> dict[str, Points]:
+    """Measure -> its course: the thumbnail distance, and the scores with their protocols as the log names them."""
+    found: dict[str, Points] = {}
+    for line in run.log:
+        scores = line.get("scores") if isinstance(line.get("scores"), dict) else {}
+        for name, value in {"thumbnails": line.get("thumbnails"), **scores}.items():
+            if math.isfinite(number(value)):
+                found.setdefault(name, {})[line["iteration"]] = number(value)
+    return found
+
+
+def choose_measure(found: list[Run], kind: str, asked: str) -> str:
+    """The one measure of all these runs: what was asked for, or the only one of its kind ("is", "fid"), or thumbnails.
+
+    Never two in one figure. Missing or WrongUse says which runs lack it, or which there are to choose from.
+    """
+    of_run = {run.folder: measures(run) for run in found if not run.failed or measures(run)}
+    names = sorted({name for has in of_run.values() for name in has})
+    wanted = [asked] if asked else [name for name in names if name != "thumbnails" and kind_of(name) == kind]
+    if not asked and not wanted:
+        wanted = ["thumbnails"]
+    if len(wanted) > 1:
+        raise WrongUse(f"the runs have {listed(wanted)}: one figure, one measure; choose it with --measure")
+    lacking = [str(folder) for folder, has in of_run.items() if wanted[0] not in has]
+    if lacking or not of_run:
+        raise Missing(f"{lack(lacking)} no measure '{wanted[0]}'; found: {listed(names) or 'none'}"
+                      + ("" if asked else "; --measure chooses another"))
+    return wanted[0]
+
+
+def lack(folders: list[str]) -> str:
+    """The beginning of a sentence about what these do not have: "a and b have"."""
+    return f"{listed(folders)} {'has' if len(folders) == 1 else 'have'}" if folders else "the runs have"
+
+
+def kind_of(measure: str) -> str:
+    """The first word of a measure's name: is, fid, kid, thumbnails."""
+    return re.split(r"[^a-z]+", measure.lower().lstrip())[0]
+
+
+def higher_is_better(measure: str) -> bool:
+    return kind_of(measure) == "is"
+
+
+def measure_label(measure: str) -> str:
+    if measure == "thumbnails":
+        return "thumbnail distance (no score)"
+    words = {"is": "Inception score", "fid": "FID", "kid": "KID"}
+    kind = kind_of(measure)
+    rest = measure[len(kind):].strip(" :/-_.()")
+    return words.get(kind, kind) + (f" ({rest})" if rest else "")
+
+
+def last_score(run: Run, measure: str) -> float:
+    """At the end of the run; nan if it had none, as a run whose loss is not finite."""
+    course = measures(run).get(measure, {})
+    return math.nan if run.failed or not course else course[max(course)]
+
+
+def best_score(run: Run, measure: str) -> float:
+    course = measures(run).get(measure, {})
+    return (max if higher_is_better(measure) else min)(course.values(), default=math.nan)
+
+
+def logged(*keys: str) -> Callable[[Run], Points]:
+    """The course of a number of the log."""
+    return lambda run: _finite({line["iteration"]: number(_inside(line, *keys)) for line in run.log})
+
+
+def of_layer(path: str, *keys: Any) -> Callable[[Run], Points]:
+    """The course of a number of a layer, from the diagnostics."""
+    return lambda run: _finite({line["iteration"]: number(_inside(line["layers"], path, *keys))
+                                for line in run.diagnosed})
+
+
+def gradient_norm(run: Run) -> Points:
+    """Of all the discriminator's weights, without biases (Lin et al. 2021, J.1), as they are used: W_bar."""
+    found = {line["iteration"]: [number(_inside(line["layers"], path, "gradient_bar")) for path in line["layers"]]
+             for line in run.diagnosed}
+    return {i: float(np.linalg.norm(values)) for i, values in found.items() if values and np.isfinite(values).all()}
+
+
+def gradient_ratios(run: Run, layer: str, first: str) -> list[tuple[float, float]]:
+    """(|w_first| / |w_layer|, |grad w_layer| / |grad w_first|) of each diagnosis: norms of the convolutions in use, and
+    gradients of the discriminator's output, averaged over real pictures."""
+    found = []
+    for line in run.diagnosed:
+        norms, gradients = ([number(_inside(line["layers"], path, key)) for path in (first, layer)]
+                            for key in ("sigma_conv", "gradient_output"))
+        if min(*norms, *gradients) > 0:  # nan is left out, too
+            found.append((norms[0] / norms[1], gradients[1] / gradients[0]))
+    return found
+
+
+def layers_of(found: list[Run], where: str, convolutions: bool = False) -> list[str]:
+    """Paths of the discriminator's layers that all these runs have in their log or diagnostics, from the input on."""
+    named = []
+    for run in found:
+        lines = [line.get("sigma") for line in run.log] if where == "log" else [x["layers"] for x in run.diagnosed]
+        named.append(next((list(layers) for layers in reversed(lines) if isinstance(layers, dict)), []))
+    kept = [name for name in named[0] if all(name in others for others in named)] if named else []
+    convs = [name for name in kept if name.rsplit("/", 1)[-1].startswith("conv")]
+    return convs if convolutions and convs else kept
+
+
+def spectra(run: Run) -> dict[str, np.ndarray]:
+    """Layer -> all singular values, largest first, of the weights that the newest checkpoint's discriminator uses."""
+    path, state, e, _, _ = saved.newest(run.folder)
+    with saved.doubting(str(path)):
+        small = dataclasses.replace(e, device="cpu", batch_size=1, gen_batch_size=None, data_root=None)
+        blank = np.zeros((1, state["size"], state["size"], state["channels"]), np.uint8)
+        dis = Training(small, blank, np.full(1, state["classes"] - 1) if state["classes"] else None).dis
+        dis.load(state["dis"])
+        return {name: np.linalg.svd(to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis)
+                                    .astype(np.float64), compute_uv=False)
+                for name, layer in dis.walk() if "W" in layer.params}
+
+
+def over_seeds(mine: list[Run], read: Callable[[Run], Points], error: bool = False) \
+        -> tuple[list[int], np.ndarray, np.ndarray | None]:
+    """Iterations that all have, mean, and standard deviation (or error of the mean), which is None for one run."""
+    courses = [read(run) for run in mine]
+    common = sorted(set.intersection(*map(set, courses)))
+    values = np.array([[course[i] for i in common] for course in courses]).reshape(len(mine), len(common))
+    return common, values.mean(0), _spread(values, error) if len(mine) > 1 else None
+
+
+def of_seeds(mine: list[Run], read: Callable[[Run], float], error: bool = False) -> tuple[float, float]:
+    """Mean and spread over the runs that have a number, 0 for one run; nan for none."""
+    values = np.array([value for value in map(read, mine) if math.isfinite(value)])
+    if not len(values):
+        return math.nan, 0.0
+    return float(values.mean()), float(_spread(values, error)) if len(values) > 1 else 0.0
+
+
+def _spread(values: np.ndarray, error: bool) -> np.ndarray:
+    """Over the first axis, of at least two."""
+    sd = values.std(0, ddof=1)
+    return sd / math.sqrt(len(values)) if error else sd
+
+
+def _finite(points: Points) -> Points:
+    return {i: value for i, value in points.items() if math.isfinite(value)}
+
+
+def _inside(values: Any, *keys: Any) -> Any:
+    """values[key][key]...; None where there is no such thing."""
+    for key in keys:
+        if isinstance(values, dict):
+            values = values.get(key)
+        elif isinstance(values, list) and isinstance(key, int) and key < len(values):
+            values = values[key]
+        else:
+            return None
+    return values
+
