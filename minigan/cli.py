@@ -20,6 +20,7 @@ from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
 from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
+from minigan.score_commands import weights_command
 from minigan.view_commands import figure_command, report_command, watch_command
 
 KINDS = {"int": int, "float": float, "str": str}
@@ -352,6 +353,11 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
 commands.add_command(figure_command)
 commands.add_command(report_command)
 commands.add_command(watch_command)
+
+
+# ---- scores: score_commands.py --------------------------------------------------------------------------------------
+
+commands.add_command(weights_command)
 
 
 # ---- info ----------------------------------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ BLOCK = 1 << 18  # bytes
 
 @dataclass(frozen=True)
 class Published:
-    """A file as its authors offer it; size in bytes, md5 in hexadecimal."""
+    """A file as its authors offer it; size in bytes, digests in hexadecimal; sha256 counts where it is known."""
 
     url: str
     md5: str
     size: int
+    sha256: str = ""
 
 
 def fetch(published: Published, path: Path, progress: Progress | None = None, timeout: float = 30.0) -> Path:
@@ -31,7 +32,7 @@ def fetch(published: Published, path: Path, progress: Progress | None = None, ti
 
     Bytes are collected in `path`.part. What an earlier call left there is continued with a Range request
     (RFC 9110, section 14); a server that ignores it starts over; a part longer than the whole is thrown
-    away. The file gets its name only after its md5 was found to be the published one; else it is removed.
+    away. The file gets its name only after its digest was found to be the published one; else it is removed.
     timeout: seconds without an answer.
     Raises FailedWork, one line that says which file to put where by hand.
     """
@@ -62,11 +63,12 @@ def fetch(published: Published, path: Path, progress: Progress | None = None, ti
                 f"cannot download {published.url}: {reason} ({have} of {published.size} bytes are here); "
                 f"{by_hand}"
             )
-        digest = md5_of(part)
-        if digest != published.md5:
+        kind, expected = ("sha256", published.sha256) if published.sha256 else ("md5", published.md5)
+        digest = _digest_of(part, kind)
+        if digest != expected:
             part.unlink()
             raise FailedWork(
-                f"{published.url}: what came has md5 {digest}, published is {published.md5}; it was removed, "
+                f"{published.url}: what came has {kind} {digest}, published is {expected}; it was removed, "
                 f"run again to start over; {by_hand}"
             )
         os.replace(part, path)
@@ -77,7 +79,11 @@ def fetch(published: Published, path: Path, progress: Progress | None = None, ti
 
 def md5_of(path: Path) -> str:
     """The md5 of a file, in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)  # the authors publish md5: against accidents, not attackers
+    return _digest_of(path, "md5")
+
+
+def _digest_of(path: Path, kind: str) -> str:
+    digest = hashlib.new(kind, usedforsecurity=False)  # most authors publish md5: against accidents, not attackers
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

@@ -17,7 +17,7 @@ LEVELS = """
     backend presets progress files pickles shapes archives stored
     cuda explain alarms frechet neighbours ms_ssim
     launchers thumbnails scores
-    launchers_all protocols
+    launchers_all protocols torch_files graphdef safetensors_files keras_files
     winograd fused download pictures resample inception_input
     datafiles
     autograd im2col runs image_folder cifar idx stl10 svhn packed
@@ -32,7 +32,7 @@ LEVELS = """
     networks
     cnn mnist resnet
     models
-    saved sampling network_table
+    saved sampling network_table weight_files
     gan
     diagnostics
     train
@@ -41,7 +41,7 @@ LEVELS = """
     report figure_plots
     watch figure_layers
     figures
-    view_commands
+    view_commands score_commands
     cli
     __main__
 """
