@@ -16,6 +16,7 @@ import numpy as np
 import minigan
 from minigan import backend, datasets, network_table, pack, pictures, reproduce, runs, sampling, saved, train
 from minigan import sweep as sweeps
+from minigan.classifier_commands import classifier_commands
 from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
@@ -355,8 +356,9 @@ commands.add_command(report_command)
 commands.add_command(watch_command)
 
 
-# ---- scores: score_commands.py --------------------------------------------------------------------------------------
+# ---- scores: score_commands.py, classifier_commands.py --------------------------------------------------------------
 
+commands.add_command(classifier_commands)
 commands.add_command(weights_command)
 
 

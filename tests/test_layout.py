@@ -33,6 +33,7 @@ LEVELS = """
     cnn mnist resnet
     models
     saved sampling network_table weight_files
+    classifier
     gan
     diagnostics
     train
@@ -41,7 +42,7 @@ LEVELS = """
     report figure_plots
     watch figure_layers
     figures
-    view_commands score_commands
+    view_commands score_commands classifier_commands
     cli
     __main__
 """

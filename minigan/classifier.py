@@ -1,0 +1,246 @@
+"""A small classifier of a data set's pictures, made with minigan's own engine: its features serve scores where
+Inception's weights are not at hand, or where Inception has never seen the like (drawings, digits, garments).
+
+Such scores tell runs on one data set apart, by one classifier. They are labelled with its name and digest and mean
+nothing beside Inception's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan import backend, checkpoint, datasets, ops
+from minigan.autograd import Tensor, grad, no_grad
+from minigan.datafiles import cache_folder
+from minigan.errors import FailedWork, WrongUse
+from minigan.initializers import he_normal
+from minigan.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
+from minigan.losses import classification
+from minigan.optim import Adam
+from minigan.resample import resized
+from minigan.saved import Bounded, doubting
+
+FORMAT, VERSION = "minigan classifier", 1
+FEATURES = 128  # of the layer before the last
+BATCH = 100  # pictures at once when it only looks
+TRAINABLE = ("cifar10", "cifar100", "fashion-mnist", "mnist", "shapes", "stl10", "svhn")  # labels, and a test split
+
+
+def make_network(rng: np.random.Generator, size: int, channels: int, classes: int) -> tuple[Sequential, Sequential]:
+    """(body, head): pictures (N, size, size, channels) in [-1, 1] -> features (N, FEATURES), -> logits (N, classes).
+
+    4x4 with stride 2 to 32 channels, 3x3 to 64, 4x4 with stride 2 to 128 until a side is less than 8, then dense; each
+    with batch normalization and ReLU, so that features are 0 or more, as Inception's are.
+    """
+    plan, side = [(32, 4, 2), (64, 3, 1)], size // 2
+    while side >= 8:
+        plan, side = [*plan, (128, 4, 2)], side // 2
+    layers: dict[str, Layer] = {}
+    n_in = channels
+    for i, (n, kernel, stride) in enumerate(plan, start=1):
+        layers[f"conv{i}"] = Conv2d(rng, n_in, n, kernel, stride, 1, he_normal(), bias=False)
+        layers[f"bn{i}"] = BatchNorm(n, slope=0)
+        n_in = n
+    layers["flat"] = Flat()
+    layers["dense"] = Linear(rng, side * side * n_in, FEATURES, he_normal(), bias=False)
+    layers["bn"] = BatchNorm(FEATURES, slope=0)
+    return Sequential(**layers), Sequential(logits=Linear(rng, FEATURES, classes, he_normal(0.5)))
+
+
+class Flat(Layer):
+    """(N, H, W, C) -> (N, H * W * C)."""
+
+    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+        return ops.reshape(x, (len(x), -1))
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier, as an extractor of features (features.Extractor)."""
+
+    body: Sequential
+    head: Sequential
+    dataset: str
+    size: int
+    channels: int
+    classes: tuple[str, ...]
+    accuracy: float  # on the test split, 0 to 1
+    trained: dict[str, Any]  # how: epochs, batch size, rate, seed
+    digest: str  # SHA-256 of what it is and its arrays
+    xp: Any = np
+
+    resize = "lanczos"
+    dimension = FEATURES
+
+    @property
+    def name(self) -> str:
+        return f"classifier {self.dataset}"
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (N, H, W, C), of any size and C = 1 or 3 -> float32 (N, FEATURES), on the host.
+
+        Pictures of another size are brought to the classifier's by Lanczos; grey ones get three channels if it has
+        them. WrongUse for colours that it cannot see.
+        """
+        found = np.empty((len(images), FEATURES), np.float32)
+        with no_grad():
+            for at in range(0, len(images), BATCH):
+                x = self.xp.asarray(self.prepared(images[at : at + BATCH]))
+                found[at : at + BATCH] = backend.to_host(self.body(to_input(x), False).data)
+        return found
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """(N, FEATURES) -> (N, classes)."""
+        with no_grad():
+            x = Tensor(self.xp.asarray(features, np.float32))
+            return backend.to_host(self.head(x, False).data)
+
+    def prepared(self, images: np.ndarray) -> np.ndarray:
+        """Pictures as it was trained on: uint8 (N, size, size, channels)."""
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise ValueError(f"Classifier: images are {images.dtype} {images.shape}; expected uint8 (N, H, W, 1 or 3)")
+        if images.shape[3] == 3 and self.channels == 1:
+            raise WrongUse(f"the {self.name} looks at grey pictures, these have colours; use one of another data set")
+        if images.shape[1:3] != (self.size, self.size):
+            images = resized(images, self.size, self.resize)
+        return np.broadcast_to(images, (*images.shape[:3], self.channels))
+
+
+def to_input(x: Any) -> Tensor:
+    """uint8 pictures on any device -> float32 in [-1, 1]."""
+    return Tensor(x.astype(np.float32) / np.float32(127.5) - np.float32(1))
+
+
+# ---- training ------------------------------------------------------------------------------------------------------
+
+def train(dataset: str, root: Path | None = None, size: int | None = None, epochs: int = 4, batch_size: int = 100,
+          rate: float = 2e-3, seed: int = 0, device: str = "cpu",
+          progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None, **options: Any) -> Classifier:
+    """Train a classifier on the data set's training split; its accuracy is that on the whole test split.
+
+    Adam with a rate that falls to 0 in a straight line; every epoch in a new order from `seed`; no augmentation.
+    progress(done, total, numbers) hears of the beginning, of the loss of every 20th batch, and of the test
+    accuracy after every epoch.
+    options: of datasets.load.  The same arguments give the same bytes. WrongUse for a data set without labels.
+    """
+    if dataset not in TRAINABLE:
+        raise WrongUse(f"a classifier of data set {dataset} cannot be trained: it needs labels and a test split; "
+                       f"choose from: {', '.join(TRAINABLE)}")
+    xp = backend.device_module(device)
+    data, test = (datasets.load(dataset, root=root, size=size, split=split, **options) for split in ("train", "test"))
+    if not data.labelled or not test.labelled:
+        raise WrongUse(f"{data.source}: a classifier needs a label for every picture")
+    images, side, channels = xp.asarray(data.images), data.images.shape[1], data.images.shape[3]
+    rng = np.random.default_rng([seed, 0])
+    body, head = (part.to(xp) for part in make_network(rng, side, channels, len(data.classes)))
+    params = {f"{name}/{key}": p for name, part in (("body", body), ("head", head))
+              for key, p in part.parameters().items()}
+    adam = Adam(params, 0.9, 0.999)
+    order = np.random.default_rng([seed, 1])
+    steps, done, accuracy = max(1, len(images) // batch_size), 0, 0.0
+    progress(0, epochs * steps, {})
+    for _ in range(epochs):
+        rows = order.permutation(len(images))
+        for at in range(steps):
+            index = rows[at * batch_size : (at + 1) * batch_size]
+            labels = xp.asarray(data.labels[index])
+            loss = classification(head(body(to_input(images[xp.asarray(index)]))), labels)
+            adam.step(grad(loss, list(params.values())), rate * (1 - done / (epochs * steps)))
+            done += 1
+            if done % 20 == 0:
+                progress(done, epochs * steps, {"loss": loss.item()})
+        accuracy = accuracy_of(body, head, test.images, test.labels, xp)
+        progress(done, epochs * steps, {"loss": loss.item(), "accuracy": accuracy})
+    trained = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed, "pictures": len(images),
+               "tested": len(test.images)}
+    return _made(body, head, dataset, side, channels, data.classes, accuracy, trained, xp)
+
+
+def accuracy_of(body: Layer, head: Layer, images: np.ndarray, labels: np.ndarray, xp: Any = np) -> float:
+    """The share of pictures whose largest logit is their label's."""
+    right = 0
+    with no_grad():
+        for at in range(0, len(images), BATCH):
+            logits = head(body(to_input(xp.asarray(images[at : at + BATCH])), False), False).data
+            right += int((backend.to_host(logits).argmax(1) == labels[at : at + BATCH]).sum())
+    return right / len(images)
+
+
+def _made(body: Sequential, head: Sequential, dataset: str, size: int, channels: int, classes: tuple[str, ...],
+          accuracy: float, trained: dict[str, Any], xp: Any = np) -> Classifier:
+    """A Classifier with its digest: of the data set's name, sizes, classes and of all arrays, not of a file."""
+    digest = hashlib.sha256(json.dumps([dataset, size, channels, list(classes)]).encode())
+    for name, a in sorted((_arrays(body, "body") | _arrays(head, "head")).items()):
+        digest.update(f"{name} {a.dtype.str} {a.shape}".encode())
+        digest.update(np.ascontiguousarray(a))
+    return Classifier(body, head, dataset, size, channels, classes, accuracy, trained, digest.hexdigest(), xp)
+
+
+def _arrays(part: Layer, name: str) -> dict[str, np.ndarray]:
+    return {f"{name}/{key}": a for key, a in part.arrays().items()}
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+
+def place(dataset: str, size: int) -> Path:
+    """Where the classifier of a data set at this size is kept unless another file is named."""
+    return cache_folder() / "classifiers" / f"{dataset}-{size}.h5"
+
+
+def save(path: Path, classifier: Classifier) -> None:
+    """Write it whole, or not at all."""
+    c = classifier
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error})") from None
+    checkpoint.save(path, {
+        "format": FORMAT, "version": VERSION, "dataset": c.dataset, "size": c.size, "channels": c.channels,
+        "classes": json.dumps(c.classes), "accuracy": c.accuracy, "trained": c.trained,
+        "body": c.body.arrays(), "head": c.head.arrays()})
+
+
+def load(path: Path, device: str = "cpu") -> Classifier:
+    """Read what `save` wrote. The file is not trusted: FailedWork with one line for anything else."""
+    state = checkpoint.load(path)
+    with doubting(str(path)):
+        if state.get("format") != FORMAT or state.get("version") != VERSION:
+            raise FailedWork("is not a classifier of this version; train it again: minigan classifier train DATASET")
+        dataset, size, channels = state["dataset"], state["size"], state["channels"]
+        classes, accuracy, trained = json.loads(state["classes"]), state["accuracy"], state["trained"]
+        if not (type(size) is int and 8 <= size <= 1024 and channels in (1, 3) and dataset in TRAINABLE
+                and isinstance(classes, list) and 2 <= len(classes) <= 10_000
+                and all(type(name) is str and name.isprintable() for name in classes)
+                and type(accuracy) is float and 0 <= accuracy <= 1 and isinstance(trained, dict)):
+            raise ValueError("not sizes, names and numbers of a classifier")
+        rng = Bounded(max(a.size for part in ("body", "head") for a in state[part].values()))
+        body, head = make_network(rng, size, channels, len(classes))
+        body.load(state["body"])
+        head.load(state["head"])
+    xp = backend.device_module(device)
+    return _made(body.to(xp), head.to(xp), dataset, size, channels, tuple(classes), accuracy, trained, xp)
+
+
+def find(dataset: str, size: int, device: str = "cpu") -> Classifier:
+    """The classifier that was trained for this data set at this size. WrongUse, with the command, if there is none."""
+    path = place(dataset, size)
+    if not path.is_file():
+        native = "" if size == {"mnist": 28, "fashion-mnist": 28, "stl10": 48}.get(dataset, 32) else f" --size {size}"
+        how = f"train it first (minutes): minigan classifier train {dataset}{native}" if dataset in TRAINABLE else \
+            f"choose one of a data set with labels ({', '.join(TRAINABLE)}) with --classifier"
+        raise WrongUse(f"there is no classifier of {dataset} at {size} x {size} pixels in {path.parent}; {how}")
+    return load(path, device)
+
+
+def describe(c: Classifier) -> str:
+    """One line."""
+    return (f"{c.name}, digest {c.digest[:12]}: {c.size} x {c.size} x {c.channels} pixels, {len(c.classes)} classes, "
+            f"{100 * c.accuracy:.2f} % of {c.trained.get('tested')} test pictures right, "
+            f"{c.trained.get('epochs')} epochs, seed {c.trained.get('seed')}")

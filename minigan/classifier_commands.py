@@ -1,0 +1,69 @@
+"""The commands minigan classifier train and show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from minigan import backend, classifier
+from minigan.errors import WrongUse
+from minigan.progress import Progress
+
+
+@click.group("classifier")
+def classifier_commands() -> None:
+    """A small classifier of a data set's pictures, trained here: its features serve minigan score --protocol
+    classifier."""
+
+
+@classifier_commands.command("train")
+@click.argument("dataset")
+@click.option("--data-root", "root", type=click.Path(path_type=Path), help="folder in which the data lies")
+@click.option("--size", type=int, help="side of the pictures in pixels [the data set's own]")
+@click.option("--epochs", default=4, type=click.IntRange(1, 1000), help="times that it sees every picture [4]")
+@click.option("--batch-size", default=100, type=click.IntRange(2, 1 << 16), help="pictures in a batch [100]")
+@click.option("--lr", "rate", default=2e-3, help="Adam's learning rate at first; it falls to 0 [0.002]")
+@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="seed of everything random [0]")
+@click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
+@click.option("--threads", type=click.IntRange(1, 1024), help="worker threads [all cores]")
+@click.option("--out", type=click.Path(path_type=Path), help="its file [in the cache folder, where score looks]")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines")
+def train_command(dataset: str, root: Path | None, size: int | None, epochs: int, batch_size: int, rate: float,
+                  seed: int, device: str, threads: int | None, out: Path | None, quiet: bool) -> None:
+    """Train a classifier on DATASET's training pictures; it is tested on the test ones after every epoch.
+
+    \b
+    minigan classifier train fashion-mnist
+    minigan score runs/fashion-mnist-cnn-sn --protocol classifier
+    """
+    if not 1e-12 <= rate <= 1e6:
+        raise WrongUse(f"--lr: expected 1e-12 to 1e+06, got {rate}")
+    if out is not None and out.suffix != ".h5":
+        raise WrongUse(f"--out {out}: expected a name that ends with .h5")
+    backend.set_threads(threads)
+    line: Progress | None = None
+
+    def progress(done: int, total: int, numbers: dict[str, float]) -> None:
+        nonlocal line
+        line = line or Progress(total, quiet=quiet)
+        if "accuracy" in numbers:
+            line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test pictures "
+                     "are right")
+        line.update(done, **numbers)
+    try:
+        made = classifier.train(dataset, root, size, epochs, batch_size, rate, seed, device, progress)
+    finally:
+        if line:
+            line.close()
+    path = out or classifier.place(made.dataset, made.size)
+    classifier.save(path, made)
+    click.echo(f"{classifier.describe(made)}: {path}")
+
+
+@classifier_commands.command("show")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+def show_command(files: tuple[Path, ...]) -> None:
+    """Say what is in FILES; without any, in all that the cache folder has."""
+    for path in files or sorted(classifier.place("", 0).parent.glob("*.h5")):
+        click.echo(f"{classifier.describe(classifier.load(path))}: {path}")
