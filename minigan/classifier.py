@@ -29,7 +29,7 @@ from minigan.saved import Bounded, doubting
 
 FORMAT, VERSION = "minigan classifier", 1
 FEATURES = 128  # of the layer before the last
-BATCH = 100  # pictures at once when it only looks
+BATCH = 50  # pictures at once when it only looks
 TRAINABLE = ("cifar10", "cifar100", "fashion-mnist", "mnist", "shapes", "stl10", "svhn")  # labels, and a test split
 
 
@@ -86,18 +86,22 @@ class Classifier:
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, C), of any size and C = 1 or 3 -> float32 (N, FEATURES), on the host.
 
-        Pictures of another size are brought to the classifier's by Lanczos; grey ones get three channels if it has
-        them. WrongUse for colours that it cannot see.
+        At one place in the array a picture's features have the same bytes whatever the others are and however many; at
+        another they differ by rounding. Pictures of another size are brought to the classifier's by Lanczos; grey ones
+        get three channels if it has them. WrongUse for colours that it cannot see.
         """
         found = np.empty((len(images), FEATURES), np.float32)
         with no_grad():
             for at in range(0, len(images), BATCH):
-                x = self.xp.asarray(self.prepared(images[at : at + BATCH]))
-                found[at : at + BATCH] = backend.to_host(self.body(to_input(x), False).data)
+                x = self.prepared(images[at : at + BATCH])
+                # Always BATCH of them: the way BLAS adds up may depend on the number of rows.
+                full = np.concatenate([x, np.zeros((BATCH - len(x), *x.shape[1:]), np.uint8)])
+                y = self.body(to_input(self.xp.asarray(full)), False).data
+                found[at : at + BATCH] = backend.to_host(y)[: len(x)]
         return found
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """(N, FEATURES) -> (N, classes)."""
+    def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
+        """(N, FEATURES) -> (N, classes), always with the bias: without it they would be no probabilities of its."""
         with no_grad():
             x = Tensor(self.xp.asarray(features, np.float32))
             return backend.to_host(self.head(x, False).data)

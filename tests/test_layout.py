@@ -34,7 +34,7 @@ LEVELS = """
     models
     saved sampling network_table weight_files
     classifier
-    gan
+    gan features
     diagnostics
     train
     sweep

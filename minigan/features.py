@@ -1,0 +1,228 @@
+"""Features of pictures: whoever extracts them, of whichever pictures; each block computed once and kept in the cache.
+
+    extractor = InceptionFeatures(weight_files.load(path))            # or a classifier.Classifier
+    found = extract(extractor, of_images(data.images[rows]))          # float32 (N, d)
+
+The cache holds a folder for each pair of pictures and extractor, named by the digests of both, and in it a file for
+each block of pictures, written whole and with a checksum (checkpoint.py). So an extraction that was killed goes on with
+the block it was at, more pictures from the same seed add to those that are there, and a broken file is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from minigan import backend, checkpoint, packed
+from minigan.archives import take
+from minigan.datafiles import cache_folder, to_stderr
+from minigan.errors import FailedWork, WrongUse
+from minigan.frechet import Moments, Statistics
+from minigan.inception import Inception
+from minigan.progress import Progress
+from minigan.weight_files import Weights
+
+BLOCK = 250  # pictures of a file: a minute of Inception on two cores
+VERSION = 1  # of the files
+
+
+class Extractor(Protocol):
+    """What makes features of pictures: InceptionFeatures, classifier.Classifier."""
+
+    name: str  # "inception-2015-12-05", "classifier fashion-mnist"
+    digest: str  # of the weights
+    resize: str  # how pictures of another size are brought to its own
+    dimension: int  # of the features
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (n, H, W, C) -> float32 (n, dimension); they do not depend on how many others come after."""
+
+    def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
+        """(n, dimension) -> (n, classes)."""
+
+
+class InceptionFeatures:
+    """Inception's 2048 features of the last pooling, as an Extractor.
+
+    kind: how to run the weights, if not as their own kind (inception.KINDS); resize: if not the kind's.
+    """
+
+    dimension = 2048
+
+    def __init__(self, weights: Weights, kind: str | None = None, resize: str | None = None, xp: Any = np):
+        self.name, self.digest = kind or weights.kind, weights.digest
+        self.network = Inception(weights.tensors, self.name, resize, xp)
+        self.resize, self.xp = self.network.resize, xp
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return backend.to_host(self.network.features(images)["2048"])
+
+    def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
+        return backend.to_host(self.network.logits(self.xp.asarray(features), biased))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures to be read from any of them on: uint8 (count, H, W, C)."""
+
+    count: int
+    identity: str  # a digest of their content, or of all that they are made from
+    read: Callable[[slice], np.ndarray]
+    what: str = "pictures"  # for the progress line
+
+
+def of_images(images: np.ndarray | packed.Images, rows: np.ndarray | None = None, what: str = "real") -> Pictures:
+    """Those of an array, or of a packed file; rows: only these, in their order."""
+    identity = packed.digest(images)
+    if rows is None or np.array_equal(rows, np.arange(len(images))):
+        return Pictures(len(images), identity, lambda part: images[np.arange(len(images))[part]], what)
+    identity = hashlib.sha256(f"{identity} rows ".encode() + np.asarray(rows, "<i8").tobytes()).hexdigest()
+    return Pictures(len(rows), identity, lambda part: images[rows[part]], what)
+
+
+def extract(extractor: Extractor, pictures: Pictures, quiet: bool = False, keep: bool = True) -> np.ndarray:
+    """Features (count, dimension), float32, of all pictures, from the cache as far as they are there.
+
+    keep: write them to the cache.  quiet: no progress line.
+    """
+    found = np.empty((pictures.count, extractor.dimension), np.float32)
+
+    def take_block(part: slice, features: np.ndarray) -> None:
+        found[part] = features
+    _go(extractor, pictures, take_block, quiet, keep)
+    return found
+
+
+def statistics(extractor: Extractor, pictures: Pictures, quiet: bool = False, keep: bool = True) -> Statistics:
+    """Mean and covariance of all pictures' features, in memory for one block; kept in the cache, too."""
+    path = folder(extractor, pictures) / f"statistics-{pictures.count}.h5"
+    state = _kept(path, {"of": _key(extractor, pictures), "count": pictures.count},
+                  {"mean": (extractor.dimension,), "covariance": (extractor.dimension,) * 2}, np.float64)
+    if state is not None:
+        return Statistics(state["mean"], state["covariance"], pictures.count)
+    moments = Moments(extractor.dimension)
+    _go(extractor, pictures, lambda _, features: moments.add(features), quiet, keep)
+    known = moments.statistics()
+    if keep:
+        _keep(path, {"of": _key(extractor, pictures), "count": pictures.count, "mean": known.mean,
+                     "covariance": known.covariance})
+    return known
+
+
+def folder(extractor: Extractor, pictures: Pictures) -> Path:
+    """Where the cache holds the features of these pictures."""
+    return cache_folder() / "features" / _key(extractor, pictures)[:32]
+
+
+def _key(extractor: Extractor, pictures: Pictures) -> str:
+    """Whatever features depend on, as a digest."""
+    e = extractor
+    words = [VERSION, BLOCK, e.name, e.digest, e.resize, e.dimension, pictures.identity]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def _go(extractor: Extractor, pictures: Pictures, use: Callable[[slice, np.ndarray], None], quiet: bool,
+        keep: bool) -> None:
+    """Call use(part, features) for every block of pictures, in order."""
+    place, key = folder(extractor, pictures), _key(extractor, pictures)
+    progress: Progress | None = None  # begins with the first block that is not there: that tells the rate
+    try:
+        for start in range(0, pictures.count, BLOCK):
+            part = slice(start, min(start + BLOCK, pictures.count))
+            n = part.stop - start
+            path = place / f"{start:07d}-{n}.h5"
+            label = {"of": key, "start": start}
+            state = _kept(path, label, {"features": (n, extractor.dimension)}, np.float32)
+            if state is None:
+                progress = progress or _begun(pictures, extractor, start, quiet)
+                features = np.asarray(extractor.features(pictures.read(part)), np.float32)
+                if keep:
+                    _keep(path, label | {"features": features})
+                progress.update(part.stop)
+            else:
+                features = state["features"]
+            use(part, features)
+    finally:
+        if progress is not None:
+            progress.close()
+
+
+def _begun(pictures: Pictures, extractor: Extractor, start: int, quiet: bool) -> Progress:
+    progress = Progress(pictures.count, start, quiet=quiet)
+    if not quiet:
+        more = f", going on after {start:,}" if start else ""
+        progress.say(f"features of {pictures.count:,} {pictures.what} pictures, {extractor.name}{more}")
+    return progress
+
+
+def _kept(path: Path, label: dict[str, Any], shapes: dict[str, tuple[int, ...]], dtype: Any) -> dict[str, Any] | None:
+    """What a file of the cache holds; None if it is not there, or not what it should be, which is said."""
+    if not path.exists():
+        return None
+    try:
+        state = checkpoint.load(path)
+    except FailedWork as error:
+        to_stderr(f"{error}; it is made anew")
+        return None
+    arrays = [state.get(name) for name in shapes]
+    fit = all(isinstance(a, np.ndarray) and a.shape == shape and a.dtype == dtype and np.isfinite(a).all()
+              for a, shape in zip(arrays, shapes.values(), strict=True))
+    if not fit or {name: state.get(name) for name in label} != label:
+        to_stderr(f"{path} does not hold what its name says; it is made anew")
+        return None
+    return state
+
+
+def _keep(path: Path, state: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error}); the cache folder is "
+                         "$MINIGAN_CACHE, if that is set") from None
+    checkpoint.save(path, state)
+
+
+# ---- pictures in an .npz file --------------------------------------------------------------------------------------
+
+MAX_PIXELS = 1 << 34  # bytes of an array of pictures: 16 GiB
+
+
+def read_npz(path: Path) -> np.ndarray:
+    """The uint8 array `images` (N, H, W, 1 or 3) of an .npz file, as minigan sample writes it.
+
+    The file is not trusted: no pickles, and its sizes are checked before memory is taken.
+    """
+    expected = "expected an .npz file with a uint8 array 'images' (N, H, W, 1 or 3), as minigan sample writes it"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "images.npy" not in archive.namelist():
+                raise ValueError("it has no array 'images'")
+            with archive.open("images.npy") as file:
+                version = np.lib.format.read_magic(file)
+                if version not in ((1, 0), (2, 0)):
+                    raise ValueError(f"it has version {version} of NumPy's format")
+                header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
+                    np.lib.format.read_array_header_2_0
+                shape, fortran, dtype = header(file)
+                if dtype != np.uint8 or fortran or len(shape) != 4 or shape[3] not in (1, 3) or not all(
+                        1 <= n <= most for n, most in zip(shape, (1 << 30, 1024, 1024, 3), strict=True)):
+                    raise ValueError(f"its array is {dtype} {shape}")
+                size = int(np.prod(shape, dtype=np.int64))
+                declared = archive.getinfo("images.npy").file_size
+                if size > MAX_PIXELS or not size < declared <= size + (1 << 16):
+                    raise ValueError(f"its array {shape} does not fit the {declared:,} bytes of the entry, or is too "
+                                     "large")
+                data = take(file, size, path)
+    except OSError as error:
+        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
+        raise WrongUse(f"{path}: {error}; {expected}") from error
+    return np.frombuffer(data, np.uint8).reshape(shape)

@@ -1,0 +1,165 @@
+"""Extraction of features: what a classifier or Inception says of pictures, cached, resumed, doubted."""
+
+import numpy as np
+import pytest
+
+from minigan import checkpoint, classifier, features, frechet, runs
+from minigan.errors import FailedWork, WrongUse
+
+
+class Sums:
+    """An extractor whose features can be told in the head: sums of pixels, by row of the picture."""
+
+    name, digest, resize, dimension = "sums", "d" * 64, "", 4
+
+    def __init__(self):
+        self.seen: list[int] = []
+
+    def features(self, images):
+        self.seen.append(len(images))
+        return images.sum((2, 3)).astype(np.float32)
+
+    def logits(self, features, biased=False):
+        return features[:, :2]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "BLOCK", 3)
+
+
+@pytest.fixture
+def images(rng) -> np.ndarray:
+    return rng.integers(0, 256, (8, 4, 5, 3), dtype=np.uint8)
+
+
+def truth(images) -> np.ndarray:
+    return images.reshape(len(images), 4, -1).astype(np.float32).sum(2)
+
+
+def test_features_are_those_of_the_pictures_and_computed_once(images):
+    extractor = Sums()
+    first = features.extract(extractor, features.of_images(images), quiet=True)
+    assert np.array_equal(first, truth(images)) and first.dtype == np.float32
+    assert extractor.seen == [3, 3, 2]  # bounded: a block at a time
+    assert np.array_equal(features.extract(extractor, features.of_images(images), quiet=True), first)
+    assert extractor.seen == [3, 3, 2]
+
+
+def test_chosen_rows_are_their_own_pictures(images):
+    rows = np.array([1, 4, 6, 7])
+    found = features.extract(Sums(), features.of_images(images, rows), quiet=True)
+    assert np.array_equal(found, truth(images)[rows])
+    assert np.array_equal(features.extract(Sums(), features.of_images(images, np.arange(8)), quiet=True), truth(images))
+
+
+def test_other_pictures_or_other_weights_have_another_place_in_the_cache(images):
+    other = Sums()
+    other.digest = "e" * 64
+    one_pixel = images.copy()
+    one_pixel[7, 3, 4, 2] ^= 1
+    pictures, changed = features.of_images(images), features.of_images(one_pixel)
+    places = {features.folder(Sums(), pictures), features.folder(other, pictures), features.folder(Sums(), changed),
+              features.folder(Sums(), features.of_images(images, np.array([1, 2])))}
+    assert len(places) == 4
+
+
+def test_a_killed_extraction_goes_on_where_it_was(images):
+    class Killed(Sums):
+        def features(self, images):
+            if len(self.seen) == 2:
+                raise KeyboardInterrupt
+            return super().features(images)
+
+    with pytest.raises(KeyboardInterrupt):
+        features.extract(Killed(), features.of_images(images), quiet=True)
+    extractor = Sums()
+    assert np.array_equal(features.extract(extractor, features.of_images(images), quiet=True), truth(images))
+    assert extractor.seen == [2]
+
+
+def test_a_broken_file_of_the_cache_is_made_anew(images, capsys):
+    pictures, extractor = features.of_images(images), Sums()
+    features.extract(extractor, pictures, quiet=True)
+    first, second, third = sorted(features.folder(extractor, pictures).glob("*.h5"))
+    first.write_bytes(first.read_bytes()[:100])  # cut off
+    checkpoint.save(second, checkpoint.load(second) | {"start": 0})  # another block's, whole
+    state = checkpoint.load(third)
+    checkpoint.save(third, state | {"features": state["features"] * np.float32(np.nan)})
+    extractor.seen.clear()
+    assert np.array_equal(features.extract(extractor, pictures, quiet=True), truth(images))
+    assert extractor.seen == [3, 3, 2] and capsys.readouterr().err.count("made anew") == 3
+
+
+def test_statistics_are_those_of_the_features_and_kept(images):
+    extractor = Sums()
+    known = features.statistics(extractor, features.of_images(images), quiet=True)
+    assert np.allclose(known.mean, truth(images).mean(0)) and known.count == 8
+    assert np.allclose(known.covariance, np.cov(truth(images), rowvar=False))
+    extractor.seen.clear()
+    again = features.statistics(extractor, features.of_images(images), quiet=True)
+    assert np.array_equal(again.covariance, known.covariance) and extractor.seen == []
+    assert frechet.distance(known, truth(images)) < 1e-6 * known.covariance.trace()
+
+
+def test_without_keep_nothing_is_written(images, tmp_path):
+    features.extract(Sums(), features.of_images(images), quiet=True, keep=False)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_progress_line_says_what_is_left_and_quiet_says_nothing(images, capsys):
+    features.extract(Sums(), features.of_images(images))
+    assert "features of 8 real pictures, sums" in capsys.readouterr().err
+    features.extract(Sums(), features.of_images(images))  # cached
+    features.extract(Sums(), features.of_images(images[:5]), quiet=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_pictures_features_do_not_depend_on_the_others(rng):
+    body, head = classifier.make_network(rng, 16, 3, 4)
+    c = classifier.Classifier(body, head, "shapes", 16, 3, ("a", "b", "c", "d"), 0.5, {}, "0" * 64)
+    images = rng.integers(0, 256, (classifier.BATCH + 7, 16, 16, 3), dtype=np.uint8)
+    whole = c.features(images)
+    assert np.array_equal(c.features(images[:8]), whole[:8])  # so a longer extraction may go on from a shorter one
+    changed = images ^ (np.arange(len(images)) >= 20).astype(np.uint8)[:, None, None, None]
+    assert np.array_equal(c.features(changed)[:20], whole[:20])
+    order = rng.permutation(len(images))
+    assert np.allclose(c.features(images[order]), whole[order], rtol=1e-5, atol=1e-5)  # float32 sums of 1,000 terms
+
+
+# ---- pictures in .npz files ----
+
+def test_an_npz_file_gives_back_its_pictures(images, tmp_path):
+    runs.save_npz(tmp_path / "a.npz", images)
+    assert np.array_equal(features.read_npz(tmp_path / "a.npz"), images)
+
+
+@pytest.mark.parametrize("arrays", [
+    {"pictures": np.zeros((2, 4, 4, 3), np.uint8)},
+    {"images": np.zeros((2, 4, 4, 3), np.float32)},
+    {"images": np.zeros((2, 4, 4), np.uint8)},
+    {"images": np.zeros((2, 4, 4, 4), np.uint8)},
+    {"images": np.zeros((0, 4, 4, 3), np.uint8)},
+    {"images": np.array([{}], object)},
+], ids=["name", "dtype", "axes", "channels", "none", "pickle"])
+def test_another_npz_file_is_refused(arrays, tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(WrongUse, match="expected an .npz file with a uint8 array"):
+        features.read_npz(tmp_path / "a.npz")
+
+
+def test_an_npz_file_that_promises_more_than_it_has_takes_no_memory(tmp_path):
+    import io
+    import tracemalloc
+    import zipfile
+    data = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        data, {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 64, 64, 3)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("images.npy", data.getvalue() + bytes(100))
+    tracemalloc.start()
+    with pytest.raises((WrongUse, FailedWork)):
+        features.read_npz(tmp_path / "a.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
