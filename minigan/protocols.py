@@ -42,7 +42,7 @@ class Protocol:
     scores: tuple[str, ...]
     network: str = "inception-2015-12-05"  # "": any
     resize: str = "tf"  # to the network's size: tf (corners, no half pixel), align-corners; "": any
-    pixels: str = "truncate"  # generated pictures to uint8: truncate, round (minigan sample), or float: not at all
+    pixels: str = "truncate"  # generated pictures to uint8: truncate, round (as minigan does), float: not; "": any
     is_count: int = 50_000  # generated pictures for IS, in `splits` runs of neighbours
     splits: int = 10
     logits: str = "unbiased"  # a name of scores.LOGITS
@@ -87,7 +87,7 @@ class Protocol:
         if count < 2:
             raise WrongUse(f"a protocol needs at least 2 pictures, got {count}")
         less = {field: min(getattr(self, field) or count, count) for field in ("is_count", "real", "fake")} | {
-            "kid_size": min(self.kid_size, count), "splits": min(self.splits, count)}
+            "kid_size": min(self.kid_size, max(2, count // 2)), "splits": min(self.splits, count)}
         if all(getattr(self, field) == value for field, value in less.items()):
             return self
         name = f"{self.name.split(' at ')[0]} at {count} pictures{' of each class' * self.per_class}"
@@ -144,12 +144,13 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
     Protocol(
         "ms-ssim",
         "Fedus et al. 2018, 5.3, and google/compare_gan: MS-SSIM of all pairs in 5 batches of 64 pictures",
-        ("MS-SSIM",), network="", resize="", fake=320),
+        ("MS-SSIM",), network="", resize="", pixels="", fake=320),
     Protocol(
         "classifier",
         "a small classifier's features and logits, for data that Inception does not know, such as digits: comparable "
         "under the same weights only",
-        ("IS", "FID", "KID", *_NEIGHBOURS), network="", resize="", is_count=0),
+        ("IS", "FID", "KID", *_NEIGHBOURS), network="", resize="", pixels="",
+        is_count=0),
 )}
 
 
@@ -233,7 +234,7 @@ def measure(protocol: Protocol, real: np.ndarray | Statistics | None, fake: np.n
         if not wanted_names:
             continue
         values, n_real, n_fake, cautions = function(protocol, inputs)
-        if needs_network and protocol.pixels != pixels:
+        if needs_network and protocol.pixels not in ("", pixels):
             cautions = [*cautions, f"protocol {protocol.name} has pixels '{protocol.pixels}', these are '{pixels}'"]
         made += [Score(name, *values[of.index(name)], protocol.name, *(network, weights, resize) if needs_network else
                        ("", "", ""), pixels, n_real, n_fake, protocol.splits if name == "IS" else 0, seed,
@@ -270,9 +271,12 @@ def _kid(p: Protocol, i: Inputs) -> Measured:
     if min(len(real), len(fake)) < p.kid_size:
         raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} pictures for KID, got {len(real):,} real "
                        f"and {len(fake):,} generated ones; a smaller protocol takes fewer")
-    few = p.kid_size < 1000
-    return ([scores.kid(real, fake, p.kid_subsets, p.kid_size, p.seed)], len(real), len(fake),
-            [f"subsets of {p.kid_size} pictures, where 1,000 are usual: KID scatters more"] * few)
+    cautions = []
+    if p.kid_size < 1000:
+        cautions.append(f"subsets of {p.kid_size} pictures, where 1,000 are usual: KID scatters more")
+    if p.kid_size == max(len(real), len(fake)):
+        cautions.append("each of KID's subsets holds all pictures: the spread over subsets says nothing")
+    return [scores.kid(real, fake, p.kid_subsets, p.kid_size, p.seed)], len(real), len(fake), cautions
 
 
 def _intra_fid(p: Protocol, i: Inputs) -> Measured:
@@ -358,12 +362,11 @@ def _few_for_is(count: int, splits: int) -> list[str]:
 
 def _few_for_fid(kind: str, count: int, features: int) -> list[str]:
     if 0 < count <= features:
-        return [f"{count:,} {kind} pictures for {features:,} features: their covariance has rank {count - 1:,} at most, "
-                "so in some directions they seem to have no spread; FID comes out too high, compare it at the same "
-                "numbers only"]
+        return [f"{count:,} {kind} pictures for {features:,} features: their covariance has rank {count - 1:,}, "
+                "no spread in the other directions; FID comes out too high, compare it at the same numbers only"]
     if 0 < count < FEW:
-        return [f"{count:,} {kind} pictures, fewer than {FEW:,}: FID comes out too high, compare it at the same numbers "
-                "only"]
+        return [f"{count:,} {kind} pictures, fewer than {FEW:,}: FID comes out too high, compare it at the same "
+                "numbers only"]
     return []
 
 
