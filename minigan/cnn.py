@@ -100,13 +100,17 @@ class CNNDiscriminator(Discriminator):
     """Convolutions with leaky ReLU, then dense; Table 3 (b) by default.
 
     A normalization of the features comes after every convolution but the first, as in the authors' code and DCGAN.
+    Instead of the table's: slope, of the leaky ReLU; last_width, a factor on what goes into the last convolution and
+    comes out of it (Miyato et al. 2018, Figure 4).
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
-                 classes: int = 0, condition: str = "", table: CNN = TABLE_3, init: str = "model"):
+                 classes: int = 0, condition: str = "", table: CNN = TABLE_3, init: str = "model",
+                 slope: float | None = None, last_width: float = 1.0):
         super().__init__(classes, condition)
-        draw = drawing(table.init, init)
-        ch = [channels] + [scaled(c, width) for c in table.dis]
+        draw, slope = drawing(table.init, init), table.slope if slope is None else slope
+        ch = [channels] + [scaled(c, width) for c in table.dis[:-2]] + [
+            scaled(c, width * last_width) for c in table.dis[-2:]]
         halvings = 0
         self.body: list[str] = []
         for i in range(len(table.dis)):
@@ -114,10 +118,10 @@ class CNNDiscriminator(Discriminator):
             halvings += stride == 2
             features = norm.features if i else ""
             self.layers[f"conv{i + 1}"] = Conv2d(rng, ch[i], ch[i + 1], kernel, stride, 1, draw("conv"),
-                                                 1.0 if features else table.slope, norm.weight(), bias=table.bias)
+                                                 1.0 if features else slope, norm.weight(), bias=table.bias)
             self.body.append(f"conv{i + 1}")
             if features:
-                self.layers[f"norm{i + 1}"] = feature_norm(norm, ch[i + 1], table.slope)
+                self.layers[f"norm{i + 1}"] = feature_norm(norm, ch[i + 1], slope)
                 self.body.append(f"norm{i + 1}")
         bottom = table.sizes(size, halvings)[-1]
         self.end(rng, bottom ** 2 * ch[-1], draw("dense"), norm, table.bias)

@@ -12,7 +12,7 @@ from minigan.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.layers import Layer, set_batch_norm
 from minigan.losses import LOSSES, classification, gradient_penalty
-from minigan.models import MODELS, make_generator
+from minigan.models import MODELS, make_discriminator, make_generator
 from minigan.norms import normalization, penalties, spectral_norm
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import SCALINGS, Experiment, learned
@@ -51,9 +51,7 @@ class Training:
             norm = dataclasses.replace(norm, features="" if e.features == "none" else e.features)
         elif model.features and not norm.features and not e.gp:
             norm = dataclasses.replace(norm, features=model.features, gain=True)
-        self.dis = model.discriminator(init, size, channels, norm, e.width, self.classes,
-                                       "" if e.condition == "none" else e.condition,
-                                       init=e.init_dis or e.init).to(self.xp)
+        self.dis = make_discriminator(e, init, size, channels, norm, self.classes).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
             self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes)
@@ -103,7 +101,7 @@ class Training:
                            y_fake: Any) -> tuple[Tensor, Tensor, Tensor]:
         """What the discriminator minimizes, with all penalties; and its outputs (N,) for real and fake pictures."""
         e = self.e
-        (real, classified), (fake, _) = self.judge(x_real, y_real), self.judge(x_fake, y_fake)
+        (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
         loss = self.loss.discriminator(real, fake)
         if classified is not None:
             loss = loss + e.ac_dis * classification(classified, y_real)
@@ -120,7 +118,7 @@ class Training:
         e = self.e
         count = e.gen_batch_size or e.batch_size
         z, labels = self.last_z if e.reuse_z else (self.z(count), self.random_labels(count))
-        fake, classified = self.judge(self.generate(z, labels), labels)
+        fake, classified = self.judge(self.generate(z, labels), labels, True)
         loss = self.loss.generator(fake)
         if classified is not None:
             loss = loss + e.ac_gen * classification(classified, labels)
@@ -134,10 +132,11 @@ class Training:
         """The generator's pictures, of these classes if it knows any."""
         return self.gen(z) if labels is None else self.gen(z, True, labels)
 
-    def judge(self, x: Tensor, labels: Any) -> tuple[Tensor, Tensor | None]:
-        """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if it has one."""
-        found = self.dis(x, True, labels) if self.dis.labelled else self.dis(x)
-        return found if isinstance(found, tuple) else (found, None)
+    def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""
+        if self.e.condition == "ac":
+            return self.dis(x) if classify else (self.dis(x, classify=False), None)
+        return self.dis(x, True, labels) if self.dis.labelled else self.dis(x), None
 
     def labels_of(self, index: np.ndarray) -> Any:
         """The labels of real pictures, on the device; None without --condition."""

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from minigan import cnn, mnist, resnet
+from minigan.errors import WrongUse
 from minigan.layers import Layer, set_batch_norm
 from minigan.networks import Discriminator
-from minigan.norms import normalize_generator
-from minigan.presets import Experiment
+from minigan.norms import Normalization, normalize_generator
+from minigan.presets import Experiment, option_name
+
+OPTIONS = ("slope", "last_width")  # fields of an experiment for some discriminators only
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ class Model:
     dim_z: int = 128
     features: str = ""  # normalization of the discriminator's features
     conditions: tuple[str, ...] = Discriminator.conditions
+    options: tuple[str, ...] = ()  # of OPTIONS, those that the discriminator takes
 
 
 def _cnn(table: cnn.CNN, **source: Any) -> Model:
     return Model(functools.partial(cnn.CNNGenerator, table=table),
-                 functools.partial(cnn.CNNDiscriminator, table=table), **source)
+                 functools.partial(cnn.CNNDiscriminator, table=table), options=OPTIONS, **source)
 
 
 def _resnet(table: resnet.ResNet, **source: Any) -> Model:
@@ -62,6 +66,28 @@ def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels:
     normalize_generator((layer for _, layer in gen.walk()), e, rng)
     set_batch_norm(gen, e.bn_eps, e.bn_decay)
     return gen
+
+
+def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, norm: Normalization,
+                       classes: int) -> Layer:
+    """The discriminator of an experiment, on the host: its model's, with this normalization."""
+    more = {name: getattr(e, name) for name in OPTIONS if getattr(e, name) is not None}
+    return MODELS[e.model].discriminator(
+        rng, size, channels, norm, e.width * e.width_dis, classes, "" if e.condition == "none" else e.condition,
+        init=e.init_dis or e.init, **more)
+
+
+def check_model(e: Experiment) -> None:
+    """WrongUse for what the experiment's model has no place for, before any work."""
+    model = MODELS[e.model]
+    if e.condition not in ("none", *model.conditions):
+        others = sorted(name for name, other in MODELS.items() if e.condition in other.conditions)
+        raise WrongUse(f"--condition {e.condition} is not for model '{e.model}'; use one of "
+                       f"{', '.join(model.conditions)}, or another model: {', '.join(others)}")
+    for name in OPTIONS:
+        if getattr(e, name) is not None and name not in model.options:
+            raise WrongUse(f"{option_name(name)} is not for model '{e.model}'; leave it out, or use one of "
+                           f"{', '.join(other for other, m in MODELS.items() if name in m.options)}")
 
 
 MODELS = {

@@ -116,7 +116,12 @@ class Discriminator(Layer):
     """A body that makes features, and an end that makes one number of them for each picture.
 
     A subclass calls `end` last in its constructor and gives `features`. Results: (N,), and for condition "ac"
-    ((N,), logits (N, classes)). The embedding and the classifier are normalized like the other layers.
+    ((N,), logits (N, classes)), unless the call does not want to `classify`: then the classifier is left alone. The
+    embedding and the classifier are normalized like the other layers.
+
+    "projection" and "ac" take what the dense layer takes, for every model. In papers: for ResNets after the pooling
+    (Miyato and Koyama 2018; Gulrajani et al. 2017's AC-GAN). Of a plain CNN, whose features are the flattened maps of
+    the last convolution, no paper here has them; that is ours.
     """
 
     conditions = ("projection", "ac")  # what a subclass can do
@@ -145,12 +150,14 @@ class Discriminator(Layer):
         """Pictures (N, H, W, C) -> (N, n)."""
         raise NotImplementedError(f"{type(self).__name__}.features")
 
-    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None,
+                 classify: bool = True) -> Tensor | tuple[Tensor, Tensor]:
         if self.labelled:
             check_labels("discriminator", labels, len(x))
-        prepare((layer for _, layer in self.walk()), train)
+        classify = classify and self.condition == "ac"
+        prepare((layer for path, layer in self.walk() if classify or path != "classify"), train)
         h = self.features(x, train, labels)
         y = ops.reshape(self.layers["dense"](h, train), (-1,))
         if self.condition == "projection":
             y = y + ops.sum(self.layers["embed"](labels, train) * h, 1)
-        return (y, self.layers["classify"](h, train)) if self.condition == "ac" else y
+        return (y, self.layers["classify"](h, train)) if classify else y

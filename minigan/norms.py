@@ -41,9 +41,9 @@ def _spectral(kind: type[SpectralNorm], e: Experiment) -> SpectralNorm:
     return kind(e.power_iterations, scale=e.scale, schedule=e.u_schedule, through=e.u_gradient)
 
 
-def _shared_gamma(e: Experiment) -> Normalization:
+def _shared_gamma(kind: type[SpectralNorm], e: Experiment) -> Normalization:
     shared: list[Tensor] = []
-    return Normalization(lambda: Gain(_spectral(SpectralNorm, e), shared=shared))
+    return Normalization(lambda: Gain(_spectral(kind, e), shared=shared))
 
 
 # name -> what it means for a discriminator, made for an experiment: by `normalization`, which checks its options
@@ -55,7 +55,9 @@ NORMS: dict[str, Callable[[Experiment], Normalization]] = {
     "bsn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e)),
     "bssn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e)),
     "sn-gamma": lambda e: Normalization(lambda: Gain(_spectral(SpectralNorm, e), start=e.gamma_start)),
-    "sn-gamma-shared": _shared_gamma,
+    "sn-gamma-shared": lambda e: _shared_gamma(SpectralNorm, e),
+    "bsn-gamma": lambda e: Normalization(lambda: Gain(_spectral(BidirectionalNorm, e), start=e.gamma_start)),
+    "bsn-gamma-shared": lambda e: _shared_gamma(BidirectionalNorm, e),
     "wn": lambda e: Normalization(WeightNorm),
     "wn-gain": lambda e: Normalization(lambda: Gain(WeightNorm(), rows=True, start=e.gamma_start)),
     "frobenius": lambda e: Normalization(FrobeniusNorm),
@@ -67,7 +69,8 @@ NORMS: dict[str, Callable[[Experiment], Normalization]] = {
 }
 
 # --gen-norm: normalizations of weights that neither add to a loss nor act after an update of the discriminator
-GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "wn", "wn-gain", "frobenius")
+GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "bsn-gamma", "wn", "wn-gain",
+                   "frobenius")
 
 # option -> the names it may have
 NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}

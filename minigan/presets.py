@@ -41,6 +41,10 @@ class Experiment:
     # the networks
     model: str = _option("cnn", "generator and discriminator")
     width: float = _option(1.0, "factor on every number of channels")
+    width_dis: float = _option(1.0, "further factor on the discriminator's")
+    slope: float | None = _option(None, "slope of a CNN discriminator's leaky ReLU, if not the model's; 0: ReLU")
+    last_width: float | None = _option(None, "factor on the channels before and after a CNN discriminator's last "
+                                       "convolution")
     init: str = _option("model", "how weights are drawn at first: model (its source's way), or normal, truncated, "
                         "glorot, lecun, he, orthogonal, with a number (deviation or factor) or without: normal-0.02")
     init_dis: str | None = _option(None, "how the discriminator's are, if not by --init")
@@ -184,7 +188,8 @@ def check(e: Experiment) -> None:
     from asking for all memory or all time.
     """
     for name, low, high in (
-            ("size", 16, 1024), ("crop", 16, 1024), ("width", 1e-3, 16), ("dim_z", 1, 1 << 16),
+            ("size", 16, 1024), ("crop", 16, 1024), ("width", 1e-3, 16), ("width_dis", 1e-3, 16),
+            ("slope", 0, 1), ("last_width", 1e-3, 16), ("dim_z", 1, 1 << 16),
             ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
             ("scale", 1e-6, 1e6), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),

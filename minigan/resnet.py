@@ -152,7 +152,9 @@ class ResNetGenerator(Layer):
 class ResNetDiscriminator(Discriminator):
     """Blocks, of which the first halve the size, ReLU, sum or mean over all pixels, dense.
 
-    condition "concat": an embedding of the label is joined as further maps after block `join`.
+    condition "concat": an embedding of the label is joined as further maps after block `join`. For 128 pixels that is
+    the third (Miyato et al. 2018, Table 6 (c)). No paper has it for the smaller networks; there it is ours: after the
+    third for 48 pixels, too, and after the second, where the maps have become 8 x 8, for 32.
     """
 
     conditions = ("projection", "concat", "ac")

@@ -13,7 +13,7 @@ from minigan import backend, checkpoint, datasets, runs
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.initializers import by_name
 from minigan.losses import LOSSES
-from minigan.models import MODELS, make_generator
+from minigan.models import MODELS, check_model, make_generator
 from minigan.norms import NORM_CHOICES, NORMS, normalization
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CONDITIONS, FEATURES, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
@@ -67,6 +67,7 @@ def check_names(e: Experiment) -> None:
     for init in (e.init, e.init_dis):
         if init not in (None, "model"):
             by_name(init)
+    check_model(e)
     normalization(e)
 
 

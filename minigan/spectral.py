@@ -67,7 +67,7 @@ class SpectralNorm(NoNorm):
             for name, matrix in matrices.items():
                 us[name], sigma = self._singular_value(matrix, layer.state[name])
                 sigmas.append(sigma)
-            W_bar = W / (functools.reduce(ops.add, sigmas) * (1 / (len(sigmas) * self.scale)))
+            W_bar = _divided(W, functools.reduce(ops.add, sigmas) * (1 / (len(sigmas) * self.scale)))
         else:
             matrix = matrices["u"]
             u, v, sigma = power_iteration(_compact(matrix.data), layer.state["u"], self.n_iter, self.eps)
@@ -135,7 +135,7 @@ class OperatorNorm(SpectralNorm):
         v, sigma = self._singular_value_of(layer, W, v)
         if train and self.schedule == "forward":
             layer.state["v"] = v
-        return W / (sigma * (1 / self.scale))
+        return _divided(W, sigma * (1 / self.scale))
 
     def after_update(self, layer: Normalized) -> None:
         if self.schedule == "update" and layer.state["v"].size:
@@ -241,7 +241,15 @@ def prepare(layers: Iterable[Normalized], train: bool) -> None:
 # ---- inside --------------------------------------------------------------------------------------------------------
 
 def _unit(x: Tensor, eps: float) -> Tensor:
-    return x / (ops.sqrt(ops.sum(x * x)) + eps)
+    """x / (|x| + eps); 0 for 0, with derivatives of every order."""
+    square = ops.sum(x * x)
+    zero, _ = _guards(square.data)
+    return x / (ops.sqrt(square + Tensor(zero)) + eps)
+
+
+def _divided(W: Tensor, sigma: Tensor) -> Tensor:
+    """W / sigma; a zero W has sigma 0 and gives 0, and so are all its derivatives."""
+    return W * _inverse(sigma, *_guards(sigma.data))
 
 
 def _scaled(u: Array, v: Array, sigma: Array, scale: float) -> tuple[Array, Array, Array]:

@@ -80,7 +80,8 @@ STARTS = ("weights", "one")  # of gamma
 class Gain(NoNorm):
     """gamma times another normalization's weights, gamma learned (Miyato et al. 2018, Eq. (32)).
 
-    rows: one gamma for each row of the matrix, as in Salimans and Kingma 2016, or one for the layer.
+    rows: one gamma for each row of the matrix, as in Salimans and Kingma 2016; or one for the layer, for norms that
+        divide by singular values (spectral.py).
     start: "weights", such that the weights in use are at first those that were drawn (gamma is the norm of the drawn W:
         for sn sigma, as in the authors' ResNet code, for wn each row's length, as in Gulrajani et al.'s), or "one" (as
         in the code of Lin et al. 2021). The papers do not say.
@@ -101,7 +102,8 @@ class Gain(NoNorm):
         matrix = to_matrix(W, layer.out_axis)
         gamma = np.ones(len(matrix) if self.rows else 1)
         if self.start == "weights" and self.shared is None:
-            gamma = np.linalg.norm(matrix, axis=1) if self.rows else np.array([spectral_norm(matrix)])
+            gamma = np.linalg.norm(matrix, axis=1) if self.rows else np.array([np.mean(
+                [spectral_norm(m.data) for m in self.norm.matrices(layer.params["W"], layer.out_axis).values()])])
         layer.params["gamma"] = Tensor(gamma.astype(W.dtype), requires_grad=True)
         if self.shared is not None:
             self.shared.append(layer.params["gamma"])

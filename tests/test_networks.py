@@ -26,6 +26,7 @@ from minigan.networks import CONDITIONS, ConditionalBatchNorm, Embedding
 from minigan.norms import Normalization
 from minigan.optim import OPTIMIZERS
 from minigan.resnet import DIM_EMBED
+from minigan.saved import check_names
 from minigan.spectral import SpectralNorm
 from minigan.weights import spectral_norm
 
@@ -440,6 +441,62 @@ def test_a_conditional_resnet_is_pytorchs(condition, rng):
     np.testing.assert_allclose(networks[0](Tensor(z), False, labels).data,
                                theirs[0](torch.tensor(z), their_labels).detach().numpy().transpose(0, 2, 3, 1),
                                rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_a_classifier_that_nobody_asks_is_left_alone(model, rng):
+    """The same numbers, and its u stays: fakes and the pictures of a penalty have no use for it."""
+    dis = pair(model, rng, norm=SN, classes=4, condition="ac")[1]
+    x = Tensor(rng.standard_normal((3, 32, 32, 3)).astype(np.float32))
+    u = dis.layers["classify"].state["u"].copy()
+    alone = dis(x, False, classify=False)
+    np.testing.assert_array_equal(alone.data, dis(x, False)[0].data)
+    dis(x, True, classify=False)
+    np.testing.assert_array_equal(dis.layers["classify"].state["u"], u)
+    dis(x, True)
+    assert (dis.layers["classify"].state["u"] != u).any()
+
+
+def test_training_classifies_real_pictures_and_the_generators_only(monkeypatch):
+    pictures = np.random.default_rng(3).integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
+    run, asked = Training(tiny.tiny(condition="ac", gp=1.0), pictures, np.arange(12) % 3), []
+    call = type(run.dis).__call__
+    monkeypatch.setattr(type(run.dis), "__call__", lambda self, x, train=True, labels=None, classify=True: (
+        asked.append(classify), call(self, x, train, labels, classify))[1])
+    run.update_discriminator(1e-3)
+    assert asked == [True, False, False]  # real, fake, penalty
+    run.update_generator(1e-3)
+    assert asked[3:] == [True]
+
+
+# ---- options of some models ----------------------------------------------------------------------------------------
+
+def made(**chosen):
+    return Training(tiny.tiny(width=0.125, **chosen), np.zeros((8, 16, 16, 3), np.uint8))
+
+
+def test_slope_and_width_of_the_last_convolution_are_the_discriminators():
+    """Lin et al. 2021, I.2: ReLU; Miyato et al. 2018, Figure 4: the seventh convolution's input and output."""
+    plain, other = made(), made(slope=0.0, last_width=2.0)
+    assert [layer.slope for layer in other.dis.layers.values() if hasattr(layer, "slope")] == [0.0] * 7
+    assert [shape[0] for _, shape in weights(plain.dis)] == [8, 8, 16, 16, 32, 32, 64, 1]
+    assert [shape[0] for _, shape in weights(other.dis)] == [8, 8, 16, 16, 32, 64, 128, 1]
+    assert weights(plain.gen) == weights(other.gen)
+    wide = made(width_dis=1.5)  # Miyato et al. 2018, Table 7
+    assert [shape[0] for _, shape in weights(wide.dis)] == [12, 12, 24, 24, 48, 48, 96, 1]
+    assert weights(wide.gen) == weights(plain.gen)
+
+
+@pytest.mark.parametrize("chosen, said", [
+    ({"model": "resnet", "slope": 0.1}, "--slope is not for model 'resnet'; leave it out, or use one of cnn, cnn-code"),
+    ({"model": "mnist-bssn", "last_width": 2.0}, "--last-width is not for model 'mnist-bssn'"),
+    ({"model": "cnn", "condition": "concat"}, "--condition concat is not for model 'cnn'; use one of projection, ac, "
+     "or another model: resnet"),
+])
+def test_what_a_model_has_no_place_for_is_said_before_any_work(chosen, said):
+    with pytest.raises(WrongUse) as error:
+        check_names(tiny.tiny(**chosen))
+    assert said in str(error.value)
 
 
 # ---- derivatives in one direction ----------------------------------------------------------------------------------

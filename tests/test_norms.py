@@ -4,7 +4,7 @@ import emulated_cupy
 import emulator
 import numpy as np
 import pytest
-from layer_kinds import LAYERS
+from layer_kinds import LAYERS, an_input
 from twins import to_float64
 
 from minigan import ops
@@ -33,6 +33,7 @@ EVERY = {name: {"norm": name} for name in NORMS} | {
     "orthonormal-10": {"norm": "orthonormal", "orthonormal": 10.0},
     "ln-gain": {"norm": "ln", "features_gain": True}, "bn-gain": {"norm": "bn", "features_gain": True},
 }
+ROWS = ("wn", "wn-gain", "frobenius")
 every_norm = pytest.mark.parametrize("chosen", EVERY.values(), ids=EVERY)
 
 
@@ -94,6 +95,25 @@ class Sgd:
 
 
 # ---- every norm ----------------------------------------------------------------------------------------------------
+
+@every_norm
+@pytest.mark.parametrize("kind", LAYERS)
+def test_zero_weights_give_finite_numbers_to_second_order(chosen, kind, rng):
+    """And zeros, but for the biases: no nan from a norm of 0, with the gradient through the power iteration, too.
+
+    Of wn and frobenius the first order alone is asked for: there a zero W has a large gradient (tests/test_weights.py).
+    """
+    layer = LAYERS[kind](rng, normalization(Experiment(**chosen)).weight())
+    W, x = layer.params["W"], Tensor(an_input(rng, layer).data, requires_grad=True)
+    W.data[...] = 0
+    for _ in range(2):  # what is remembered has been 0, too
+        y = layer(x) * layer(x)
+        assert not (layer(x) - layer.params["b"]).data.any()
+        gW, gx = grad(ops.sum(y), [W, x], create_graph=True)
+        second = [] if chosen["norm"] in ROWS else grad(ops.sum(gW * gW) + ops.sum(gx * gx), [W, x])
+        assert all(np.isfinite(g.data).all() for g in (gW, gx, *second))
+        layer.after_update()
+
 
 @every_norm
 def test_the_base_class_contract_is_kept(chosen, rng):

@@ -517,9 +517,9 @@ def test_real_pictures_come_with_their_own_labels(monkeypatch):
     training, seen = labelled(condition="projection"), []
     judge = training.judge
 
-    def watched(x, labels):
+    def watched(x, labels, *more):
         seen.append((x.data, labels))
-        return judge(x, labels)
+        return judge(x, labels, *more)
     monkeypatch.setattr(training, "judge", watched)
     training.update_discriminator(1e-4)
     x, labels = seen[0]
