@@ -46,6 +46,7 @@ h3 { font-size: 1rem; margin: 1rem 0 .4rem; } p { margin: .3rem 0; } .soft { col
 .charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
 .card, .chart { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem; margin: 0;
   min-width: 0; break-inside: avoid; }
+.pictures { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
@@ -184,6 +185,8 @@ def _pictures(found: Sequence[Run]) -> str:
             if uri:
                 inside += (f'<figure><img src="{uri}" alt="{what} of {_text(run.name)}"><figcaption class="soft">{what}'
                            "</figcaption></figure>")
+        if inside:
+            inside = f'<div class="pictures">{inside}</div>'
         inside = inside or '<p class="soft">no pictures yet</p>'
         parts.append(f'<section class="card"><h3>{_text(run.name)}</h3>{inside}</section>')
     return f'<h2>Pictures</h2><div class="runs">{"".join(parts)}</div>'
@@ -191,12 +194,11 @@ def _pictures(found: Sequence[Run]) -> str:
 
 def _losses(found: Sequence[Run]) -> str:
     logs = {run.name: run.log for run in found}
-    charts = [_over_time("Discriminator's loss", "loss", logs, "loss_dis"),
-              _over_time("Generator's loss", "loss", logs, "loss_gen"),
-              _over_time("Largest |spectral norm - 1| of a layer", "|sigma - 1|", logs, "sigma_deviation", log=True),
-              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, "thumbnails", log=True)]
+    charts = [_over_time("Losses", "loss", logs, discriminator=("loss_dis",), generator=("loss_gen",)),
+              _over_time("Largest |spectral norm - 1| of a layer", "|sigma - 1|", logs, True, _=("sigma_deviation",)),
+              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, True, _=("thumbnails",))]
     names = sorted({name for log in logs.values() for line in log for name in _dict(line.get("scores"))})
-    charts += [_over_time(name, name.split()[0], logs, "scores", name) for name in names]
+    charts += [_over_time(name, name.split()[0], logs, _=("scores", name)) for name in names]
     charts += [chart(f"Spectral norms of the weights in use: {name}", _by_layer(log, "sigma"), "sigma", log=True)
                for name, log in logs.items()]
     return _charts("Losses, norms, learning curves", charts)
@@ -204,12 +206,14 @@ def _losses(found: Sequence[Run]) -> str:
 
 def _diagnostics(found: Sequence[Run]) -> str:
     logs = {run.name: run.diagnoses for run in found}
-    charts = [_over_time(f"Largest slope {where}", "|gradient of D|", logs, "slope", key, log=True) for key, where in (
-        ("real", "at real pictures"), ("fake", "at generated ones"), ("between", "between them"))]
-    charts.append(_over_time("Bound of the Lipschitz constant", "product of norms", logs, "lipschitz_bound", log=True))
-    charts += [_over_time(f"Inactive hinge terms, {key}", "share", logs, "inactive", key) for key in ("real", "fake")]
-    charts += [_over_time("Discriminator's accuracy", "share", logs, "accuracy"),
-               _over_time("Diversity of the pictures", "of the real ones' = 1", logs, "diversity")]
+    slopes = {where: ("slope", key) for key, where in (("real", "at real pictures"), ("fake", "at generated ones"),
+                                                       ("between", "between them"))}
+    charts = [_over_time("Largest slopes of D, and their bound", "|gradient|", logs, True, **slopes,
+                         bound=("lipschitz_bound",)),
+              _over_time("Inactive hinge terms", "share", logs, real=("inactive", "real"),
+                         generated=("inactive", "fake")),
+              _over_time("Discriminator's accuracy", "share", logs, _=("accuracy",)),
+              _over_time("Diversity of the pictures", "of the real ones' = 1", logs, _=("diversity",))]
     for name, log in logs.items():
         charts += [chart(f"{title}: {name}", _by_layer(log, "layers", key), y, log=True) for key, title, y in (
             ("gradient", "Norm of each layer's gradient", "|dL/dW|"), ("sigma_conv", "True norm of each layer", "norm"),
@@ -291,9 +295,14 @@ def _charts(title: str, charts: Sequence[str]) -> str:
     return f'<h2>{title}</h2><div class="charts">{inside}</div>' if inside else ""
 
 
-def _over_time(title: str, y: str, logs: Mapping[str, Log], *keys: str, log: bool = False) -> str:
-    """A chart with a line for each run: what its log has under these keys, one inside the other."""
-    return chart(title, {name: _points(lines, *keys) for name, lines in logs.items()}, y, log=log)
+def _over_time(title: str, y: str, logs: Mapping[str, Log], log: bool = False, **lines: tuple[str, ...]) -> str:
+    """Of one run, a chart with these lines: name=(keys, one inside the other); of several, for each a line by run."""
+    if len(logs) == 1:
+        (only,) = logs.values()
+        return chart(title, {name: _points(only, *keys) for name, keys in lines.items()}, y, log=log)
+    return "".join(chart(title if len(lines) == 1 else f"{title}: {name}",
+                         {run: _points(of_run, *keys) for run, of_run in logs.items()}, y, log=log)
+                   for name, keys in lines.items())
 
 
 def _points(lines: Log, *keys: str) -> Points:

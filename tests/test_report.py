@@ -109,7 +109,7 @@ def test_a_page_is_whole_and_fetches_nothing(tmp_path):
     addresses = [at[key] for _, at in page.found for key in ("src", "href") if key in at]
     assert addresses and all(address.startswith("data:") for address in addresses)
     assert "http:" not in text and "https:" not in text
-    for said in ("a", "b", "Discriminator's loss", "Largest slope at real pictures", "saturated discriminator",
+    for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real pictures", "saturated discriminator",
                  "90 % <inactive>", "minigan train shapes --norm wn", "30 s"):
         assert said in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 4  # newest samples and film, of each
@@ -125,7 +125,7 @@ def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
     (odd / "diagnostics.jsonl").write_text(
         '{"iteration": 4, "seconds": 1, "layers": [], "alarms": {"a": 1}, "slope": 2}\n')
     page = Page(report.page(report.read([fresh, odd])))
-    assert "no pictures yet" in page.text and "Discriminator's loss" in page.text
+    assert "no pictures yet" in page.text and "Losses: discriminator" in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 1  # the film
 
 
