@@ -98,7 +98,10 @@ def _mmd(x: np.ndarray, y: np.ndarray) -> float:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return (a @ b.T / a.shape[1] + 1) ** 3
+        k = a @ b.T
+        k /= a.shape[1]
+        k += 1
+        return k * k * k  # ** 3 takes ten times as long
 
     def off_diagonal(k: np.ndarray) -> float:
         return (k.sum() - np.trace(k)) / (len(k) * (len(k) - 1))

@@ -2,9 +2,9 @@
 
     python tests/golden_scores.py            --print: to the terminal
 
-wants torch, torch-fidelity 0.4.0, pytorch-fid 0.3.0, pytorch-msssim 1.0.0, prdc 0.2, tqdm and scipy on the path; the first
-two of these packages import torchvision, which is not needed, so empty modules stand in for it. Made with torch 2.13.0
-(CPU), scipy 1.17.1, scikit-learn 1.9.1, in float64. The features are drawn anew, here and in the test.
+wants torch, torch-fidelity 0.4.0, pytorch-fid 0.3.0, pytorch-msssim 1.0.0, prdc 0.2, tqdm and scipy on the path. Two of
+them import torchvision, which is not needed: an empty module stands in for it. Made with torch 2.13.0 (CPU), scipy
+1.17.1, scikit-learn 1.9.1, in float64. The features are drawn anew, here and in the test.
 """
 
 import importlib.util

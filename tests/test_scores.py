@@ -39,7 +39,7 @@ def test_inception_score_is_torch_fidelitys(shuffle):
 @pytest.mark.parametrize("K", [2, 10, 1008])
 def test_no_opinion_has_1_and_certainty_in_all_classes_has_as_many(K):
     assert inception_score(np.zeros((3 * K, K)), 1) == pytest.approx((1, 0), rel=1e-12)
-    certain = np.log(np.eye(K), out=np.full((K, K), -np.inf), where=np.eye(K) > 0)
+    certain = np.where(np.eye(K) > 0, 0, -np.inf)
     assert inception_score(np.repeat(certain, 3, 0), 1) == pytest.approx((K, 0), rel=1e-12)
     assert inception_score(np.repeat(1e5 * np.eye(K), 3, 0), 1) == pytest.approx((K, 0), rel=1e-12)
 
