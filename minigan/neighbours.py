@@ -27,16 +27,19 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int = 1, *, same: bool = F
         raise WrongUse(f"{k} nearest neighbours among {len(keys)} pictures{' but itself' * same}: too few pictures")
 
     def of_block(block: slice) -> tuple[np.ndarray, np.ndarray]:
-        best = np.full((block.stop - block.start, 0), np.inf)
-        index = np.zeros(best.shape, np.int64)
+        rows = np.arange(block.stop - block.start)
+        best, index = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int64)
         for at in backend.blocks(len(keys), TILE):
             d = _squared(queries[block], keys[at], centre)
             if same:
-                rows = np.arange(max(block.start, at.start), min(block.stop, at.stop))
-                d[rows - block.start, rows - at.start] = np.inf
-            best = np.concatenate([best, d], 1)
-            index = np.concatenate([index, np.broadcast_to(np.arange(at.start, at.stop), d.shape)], 1)
-            order = np.argsort(best, 1, kind="stable")[:, :k] if k > 1 else best.argmin(1)[:, None]
+                own = np.arange(max(block.start, at.start), min(block.stop, at.stop))
+                d[own - block.start, own - at.start] = np.inf
+            for _ in range(min(k, d.shape[1])):  # the nearest of the tile, one after the other: the first of equals
+                column = d.argmin(1)
+                best = np.concatenate([best, d[rows, column][:, None]], 1)
+                index = np.concatenate([index, at.start + column[:, None]], 1)
+                d[rows, column] = np.inf
+            order = np.argsort(best, 1, kind="stable")[:, :k]
             best, index = np.take_along_axis(best, order, 1), np.take_along_axis(index, order, 1)
         return index, np.sqrt(best)
 
