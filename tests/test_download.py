@@ -167,6 +167,15 @@ def test_a_wrong_checksum_removes_what_came(server, path):
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_sha256_counts_where_it_is_known(server, path):
+    sha256 = hashlib.sha256(WHOLE).hexdigest()
+    get(server, path, md5="", sha256=sha256)
+    assert path.read_bytes() == WHOLE
+    path.unlink()
+    line = failure(server, path, sha256="0" * 64)  # the md5 would be right
+    assert sha256 in line and "0" * 64 in line and list(path.parent.iterdir()) == []
+
+
 def test_a_spoilt_part_is_removed_so_that_the_next_run_succeeds(server, path, part):
     part.write_bytes(b"x" * 1000)
     assert MD5 in failure(server, path)

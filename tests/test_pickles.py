@@ -1,15 +1,17 @@
 """pickles.load against Python's own reader on good pickles, and its refusals of bad ones."""
 
+import io
 import pickle
 import struct
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from minigan.errors import FailedWork
-from minigan.pickles import MAX_MARKS, MAX_STACK, load, numpy_globals
+from minigan.pickles import MAX_MARKS, MAX_STACK, Buildable, load, load_from, numpy_globals
 
 
 def py2_string(data: bytes) -> bytes:
@@ -256,3 +258,39 @@ def test_only_the_callers_names_are_known():
     with pytest.raises(FailedWork, match=r"numpy\.dtype"):
         load(b"\x80\x02cnumpy\ndtype\n.", {}, "some.file")
     assert load(b"\x80\x02ca.b\nc\nK\x05\x85R.", {"a.b.c": lambda n: n + 1}, "some.file") == 6
+
+
+def test_pickles_in_a_row_are_read_one_by_one():
+    data = b"\x80\x02K\x07." + b"\x80\x02N." + b"rest"
+    assert load_from(data, 0, {}, "some.file") == (7, 5)
+    assert load_from(data, 5, {}, "some.file") == (None, 9)
+
+
+def test_persistent_ids_are_looked_up_as_pythons_own_reader_does():
+    class Writer(pickle.Pickler):
+        def persistent_id(self, value: object) -> object:
+            return ("tag", value.real) if isinstance(value, complex) else None
+
+    class Reader(pickle.Unpickler):
+        def persistent_load(self, pointer: tuple) -> str:
+            return f"{pointer[0]} {pointer[1]}"
+
+    file = io.BytesIO()
+    Writer(file, 2).dump({"a": 1j, "b": [2 + 1j, 2 + 1j]})
+    data = file.getvalue()
+    file.seek(0)
+    expected = Reader(file).load()
+    assert load_from(data, 0, {}, "some.file", persistent=lambda p: f"{p[0]} {p[1]}") == (expected, len(data))
+    with pytest.raises(FailedWork, match="a persistent id: "):
+        load_from(data, 0, {}, "some.file", persistent=lambda p: [].index(p))
+
+
+def test_a_dict_of_ours_takes_items_and_a_state():
+    class Ordered(dict, Buildable):
+        def build(self, state: object) -> None:
+            self.state = state
+
+    given = OrderedDict(a=1, b=2)
+    given.note = "n"
+    ours = load(pickle.dumps(given, 2), {"collections.OrderedDict": Ordered}, "some.file")
+    assert ours == given and ours.state == {"note": "n"}
