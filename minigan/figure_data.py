@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigan import runs, saved
-from minigan.errors import FailedWork, WrongUse, listed
+from minigan.errors import WrongUse, listed
 from minigan.gan import Training
 from minigan.presets import Experiment, learned
 from minigan.profiles import SETTINGS
@@ -27,7 +27,8 @@ from minigan.weights import to_matrix
 LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", "clip": "weight clipping", "bn": "BN",
           "ln": "LN", "wn": "WN", "wn-gain": "WN, gain", "frobenius": "Frobenius", "orthonormal": "orthonormal",
           "sn": "SN", "sn-conv": "SN conv", "ssn": "SSN", "bsn": "BSN", "bssn": "BSSN", "sn-gamma": "SN, diff. gamma",
-          "sn-gamma-shared": "SN, same gamma", "sn-bn": "SN and BN"}  # in the order of legends
+          "sn-gamma-shared": "SN, same gamma", "bsn-gamma": "BSN, diff. gamma",
+          "bsn-gamma-shared": "BSN, same gamma", "sn-bn": "SN and BN"}  # in the order of legends
 
 Points = dict[int, float]  # iteration -> number
 
@@ -91,37 +92,22 @@ def group(found: list[Run]) -> dict[str, list[Run]]:
     for run in found:
         kinds.setdefault(json.dumps(learned(run.e) | {"seed": 0}, sort_keys=True), []).append(run)
     groups = list(kinds.values())
+    told = set()  # the fields by which groups of one method differ
+    for method in {mine[0].method for mine in groups}:
+        told |= set(differing([mine[0].e for mine in groups if mine[0].method == method]))
     names = []
     for mine in groups:
-        rivals = [other for other in groups if other[0].method == mine[0].method]
-        words = [method_label(mine[0].method)]
-        words += [f"{name.replace('_', ' ')} {_value(getattr(mine[0].e, name))}" for name in
-                  differing([other[0].e for other in rivals])]
-        names.append(", ".join(words))
+        e = mine[0].e
+        fields = [name for name in learned(e) if name in told and (name != "setting" or e.setting)]
+        names.append(", ".join([method_label(mine[0].method), *(f"{name.replace('_', ' ')} {_value(getattr(e, name))}"
+                                                                for name in fields)]))
     return dict(zip(names, groups, strict=True))
 
 
 def _run(folder: Path) -> Run:
     e = runs.read_experiment(folder)
-    return Run(folder, e, runs.read_log(folder), _diagnostics(folder), (folder / "failed.txt").exists())
-
-
-def _diagnostics(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of diagnostics.jsonl, oldest first."""
-    path = folder / "diagnostics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    except OSError as error:
-        raise FailedWork(f"{path} cannot be read ({error.strerror or error})") from None
-    found = []
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(values, dict) and type(values.get("iteration")) is int and isinstance(values.get("layers"), dict):
-            found.append(values)
-    return found
+    diagnosed = [line for line in runs.read_log(folder, "diagnostics.jsonl") if isinstance(line.get("layers"), dict)]
+    return Run(folder, e, runs.read_log(folder), diagnosed, (folder / "failed.txt").exists())
 
 
 def differing(experiments: list[Experiment]) -> list[str]:
@@ -166,7 +152,7 @@ def choose_measure(found: list[Run], kind: str, asked: str) -> str:
 
     Never two in one figure. Missing or WrongUse says which runs lack it, or which there are to choose from.
     """
-    of_run = {run.folder: measures(run) for run in found if not run.failed or measures(run)}
+    of_run = {run.folder: measures(run) for run in found if not run.failed}
     names = sorted({name for has in of_run.values() for name in has})
     wanted = [asked] if asked else [name for name in names if name != "thumbnails" and kind_of(name) == kind]
     if not asked and not wanted:
@@ -217,6 +203,11 @@ def best_score(run: Run, measure: str) -> float:
 def logged(*keys: str) -> Callable[[Run], Points]:
     """The course of a number of the log."""
     return lambda run: _finite({line["iteration"]: number(_inside(line, *keys)) for line in run.log})
+
+
+def diagnosed(*keys: str) -> Callable[[Run], Points]:
+    """The course of a number of the diagnostics."""
+    return lambda run: _finite({line["iteration"]: number(_inside(line, *keys)) for line in run.diagnosed})
 
 
 def of_layer(path: str, *keys: Any) -> Callable[[Run], Points]:

@@ -13,7 +13,6 @@ from minigan.figure_data import (
     Run,
     choose_measure,
     find_runs,
-    gradient_norm,
     gradient_ratios,
     group,
     higher_is_better,
@@ -98,7 +97,8 @@ def layer_courses(paths: list[Path], ask: Ask, key: str, y: str, log: str = "y",
 
 def layer_panels(paths: list[Path], ask: Ask, y: str, read: str, bounds: dict[str, Callable[[str], Callable]],
                  log: str = "", convolutions: bool = False) -> Plot:
-    """A panel for each layer: a course of the diagnostics for each group of runs, and its bounds."""
+    """A panel for each layer: a course of the diagnostics for each group of runs, and bounds, of the first that has
+    them."""
     found, notes = find_runs(paths)
     groups = group(_diagnosed(found))
     panels = []
@@ -110,10 +110,11 @@ def layer_panels(paths: list[Path], ask: Ask, y: str, read: str, bounds: dict[st
                 series.append(Series(name, x, mean, spread, mine[0].method))
         if not series:
             continue
-        for name, bound in bounds.items():  # those of the first group: shapes are the same in all
-            x, mean, _ = over_seeds(next(iter(groups.values())), bound(layer))
-            if len(x):
-                series.append(Series(name, x, mean, bound=True))
+        for name, bound in bounds.items():
+            known = (over_seeds(mine, bound(layer)) for mine in groups.values())
+            first = next((found for found in known if len(found[0])), None)
+            if first:
+                series.append(Series(name, first[0], first[1], bound=True))
         panels.append(Panel(layer, series))
     if not panels:
         raise Missing(f"the diagnostics of {found[0].folder} do not have it")
@@ -130,13 +131,11 @@ def conv_bound(key: str) -> Callable[[str], Callable[[Run], Points]]:
     return lambda layer: _quotient(of_layer(layer, key), of_layer(layer, "sigma_bar"))
 
 
-def gradient_courses(paths: list[Path], ask: Ask) -> Plot:
-    """The norm of the gradient of all weights during training; a line for each group of runs."""
+def course(paths: list[Path], ask: Ask, read: Callable[[Run], Points], y: str, log: str) -> Plot:
+    """A number of the diagnostics during training; a line for each group of runs, a panel for each data set."""
     found, notes = find_runs(paths)
-    panels = [Panel(dataset, lines(_diagnosed(mine), gradient_norm, False))
-              for dataset, mine in by_dataset(found).items()]
-    return Plot("lines", "iteration", "norm of the gradient of all weights", panels, "y",
-                [*notes, *spread_note(found, False)])
+    panels = [Panel(dataset, lines(_diagnosed(mine), read, False)) for dataset, mine in by_dataset(found).items()]
+    return Plot("lines", "iteration", y, panels, log, [*notes, *spread_note(found, False)])
 
 
 def gradient_layers(paths: list[Path], ask: Ask) -> Plot:
@@ -183,7 +182,7 @@ def variance_products(paths: list[Path], ask: Ask) -> Plot:
     panels = [Panel(dataset, against(_diagnosed(mine), "scale", product, False))
               for dataset, mine in by_dataset(found).items()]
     return Plot("lines", "scale", "log of the product of parameter variances", panels, "",
-                [*notes, *spread_note(found, False)])
+                [*notes, *spread_note(found, False)], option=True)
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class Plot:
     log: str = ""
     notes: list[str] = field(default_factory=list)
     share: str = "y"  # the axes that all panels have in common
+    option: bool = False  # x has the values of an option, each worth a tick
     family: bool = False  # half the lines are one family's, half another's: thin, without markers
 
 
@@ -127,7 +128,7 @@ def score_against(paths: list[Path], ask: Ask, kind: str, option: str, x: str, e
     panels = [Panel(dataset, against(mine, option, lambda run: read(run, measure), error))
               for dataset, mine in by_dataset(found).items()]
     y = f"{'best ' if best else ''}{_better(measure)}"
-    return Plot("lines", x, y, panels, log, [*notes, *spread_note(found, error)])
+    return Plot("lines", x, y, panels, log, [*notes, *spread_note(found, error)], option=True)
 
 
 def possible_singular_values(paths: list[Path], ask: Ask) -> Plot:
@@ -163,6 +164,8 @@ def losses(paths: list[Path], ask: Ask) -> Plot:
         for key, who in (("loss_dis", "discriminator"), ("loss_gen", "generator")):
             x, mean, _ = over_seeds(mine, logged(key))
             series.append(Series(who, x, _running_median(mean), None, who, raw=mean))
+        if not len(series[0].x) and not len(series[1].x):
+            raise Missing(f"{mine[0].folder} has no line in its log")
         panels.append(Panel(name, series))
     notes.append(f"pale: as logged; dark: the median of {WINDOW} lines of the log; the highest spikes are cut off")
     return Plot("lines", "iteration", "loss", panels, notes=notes, share="")
@@ -181,6 +184,8 @@ def seconds(paths: list[Path], ask: Ask) -> Plot:
         series = []
         for name, same in group(mine).items():
             mean, sd = of_seeds(same, _seconds_per_100)
+            if math.isnan(mean):
+                raise Missing(f"{same[0].folder} has fewer than two lines in its log")
             series.append(Series(name, [""], [mean], [sd], same[0].method))
         panels.append(Panel(f"{dataset}, n_dis {mine[0].e.n_dis}", series))
     notes.append("from the runs' logs, where other work on the machine counts, too")

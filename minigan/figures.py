@@ -11,18 +11,17 @@ import difflib
 import functools
 import io
 import math
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.figure_data import Missing, find_runs, of_layer
+from minigan.figure_data import Missing, diagnosed, find_runs, gradient_norm, of_layer
 from minigan.figure_layers import (
     best_of_each_method,
     conv_bound,
-    gradient_courses,
+    course,
     gradient_layers,
     layer_courses,
     layer_panels,
@@ -73,6 +72,7 @@ _part = functools.partial
 _variances = _part(layer_courses, key="variance", y="parameter variance of the weights in use")
 _ratios = _part(layer_panels, read="conv_ratio", convolutions=True, y="norm of the convolution / of the matrix",
                 bounds={"upper bound": conv_bound("conv_upper"), "lower bound": conv_bound("conv_lower")})
+_all_gradients = _part(course, read=gradient_norm, y="norm of the gradient of all weights", log="y")
 _gradients = _part(layer_courses, key="gradient_bar", y="norm of the gradient")
 
 FIGURES: dict[str, Figure] = {
@@ -102,7 +102,7 @@ FIGURES: dict[str, Figure] = {
     "bssn/3": Figure("Ratios of gradient norms and of spectral norms, MNIST", ratio_points, _DIAGNOSED, _MNIST),
     "bssn/4": Figure("Inception score of variants of SN", _part(score_curves, kind="is", error=True), _SCORES,
                      _BSSN.format("sn,sn-conv")),
-    "bssn/5": Figure("Gradient norms of variants of SN", gradient_courses, _DIAGNOSED, _BSSN.format("sn,sn-conv")),
+    "bssn/5": Figure("Gradient norms of variants of SN", _all_gradients, _DIAGNOSED, _BSSN.format("sn,sn-conv")),
     "bssn/6": Figure("Inception score of scaled SN", _part(score_against, kind="is", option="scale", x="scale",
                                                            error=True), _SCORES,
                      _each("0.5 1 1.75 3", _BSSN.format("ssn,sn-conv") + " --scale $v --out runs/scale-$v")),
@@ -123,10 +123,13 @@ FIGURES: dict[str, Figure] = {
                       _each("0.5 1 1.75 3", _BSSN.format("ssn,sn-conv") + " --scale $v --out runs/scale-$v")),
     "report/losses": Figure("Losses", losses, "logs", "minigan train cifar10"),
     "report/scores": Figure("Scores during training", _part(score_curves, kind="is"), _SCORES, "minigan train cifar10"),
+    "report/accuracy": Figure("Accuracy of the discriminator", _part(
+        course, read=diagnosed("accuracy"), y="share of right answers", log=""), _DIAGNOSED,
+        "minigan train cifar10 --diagnose 1000"),
     "report/fid": Figure("FID during training", _part(score_curves, kind="fid"), _SCORES, "minigan train cifar10"),
 }
 FIGURES |= {
-    "bssn/11": Figure("Gradient norms of stable, exploding and vanishing runs", gradient_courses, _DIAGNOSED,
+    "bssn/11": Figure("Gradient norms of stable, exploding and vanishing runs", _all_gradients, _DIAGNOSED,
                       FIGURES["bssn/10"].command),
     "bssn/12": Figure("Gradient norms by layer at one moment (--at), MNIST", gradient_layers, _DIAGNOSED, _MNIST),
     "bssn/13": Figure("Gradient norms by layer at one moment (--at), CIFAR-10", gradient_layers, _DIAGNOSED,
@@ -137,7 +140,7 @@ FIGURES |= {
                       _BSSN.format("none,sn-conv").replace("cifar10", "stl10")),
     "bssn/16": Figure("Parameter variances without SN", _variances, _DIAGNOSED, _BSSN.format("none")),
     "bssn/17": Figure("Parameter variances with SN", _variances, _DIAGNOSED, _BSSN.format("sn")),
-    "bssn/18": Figure("Gradient norm with and without SN", gradient_courses, _DIAGNOSED, _BSSN.format("none,sn")),
+    "bssn/18": Figure("Gradient norm with and without SN", _all_gradients, _DIAGNOSED, _BSSN.format("none,sn")),
     "bssn/19": Figure("Inception score with and without SN", _part(score_curves, kind="is", error=True), _SCORES,
                       _BSSN.format("none,sn")),
     "bssn/20": Figure("Norm of the convolution over that of its matrix, with SN", _ratios, _DIAGNOSED,
@@ -156,7 +159,8 @@ STYLES = {"none": ("#444444", "x"), "sn": ("#d55e00", "o"), "wn": ("#0072b2", "s
           "gan-gp": ("#44aa99", "v"), "clip": ("#cc79a7", "D"), "bn": ("#e69f00", "P"), "ln": ("#56b4e9", "X"),
           "orthonormal": ("#882255", "*"), "frobenius": ("#999933", "h"), "wn-gain": ("#88ccee", "s"),
           "sn-conv": ("#332288", "<"), "ssn": ("#ee7733", ">"), "bsn": ("#117733", "p"), "bssn": ("#aa4499", "d"),
-          "sn-gamma": ("#997700", "8"), "sn-gamma-shared": ("#777777", "H"), "sn-bn": ("#994455", "+"),
+          "sn-gamma": ("#997700", "8"), "sn-gamma-shared": ("#777777", "H"),
+          "bsn-gamma": ("#66aa55", "1"), "bsn-gamma-shared": ("#aa7744", "2"), "sn-bn": ("#994455", "+"),
           "discriminator": ("#332288", ""), "generator": ("#d1495b", "")}
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 LOOK = {"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -176,6 +180,8 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         columns = min(count, COLUMNS) if count != 6 else 3
         rows = -(-count // columns)
         width, height = (4.8, 3.0) if count == 1 else (max(4.8, 2.15 * columns), 1.85 * rows + 0.3)
+        if plot.kind == "points":
+            height = 2.15 * rows + 0.6 if count > 1 else 4.4
         if plot.kind == "bars":
             bars = max(sum(len(s.y) for s in panel.series) for panel in plot.panels)
             columns, rows = 1, count
@@ -189,16 +195,26 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         for ax in axes[count:]:
             ax.set_visible(False)
         fig.supxlabel(plot.x, fontsize=8)
-        fig.supylabel(textwrap.fill(plot.y, int(14 * height)), fontsize=8)
+        room = int(15 * height)  # letters of 8 points
+        fig.supylabel(plot.y if len(plot.y) <= room else plot.y.replace(", ", ",\n"), fontsize=8)
         if handles and plot.kind != "bars":
-            columns = max(1, min(len(handles), int((width - 0.3) / (0.065 * max(map(len, handles)) + 0.6))))
-            columns = -(-len(handles) // -(-len(handles) // columns))  # rows of one length
-            fig.legend(handles.values(), handles.keys(), loc="outside upper center", handlelength=2.6, ncols=columns)
+            fig.legend(handles.values(), handles.keys(), loc="outside upper center", handlelength=2.6,
+                       ncols=_columns(list(handles), width))
         data = io.BytesIO()
         said = {"Title": title, "Description": "; ".join(plot.notes)}
         blank = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
         fig.savefig(data, format=suffix[1:], metadata={name: text for name, text in said.items() if text} | blank)
         return data.getvalue()
+
+
+def _columns(names: list[str], width: float) -> int:
+    """Of a legend above a picture `width` inches wide: as few rows as fit, of equal length."""
+    for rows in range(1, len(names)):
+        columns = -(-len(names) // rows)
+        widths = [max(map(len, names[i * rows:(i + 1) * rows]), default=0) for i in range(columns)]
+        if sum(0.06 * letters + 0.6 for letters in widths) <= width:
+            return columns
+    return 1
 
 
 def _lines(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
@@ -214,7 +230,7 @@ def _lines(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
         again = used[colour] = used.get(colour, -1) + 1
         dash = DASHES[(i if series.place is not None else again) % len(DASHES)]
         if series.bound or series.method == "generator":
-            dash = "--"
+            dash = ("--", ":")[again % 2]
         if plot.family:
             dash, marker = "-" if i < len(panel.series) // 2 else "--", ""
         if plot.kind == "points":
@@ -237,14 +253,17 @@ def _lines(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
         margin = 0.08 * (max(seen) - min(seen)) or 1
         ax.set_ylim(min(seen) - margin, max(seen) + margin)
     if plot.kind == "points":
-        low, high = (f(f(ax.get_xlim()), f(ax.get_ylim())) for f in (min, max))
+        both = [value for p in plot.panels for one in p.series for value in (*one.x, *one.y)]
+        low, high = min(both) / 1.3, max(both) * 1.3
         ax.plot([low, high], [low, high], color="#777777", linewidth=0.8, zorder=0)
+        ax.set(xlim=(low, high), ylim=(low, high))
+        ax.set_box_aspect(1)
     ticker = _matplotlib()[0].ticker
     if plot.x == "iteration":
         ax.set_xlim(left=0)
         ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 10_000 else f"{x:g}")
     if plot.x == "iteration" or plot.x.startswith("index"):
-        ax.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
     for axis, letter in ((ax.xaxis, "x"), (ax.yaxis, "y")):
         if letter in plot.log:
             low, high = axis.get_view_interval()
@@ -253,6 +272,10 @@ def _lines(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
             axis.set_minor_formatter(ticker.NullFormatter())
             if high < 30 * low:
                 axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    if plot.option:
+        values = sorted({x for one in panel.series for x in one.x})
+        ax.set_xticks(values, [f"{x:g}" for x in values], minor=False)
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _bars(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
@@ -274,6 +297,7 @@ def _bars(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
         ticks += places
         letters += [str(x) for x in series.x]
         at = places[-1] + 1.6
+    ax.margins(x=0.02)
     ax.set_xticks(ticks, letters)
     ax.tick_params(axis="x", length=0)
     ax.grid(axis="x", visible=False)
@@ -344,7 +368,14 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
 def listing() -> list[str]:
     """Three lines for each figure."""
     lines = []
-    for name, one in sorted(FIGURES.items(), key=lambda item: [f"{int(p):03}" if p.isdigit() else p for p in
-                                                               item[0].replace("b", "").split("/")]):
+    for name in sorted(FIGURES, key=_place):
+        one = FIGURES[name]
         lines += [f"{name:14} {one.title}", f"{'':14} needs: {one.needs}", f"{'':14} made by: {one.command}"]
     return lines
+
+
+def _place(name: str) -> tuple[str, int, str]:
+    """Papers by name, figures by number."""
+    paper, figure_ = name.split("/")
+    digits = "".join(filter(str.isdigit, figure_))
+    return paper, int(digits or 0), figure_
