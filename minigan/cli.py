@@ -21,7 +21,7 @@ from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
 from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
-from minigan.score_commands import weights_command
+from minigan.score_commands import compare_command, score_command, weights_command
 from minigan.view_commands import figure_command, report_command, watch_command
 
 KINDS = {"int": int, "float": float, "str": str}
@@ -213,7 +213,7 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
 @experiment_options
 def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path | None, quiet: bool,
                       **given: Any) -> None:
-    """Train what a table or a figure of the papers shows: NAME as --list has it.
+    """Train what a table or a figure of the papers shows: NAME as --list has it, its beginning, or bssn/figure18.
 
     \b
     minigan reproduce --list
@@ -226,6 +226,7 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
         click.echo("\n".join(reproduce.listing()))
         return
     chosen = {option: value for option, value in given.items() if value is not None}
+    name = reproduce.find(name)
     cells = reproduce.cells(name, seeds, **chosen)
     for cell in cells:
         saved.check_names(cell.experiment)
@@ -359,6 +360,8 @@ commands.add_command(watch_command)
 # ---- scores: score_commands.py, classifier_commands.py --------------------------------------------------------------
 
 commands.add_command(classifier_commands)
+commands.add_command(compare_command)
+commands.add_command(score_command)
 commands.add_command(weights_command)
 
 

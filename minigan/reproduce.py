@@ -1,119 +1,68 @@
 """The papers' tables and figures that need training, by name: what is trained, and the scores that were reported.
 
-A target is a grid of one or more runs. Names are PAPER/TABLE-OR-FIGURE/DATA/NETWORK/METHOD. The scores are the papers';
-minigan has none to put beside them yet, and each is worth something under its own protocol only.
+The names and what they mean are in papers_table.py. A name is found by its beginning, too, and by a figure's number.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import itertools
+import re
 from typing import Any
 
-from minigan.errors import WrongUse
-from minigan.presets import compose
-from minigan.sweep import METHODS, Cell, grid
+from minigan.errors import WrongUse, listed
+from minigan.papers_table import TARGETS, Target
+from minigan.presets import compose, option_name
+from minigan.protocols import PROTOCOLS
+from minigan.sweep import Cell
 
-SN_GAN = "IS of 5,000 pictures, 10 times; FID of 10,000 real and 5,000 generated (Miyato et al. 2018, section 4)"
-BSSN = "IS of 50,000 pictures, 10 splits; FID of 5,000 real and 10,000 generated; mean of 5 seeds (Lin et al. 2021)"
-
-
-@dataclass(frozen=True)
-class Target:
-    """What to train: a data set, options beneath which the profile lies, and for grids methods and settings."""
-
-    dataset: str
-    options: dict[str, Any]
-    score: str = ""  # "IS / FID" as reported; empty for a figure
-    protocol: str = SN_GAN
-    methods: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
+UNCLEAR = "no score, or the source does not say enough of how it was measured"
 
 
-def _table2() -> dict[str, Target]:
-    """Miyato et al. 2018, Table 2. Its optimal setting for SN on STL-10 is B (footnote 4); others are not stated: C."""
-    found: dict[str, Target] = {}
-    methods: dict[str, dict[str, Any]] = {
-        "clip": {"norm": "clip", "loss": "ns"}, "gan-gp": METHODS["gan-gp"], "wgan-gp": METHODS["wgan-gp"],
-        "bn": {"norm": "bn", "loss": "ns"}, "ln": {"norm": "ln", "loss": "ns"}, "wn": {"norm": "wn", "loss": "ns"},
-        "orthonormal": {"norm": "orthonormal", "loss": "ns"}, "sn": {"norm": "sn", "loss": "ns"},
-        "sn-hinge": {"norm": "sn", "loss": "hinge"}}
-    scores = {
-        "cifar10": {"clip": "6.41 / 42.6", "gan-gp": "6.93 / 37.7", "wgan-gp": "6.68 / 40.2", "bn": "6.27 / 56.3",
-                    "ln": "7.19 / 33.9", "wn": "6.84 / 34.7", "orthonormal": "7.40 / 29.0", "sn": "7.42 / 29.3",
-                    "sn-hinge": "7.58 / 25.5"},
-        "stl10": {"clip": "7.57 / 64.2", "wgan-gp": "8.42 / 55.1", "ln": "7.61 / 75.6", "wn": "7.16 / 73.4",
-                  "orthonormal": "8.56 / 46.7", "sn": "8.28 / 53.1"}}
-    for dataset, of_methods in scores.items():
-        for method, score in of_methods.items():
-            found[f"sn-gan/table2/{dataset}/cnn/{method}"] = Target(dataset, {
-                "profile": "paper", "setting": "B" if (dataset, method) == ("stl10", "sn") else "C", **methods[method]},
-                score, remarks=("the paper takes the best of its settings, and does not say which it was",))
-    for method, score in (("sn", "8.69 / 47.5"), ("sn-hinge", "8.79 / 43.2"), ("orthonormal", "8.67 / 44.2")):
-        found[f"sn-gan/table2/stl10/cnn/{method}-2x"] = Target("stl10", {
-            "profile": "paper", "setting": "B", "iterations": 200_000, **methods[method]}, score)
-    for dataset, model, rows in (("cifar10", "resnet", {"orthonormal": "7.92 / 23.8", "sn": "8.22 / 21.7"}),
-                                 ("stl10", "resnet-stl", {"orthonormal": "8.72 / 42.4", "sn": "9.10 / 40.1"})):
-        for method, score in rows.items():
-            found[f"sn-gan/table2/{dataset}/resnet/{method}-hinge"] = Target(dataset, {
-                "profile": "sngan-projection" if dataset == "cifar10" else "paper", "model": model, "norm": method,
-                "loss": "hinge", "beta1": 0.0, "beta2": 0.9, "n_dis": 5}, score,
-                remarks=("the authors' code trains 50,000 iterations with a decay; the paper says 100 K",)
-                if dataset == "cifar10" else ())
-    return found
-
-
-def _bssn() -> dict[str, Target]:
-    """Lin et al. 2021, Table 1: the best scale for each measure, which is not always stated; 1 here."""
-    scores = {"cifar10": {"sn": "7.12 / 31.43", "ssn": "7.38 / 29.31", "bsn": "7.54 / 26.94", "bssn": "7.54 / 26.94"},
-              "stl10": {"sn": "9.05 / 44.35", "ssn": "9.28 / 43.52", "bsn": "9.25 / 42.98", "bssn": "9.25 / 42.90"},
-              "celeba": {"sn": "- / 9.43", "ssn": "- / 8.50", "bsn": "- / 9.05", "bssn": "- / 9.05"}}
-    return {f"bssn/table1/{dataset}/cnn/{method}": Target(
-        dataset, {"profile": "bssn", "norm": method} | ({"iterations": 800_000} if dataset == "stl10" else {}), score,
-        BSSN, remarks=("the table takes the best scale of a sweep for each measure; --scale is 1 here",)
-        if method in ("ssn", "bssn") else ())
-        for dataset, rows in scores.items() for method, score in rows.items()}
-
-
-_ALL = ("A", "B", "C", "D", "E", "F")
-TARGETS: dict[str, Target] = _table2() | {
-    "sn-gan/figure1/cifar10": Target("cifar10", {"profile": "paper"}, methods=(
-        "clip", "wgan-gp", "bn", "ln", "wn", "orthonormal", "sn"), settings=_ALL),
-    "sn-gan/figure2/cifar10": Target("cifar10", {"profile": "paper"}, methods=(
-        "clip", "wgan-gp", "bn", "ln", "wn", "orthonormal", "sn"), settings=_ALL),
-    "sn-gan/figure1/stl10": Target("stl10", {"profile": "paper"}, methods=(
-        "clip", "wgan-gp", "ln", "wn", "orthonormal", "sn"), settings=_ALL),
-    "bssn/table6/cifar10": Target("cifar10", {"profile": "bssn"}, "SN 7.22 / 31.43, BSN 7.58 / 26.62", BSSN,
-                                  methods=("sn", "bsn"), settings=tuple(f"bssn-{i}" for i in range(1, 6))),
-} | _bssn()
+def find(name: str) -> str:
+    """The full name of a target; `name` may be its beginning, or SOURCE/figureN. WrongUse if there is not just one."""
+    if name in TARGETS:
+        return name
+    found = [full for full in TARGETS if full.startswith(name.rstrip("/") + "/")]
+    figure = re.fullmatch(r"([\w-]+)/fig(?:ure)?(\d+[a-z]?)(?:/(.+))?", name)
+    if figure:
+        source, number, data = figure.groups()
+        found = [full for full, target in TARGETS.items() if full.startswith(f"{source}/") and number in target.figures
+                 and data in (None, target.dataset)] or found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WrongUse(f"'{name}' is more than one target; choose one of {listed(found)}")
+    near = difflib.get_close_matches(name, TARGETS, 1, 0.3)
+    raise WrongUse(f"unknown target '{name}'; {f'did you mean {near[0]}? ' if near else ''}"
+                   "minigan reproduce --list shows all")
 
 
 def cells(name: str, seeds: int = 1, **chosen: Any) -> list[Cell]:
     """The runs of a target; `chosen` overrides its options. WrongUse for a name that is not known."""
-    if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, 1, 0.3)
-        raise WrongUse(f"unknown target '{name}'; {f'did you mean {near[0]}? ' if near else ''}"
-                       "minigan reproduce --list shows all")
+    target = TARGETS[find(name)]
     if seeds < 1:
         raise WrongUse(f"--seeds: expected at least 1, got {seeds}")
-    target = TARGETS[name]
-    options = target.options | chosen
-    if target.methods:
-        return grid(target.dataset, list(target.methods), list(target.settings), seeds, **options)
+    varied = {option for own in target.methods.values() for option in own} | ({"setting"} if target.settings else set())
+    clash = sorted((varied | {"seed"}) & chosen.keys())
+    if clash:
+        raise WrongUse(f"{name} chooses {option_name(clash[0])} itself; leave it out" +
+                       (", or give --seeds" if clash[0] == "seed" else ""))
     made = []
-    for seed in range(seeds):
-        e, _ = compose(target.dataset, **options | {"seed": seed})
-        made.append(Cell(e.norm, e.setting or e.profile or "default", seed, e))
+    for seed, setting, method in itertools.product(range(seeds), target.settings or (None,), target.methods or ("",)):
+        own = target.methods.get(method, {}) | ({"setting": setting} if setting else {})
+        e, _ = compose(target.dataset, **target.options | own | chosen | {"seed": seed})
+        made.append(Cell(method or e.norm, e.setting or e.profile or "default", seed, e))
     return made
 
 
 def describe(name: str, runs: list[Cell], **chosen: Any) -> list[str]:
     """What is about to be trained, what was reported, and honestly what was shrunk or changed."""
+    name = find(name)
     target = TARGETS[name]
     lines = [f"{name}: {len(runs)} run{'s' if len(runs) > 1 else ''}, {target.dataset}"]
     if target.score:
-        lines.append(f"reported, IS / FID: {target.score}; {target.protocol}")
+        lines.append(f"reported, IS / FID: {target.score}; {_protocol(target)}")
     lines += [f"note: {remark}" for remark in target.remarks]
     full = cells(name)[0].experiment
     for option in sorted(chosen):
@@ -125,11 +74,17 @@ def describe(name: str, runs: list[Cell], **chosen: Any) -> list[str]:
 
 
 def listing() -> list[str]:
-    """A line for each target."""
+    """A line for each target: its name, what was reported, and by which protocol; then the protocols."""
     wide = max(map(len, TARGETS))
-    lines = []
+    lines = [f"{'name':{wide}}  {'IS / FID as reported':28}  protocol"]
     for name, target in TARGETS.items():
-        what = target.score or f"{len(target.methods)} methods x {len(target.settings)} settings"
-        lines.append(f"{name:{wide}}  {what}")
-    return [*lines, "", "IS / FID as reported.", f"sn-gan: {SN_GAN}", f"bssn: {BSSN}"]
+        count = len(target.methods or (1,)) * len(target.settings or (1,))
+        what = target.score or "drawn only"
+        lines.append(f"{name:{wide}}  {what:28}  {target.protocol or '-'}"
+                     f"{f', {count} runs' if count > 1 else ''}")
+    used = dict.fromkeys(target.protocol for target in TARGETS.values() if target.protocol)
+    return [*lines, "", *(f"{name}: {PROTOCOLS[name].source}" for name in used), f"-: {UNCLEAR}"]
 
+
+def _protocol(target: Target) -> str:
+    return f"{target.protocol}: {PROTOCOLS[target.protocol].source}" if target.protocol else UNCLEAR

@@ -13,12 +13,12 @@ MAX_LINES = 450
 LEVELS = """
     __init__
     errors charts
-    profiles
+    profiles papers_table
     backend presets progress files pickles shapes archives stored
     cuda explain alarms frechet neighbours ms_ssim
     launchers thumbnails scores
     launchers_all protocols torch_files graphdef safetensors_files keras_files
-    winograd fused download pictures resample inception_input
+    stored_scores coverage winograd fused download pictures resample inception_input
     datafiles
     autograd im2col runs image_folder cifar idx stl10 svhn packed
     shaping inception
@@ -35,7 +35,7 @@ LEVELS = """
     saved sampling network_table weight_files
     classifier
     gan features
-    diagnostics
+    diagnostics scoring
     train
     sweep
     reproduce figure_data

@@ -3,17 +3,27 @@
 import pytest
 from tiny import pictures
 
-from minigan import cli, reproduce, saved
+from minigan import cli, presets, reproduce, saved
+from minigan.errors import WrongUse
+from minigan.protocols import PROTOCOLS
 
 
 @pytest.mark.parametrize("name", reproduce.TARGETS)
 def test_every_target_is_made_of_known_names(name):
-    cells = reproduce.cells(name)
+    cells, target = reproduce.cells(name), reproduce.TARGETS[name]
     for cell in cells:
         saved.check_names(cell.experiment)
-    target = reproduce.TARGETS[name]
-    assert len(cells) == max(1, len(target.methods) * len(target.settings))
-    assert bool(target.score) or target.methods
+        if cell.experiment.condition != "none":
+            assert target.dataset in ("cifar10", "cifar100", "imagenet")  # with labels
+    assert len(cells) == len(target.methods or (1,)) * len(target.settings or (1,))
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert len({learned_of(cell) for cell in cells}) == len(cells)  # no two runs of a grid are the same
+    assert target.protocol in ("", *PROTOCOLS)
+    assert target.score or target.figures or target.methods or name.startswith("report1")
+
+
+def learned_of(cell):
+    return tuple(presets.learned(cell.experiment).values())
 
 
 def test_a_target_is_the_papers_experiment():
@@ -22,16 +32,71 @@ def test_a_target_is_the_papers_experiment():
         "cifar10", "cnn", "sn", "hinge", 2e-4, 0.5, 1, 100_000)
     e = reproduce.cells("sn-gan/table2/cifar10/resnet/sn-hinge")[0].experiment
     assert (e.model, e.iterations, e.schedule, e.gen_batch_size, e.n_dis) == ("resnet", 50_000, "linear", 128, 5)
+    e = reproduce.cells("sn-gan/table2/stl10/resnet/sn-hinge")[0].experiment
+    assert (e.model, e.size, e.beta1, e.beta2, e.n_dis, e.iterations) == ("resnet-stl", 48, 0.0, 0.9, 5, 100_000)
     e = reproduce.cells("bssn/table1/stl10/cnn/bssn")[0].experiment
-    assert (e.norm, e.iterations, e.sampling, e.reuse_z, e.lr) == ("bssn", 800_000, "replacement", True, 1e-4)
+    assert (e.norm, e.iterations, e.sampling, e.reuse_z, e.lr, e.split) == (
+        "bssn", 800_000, "replacement", True, 1e-4, "unlabeled")
+    e = reproduce.cells("bssn/table1/imagenet/resnet/bsn")[0].experiment
+    assert (e.model, e.iterations, e.batch_size, e.gen_batch_size, e.n_dis, e.init) == (
+        "resnet-bssn", 500_000, 16, 32, 5, "glorot")
     assert len(reproduce.cells("sn-gan/figure1/cifar10", seeds=2)) == 7 * 6 * 2
 
 
-def test_the_list_has_every_target_with_its_scores(capsys):
+def test_labels_gammas_and_scales_are_the_papers():
+    e = reproduce.cells("sn-gan/table8/cifar10/resnet-ac/sn-1.5x")[0].experiment
+    assert (e.model, e.condition, e.norm, e.loss, e.gp, e.width_dis, e.ac_gen) == (
+        "resnet-wgan-gp", "ac", "sn-gamma", "wasserstein", 10, 1.5, 0.1)
+    e = reproduce.cells("cgan/imagenet/resnet/projection")[0].experiment
+    assert (e.model, e.condition, e.iterations, e.batch_size, e.schedule, e.decay_from) == (
+        "resnet-imagenet", "projection", 450_000, 64, "linear", 400 / 450)
+    scales = [cell.experiment.scale for cell in reproduce.cells("bssn/scales/cifar10/cnn/ssn")]
+    assert (len(scales), scales[0], scales[-1]) == (27, 0.7, 10.0)
+    assert [cell.experiment.scale for cell in reproduce.cells("bssn/scales/imagenet/resnet/bssn")] == [1, 1.2, 1.4, 1.6]
+    assert {cell.experiment.n_dis for cell in reproduce.cells("sn-gan/figure11/cifar10")} == {1, 5, 10, 20}
+    assert {cell.experiment.lr for cell in reproduce.cells("sn-gan/figure11/cifar10")} == {1e-3}  # setting D
+    e = reproduce.cells("bssn/figure10/cifar10")[2].experiment
+    assert (e.lr, e.lr_dis, e.gp, e.slope, e.loss, e.n_dis) == (1e-3, 1e-3, 50, 0, "wasserstein", 1)
+
+
+def test_the_reports_runs():
+    """Adam at 0.002, z of 100; 70 epochs at 1e-4 and 4e-4; 64 pixels, batches of 128, SN with BN."""
+    e = reproduce.cells("report1/cifar10/w-sn-dcgan")[0].experiment
+    assert (e.lr, e.beta1, e.loss, e.norm, e.dim_z, e.size, e.iterations) == (
+        2e-3, 0.0, "wasserstein", "sn", 100, 64, 200 * 50_000 // 64)
+    e = reproduce.cells("report2/cifar10/sn")[0].experiment
+    assert (e.lr, e.lr_dis, e.beta1, e.beta2, e.model, e.features, e.loss) == (
+        1e-4, 4e-4, 0.5, 0.999, "dcgan-32", "none", "ns")
+    e = reproduce.cells("report3/table1/cifar10/lr-1e-5")[0].experiment
+    assert (e.lr, e.batch_size, e.size, e.norm, e.model) == (1e-5, 128, 64, "sn-bn", "dcgan")
+
+
+def test_the_list_has_every_target_with_its_score_and_protocol(capsys):
     assert cli.run(["reproduce", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.split() == ["sn-gan/table2/cifar10/cnn/sn-hinge", "7.58", "/", "25.5"] for line in lines)
+    assert any(line.split() == ["sn-gan/table2/cifar10/cnn/sn-hinge", "7.58±.12", "/", "25.5", "sn-gan"]
+               for line in lines)
     assert {line.split()[0] for line in lines if "/" in line.split(" ")[0]} == set(reproduce.TARGETS)
+    assert any(line.startswith("bssn: Lin et al. 2021") for line in lines)
+
+
+@pytest.mark.parametrize("name, full", [
+    ("sn-gan/figure10b", None), ("bssn/figure18", "bssn/figure16/cifar10"), ("bssn/fig3", "bssn/figure2/mnist"),
+    ("sn-gan/figure2/stl10", "sn-gan/figure1/stl10"), ("bssn/figure33", "bssn/figure9/cifar10"),
+    ("sn-gan/figure13b", "sn-gan/figure13b/imagenet"), ("wgan-gp/cifar10", None), ("bssn/table6/celeba", None)])
+def test_a_name_may_be_a_beginning_or_a_figure(name, full):
+    if full:
+        assert reproduce.find(name) == full
+    else:
+        with pytest.raises(WrongUse, match="unknown target|more than one target; choose one of"):
+            reproduce.find(name)
+
+
+def test_what_a_grid_varies_cannot_be_given(capsys):
+    assert cli.run(["reproduce", "bssn/figure4", "--norm", "wn"]) == 2
+    assert "bssn/figure4/cifar10 chooses --norm itself; leave it out" in capsys.readouterr().err
+    assert cli.run(["reproduce", "sn-gan/figure1/cifar10", "--setting", "A"]) == 2
+    assert "chooses --setting itself" in capsys.readouterr().err
 
 
 def test_what_was_shrunk_is_said_and_a_stopped_one_goes_on(tmp_path, capsys, monkeypatch):
