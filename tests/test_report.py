@@ -109,8 +109,8 @@ def test_a_page_is_whole_and_fetches_nothing(tmp_path):
     addresses = [at[key] for _, at in page.found for key in ("src", "href") if key in at]
     assert addresses and all(address.startswith("data:") for address in addresses)
     assert "http:" not in text and "https:" not in text
-    for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real pictures", "saturated discriminator",
-                 "90 % <inactive>", "minigan train shapes --norm wn", "30 s"):
+    for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real pictures",
+                 "saturated discriminator", "90 % <inactive>", "minigan train shapes --norm wn", "30 s"):
         assert said in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 4  # newest samples and film, of each
 
