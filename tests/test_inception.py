@@ -1,4 +1,4 @@
-"""The Inception beside other people's: their features, most of them kept in golden_inception.npz, and their resizing."""
+"""The Inception beside other people's: their features, most kept in golden_inception.npz, and their resizing."""
 
 import importlib.util
 import re
