@@ -98,15 +98,30 @@ def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
     raise FailedWork(f"{folder}: no checkpoint can be read: {'; '.join(unreadable)}")
 
 
+def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
+    """Save `state` as folder/best-0001000.h5, then remove the best one before it."""
+    path = Path(folder) / f"best-{iteration:07d}.h5"
+    save(path, state)
+    for _, old in _checkpoints(Path(folder), "best"):
+        if old != path:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def best(folder: str | Path) -> Path | None:
+    """The checkpoint that `save_best` wrote last; None if there is none."""
+    return next((path for _, path in _checkpoints(Path(folder), "best")), None)
+
+
 class _Unreadable(Exception):
     """Why a file is no checkpoint, in a few words."""
 
 
-def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+def _checkpoints(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
     """(iteration, path) of all checkpoints in the folder, newest first; readable or not."""
     if not folder.is_dir():
         return []
-    names = ((re.fullmatch(r"checkpoint-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
+    names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
     return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
 
 
 def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 0,
-         labels: np.ndarray | None = None) -> np.ndarray:
+         labels: np.ndarray | None = None,
+         to_uint8: Callable[[np.ndarray], np.ndarray] = pictures.to_uint8) -> np.ndarray:
     """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode.
 
-    classes: how many a conditional one knows; labels: integers (N,), or the classes in turn.
+    classes: how many a conditional one knows; labels: integers (N,), or the classes in turn.  to_uint8: how numbers
+    in [-1, 1] become pixels; pictures.truncated is another way.
     """
     if classes and labels is None:
         labels = np.arange(len(z)) % classes
@@ -30,7 +33,7 @@ def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 
     def pictures_of(part: slice) -> np.ndarray:
         given = Tensor(xp.asarray(z[part]))
         y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
-        return pictures.to_uint8(backend.to_host(y.data))
+        return to_uint8(backend.to_host(y.data))
     with no_grad():
         return np.concatenate([pictures_of(slice(i, i + batch)) for i in range(0, len(z), batch)])
 

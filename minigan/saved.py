@@ -27,23 +27,30 @@ CHOICES: dict[str, Collection[str]] = {
     "setting": SETTINGS, **NORM_CHOICES}
 
 
-def load_generator(run: Path) -> tuple[Any, Experiment, int, list[str]]:
+def load_generator(run: Path, best: bool = False) -> tuple[Any, Experiment, int, list[str]]:
     """The generator of a run's newest readable checkpoint, its experiment, how many classes it knows, and remarks on
-    unreadable ones.
+    unreadable ones; best: that of the best score (--score-every).
 
     With --ema that is the running average, as in the run's own samples.
     """
     runs.read_experiment(run)
-    _, state, e, gen, remarks = newest(run)
+    _, state, e, gen, remarks = newest(run, best)
     return gen, e, state["classes"], remarks
 
 
-def newest(run: Path) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]:
+def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]:
     """A run's newest readable checkpoint: path, state, experiment, generator, and remarks on unreadable ones.
 
+    best: the checkpoint of the best score instead.
     WrongUse if the run has none, FailedWork if none can be read or if it is not what minigan train writes.
     """
-    path, state, remarks = checkpoint.newest(run)
+    if best:
+        path = checkpoint.best(run)
+        if path is None:
+            raise WrongUse(f"{run} has no checkpoint of its best score: it was trained without --score-every")
+        state, remarks = checkpoint.load(path), []
+    else:
+        path, state, remarks = checkpoint.newest(run)
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
         check_names(e)

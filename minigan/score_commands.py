@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from minigan import weight_files
+from minigan import pictures, runs, scoring, stored_scores, weight_files
 from minigan.errors import WrongUse
+from minigan.protocols import PROTOCOLS
 
 
 @click.command("weights")
@@ -40,3 +41,74 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
     if out is not None:
         weight_files.save(weights, out)
         click.echo(f"{'written':12} {out}")
+
+
+@click.command("score", epilog="\n\n".join(f"{name}: {p.source}." for name, p in PROTOCOLS.items()))
+@click.argument("subject", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier for shapes, mnist and "
+              "fashion-mnist, which Inception does not know; else sn-gan]")
+@click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many pictures everywhere; the protocol's "
+              f"name says so [the protocol's; {scoring.COUNT:,} for classifier]")
+@click.option("--data", help="the real pictures' data set [the run's own]")
+@click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie")
+@click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real pictures' mu and sigma, for FID")
+@click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [in "
+              "the cache folder; Inception's are downloaded]")
+@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="seed of the latents [0]")
+@click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
+@click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
+@click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines")
+def score_command(subject: Path, out: Path | None, **given: object) -> None:
+    """Score the pictures that RUN's generator draws; RUN may also be a folder of pictures, or an .npz as minigan sample
+    writes it, with --data.
+
+    \b
+    minigan score runs/fashion-mnist-cnn-sn
+    minigan score runs/cifar10-cnn-sn --protocol sn-gan --count 2000
+    minigan score images.npz --data cifar10 --protocol ttur --stats fid_stats_cifar10_train.npz
+
+    Scores with all that they depend on are added to RUN/scores.json, RUN/nearest.png shows generated pictures with the
+    real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.
+    Protocols, by whom and how:
+    """
+    asked = scoring.Asked(**given)
+    is_run = (subject / "experiment.json").is_file()
+    if out is not None and out.suffix != ".json":
+        raise WrongUse(f"--out {out}: expected a name that ends with .json")
+    out = out or (subject / "scores.json" if is_run else None)
+    if out is not None:
+        stored_scores.read(out)  # before the work: it may be another program's
+    found = scoring.score(subject, asked)
+    for one in found.scores:
+        click.echo(stored_scores.line(one))
+    for remark in found.remarks:
+        click.echo(remark, err=True)
+    if out is None:
+        return
+    stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
+    if found.nearest is not None:
+        pictures.save_png(out.with_name("nearest.png"), found.nearest)
+
+
+@click.command("compare")
+@click.argument("subjects", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+def compare_command(subjects: tuple[Path, ...]) -> None:
+    """A table of the scores that minigan score stored in RUNS (or in files that --out named), side by side.
+
+    \b
+    minigan compare runs/sn runs/wgan-gp
+
+    Only what was measured in one way stands in one column; below, what each column is, and why another of the same name
+    is apart. Several seeds (minigan score --seed) give mean and standard deviation.
+    """
+    found = []
+    for path in subjects:
+        if path.is_dir():
+            runs.read_experiment(path)
+            path = path / "scores.json"
+        elif not path.is_file():
+            raise WrongUse(f"{path}: no run, and no file of scores")
+        found.append((path.parent.name if path.name == "scores.json" else path.stem, stored_scores.read(path)))
+    for line in stored_scores.table(found):
+        click.echo(line)

@@ -1,0 +1,375 @@
+"""Scores of a run, of a folder of pictures, or of an .npz file: pictures, real data, features, protocol, and a record.
+
+What is measured on what is protocols.py; here it is brought together. All that depends on chance has its own stream:
+scoring changes nothing that a run learns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from minigan import (
+    backend,
+    classifier,
+    coverage,
+    datasets,
+    features,
+    frechet,
+    image_folder,
+    neighbours,
+    packed,
+    pictures,
+    protocols,
+    runs,
+    sampling,
+    saved,
+    scores,
+    weight_files,
+)
+from minigan.autograd import Tensor, no_grad
+from minigan.datafiles import Dataset, to_stderr
+from minigan.errors import FailedWork, WrongUse, choose
+from minigan.features import Extractor, Pictures
+from minigan.gan import Training
+from minigan.presets import SCALINGS, Experiment
+from minigan.protocols import PROTOCOLS, Protocol, Score
+
+UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs
+COUNT = 5000  # pictures of protocol "classifier", if no number is given: seconds to minutes on two cores
+LOOKED_AT = 2000  # generated pictures that are looked at beside the scores: duplicates, colours, nearest neighbours
+JUDGED = 1000  # pictures of each kind that the discriminator judges
+STREAM = 7  # of latents while a run trains; 0 to 6 are the run's own
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `minigan score` was asked for; None: see `protocol_for` and the run's own."""
+
+    protocol: str | None = None
+    count: int | None = None
+    data: str | None = None
+    data_root: Path | None = None
+    weights: Path | None = None
+    stats: Path | None = None
+    seed: int = 0
+    best: bool = False
+    device: str = "cpu"
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Generated pictures, and what is known of where they come from."""
+
+    pictures: Callable[[int, str], Pictures]  # (how many; pixels, "" for any) -> those
+    available: int  # 0: as many as one likes
+    pixels: str  # as they are; "": as one likes
+    experiment: Experiment | None = None  # of a run
+    state: dict[str, Any] | None = None  # of a run: its checkpoint
+    classes: int = 0  # that a run's generator knows; pictures are of these in turn
+
+    @property
+    def iteration(self) -> int:
+        return self.state["iteration"] if self.state else 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found."""
+
+    scores: list[Score]
+    remarks: list[str]
+    nearest: np.ndarray | None  # a picture: generated ones, each with the real ones nearest to it
+    iteration: int
+
+
+def score(subject_path: Path, asked: Asked) -> Result:
+    """Measure the protocol's scores, and what else can be said, of the pictures of a run, a folder or an .npz file."""
+    subject = open_subject(subject_path, asked)
+    of = asked.data or (subject.experiment.dataset if subject.experiment else None)
+    protocol, remarks = protocol_for(asked, of)
+    needs_real = any(name not in ("IS", "MS-SSIM") for name in protocol.scores)
+    data = real_data(subject, asked, protocol) if of and (needs_real and not asked.stats or subject.state) else None
+    if needs_real and data is None and asked.stats is None:
+        raise WrongUse(f"{subject_path}: which real pictures shall it be compared with? Name their data set: --data "
+                       f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
+    if asked.stats is not None and not {"FID", "IS"} & set(protocol.scores):
+        raise WrongUse(f"--stats holds no more than FID needs, and protocol {protocol.name} has no FID; leave it out")
+    names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID", "MS-SSIM")]
+    extractor = None
+    if set(names) != {"MS-SSIM"}:
+        extractor, more = open_extractor(protocol, asked, of, data)
+        remarks += more
+    found, real = _measure(protocol, names, subject, data, extractor, asked)
+    looked = subject.pictures(min(LOOKED_AT, subject.available or LOOKED_AT, asked.count or LOOKED_AT), "")
+    images = looked.read(slice(0, looked.count))
+    seen = extractor.features(images) if extractor is not None else None
+    if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
+        found += coverage.scores(images, extractor.logits(seen).argmax(1), network=extractor.name,
+                                 weights=extractor.digest, resize=extractor.resize,
+                                 pixels=subject.pixels or "round", seed=asked.seed)
+    if subject.state is not None and data is not None and asked.data is None:
+        found += _judged(subject, data, images, asked)
+    again = len(neighbours.duplicates(images))
+    remarks.append(f"{again:,} of {len(images):,} generated pictures equal an earlier one")
+    remarks += _cautions(found)
+    picture = None if data is None else nearest_picture(images, seen, data, real)
+    return Result(found, remarks, picture, subject.iteration)
+
+
+def protocol_for(asked: Asked, dataset: str | None) -> tuple[Protocol, list[str]]:
+    """The protocol that was asked for, or that fits the data: the classifier's where Inception has seen nothing like
+    them, the paper's elsewhere; with --count, the smaller one."""
+    remarks = []
+    name = asked.protocol
+    if name is None:
+        name = "classifier" if dataset in UNKNOWN_TO_INCEPTION else "sn-gan"
+        why = f"Inception knows no {dataset}" if name == "classifier" else "the paper's"
+        remarks.append(f"protocol {name} ({why}); --protocol chooses another")
+    choose("protocol", name, PROTOCOLS)
+    protocol, count = PROTOCOLS[name], asked.count
+    if count is None and name == "classifier":
+        count = COUNT
+    return protocol if count is None else protocol.smaller(count), remarks
+
+
+# ---- whose pictures ------------------------------------------------------------------------------------------------
+
+def open_subject(path: Path, asked: Asked) -> Subject:
+    """A run, an .npz file, or a folder of pictures."""
+    if (path / "experiment.json").is_file():
+        runs.read_experiment(path)
+        _, state, e, gen, remarks = saved.newest(path, asked.best)
+        for line in remarks:
+            to_stderr(line)
+        return of_run(e, state, gen, asked.seed, asked.device)
+    if asked.best:
+        raise WrongUse("--best is for runs")
+    if path.suffix.lower() == ".npz" and path.is_file():
+        images = features.read_npz(path)
+    elif path.is_dir():
+        images = _folder(path, asked.quiet)
+    else:
+        raise WrongUse(f"{path}: expected a run's folder, a folder of pictures, or an .npz file with an array 'images'")
+    whole = features.of_images(images, what="generated")
+
+    def chosen(count: int, _: str) -> Pictures:
+        return dataclasses.replace(whole, count=count)
+    return Subject(chosen, len(images), "given")
+
+
+def of_run(e: Experiment, state: dict[str, Any], gen: Any, seed: int, device: str = "cpu") -> Subject:
+    """The pictures that a run's generator draws of the latents of `seed`: those of minigan sample --seed."""
+    xp = backend.device_module(device)
+    digest = hashlib.sha256(f"{e.latent} {e.dim_z} {state['classes']} {seed}".encode())
+    for name, a in sorted(gen.arrays().items()):
+        digest.update(f" {name} {a.dtype.str} {a.shape} ".encode())
+        digest.update(np.ascontiguousarray(a))
+    gen.to(xp)
+    classes = state["classes"]
+
+    def drawn(count: int, pixels: str) -> Pictures:
+        z = sampling.latents(np.random.default_rng(seed), e, count)
+        to_uint8 = pictures.truncated if pixels == "truncate" else pictures.to_uint8
+        labels = np.arange(count) % classes if classes else None
+
+        def read(part: slice) -> np.ndarray:
+            return sampling.draw(gen, z[part], xp, classes=classes, labels=None if labels is None else labels[part],
+                                 to_uint8=to_uint8)
+        return Pictures(count, f"{digest.hexdigest()} {to_uint8.__name__} {device}", read, "generated")
+    return Subject(drawn, 0, "", e, state, classes)
+
+
+def _folder(path: Path, quiet: bool) -> np.ndarray:
+    """The pictures in a folder as they are: all of one size, square."""
+    first = next((file for file in sorted(path.rglob("*")) if file.suffix.lower() in image_folder.SUFFIXES), None)
+    if first is None:
+        raise WrongUse(f"{path}: neither a run (no experiment.json) nor a folder with pictures")
+    try:
+        with Image.open(first) as picture:
+            width, height = picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FailedWork(f"{first} cannot be read ({error})") from None
+    if width != height or width > 1024:
+        raise WrongUse(f"{first} has {width} x {height} pixels; expected squares of at most 1024 x 1024")
+    how = {"progress": lambda *_: None} if quiet else {}
+    return datasets.load("folder", root=path, size=width, **how).images
+
+
+def real_data(subject: Subject, asked: Asked, protocol: Protocol) -> Dataset:
+    """The data set that was named, or the run's own, as it was trained on."""
+    how: dict[str, Any] = {"progress": lambda *_: None} if asked.quiet else {}
+    e = subject.experiment
+    if asked.data is None:
+        return datasets.load(e.dataset, root=asked.data_root or e.data_root, size=e.size, fit=e.fit,
+                             skip_bad=e.skip_bad, seed=e.seed, split=e.split, crop=e.crop, resize=e.resize,
+                             say=to_stderr, **how)
+    choose("data set", asked.data, datasets.DATASETS)
+    splits = datasets.DATASETS[asked.data].splits
+    return datasets.load(asked.data, root=asked.data_root, say=to_stderr,
+                         split=protocol.real_split if protocol.real_split in splits else None, **how)
+
+
+# ---- with what -----------------------------------------------------------------------------------------------------
+
+def open_extractor(protocol: Protocol, asked: Asked, dataset: str | None,
+                   data: Dataset | None) -> tuple[Extractor, list[str]]:
+    """The network of the protocol, with the weights that were named or found; and remarks on them."""
+    if not protocol.network:
+        if asked.weights is not None:
+            return classifier.load(asked.weights, asked.device), []
+        if dataset is None or data is None:
+            raise WrongUse(f"protocol {protocol.name}: which classifier? Name its file: --weights FILE, or a data set "
+                           "of which one was trained: --data fashion-mnist")
+        return classifier.find(dataset, data.images.shape[1], asked.device), []
+    weights = weight_files.load(asked.weights or weight_files.find(to_stderr))
+    same = weights.kind == weight_files.ORIGINAL  # whose weights the Chainer port has, too
+    kind = protocol.network if same and protocol.network == "inception-chainer" else weights.kind
+    made = features.InceptionFeatures(weights, kind, protocol.resize or None, backend.device_module(asked.device))
+    remarks = [] if weights.known else [
+        f"{asked.weights or 'the weights'}: not the published file, so scores are comparable only to others with the "
+        f"digest {weights.digest[:12]}"]
+    return made, remarks
+
+
+# ---- measuring -----------------------------------------------------------------------------------------------------
+
+def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Dataset | None, extractor: Extractor | None,
+             asked: Asked) -> tuple[list[Score], tuple[np.ndarray, np.ndarray] | None]:
+    """The protocol's scores; and (features, rows) of real pictures, if all were needed."""
+    n = protocol.fakes
+    if protocol.per_class:
+        if not subject.classes:
+            raise WrongUse(f"protocol {protocol.name} needs a run whose generator knows classes (--condition)")
+        n *= subject.classes
+    n = n or subject.available or asked.count or COUNT
+    if subject.available and n > subject.available:
+        raise WrongUse(f"protocol {protocol.name} takes {n:,} generated pictures, there are {subject.available:,}; "
+                       f"--count {subject.available} shrinks it, and its name will say so")
+    pixels = subject.pixels or (protocol.pixels if protocol.pixels in ("truncate", "round") else "round")
+    made = subject.pictures(n, pixels)
+    fake_labels = np.arange(n) % subject.classes if subject.classes else None
+    real = known = real_labels = None
+    where = ""
+    if asked.stats is not None:
+        real = frechet.read(asked.stats)
+        where = f"statistics {asked.stats.name} {hashlib.sha256(real.mean.tobytes()).hexdigest()[:12]}"
+    elif data is not None and extractor is not None and any(name not in ("IS", "MS-SSIM") for name in names):
+        rows = protocol.rows(len(data.images), data.labels)
+        real_labels = data.labels[rows] if data.labelled else None
+        of_real = features.of_images(data.images, rows)
+        if set(names) <= {"IS", "FID", "MS-SSIM"} and len(rows) > extractor.dimension:
+            real = features.statistics(extractor, of_real, asked.quiet)
+        else:
+            real = features.extract(extractor, of_real, asked.quiet)
+            known = real, rows
+        where = f"{data_name(subject, asked)} {packed.digest(data.images)[:12]}"
+    fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
+    images = made.read(slice(0, min(n, protocol.fake))) if "MS-SSIM" in names else None
+    found = protocols.measure(
+        protocol, real, fake, images=images, names=names, real_labels=real_labels, fake_labels=fake_labels,
+        logits=None if extractor is None else lambda block: extractor.logits(block, protocol.biased),
+        network=extractor.name if extractor else "", weights=extractor.digest if extractor else "",
+        resize=extractor.resize if extractor else "", pixels=pixels, data=where, seed=asked.seed)
+    return found, known
+
+
+def data_name(subject: Subject, asked: Asked) -> str:
+    """The real data set in words: its name, its split if it is not the first."""
+    e = subject.experiment
+    if asked.data is not None or e is None:
+        return str(asked.data)
+    return f"{e.dataset} {e.split}" if e.split else e.dataset
+
+
+def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -> list[Score]:
+    """How well the run's own discriminator tells real and generated pictures, and whether it knows its training set."""
+    e = dataclasses.replace(subject.experiment, device=asked.device, data_root=None)
+    training = Training(e, data.images, data.labels)
+    try:
+        training.load(subject.state)
+    except FailedWork as error:
+        to_stderr(f"its discriminator is not asked: {error}")
+        return []
+    dis, xp, scale = training.dis, training.xp, np.float32(SCALINGS[e.scaling])
+
+    def outputs(x: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        found = []
+        with no_grad():
+            for at in range(0, len(x), 64):
+                given = Tensor(xp.asarray(x[at : at + 64]).astype(np.float32) / scale - np.float32(1))
+                y = dis(given, False, xp.asarray(labels[at : at + 64])) if dis.labelled else dis(given, False)
+                found.append(backend.to_host((y[0] if isinstance(y, tuple) else y).data))
+        return np.concatenate(found)
+
+    def some(of: Dataset) -> np.ndarray:
+        rows = np.sort(np.random.default_rng(asked.seed).permutation(len(of.images))[:JUDGED])
+        return outputs(of.images[rows], of.labels[rows])
+    n = min(JUDGED, len(images))
+    real = some(data)
+    fake = outputs(images[:n], np.arange(n) % subject.classes if subject.classes else None)
+    found = []
+    if e.loss != "wasserstein":  # whose outputs have no place where real begins
+        found.append(_of_discriminator("accuracy of D", scores.discriminator_accuracy(real, fake), None, len(real), n,
+                                       subject, asked))
+    if "test" in datasets.DATASETS[e.dataset].splits and e.split != "test":
+        held_out = datasets.load(e.dataset, root=asked.data_root or subject.experiment.data_root, size=e.size,
+                                 seed=e.seed, split="test", resize=e.resize, say=lambda _: None,
+                                 progress=lambda *_: None)
+        gap, error = scores.held_out_gap(real, some(held_out))
+        found.append(_of_discriminator("gap of D", gap, error, len(real), 0, subject, asked))
+    return found
+
+
+def _of_discriminator(name: str, value: float, spread: float | None, n_real: int, n_fake: int, subject: Subject,
+                      asked: Asked) -> Score:
+    return Score(name, value, spread, "discriminator", "", "", "", "", n_real, n_fake, 0, asked.seed,
+                 data_name(subject, asked))
+
+
+def _cautions(found: list[Score]) -> list[str]:
+    """Each caution once, with the scores that it is about."""
+    about: dict[str, list[str]] = {}
+    for one in found:
+        for line in one.cautions:
+            about.setdefault(line, []).append(one.name)
+    return [f"{', '.join(names)}: {line}" for line, names in about.items()]
+
+
+def nearest_picture(images: np.ndarray, seen: np.ndarray | None, data: Dataset,
+                    known: tuple[np.ndarray, np.ndarray] | None, count: int = 12, k: int = 7) -> np.ndarray:
+    """Rows of pictures, uint8: a generated one, a gap, the k real ones nearest to it.
+
+    By features where those of real pictures are known, else by pixels, among at most 10,000 of them.
+    """
+    images = images[:count]
+    if known is not None and seen is not None:
+        real, rows = known
+        k = min(k, len(rows))
+        index = neighbours.nearest(seen[:count], real, k)[0]
+    else:
+        rows = np.arange(min(len(data.images), 10_000))
+        k = min(k, len(rows))
+        index = neighbours.nearest(_like(images, data.images.shape), data.images[rows], k)[0]
+    shown = _like(images, data.images.shape)
+    gap = np.full_like(shown[:1], 255)
+    cells = [cell for image, near in zip(shown, index, strict=True)
+             for cell in (image[None], gap, data.images[rows[near]])]
+    return pictures.grid(np.concatenate(cells), columns=k + 2)
+
+
+def _like(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures of the size and channels of `shape`, for looking at them side by side."""
+    if images.shape[1] != shape[1]:
+        images = classifier.resized(images, shape[1])
+    if images.shape[3] > shape[3]:
+        return images.mean(3, keepdims=True).astype(np.uint8)
+    return np.broadcast_to(images, (*images.shape[:3], shape[3]))

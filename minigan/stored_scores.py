@@ -1,0 +1,154 @@
+"""scores.json of a run: every score with all that it depends on; and the table that sets runs side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minigan.errors import FailedWork, WrongUse
+from minigan.files import write_whole
+from minigan.protocols import Score, comparable, from_dict
+
+FORMAT = "minigan scores"
+MOST = 64 << 20  # bytes of such a file
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A score, and of which of a run's generators: its iteration (0: not of a run), and whether as its best."""
+
+    score: Score
+    iteration: int = 0
+    best: bool = False
+
+
+def read(path: Path) -> list[Stored]:
+    """The scores of a file, oldest first; none if it is not there. FailedWork if it is not what `append` writes."""
+    try:
+        if not path.exists():
+            return []
+        if path.stat().st_size > MOST:
+            raise FailedWork(f"{path} is larger than {MOST >> 20} MiB: not what minigan score wrote")
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FailedWork(f"{path} cannot be read ({error})") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("scores"), list):
+        raise FailedWork(f"{path} does not hold scores of minigan; remove it, or name another file")
+    return [_stored(entry, str(path)) for entry in record["scores"]]
+
+
+def _stored(entry: Any, where: str) -> Stored:
+    if not isinstance(entry, dict) or type(entry.get("iteration")) is not int or type(entry.get("best")) is not bool:
+        raise FailedWork(f"{where}: an entry without iteration and best")
+    rest = {name: value for name, value in entry.items() if name not in ("iteration", "best")}
+    return Stored(from_dict(rest, where), entry["iteration"], entry["best"])
+
+
+def append(path: Path, new: Sequence[Stored]) -> None:
+    """Add scores to the file, written whole; one that was measured before in the same way takes its old place."""
+    kept = [old for old in read(path) if not any(_same(old, one) for one in new)]
+    entries = [one.score.to_dict() | {"iteration": one.iteration, "best": one.best} for one in [*kept, *new]]
+    write_whole(path, (json.dumps({"format": FORMAT, "scores": entries}, indent=1) + "\n").encode())
+
+
+def _same(a: Stored, b: Stored) -> bool:
+    return (a.iteration, a.best, a.score.seed) == (b.iteration, b.best, b.score.seed) \
+        and not comparable(a.score, b.score)
+
+
+def line(score: Score) -> str:
+    """A score on one line, with all that it depends on."""
+    spread = "" if score.spread is None else f" \u00b1 {number(score.spread)}"
+    return f"{score.name:16} {number(score.value) + spread:20} {how(score)}, seed {score.seed}"
+
+
+def how(score: Score) -> str:
+    """What a score's column in a table depends on."""
+    counts = [f"{score.n_real:,} real ({score.data})"] if score.n_real else [score.data] if score.data else []
+    counts += [f"{score.n_fake:,} generated"] + [f"{score.splits} splits"] * (score.splits > 0)
+    made = [f"{score.network} {score.weights[:12]}".strip()] if score.network else []
+    made += [f"resize {score.resize}"] * bool(score.resize) + [f"pixels {score.pixels}"] * bool(score.pixels)
+    return f"{score.protocol}: {', '.join([*counts, *made])}"
+
+
+def number(value: float) -> str:
+    """Four significant digits, and no fewer decimals than papers print."""
+    return f"{value:.2f}" if 100 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+# ---- runs side by side ---------------------------------------------------------------------------------------------
+
+def table(runs: Sequence[tuple[str, Sequence[Stored]]]) -> list[str]:
+    """Lines of Markdown: a row for each run and generator, a column for what may be compared and nothing else.
+
+    Of several seeds of the generated pictures: their mean and standard deviation, and how many. Of one: the spread that
+    the score has itself. Below: what each column is, and why scores of one name stand in several.
+    """
+    columns: list[list[Score]] = []
+    rows: dict[tuple[str, int, bool], dict[int, list[Score]]] = {}
+    for name, stored in runs:
+        for one in stored:
+            at = next((i for i, column in enumerate(columns) if not comparable(column[0], one.score)), len(columns))
+            if at == len(columns):
+                columns.append([])
+            columns[at].append(one.score)
+            rows.setdefault((name, one.iteration, one.best), {}).setdefault(at, []).append(one.score)
+    if not columns:
+        raise WrongUse("these runs have no scores yet; make some: minigan score RUN")
+    order = sorted(range(len(columns)), key=lambda i: (columns[i][0].protocol, i))
+    names = {i: f"{columns[i][0].name} [{n}]" for n, i in enumerate(order, start=1)}
+    lines = ["| run | iteration | " + " | ".join(names[i] for i in order) + " |", "| --- " * (len(order) + 2) + "|"]
+    for (name, iteration, best), values in rows.items():
+        cells = [_cell(values.get(i, [])) for i in order]
+        lines.append(f"| {name} | {iteration or '-'}{' (best)' * best} | {' | '.join(cells)} |")
+    lines.append("")
+    together: dict[str, list[str]] = {}
+    for i in order:
+        together.setdefault(how(columns[i][0]), []).append(names[i])
+    lines += [f"{', '.join(of)}: {text}" for text, of in together.items()]
+    for n, i in enumerate(order):
+        other = next((j for j in order[:n] if columns[j][0].name == columns[i][0].name), None)
+        if other is not None:
+            lines.append(f"{names[other]} and {names[i]} are apart: {comparable(columns[other][0], columns[i][0])}")
+    return lines
+
+
+def _cell(found: Sequence[Score]) -> str:
+    if not found:
+        return "-"
+    by_seed = {score.seed: score for score in found}  # the newest of each
+    values = [score.value for score in by_seed.values()]
+    if len(values) == 1:
+        spread = next(iter(by_seed.values())).spread
+        return number(values[0]) + ("" if spread is None else f" \u00b1 {number(spread)}")
+    return f"{number(float(np.mean(values)))} \u00b1 {number(float(np.std(values, ddof=1)))} ({len(values)} seeds)"
+
+
+def better(name: str) -> int:
+    """1 if more is better, -1 if less is."""
+    return -1 if name in ("FID", "KID", "intra-FID", "MS-SSIM") else 1
+
+
+def best_of(log: Sequence[dict[str, Any]]) -> tuple[int, str, float] | None:
+    """(iteration, name, value) of the best score in a run's log; None if it has none.
+
+    The measure is the log's first FID, else its first score. Of equal ones the earliest counts.
+    """
+    found = [(entry["iteration"], entry["scores"]) for entry in log if isinstance(entry.get("scores"), dict)]
+    names = [name for _, scores in found for name in scores]
+    if not names:
+        return None
+    name = next((name for name in names if name.startswith("FID ")), names[0])
+    course = [(iteration, scores[name]) for iteration, scores in found
+              if type(scores.get(name)) in (int, float) and math.isfinite(scores[name])]
+    if not course:
+        return None
+    sign = better(name.split()[0])
+    iteration, value = max(course, key=lambda point: (sign * point[1], -point[0]))
+    return iteration, name, float(value)
