@@ -1,6 +1,7 @@
-"""The networks of minigan/cnn.py and resnet.py in PyTorch, for comparisons of values (tests) and of speed (bench)."""
+"""The networks of cnn.py, mnist.py and resnet.py in PyTorch, for comparisons of values (tests) and of speed (bench)."""
 
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -48,6 +49,71 @@ class CNNDiscriminator(nn.Module):
     def forward(self, x):
         for conv in self.conv:
             x = F.leaky_relu(conv(x), self.slope)
+        return self.dense(x.flatten(1)).flatten()
+
+
+class DCGANGenerator(nn.Module):
+    """As a picture of 1 x 1 pixels with dim_z channels that only transposed convolutions enlarge."""
+
+    def __init__(self, size=64, channels=3, dim_z=100, width=1.0, hidden=(512, 256, 128, 64)):
+        super().__init__()
+        ch = [*scaled(hidden, width), channels]
+        self.dense = nn.ConvTranspose2d(dim_z, ch[0], size >> len(hidden), 1, 0, bias=False)
+        self.first = nn.BatchNorm2d(ch[0], eps=2e-5)
+        self.deconv = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(ch))
+        self.bn = nn.ModuleList(nn.BatchNorm2d(c, eps=2e-5) for c in ch[1:-1])
+
+    def forward(self, z):
+        x = F.relu(self.first(self.dense(z[:, :, None, None])))
+        for deconv, bn in zip(self.deconv, self.bn, strict=False):
+            x = F.relu(bn(deconv(x)))
+        return torch.tanh(self.deconv[-1](x))
+
+
+class DCGANDiscriminator(nn.Module):
+    """Convolutions down to one number; BN after all but the first and the last."""
+
+    def __init__(self, size=64, channels=3, width=1.0, norm=spectral_norm, hidden=(64, 128, 256, 512)):
+        super().__init__()
+        ch = [channels, *scaled(hidden, width)]
+        self.conv = nn.ModuleList(norm(nn.Conv2d(a, b, 4, 2, 1, bias=False)) for a, b in pairwise(ch))
+        self.norm = nn.ModuleList(nn.BatchNorm2d(c, eps=2e-5) for c in ch[2:])
+        self.dense = norm(nn.Conv2d(ch[-1], 1, size >> len(hidden), 1, 0, bias=False))
+
+    def forward(self, x):
+        x = F.leaky_relu(self.conv[0](x), 0.2)
+        for conv, bn in zip(self.conv[1:], self.norm, strict=True):
+            x = F.leaky_relu(bn(conv(x)), 0.2)
+        return self.dense(x).flatten()
+
+
+class MNISTGenerator(nn.Module):
+    def __init__(self, size=28, channels=1, dim_z=100, width=1.0):
+        super().__init__()
+        ch, side = [*scaled((128, 64), width), channels], size // 4
+        self.bottom = (ch[0], side, side)
+        self.dense = nn.Linear(dim_z, ch[0] * side ** 2)
+        self.first = nn.BatchNorm1d(ch[0] * side ** 2, eps=2e-5)
+        self.deconv = nn.ModuleList(nn.ConvTranspose2d(a, b, 5, 2, 2, 1) for a, b in pairwise(ch))
+        self.bn = nn.ModuleList([nn.BatchNorm2d(ch[1], eps=2e-5)])
+
+    def forward(self, z):
+        x = self.first(F.leaky_relu(self.dense(z), 0.2)).view(-1, *self.bottom)
+        x = self.bn[0](F.leaky_relu(self.deconv[0](x), 0.2))
+        return 2 * torch.sigmoid(self.deconv[1](x)) - 1
+
+
+class MNISTDiscriminator(nn.Module):
+    def __init__(self, size=28, channels=1, width=1.0, norm=spectral_norm):
+        super().__init__()
+        ch = [channels, *scaled((64, 128, 256), width)]
+        self.conv = nn.ModuleList(norm(nn.Conv2d(a, b, 5, 2, 2, bias=False)) for a, b in pairwise(ch))
+        self.dense = norm(nn.Linear(((size + 7) // 8) ** 2 * ch[3], 1, bias=False))
+
+    def forward(self, x):
+        x = (x + 1) / 2
+        for conv in self.conv:
+            x = F.leaky_relu(conv(x), 0.2)
         return self.dense(x.flatten(1)).flatten()
 
 
@@ -150,5 +216,8 @@ NETWORKS = {
                    partial(ResNetDiscriminator, hidden=STL, halvings=4, bias=True, join=3)),
     "resnet-imagenet": (LARGE, partial(ResNetDiscriminator, hidden=IMAGENET, halvings=5, bias=True, join=3)),
     "resnet-bssn": (LARGE, partial(ResNetDiscriminator, hidden=IMAGENET, halvings=5, bias=True, join=3, wide=True)),
+    "dcgan": (DCGANGenerator, DCGANDiscriminator),
+    "dcgan-32": (partial(DCGANGenerator, hidden=(512, 256, 128)), partial(DCGANDiscriminator, hidden=(128, 256, 512))),
+    "mnist-bssn": (MNISTGenerator, MNISTDiscriminator),
     "resnet-wgan-gp": (partial(ResNetGenerator, hidden=(128,) * 4), partial(ResNetDiscriminator, mean=True, bias=True)),
 }

@@ -21,9 +21,9 @@ from minigan.weights import NoNorm
 every_model = pytest.mark.parametrize("model", MODELS)
 
 
-def pair(model, rng, size=32, channels=3, dim_z=7, width=0.1, norm=SpectralNorm):
+def pair(model, rng, size=32, channels=3, dim_z=7, width=0.1, norm=SpectralNorm, features=""):
     return (MODELS[model].generator(rng, size, channels, dim_z, width),
-            MODELS[model].discriminator(rng, size, channels, Normalization(norm), width))
+            MODELS[model].discriminator(rng, size, channels, Normalization(norm, features, True), width))
 
 
 def shapes(network):
@@ -261,10 +261,15 @@ def assert_gradients_agree(network, found, expected, tolerance=1e-8):
 
 @pytest.mark.parametrize("model, size, channels", [
     ("cnn", 28, 1), ("cnn", 32, 3), ("resnet", 32, 3), ("cnn-code", 28, 1), ("cnn-bssn", 48, 3), ("resnet-stl", 48, 3),
-    ("resnet-imagenet", 32, 3), ("resnet-bssn", 64, 1), ("resnet-wgan-gp", 32, 3)])
+    ("resnet-imagenet", 32, 3), ("resnet-bssn", 64, 1), ("resnet-wgan-gp", 32, 3), ("dcgan", 64, 3), ("dcgan", 32, 1),
+    ("dcgan-32", 32, 3), ("mnist-bssn", 28, 1), ("mnist-bssn", 32, 3)])
 def test_generator_through_discriminator_is_pytorchs(model, size, channels, rng, torch, torch_networks):
-    """Pictures, judgements and all gradients of both networks, over two training forwards that move u and moments."""
-    gen, dis = (stirred(network, rng) for network in pair(model, rng, size, channels, 7, 0.05))
+    """Pictures, judgements and all gradients of both networks, over two training forwards that move u and moments.
+
+    The DCGANs with SN and BN in the discriminator, as in the third report.
+    """
+    features = MODELS[model].features
+    gen, dis = (stirred(network, rng) for network in pair(model, rng, size, channels, 7, 0.05, features=features))
     their_gen, their_dis = (make(**more, size=size, channels=channels, width=0.05).double()
                             for make, more in zip(torch_networks[model], ({"dim_z": 7}, {}), strict=True))
     params, their_params = [], []
@@ -296,6 +301,15 @@ def test_generator_through_discriminator_is_pytorchs(model, size, channels, rng,
     their_gen.eval()
     x, xt = gen(z, train=False).data, their_gen(zt).detach().numpy()
     np.testing.assert_allclose(x, xt.transpose(0, 2, 3, 1), rtol=1e-8, atol=1e-10)
+
+
+@every_model
+def test_pytorchs_twins_count_the_sources_parameters(model, torch, torch_networks):
+    m = MODELS[model]
+    with torch.device("meta"):  # shapes alone
+        gen, dis = torch_networks[model]
+        twins = gen(m.size, m.channels, m.dim_z), dis(m.size, m.channels, norm=lambda module: module)
+    assert tuple(sum(p.numel() for p in twin.parameters()) for twin in twins) == m.counts
 
 
 @pytest.mark.parametrize("norm", ["sn", "none"])

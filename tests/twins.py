@@ -22,16 +22,21 @@ def torchs_layout(network: Layer, name: str, a: np.ndarray) -> np.ndarray:
     """The array `name` of a network, or its gradient, in PyTorch's order of axes: (n, h, w, c) -> (n, c, h, w).
 
     Hidden pictures are flattened in that order, too: the rows of a generator's dense layer (`bottom` is (h, w, c)),
-    and the columns of the CNN discriminator's.
+    and the columns of a plain CNN discriminator's. A DCGAN's dense layers are convolutions there.
     """
+    convolutions = [layer for key, layer in network.layers.items() if "conv" in key]
+    dcgan = "b" not in network.layers["dense"].params and any(c.params["W"].shape[1] == 4 for c in convolutions)
     if a.ndim == 4:
         return np.ascontiguousarray(a.transpose(0, 3, 1, 2))
-    if hasattr(network, "bottom") and (name in ("dense/W", "dense/b") or name.startswith("bn0/")):
-        return a[_order(network.bottom)]
-    if name == "dense/W" and "conv7" in network.layers:
-        channels = len(network.layers["conv7"].params["W"].data)
+    if hasattr(network, "bottom") and name.split("/")[0] in ("dense", "bn0") and len(a) == math.prod(network.bottom):
+        h, w, c = network.bottom
+        a = a[_order(network.bottom)]
+        return np.ascontiguousarray(a.T.reshape(-1, c, h, w)) if dcgan and name == "dense/W" else a
+    if name == "dense/W" and "conv1" in network.layers:
+        channels = len(convolutions[-1].params["W"].data)
         side = math.isqrt(a.shape[1] // channels)
-        return a[:, _order((side, side, channels))]
+        a = a[:, _order((side, side, channels))]
+        return a.reshape(1, channels, side, side) if dcgan else a
     return a
 
 
@@ -42,6 +47,7 @@ def give_to_torch(torch: Any, ours: Layer, theirs: Any) -> list[Any]:
     for path, layer in ours.walk():
         name = re.sub(r"^(deconv|bn|conv)([1-9])$", lambda m: f"{m[1]}/{int(m[2]) - 1}", path)
         name = "first" if name == "bn0" else name
+        name = re.sub(r"^norm([2-9])$", lambda m: f"norm/{int(m[1]) - 2}", name)  # none after the first convolution
         name = re.sub(r"block(\d)", lambda m: str(int(m[1]) - 1), name).replace("/residual", "").replace("/", ".")
         module = modules.get(name)
         weight = "weight_orig" if hasattr(module, "weight_orig") else "weight"
