@@ -1,0 +1,143 @@
+"""Alarms on runs that were made to go wrong, each in its own way, and none on one that goes well."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import pictures, tiny, words
+
+from minigan import alarms, backend, cli, runs
+from minigan.diagnostics import diagnose
+from minigan.gan import Training
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    yield
+    backend.set_threads(None)
+
+
+def trained(iterations=8, **chosen):
+    images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
+    training = Training(tiny(**{"width": 0.1} | chosen), images)
+    for _ in range(iterations):
+        training.iterate()
+    # a generator that has learned: pictures that differ
+    training.generate = lambda z, labels: type(z)(np.tanh(np.stack([np.resize(row, (16, 16, 3)) for row in z.data])))
+    training.iteration = 1000
+    return training
+
+
+def named(training):
+    found = diagnose(training)["alarms"]
+    assert all(len(alarm["text"].splitlines()) == 1 for alarm in found)
+    return {alarm["name"]: alarm["text"] for alarm in found}
+
+
+@pytest.mark.parametrize("chosen", [
+    {}, {"model": "resnet"}, {"norm": "none", "init": "glorot"}, {"norm": "sn-conv"},
+    {"norm": "bssn", "scale": 1.4}, {"norm": "bn"}, {"norm": "wn", "loss": "ns"},
+    {"norm": "none", "init": "glorot", "loss": "wasserstein", "gp": 10.0}])
+def test_a_run_that_goes_well_has_no_alarm(chosen):
+    assert named(trained(**chosen)) == {}
+
+
+def test_exploding_gradients_are_named_where_they_are():
+    training = trained(norm="none")
+    for layer in training.dis.layers.values():
+        layer.params["W"].data *= 30
+    text = named(training)["exploding-gradients"]
+    assert "try --norm sn" in text and "e+" in text
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_huge_learning_rate_without_normalization_explodes():
+    assert "exploding-gradients" in named(trained(6, norm="none", lr=0.5, loss="wasserstein"))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_numbers_that_are_no_longer_finite_are_an_explosion():
+    training = trained(norm="none")
+    training.dis.layers["conv5"].params["W"].data[:] = np.inf
+    found = diagnose(training)
+    json.dumps(found, allow_nan=False)
+    assert "is not a finite number" in found["alarms"][0]["text"]
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-3])
+def test_small_weights_are_named_as_the_cause_of_vanishing_gradients(factor):
+    training = trained(norm="none")
+    for layer in training.dis.layers.values():
+        layer.params["W"].data *= np.float32(factor)
+    text = named(training)["vanishing-gradients"]
+    assert "the layers' norms have a product of only" in text and "--norm sn" in text
+
+
+def test_dead_channels_are_named_as_the_cause_of_vanishing_gradients():
+    training = trained(model="resnet", width=0.05)
+    for path, layer in training.dis.walk():
+        if "b" in layer.params and "conv1" in path:
+            layer.params["b"].data[:] = -1e3
+        if "shortcut" in path and "W" in layer.params:
+            layer.params["W"].data[:] = 0
+    assert "nine in ten of blocks/block1/residual/conv1's channels are dead" in named(training)["vanishing-gradients"]
+
+
+def test_a_frozen_u_is_an_under_converged_power_iteration():
+    training = trained()
+    layer = training.dis.layers["conv3"]
+    W = layer.params["W"].data
+    others = np.linalg.svd(W.reshape(len(W), -1))[0][:, -1]
+    layer.state["u"][:] = others  # the smallest singular value's, as if W had moved and u had stayed
+    found = diagnose(training)
+    row, text = found["layers"]["conv3"], named(training)["power-iteration"]
+    assert f"conv3 is divided by {row['sigma_estimate']:.3g} where its norm is {row['sigma_meant']:.3g}" in text
+
+
+@pytest.mark.parametrize(("loss", "said"), [("hinge", "100% of real and 100% of fake pictures are beyond the hinge"),
+                                            ("ns", "where the sigmoid is flat")])
+def test_a_discriminator_that_is_sure_is_saturated(loss, said, monkeypatch):
+    training = trained(loss=loss)
+    judge, calls = Training.judge, []
+
+    def sure(self, x, *more):
+        calls.append(1)
+        y, classified = judge(self, x, *more)
+        return y * 0.1 + (9.0 if len(calls) == 1 else -9.0), classified
+    monkeypatch.setattr(Training, "judge", sure)
+    found = diagnose(training)["alarms"]
+    assert [alarm["name"] for alarm in found] == ["saturated-discriminator"] and said in found[0]["text"]
+    assert "slope at fake ones is" in found[0]["text"]
+
+
+def test_a_constant_generator_has_collapsed():
+    training = trained()
+    training.generate = lambda z, labels: type(z)(np.full((len(z), 16, 16, 3), 0.3, np.float32))
+    assert "two made pictures differ 0 times" in named(training)["collapsed-modes"]
+
+
+def test_what_is_advised_is_not_what_the_run_does_already():
+    found = diagnose(trained(norm="sn"))
+    found["slope"] = {name: 1e6 for name in found["slope"]}
+    (alarm,) = alarms.alarms(found, tiny(norm="sn"))
+    assert alarm["name"] == "exploding-gradients" and "--norm sn " not in alarm["text"]
+
+
+# ---- in a run ------------------------------------------------------------------------------------------------------
+
+def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(alarms, "ALIKE", 1e9)
+    monkeypatch.setattr(alarms, "BEGUN", 0)
+    out = tmp_path / "run"
+    assert cli.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes" in line]
+    assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two made pictures differ")
+    assert [line["alarms"][0]["name"] for line in runs.read_log(out, "diagnostics.jsonl")] == ["collapsed-modes"] * 3
+
+
+def test_a_run_with_a_huge_rate_says_what_happens(tmp_path, capsys):
+    command = words(pictures(tmp_path / "data"), tmp_path / "run", iterations=8, diagnose=2, norm="none", lr=1.0,
+                    loss="wasserstein")
+    assert cli.run([*command, "-q"]) in (0, 1)
+    said = capsys.readouterr().err
+    assert said.count("exploding gradients: ") == 1 and "Traceback" not in said
