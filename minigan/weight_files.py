@@ -60,6 +60,11 @@ class Weights:
     digest: str  # of the tensors: the same weights have one digest in whatever format, see digest_of
     format: str  # in words
 
+    @property
+    def comparable(self) -> bool:
+        """Whether scores made with these weights can be compared with published ones."""
+        return self.kind == ORIGINAL and bool(self.known)
+
 
 def find(say: Callable[[str], None] | None = None) -> Path:
     """The file of the weights of 2015-12-05 in the cache folder; if there is none, it is downloaded to it.
@@ -83,8 +88,8 @@ def load(path: str | Path) -> Weights:
     finite.
     """
     path = Path(path)
-    if path.is_dir():
-        raise WrongUse(f"{path}: a folder, expected a file of weights")
+    if path.exists() and not path.is_file():  # a device may never end
+        raise WrongUse(f"{path}: a {'folder' if path.is_dir() else 'device'}, expected a file of weights")
     data = read_whole(path, MAX_FILE)
     sha256, known = hashlib.sha256(data).hexdigest(), _known(data)
     if data.startswith(b"\x1f\x8b") or data[257:262] == b"ustar":
@@ -117,13 +122,12 @@ def check_name(path: Path) -> None:
 
 def describe(weights: Weights) -> list[str]:
     """What `minigan weights FILE` prints."""
-    comparable = weights.kind == ORIGINAL and bool(weights.known)
-    known = weights.known or "no, its digest is not that of a published file"
+    known = weights.known or "no, at least not one whose digest minigan knows"
     values = sum(array.size for array in weights.tensors.values())
     rows = [("format", weights.format), ("network", f"{weights.kind}: {inception.KINDS[weights.kind].text}"),
             ("tensors", f"{len(weights.tensors)} with {values:,} values"), ("sha256", weights.sha256),
             ("published", known), ("digest", f"{weights.digest} (of the tensors, the same in every format)"),
-            ("scores", "comparable with published ones" if comparable else "not comparable with published ones")]
+            ("scores", "comparable with published ones" if weights.comparable else "not comparable with published ones")]
     return [f"{name:12} {text}" for name, text in rows]
 
 
