@@ -226,7 +226,10 @@ def prepare(layers: Iterable[Normalized], train: bool) -> None:
         if train and layer.norm.schedule == "forward":
             layer.state["u"] = u
     if scale != 1:
-        us, sigmas, inverses = [u * (1 / scale) for u in us], sigmas * (1 / scale), inverses * scale
+        joined = array_module(*us).concatenate(us) * (1 / scale)  # all at once: not a launch each
+        ends = np.cumsum([len(u) for u in us])
+        us = [joined[end - len(u):end] for u, end in zip(us, ends.tolist(), strict=True)]
+        sigmas, inverses = sigmas * (1 / scale), inverses * scale
     W_bars: list[Array] = []
 
     def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
