@@ -6,6 +6,7 @@ Runs that differ in the seed alone are one group. What the files lack is a Missi
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -16,11 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs, saved
+from minigan import datasets, runs, saved, stored_scores
+from minigan.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.gan import Training
-from minigan.presets import Experiment, learned
+from minigan.presets import SCALINGS, Experiment, learned
 from minigan.profiles import SETTINGS
+from minigan.protocols import Score, comparable
+from minigan.sampling import draw, latents
+from minigan.stored_scores import Stored
 from minigan.sweep import METHODS
 from minigan.weights import to_matrix
 
@@ -47,6 +52,7 @@ class Run:
     e: Experiment
     log: list[dict[str, Any]]
     diagnosed: list[dict[str, Any]]  # diagnostics.jsonl
+    stored: list[Stored]  # scores.json
     failed: bool  # a loss that was not finite
 
     @property
@@ -107,7 +113,8 @@ def group(found: list[Run]) -> dict[str, list[Run]]:
 def _run(folder: Path) -> Run:
     e = runs.read_experiment(folder)
     diagnosed = [line for line in runs.read_log(folder, "diagnostics.jsonl") if isinstance(line.get("layers"), dict)]
-    return Run(folder, e, runs.read_log(folder), diagnosed, (folder / "failed.txt").exists())
+    return Run(folder, e, runs.read_log(folder), diagnosed, stored_scores.read(folder / "scores.json"),
+               (folder / "failed.txt").exists())
 
 
 def differing(experiments: list[Experiment]) -> list[str]:
@@ -136,15 +143,23 @@ def number(value: Any) -> float:
     return float(value) if type(value) in (int, float) else math.nan
 
 
-def measures(run: Run) -> dict[str, Points]:
-    """Measure -> its course: the thumbnail distance, and the scores with their protocols as the log names them."""
+def measures(run: Run, best: bool = False) -> dict[str, Points]:
+    """Measure -> its course: the thumbnail distance, the log's scores by their names, those of scores.json with their
+    protocols, as in "FID (bssn)". best: also those of the checkpoint with the best score."""
     found: dict[str, Points] = {}
     for line in run.log:
         scores = line.get("scores") if isinstance(line.get("scores"), dict) else {}
         for name, value in {"thumbnails": line.get("thumbnails"), **scores}.items():
             if math.isfinite(number(value)):
                 found.setdefault(name, {})[line["iteration"]] = number(value)
+    for one in run.stored:
+        if best or not one.best:
+            found.setdefault(_name(one), {})[one.iteration] = one.score.value
     return found
+
+
+def _name(one: Stored) -> str:
+    return f"{one.score.name} ({one.score.protocol})"
 
 
 def choose_measure(found: list[Run], kind: str, asked: str) -> str:
@@ -163,7 +178,16 @@ def choose_measure(found: list[Run], kind: str, asked: str) -> str:
     if lacking or not of_run:
         raise Missing(f"{lack(lacking)} no measure '{wanted[0]}'; found: {listed(names) or 'none'}"
                       + ("" if asked else "; --measure chooses another"))
+    for run in found:
+        first = next(other for other in found if other.e.dataset == run.e.dataset)
+        for a, b in itertools.product(_scores(first, wanted[0]), _scores(run, wanted[0])):
+            if why := comparable(a, b):
+                raise WrongUse(f"the '{wanted[0]}' of {first.folder} and {run.folder} do not compare: {why}")
     return wanted[0]
+
+
+def _scores(run: Run, measure: str) -> list[Score]:
+    return [one.score for one in run.stored if _name(one) == measure]
 
 
 def lack(folders: list[str]) -> str:
@@ -196,7 +220,7 @@ def last_score(run: Run, measure: str) -> float:
 
 
 def best_score(run: Run, measure: str) -> float:
-    course = measures(run).get(measure, {})
+    course = measures(run, best=True).get(measure, {})
     return (max if higher_is_better(measure) else min)(course.values(), default=math.nan)
 
 
@@ -248,15 +272,44 @@ def layers_of(found: list[Run], where: str, convolutions: bool = False) -> list[
 
 def spectra(run: Run) -> dict[str, np.ndarray]:
     """Layer -> all singular values, largest first, of the weights that the newest checkpoint's discriminator uses."""
-    path, state, e, _, _ = saved.newest(run.folder)
+    training, _ = _newest(run)
+    return {name: np.linalg.svd(to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis).astype(np.float64),
+                                compute_uv=False) for name, layer in training.dis.walk() if "W" in layer.params}
+
+
+def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
+    """mean D(made) - mean D(real), the real ones from the training set, then from the test set; the newest checkpoint.
+
+    Of `count` pictures of each kind, in evaluation mode.
+    """
+    training, gen = _newest(run)
+    e, rng = run.e, np.random.default_rng(0)
+    if training.classes or e.split not in (None, "train"):
+        raise Missing(f"{run.folder} was trained with labels, or not on the part 'train'")
+    made = draw(gen, latents(rng, e, count))
+
+    def judged(images: np.ndarray) -> float:
+        chosen = images[np.sort(rng.permutation(len(images))[:count])]
+        x = chosen.astype(np.float32) / np.float32(SCALINGS[e.scaling]) - np.float32(1)
+        with no_grad():
+            parts = [training.dis(Tensor(x[i:i + 64]), False).data.astype(np.float64) for i in range(0, len(x), 64)]
+        return float(np.concatenate(parts).mean())
+    real = [judged(datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
+                                 split=split, crop=e.crop, resize=e.resize, progress=lambda *_: None).images)
+            for split in ("train", "test")]
+    fake = judged(made)
+    return fake - real[0], fake - real[1]
+
+
+def _newest(run: Run) -> tuple[Training, Any]:
+    """The training of the newest checkpoint, without its pictures, on the host; and the generator of its samples."""
+    path, state, e, gen, _ = saved.newest(run.folder)
     with saved.doubting(str(path)):
         small = dataclasses.replace(e, device="cpu", batch_size=1, gen_batch_size=None, data_root=None)
         blank = np.zeros((1, state["size"], state["size"], state["channels"]), np.uint8)
-        dis = Training(small, blank, np.full(1, state["classes"] - 1) if state["classes"] else None).dis
-        dis.load(state["dis"])
-        return {name: np.linalg.svd(to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis)
-                                    .astype(np.float64), compute_uv=False)
-                for name, layer in dis.walk() if "W" in layer.params}
+        training = Training(small, blank, np.full(1, state["classes"] - 1) if state["classes"] else None)
+        training.dis.load(state["dis"])
+    return training, gen
 
 
 def over_seeds(mine: list[Run], read: Callable[[Run], Points], error: bool = False) \

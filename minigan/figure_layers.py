@@ -12,6 +12,7 @@ from minigan.figure_data import (
     Points,
     Run,
     choose_measure,
+    critic_losses,
     find_runs,
     gradient_ratios,
     group,
@@ -49,6 +50,23 @@ def singular_values(paths: list[Path], ask: Ask) -> Plot:
             series.append(Series(name, range(1, len(s) + 1), s, method=mine[0].method))
         panels.append(Panel(layer, series))
     return Plot("lines", "index of the singular value", "squared singular value, largest = 1", panels, notes=notes)
+
+
+def critic(paths: list[Path], ask: Ask) -> Plot:
+    """The critic's loss on training and on held-out pictures, a pair of bars for each group of runs."""
+    found, notes = find_runs(paths)
+    panels = []
+    for dataset, mine in by_dataset(found).items():
+        series = []
+        for name, same in few(group(mine)).items():
+            both = {run.folder: critic_losses(run) for run in same}
+            values = [of_seeds(same, lambda run, both=both, part=part: both[run.folder][part]) for part in (0, 1)]
+            series.append(Series(name, ["train", "test"], [v[0] for v in values], [v[1] for v in values],
+                                 same[0].method))
+        panels.append(Panel(dataset, series))
+    notes.append("of 1,000 pictures each, by the newest checkpoint; the paper shows it during training")
+    notes += spread_note(found, False)
+    return Plot("bars", "real pictures", "mean D(made) - mean D(real)", panels, notes=notes)
 
 
 def best_of_each_method(found: list[Run], asked: str = "") -> dict[str, list[Run]]:

@@ -11,6 +11,7 @@ import difflib
 import functools
 import io
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from minigan.figure_layers import (
     best_of_each_method,
     conv_bound,
     course,
+    critic,
     gradient_layers,
     layer_courses,
     layer_panels,
@@ -56,98 +58,96 @@ class Figure:
     command: str
 
 
-_SCORES = "scores in the runs' logs, or their thumbnail distance"
+_SCORES = "scores in log.jsonl or scores.json, or else the log's thumbnail distance"
 _DIAGNOSED = "runs with --diagnose"
-_SWEEP = "minigan sweep cifar10 --profile paper --methods clip,wgan-gp,bn,ln,wn,orthonormal,sn --settings A,B,C,D,E,F"
-_BSSN = "minigan sweep cifar10 --profile bssn --methods {} --settings bssn-2 --diagnose 1000"
-_MNIST = "minigan sweep mnist --model mnist-bssn --methods none,sn-conv --settings bssn-2 --diagnose 100"
-
-
-def _each(values: str, command: str) -> str:
-    """A shell's loop over an option's values."""
-    return f"for v in {values}; do {command}; done"
-
 
 _part = functools.partial
-_variances = _part(layer_courses, key="variance", y="parameter variance of the weights in use")
+_is, _fid = (_part(score_curves, kind=kind) for kind in ("is", "fid"))
+_is_error = _part(score_curves, kind="is", error=True)
+_scales = _part(score_against, kind="is", option="scale", x="scale", error=True)
+_variances = _part(layer_courses, key="variance", y="parameter variance")
 _ratios = _part(layer_panels, read="conv_ratio", convolutions=True, y="norm of the convolution / of the matrix",
                 bounds={"upper bound": conv_bound("conv_upper"), "lower bound": conv_bound("conv_lower")})
-_all_gradients = _part(course, read=gradient_norm, y="norm of the gradient of all weights", log="y")
 _gradients = _part(layer_courses, key="gradient_bar", y="norm of the gradient")
+_all_gradients = _part(course, read=gradient_norm, y="norm of the gradient of all weights", log="y")
+
+
+def _runs_of(name: str, diagnose: bool = False) -> str:
+    return f"minigan reproduce {name}" + (" --diagnose 1000" if diagnose else "")
+
 
 FIGURES: dict[str, Figure] = {
-    "sn-gan/1": Figure("Inception scores, by method and setting", _part(score_bars, kind="is"), _SCORES, _SWEEP),
-    "sn-gan/2": Figure("FIDs, by method and setting", _part(score_bars, kind="fid"), _SCORES, _SWEEP),
+    "sn-gan/1": Figure("Inception scores by method and setting", _part(score_bars, kind="is"), _SCORES,
+                       _runs_of("sn-gan/figure1/cifar10")),
+    "sn-gan/2": Figure("FIDs by method and setting", _part(score_bars, kind="fid"), _SCORES,
+                       _runs_of("sn-gan/figure1/cifar10")),
     "sn-gan/3": Figure("Squared singular values of the discriminator's weights", singular_values, "checkpoints",
-                       "minigan sweep cifar10 --profile paper --methods clip,wn,sn --settings A,B,C,D,E,F"),
-    "sn-gan/4": Figure("Score over the size of the feature maps", _part(
-        score_against, kind="is", option="width", x="relative size of the feature maps (--width)"), _SCORES,
-        _each("0.5 1 2 4", "minigan sweep stl10 --profile paper --methods sn,orthonormal --settings C --width $v --out "
-                           "runs/width-$v")),
+                       _runs_of("sn-gan/figure3/cifar10")),
+    "sn-gan/4": Figure("Score over the size of the last feature maps", _part(
+        score_against, kind="is", option="last_width", x="relative size of the feature maps"), _SCORES,
+        _runs_of("sn-gan/figure4/stl10")),
     "sn-gan/9": Figure("Spectral norms of the convolutions during training", _part(
         layer_courses, key="sigma", y="spectral norm of the weights in use", log="", convolutions=True), "logs",
-        "minigan train cifar10 --profile paper --setting C"),
+        _runs_of("sn-gan/figure9/cifar10")),
     "sn-gan/10": Figure("Time for 100 updates of the generator", seconds, "a file of bench/overhead.py --json, or logs",
                         "python bench/overhead.py --methods wn,sn,wgan-gp,none --json > overhead.json"),
-    "sn-gan/11": Figure("Score over n_dis", _part(
-        score_against, kind="is", option="n_dis", x="n_dis"), _SCORES,
-        _each("1 5 10 20", "minigan sweep cifar10 --profile paper --methods wn,sn --settings D --n-dis $v --out "
-                           "runs/n-dis-$v")),
+    "sn-gan/11": Figure("Score over n_dis", _part(score_against, kind="is", option="n_dis", x="n_dis"), _SCORES,
+                        _runs_of("sn-gan/figure11/cifar10")),
     "sn-gan/14": Figure("Singular values that SN and WN permit", possible_singular_values, "no runs",
                         "minigan figure sn-gan/14 --out figure.png"),
-    "sn-gan/15b": Figure("Inception score of WGAN-GP, reparametrized", _part(score_curves, kind="is"), _SCORES,
-                         _each("none wn-gain sn-gamma", "minigan train cifar10 --loss wasserstein --gp 10 --norm $v "
-                                                        "--out runs/wgan-gp-$v")),
-    "bssn/2": Figure("Gradient norms of the discriminator's layers, MNIST", _gradients, _DIAGNOSED, _MNIST),
-    "bssn/3": Figure("Ratios of gradient norms and of spectral norms, MNIST", ratio_points, _DIAGNOSED, _MNIST),
-    "bssn/4": Figure("Inception score of variants of SN", _part(score_curves, kind="is", error=True), _SCORES,
-                     _BSSN.format("sn,sn-conv")),
-    "bssn/5": Figure("Gradient norms of variants of SN", _all_gradients, _DIAGNOSED, _BSSN.format("sn,sn-conv")),
-    "bssn/6": Figure("Inception score of scaled SN", _part(score_against, kind="is", option="scale", x="scale",
-                                                           error=True), _SCORES,
-                     _each("0.5 1 1.75 3", _BSSN.format("ssn,sn-conv") + " --scale $v --out runs/scale-$v")),
+    "sn-gan/15a": Figure("Critic's loss on training and held-out pictures", critic, "checkpoints, and their data",
+                         _runs_of("sn-gan/figure15/cifar10")),
+    "sn-gan/15b": Figure("Inception score of reparametrizations during training", _is, _SCORES,
+                         _runs_of("sn-gan/figure15/cifar10")),
+    "bssn/2": Figure("Gradient norms of the discriminator's layers", _gradients, _DIAGNOSED,
+                     _runs_of("bssn/figure2/mnist", True)),
+    "bssn/3": Figure("Ratios of gradient norms and of spectral norms, MNIST in the paper", ratio_points, _DIAGNOSED,
+                     _runs_of("bssn/figure2/mnist", True)),
+    "bssn/4": Figure("Inception score of variants of SN", _is_error, _SCORES, _runs_of("bssn/figure4/cifar10", True)),
+    "bssn/5": Figure("Gradient norms of variants of SN", _all_gradients, _DIAGNOSED,
+                     _runs_of("bssn/figure4/cifar10", True)),
+    "bssn/6": Figure("Inception score of scaled SN", _scales, _SCORES, _runs_of("bssn/figure6/cifar10", True)),
     "bssn/7": Figure("Parameter variances and their bound, by layer", _part(
         layer_panels, read="variance", log="y", y="parameter variance",
         bounds={"bound of Eq. (3)": lambda layer: of_layer(layer, "variance_bounds", 1)}), _DIAGNOSED,
-        _BSSN.format("sn")),
-    "bssn/8": Figure("Best Inception score of SSN and of LeCun's weights, scaled", _part(
-        score_against, kind="is", option="scale", x="scale", error=True, best=True, log="x"), _SCORES,
-        _each("0.2 0.5 1.2 2", "minigan train cifar10 --profile bssn --norm ssn --scale $v --out runs/ssn-$v; minigan "
-              "train cifar10 --profile bssn --norm none --init-dis lecun-$v --out runs/lecun-$v")),
-    "bssn/9": Figure("Inception score of SN, its gamma variants and BSN", _part(score_curves, kind="is", error=True),
-                     _SCORES, _BSSN.format("sn,sn-gamma-shared,sn-gamma,bsn") + " --seeds 5"),
-    "bssn/10": Figure("Inception score of stable, exploding and vanishing gradients", _part(
-        score_curves, kind="is", error=True), _SCORES, "minigan train cifar10 --profile bssn --norm none --loss "
-        "wasserstein --gp 10 --lr-dis 2e-4 --diagnose 1000 --out runs/stable; also --lr 1e-3 --lr-dis 1e-3; --gp 50"),
+        _runs_of("bssn/figure7/cifar10", True)),
+    "bssn/8": Figure("Best Inception score of SSN and of LeCun's first weights, scaled", _part(
+        _scales, best=True, log="x"), _SCORES, _runs_of("bssn/figure8/cifar10")),
+    "bssn/9": Figure("Inception score of SN and BSN during training", _is_error, _SCORES,
+                     "minigan sweep cifar10 --profile bssn --methods sn,bsn --settings bssn-2 --seeds 5"),
+    "bssn/10": Figure("Inception score where gradients are stable, explode, vanish", _is_error, _SCORES,
+                      _runs_of("bssn/figure10/cifar10", True)),
+    "bssn/11": Figure("Gradient norms that are stable, explode, vanish", _all_gradients, _DIAGNOSED,
+                      _runs_of("bssn/figure10/cifar10", True)),
+    "bssn/12": Figure("Gradient norms by layer at one moment (--at), MNIST in the paper", gradient_layers, _DIAGNOSED,
+                      _runs_of("bssn/figure2/mnist", True)),
+    "bssn/13": Figure("Gradient norms by layer at one moment (--at), CIFAR-10 in the paper", gradient_layers,
+                      _DIAGNOSED, _runs_of("bssn/figure13/cifar10", True)),
+    "bssn/14": Figure("Ratios of gradient norms and of spectral norms, CIFAR-10 in the paper", ratio_points, _DIAGNOSED,
+                      _runs_of("bssn/figure14/cifar10", True)),
+    "bssn/15": Figure("Ratios of gradient norms and of spectral norms, STL-10 in the paper", ratio_points, _DIAGNOSED,
+                      _runs_of("bssn/figure15/stl10", True)),
+    "bssn/16": Figure("Parameter variances without SN", _variances, _DIAGNOSED,
+                      _runs_of("bssn/figure16/cifar10", True)),
+    "bssn/17": Figure("Parameter variances with SN", _variances, _DIAGNOSED, _runs_of("bssn/figure16/cifar10", True)),
+    "bssn/18": Figure("Gradient norm with and without SN", _all_gradients, _DIAGNOSED,
+                      _runs_of("bssn/figure16/cifar10", True)),
+    "bssn/19": Figure("Inception score with and without SN", _is_error, _SCORES,
+                      _runs_of("bssn/figure16/cifar10", True)),
+    "bssn/20": Figure("Norm of the convolution over that of its matrix, with SN", _ratios, _DIAGNOSED,
+                      _runs_of("bssn/figure7/cifar10", True)),
+    "bssn/21": Figure("Norm of the convolution over that of its matrix, with SN conv", _ratios, _DIAGNOSED,
+                      _runs_of("bssn/figure4/cifar10", True)),
     "bssn/22": Figure("Parameter variance of scaled SN", variance_products, _DIAGNOSED,
-                      _each("0.5 1 1.75 3", _BSSN.format("ssn,sn-conv") + " --scale $v --out runs/scale-$v")),
+                      _runs_of("bssn/figure6/cifar10", True)),
     "report/losses": Figure("Losses", losses, "logs", "minigan train cifar10"),
-    "report/scores": Figure("Scores during training", _part(score_curves, kind="is"), _SCORES, "minigan train cifar10"),
+    "report/is": Figure("Inception score during training", _is, _SCORES, "minigan train cifar10"),
+    "report/fid": Figure("FID during training", _fid, _SCORES, "minigan train cifar10"),
     "report/accuracy": Figure("Accuracy of the discriminator", _part(
         course, read=diagnosed("accuracy"), y="share of right answers", log=""), _DIAGNOSED,
         "minigan train cifar10 --diagnose 1000"),
-    "report/fid": Figure("FID during training", _part(score_curves, kind="fid"), _SCORES, "minigan train cifar10"),
 }
-FIGURES |= {
-    "bssn/11": Figure("Gradient norms of stable, exploding and vanishing runs", _all_gradients, _DIAGNOSED,
-                      FIGURES["bssn/10"].command),
-    "bssn/12": Figure("Gradient norms by layer at one moment (--at), MNIST", gradient_layers, _DIAGNOSED, _MNIST),
-    "bssn/13": Figure("Gradient norms by layer at one moment (--at), CIFAR-10", gradient_layers, _DIAGNOSED,
-                      _BSSN.format("none,sn-conv")),
-    "bssn/14": Figure("Ratios of gradient norms and of spectral norms, CIFAR-10", ratio_points, _DIAGNOSED,
-                      _BSSN.format("none,sn-conv")),
-    "bssn/15": Figure("Ratios of gradient norms and of spectral norms, STL-10", ratio_points, _DIAGNOSED,
-                      _BSSN.format("none,sn-conv").replace("cifar10", "stl10")),
-    "bssn/16": Figure("Parameter variances without SN", _variances, _DIAGNOSED, _BSSN.format("none")),
-    "bssn/17": Figure("Parameter variances with SN", _variances, _DIAGNOSED, _BSSN.format("sn")),
-    "bssn/18": Figure("Gradient norm with and without SN", _all_gradients, _DIAGNOSED, _BSSN.format("none,sn")),
-    "bssn/19": Figure("Inception score with and without SN", _part(score_curves, kind="is", error=True), _SCORES,
-                      _BSSN.format("none,sn")),
-    "bssn/20": Figure("Norm of the convolution over that of its matrix, with SN", _ratios, _DIAGNOSED,
-                      _BSSN.format("sn")),
-    "bssn/21": Figure("Norm of the convolution over that of its matrix, with SN conv", _ratios, _DIAGNOSED,
-                      _BSSN.format("sn-conv")),
-}
+FIGURES["report/scores"] = FIGURES["report/is"]
 
 CLASSIC = {"bars": "sn-gan/2", "singular-values": "sn-gan/3", "spectral-norms": "sn-gan/9", "gradients": "bssn/2",
            "losses": "report/losses"}
@@ -177,15 +177,16 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         matplotlib.rcdefaults()  # not the user's: the same bytes for everybody
         matplotlib.rcParams.update(LOOK)
         count = len(plot.panels)
-        columns = min(count, COLUMNS) if count != 6 else 3
+        names = list(dict.fromkeys(series.name for panel in plot.panels for series in panel.series if series.name))
+        columns = 1 if plot.kind == "bars" else 3 if count == 6 else min(count, COLUMNS)
         rows = -(-count // columns)
-        width, height = (4.8, 3.0) if count == 1 else (max(4.8, 2.15 * columns), 1.85 * rows + 0.3)
-        if plot.kind == "points":
-            height = 2.15 * rows + 0.6 if count > 1 else 4.4
-        if plot.kind == "bars":
-            bars = max(sum(len(s.y) for s in panel.series) for panel in plot.panels)
-            columns, rows = 1, count
-            width, height = max(4.8, 0.24 * bars + 1.2), 2.5 * count
+        bars = max(sum(len(s.y) for s in panel.series) for panel in plot.panels)
+        width = max(4.8, 0.24 * bars + 1.2) if plot.kind == "bars" else max(4.8, 2.15 * columns)
+        one, of_many = {"bars": (2.5, 2.5), "points": (4.2, 2.3), "lines": (2.7, 1.85)}[plot.kind]
+        height = rows * (one if count == 1 else of_many)
+        legend = _columns(names, width)
+        if plot.kind != "bars":
+            height += 0.15 + 0.18 * -(-len(names) // legend)
         fig = Figure_(figsize=(width, height), layout="constrained")
         axes = fig.subplots(rows, columns, squeeze=False, sharey="y" in plot.share).ravel()
         handles: dict[str, Any] = {}
@@ -196,10 +197,9 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
             ax.set_visible(False)
         fig.supxlabel(plot.x, fontsize=8)
         room = int(15 * height)  # letters of 8 points
-        fig.supylabel(plot.y if len(plot.y) <= room else plot.y.replace(", ", ",\n"), fontsize=8)
+        fig.supylabel(plot.y if len(plot.y) <= room else "\n".join(textwrap.wrap(plot.y, max(room, 16))), fontsize=8)
         if handles and plot.kind != "bars":
-            fig.legend(handles.values(), handles.keys(), loc="outside upper center", handlelength=2.6,
-                       ncols=_columns(list(handles), width))
+            fig.legend(handles.values(), handles.keys(), loc="outside upper center", handlelength=2.6, ncols=legend)
         data = io.BytesIO()
         said = {"Title": title, "Description": "; ".join(plot.notes)}
         blank = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
@@ -344,7 +344,7 @@ def figure(name: str, paths: list[Path], out: Path, ask: Ask | None = None) -> l
     except Missing as error:
         raise WrongUse(f"{name}: {error}; it needs {chosen.needs}; made by: {chosen.command}") from None
     write_whole(out, draw(plot, chosen.title, out.suffix.lower()))
-    return [f"{chosen.title}: {out}", *plot.notes]
+    return [f"{chosen.title.split(', ')[0]}: {out}", *plot.notes]
 
 
 def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import runs
-from minigan.presets import experiment
+from minigan.presets import Experiment, experiment
 
 LAYERS = {"conv1": (8, 3, 3, 1), "conv2": (16, 4, 4, 8), "dense": (1, 256)}
 
@@ -22,10 +22,12 @@ def layer(i: int, iteration: int, size: float = 1.0, shape: tuple[int, ...] = (8
 
 def make(folder: Path, iterations: int = 100, thumbnails: float = 1.0, scores: dict | None = None,
          diagnosed: bool = True, size: float = 1.0, layers: dict = LAYERS, dataset: str = "fashion-mnist",
-         steps: int = 10, **chosen) -> Path:
+         steps: int = 10, e: Experiment | None = None, **chosen) -> Path:
     """A run of `iterations` that logged `steps` times; its scores come last, thumbnails fall towards `thumbnails`."""
     folder.mkdir(parents=True)
-    runs.write_experiment(folder, experiment(dataset, iterations=iterations, **chosen))
+    e = e or experiment(dataset, iterations=iterations, **chosen)
+    iterations = e.iterations
+    runs.write_experiment(folder, e)
     log, diagnoses = [], []
     for i in range(1, steps + 1):
         at = iterations * i // steps
