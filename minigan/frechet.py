@@ -124,7 +124,7 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
     least = len(covariance) * np.finfo(np.float64).eps
     try:
         lower = np.linalg.cholesky(covariance)
-        if lower.diagonal().min() > math.sqrt(least) * lower.diagonal().max():
+        if (np.linalg.inv(lower) ** 2).sum() * np.trace(covariance) * least < 1:  # trace(C^-1) is above 1 / the least
             return lower
     except np.linalg.LinAlgError:
         pass  # singular

@@ -41,6 +41,18 @@ def test_distance_of_diagonal_gaussians_is_the_closed_form(rng):
     assert distance(real, fake) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("zeros", [1, 20])
+def test_directions_without_spread_add_nothing(rng, zeros):
+    # turned Gaussians whose covariances commute; rounding leaves some +- 1e-16 of the zeros, whose roots would count
+    turn = np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    s1, s2 = rng.uniform(1, 2, (2, 40))
+    s1[:zeros] = 0
+    real, fake = (Statistics(np.zeros(40), turn * s ** 2 @ turn.T) for s in (s1, s2))
+    for shift in (0, 1e-15):  # singular up to rounding on either side
+        shifted = Statistics(real.mean, real.covariance + shift * np.eye(40))
+        assert distance(shifted, fake) == pytest.approx(((s1 - s2) ** 2).sum(), rel=1e-12)
+
+
 @pytest.mark.parametrize("count", [7, 200])
 def test_a_set_is_at_distance_0_from_itself_and_at_the_square_of_its_shift(rng, count):
     x, shift = rng.standard_normal((count, 40)), rng.standard_normal(40)

@@ -56,6 +56,12 @@ def test_scores_are_counted_right_on_a_line():
     assert density_coverage(real, fake, 1) == (4 / 3, 1)
 
 
+def test_the_border_is_near_for_precision_and_far_for_density():
+    real, fake = np.array([[0.0], [1.0], [10.0], [11.0]]), np.array([[2.0], [5.0], [5.5]])
+    assert precision_recall(real, fake, 1)[0] == 1 / 3  # 2 is as far from 1 as 0 is
+    assert density_coverage(real, fake, 1) == (0, 0)
+
+
 @pytest.mark.parametrize("kind", ["features", "pixels"])
 @pytest.mark.parametrize("k", [1, 4])
 def test_nearest_finds_what_brute_force_finds(rng, tile, kind, k):
