@@ -51,13 +51,14 @@ NOTHING = Epilogue()
 
 
 def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
-              epilogue: Epilogue = NOTHING) -> None:
+              epilogue: Callable[[Array], Any] = NOTHING, taps: Array | None = None) -> None:
     """out[n,i,j,o] = sum over dy,dx,c of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
 
     x (N, H, W, C), zero outside; W (O, kh, kw, C); out (N, oh, ow, O), any strides: its size says which windows are
-    taken. top and left may be negative (windows that begin inside x).
+    taken. top and left may be negative (windows that begin inside x). taps: winograd.transformed(W), if it is kept from
+    one call to the next; then that way is taken.
     """
-    _run(x, _pieces(x, W, stride, top, left, out, epilogue), out.size * W.size // len(W))
+    _run(x, _pieces(x, W, stride, top, left, out, epilogue, taps), out.size * W.size // len(W))
 
 
 def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
@@ -94,7 +95,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     (N, oh, ow, O), (kh, kw), C, xp = gy.shape, kernel, x.shape[3], array_module(x)
     if N == 0:
         return xp.zeros((O, kh, kw, C), x.dtype)
-    if xp is np and stride == 1 and winograd.pays((oh, ow), kernel, C, O, x.dtype):
+    if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     K = kh * kw * C
     # fewer where a product of matrices would get thin, or take less than a quarter of a millisecond
@@ -142,11 +143,14 @@ def _tile_bytes(xp: Any) -> int:
     return TILE_BYTES if xp is np else CUDA_TILE_BYTES
 
 
-def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Epilogue) -> list[Piece]:
+def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, epilogue: Callable[[Array], Any],
+            taps: Array | None = None) -> list[Piece]:
     """`correlate`, cut into its tiles."""
     (O, kh, kw, C), (N, oh, ow, _), xp = W.shape, out.shape, array_module(x)
-    if xp is np and stride == 1 and winograd.pays((oh, ow), (kh, kw), C, O, x.dtype):
-        return winograd.pieces(x, W, top, left, out, epilogue)
+    if taps is None and xp is np and stride == 1 and winograd.pays(N, (oh, ow), (kh, kw), C, O, x.dtype):
+        taps = winograd.transformed(W)
+    if taps is not None:
+        return winograd.pieces(x, taps, top, left, out, epilogue)
     if xp is np and stride == 1 and O <= THIN:
         return _thin_pieces(x, W, top, left, out, epilogue)
     matrix = W.reshape(O, kh * kw * C).T
@@ -154,15 +158,24 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
     def tile(images: slice, rows: slice) -> None:
         target = out[images, rows]
         columns = _gather(x[images], (kh, kw), stride, top - rows.start * stride, left, target.shape[1:3])
-        whole = target.flags.c_contiguous
-        flat = target.reshape(-1, O) if whole else scratch("tile", (len(columns), O), out.dtype, xp)
+        direct = _has_rows(target)
+        flat = target.reshape(-1, O) if direct else scratch("tile", (len(columns), O), out.dtype, xp)
         product(columns, matrix, flat)
         epilogue(flat)
-        if not whole:
+        if not direct:
             target[...] = flat.reshape(target.shape)
 
     return [lambda part=part: tile(*part)
             for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, _tile_bytes(xp))]
+
+
+def _has_rows(out: Array) -> bool:
+    """Whether out (N, oh, ow, O) is a matrix (N * oh * ow, O) that a product may write to: some channels of a larger
+    array are; CuPy wants all of them."""
+    if array_module(out) is not np or 0 in out.shape:
+        return out.flags.c_contiguous
+    (_, oh, ow, _), (sn, sy, sx, so) = out.shape, out.strides
+    return so == out.itemsize and sy == ow * sx and (sn == oh * sy or len(out) == 1)
 
 
 def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue) -> list[Piece]:

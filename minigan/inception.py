@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from minigan import inception_input
+from minigan import inception_input, winograd
 from minigan.backend import Array, array_module, matmul, parallel
 from minigan.errors import WrongUse, choose, listed
+from minigan.fused import bias_leaky
 from minigan.im2col import Epilogue, correlate
 
 EPS = 0.001  # of every batch normalization
@@ -112,9 +113,9 @@ class Step:
     def pools(self) -> bool:
         return self.name in ("avg", "max")
 
-    def size(self, x: Array) -> tuple[int, int]:
-        """(height, width) of the result of x (N, H, W, C)."""
-        return tuple((x.shape[i + 1] + 2 * self.pad[i] - self.kernel[i]) // self.stride + 1 for i in (0, 1))
+    def size(self, given: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the result for those of the input."""
+        return tuple((given[i] + 2 * self.pad[i] - self.kernel[i]) // self.stride + 1 for i in (0, 1))
 
 
 Branch = list[list[Step]]  # one step after the other; two stand side by side in a + b
@@ -126,7 +127,7 @@ def blocks(kind: str) -> dict[str, list[Branch]]:
     channels, found = 3, {}
     for block, branches in KINDS[kind].network.items():
         found[block] = [_branch(block, name, steps.split(", "), channels) for name, steps in branches.items()]
-        channels = sum(step.out for branch in found[block] for step in branch[-1])
+        channels = _channels(found[block])
     return found
 
 
@@ -161,7 +162,7 @@ def tensors(kind: str = "inception-2015-12-05") -> dict[str, tuple[int, ...]]:
     channels = 0
     numbers = ("weight", "bias", "running_mean", "running_var")[0 if KINDS[kind].gamma else 1:]
     for branches in blocks(kind).values():
-        channels = sum(step.out for branch in branches for step in branch[-1])
+        channels = _channels(branches)
         for step in (step for branch in branches for steps in branch for step in steps if not step.pools):
             found[f"{step.name}.conv.weight"] = (step.out, step.inputs, *step.kernel)
             found |= {f"{step.name}.bn.{name}": (step.out,) for name in numbers}
@@ -172,10 +173,32 @@ def tensors(kind: str = "inception-2015-12-05") -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Folded:
-    """A convolution and its batch normalization as one: W (O, kh, kw, C), b (O,)."""
+    """A convolution and its batch normalization as one: W (O, kh, kw, C), b (O,).
+
+    taps: winograd.transformed(W), where that is the faster way.
+    """
 
     W: Array
     b: Array
+    taps: Array | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """All 1 x 1 convolutions that begin a block's branches, as one product: W (O, 1, 1, C), b (O,).
+
+    Average pooling and a 1 x 1 convolution may change places: the mean over pixels of a sum over channels. So the
+    branches that average begin with the convolution, too, and pool its few channels; they are the last ones, and wait
+    for their b and ReLU until then.
+    """
+
+    W: Array
+    b: Array
+    parts: dict[int, slice]  # a branch's place in the block -> its channels of the product
+    ready: int  # channels of the branches that do not average
+
+    def finish(self, tile: Array) -> None:
+        bias_leaky(tile[:, :self.ready], self.b[:self.ready], 0.0)
 
 
 class Inception:
@@ -191,8 +214,20 @@ class Inception:
         self.resize = resize or self.settings.resize
         choose("resize", self.resize, inception_input.RESIZES)
         _check(tensors, kind)
-        self.layers = {step.name: _folded(tensors, step, xp, dtype) for branches in self.blocks.values()
-                       for branch in branches for steps in branch for step in steps if not step.pools}
+        self.layers: dict[str, Folded] = {}  # by the convolution's name; those in a head are not here
+        self.heads: dict[str, Head] = {}  # by the block's name
+        size = (self.settings.size, self.settings.size)
+        for block, branches in self.blocks.items():
+            starts = _starts(branches)
+            if starts:
+                self.heads[block] = _head(tensors, branches, starts, xp, self.dtype)
+            for number, branch in enumerate(branches):
+                inner = size
+                for steps in branch:
+                    inner = steps[0].size(inner)
+                    self.layers |= {step.name: _folded(tensors, step, inner, xp, self.dtype) for step in steps
+                                    if not step.pools and step is not starts.get(number)}
+            size = inner
         self.W, self.b = (xp.asarray(tensors[name], dtype) for name in ("fc.weight", "fc.bias"))
 
     def features(self, images: Array, taps: Sequence[str] = ("2048",)) -> dict[str, Array]:
@@ -206,7 +241,7 @@ class Inception:
         if images.ndim != 4 or images.shape[3] not in (1, 3) or images.dtype != np.uint8:
             raise WrongUse("Inception.features: expected images uint8 (N, H, W, C) with C = 1 or 3, "
                            f"got {images.dtype} {images.shape}")
-        out = {tap: self.xp.empty((len(images), self._channels(TAPS[tap])), self.dtype) for tap in taps}
+        out = {tap: self.xp.empty((len(images), _channels(self.blocks[TAPS[tap]])), self.dtype) for tap in taps}
 
         def run(part: slice) -> None:
             given = self.xp.asarray(images[part])
@@ -225,49 +260,69 @@ class Inception:
         y = matmul(features, self.W.T)
         return y + self.b if bias else y
 
-    def _channels(self, block: str) -> int:
-        return sum(step.out for branch in self.blocks[block] for step in branch[-1])
-
     def _forward(self, x: Array, taps: Sequence[str]) -> dict[str, Array]:
         """x (N, size, size, 3) in the network's range -> for each of taps (N, channels)."""
         found: dict[str, Array] = {}
-        for name, branches in self.blocks.items():
-            x = self._block(branches, x)
+        for name in self.blocks:
+            x = self._block(name, x)
             found |= {tap: x.mean((1, 2)) for tap in taps if TAPS[tap] == name}
             if len(found) == len(taps):
                 break
         return found
 
-    def _block(self, branches: list[Branch], x: Array) -> Array:
-        """All branches of a block, each written to its channels of one result."""
-        size = x.shape[1:3]
-        for steps in branches[0]:
-            size = steps[0].size(np.empty((0, *size, 0)))
-        out = self.xp.empty((len(x), *size, sum(step.out for branch in branches for step in branch[-1])), x.dtype)
-        at = 0
-        for branch in branches:
-            y = x
-            for steps in branch:
-                channels = sum(step.out for step in steps)
-                if steps is branch[-1]:
-                    made, at = out[..., at:at + channels], at + channels
-                else:
-                    made = self.xp.empty((len(y), *steps[0].size(y), channels), x.dtype)
-                first = 0
-                for step in steps:
-                    self._apply(step, y, made[..., first:first + step.out])
-                    first += step.out
-                y = made
+    def _block(self, name: str, x: Array) -> Array:
+        """The block of that name: all branches, each written to its channels of one result."""
+        branches, head, at = self.blocks[name], self.heads.get(name), 0
+        if head is not None:
+            begun = self.xp.empty((*x.shape[:3], len(head.W)), x.dtype)
+            correlate(x, head.W, 1, 0, 0, begun, head.finish)
+        size = _size(branches[0], x.shape[1:3])
+        out = self.xp.empty((len(x), *size, _channels(branches)), x.dtype)
+        for number, branch in enumerate(branches):
+            channels = sum(step.out for step in branch[-1])
+            made, at = out[..., at:at + channels], at + channels
+            if head is None or number not in head.parts:
+                self._branch(branch, x, made)
+            elif branch[0][0].pools:
+                mean_pool(begun[..., head.parts[number]], self.settings.padding_counts, made)
+                bias_leaky(made, head.b[head.parts[number]], 0.0)
+            else:
+                self._branch(branch[1:], begun[..., head.parts[number]], made)
         return out
 
-    def _apply(self, step: Step, x: Array, out: Array) -> None:
+    def _branch(self, branch: Branch, x: Array, out: Array) -> None:
+        """The steps of a branch, one after the other, the last one written to out."""
+        if not branch:
+            out[...] = x
+        for steps in branch:
+            last = steps is branch[-1]
+            made = out if last else self.xp.empty((len(x), *steps[0].size(x.shape[1:3]), steps[0].out), x.dtype)
+            at = 0
+            for step in steps:
+                self._step(step, x, made[..., at:at + step.out])
+                at += step.out
+            x = made
+
+    def _step(self, step: Step, x: Array, out: Array) -> None:
         if step.name == "max":
             max_pool(x, step.stride, out)
         elif step.name == "avg":
             mean_pool(x, self.settings.padding_counts, out)
         else:
             layer = self.layers[step.name]
-            correlate(x, layer.W, step.stride, *step.pad, out, Epilogue(layer.b, 0.0))
+            correlate(x, layer.W, step.stride, *step.pad, out, Epilogue(layer.b, 0.0), layer.taps)
+
+
+def _channels(branches: list[Branch]) -> int:
+    """Of a block's result."""
+    return sum(step.out for branch in branches for step in branch[-1])
+
+
+def _size(branch: Branch, size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) after a branch, for those before it."""
+    for steps in branch:
+        size = steps[0].size(size)
+    return size
 
 
 def _check(given: Mapping[str, np.ndarray], kind: str) -> None:
@@ -281,14 +336,39 @@ def _check(given: Mapping[str, np.ndarray], kind: str) -> None:
             raise WrongUse(f"Inception: '{name}' of {kind} is {shape}, got {given[name].shape}")
 
 
-def _folded(tensors: Mapping[str, np.ndarray], step: Step, xp: Any, dtype: Any) -> Folded:
-    """gamma (W x - mean) / sqrt(var + eps) + beta as W' x + b', computed in float64."""
+def _folded(tensors: Mapping[str, np.ndarray], step: Step, size: tuple[int, int], xp: Any, dtype: Any) -> Folded:
+    """The step's convolution and normalization, for a result of `size` pixels."""
+    W, b = _fold(tensors, step)
+    W = np.ascontiguousarray(W, dtype)
+    wins = xp is np and step.stride == 1 and winograd.pays(1, size, step.kernel, step.inputs, step.out, dtype)
+    return Folded(xp.asarray(W), xp.asarray(b.astype(dtype)), winograd.transformed(W) if wins else None)
+
+
+def _fold(tensors: Mapping[str, np.ndarray], step: Step) -> tuple[np.ndarray, np.ndarray]:
+    """gamma (W x - mean) / sqrt(var + eps) + beta as W' x + b': W' (O, kh, kw, C), b' (O,), float64."""
     W = np.asarray(tensors[f"{step.name}.conv.weight"], np.float64)
     beta, mean, var = (np.asarray(tensors[f"{step.name}.bn.{n}"], np.float64)
                        for n in ("bias", "running_mean", "running_var"))
     factor = np.asarray(tensors.get(f"{step.name}.bn.weight", 1.0), np.float64) / np.sqrt(var + EPS)
-    W = np.ascontiguousarray((W * factor[:, None, None, None]).transpose(0, 2, 3, 1), dtype)
-    return Folded(xp.asarray(W), xp.asarray((beta - mean * factor).astype(dtype)))
+    return (W * factor[:, None, None, None]).transpose(0, 2, 3, 1), beta - mean * factor
+
+
+def _starts(branches: list[Branch]) -> dict[int, Step]:
+    """A branch's place -> the 1 x 1 convolution that it can begin with; those that average come last."""
+    found = {i: branch[0][0] for i, branch in enumerate(branches) if branch[0][0].kernel == (1, 1)}
+    return found | {i: branch[1][0] for i, branch in enumerate(branches)
+                    if branch[0][0].name == "avg" and branch[1][0].kernel == (1, 1)}
+
+
+def _head(tensors: Mapping[str, np.ndarray], branches: list[Branch], starts: dict[int, Step], xp: Any,
+          dtype: Any) -> Head:
+    """The convolutions in `starts` side by side."""
+    folded = [_fold(tensors, step) for step in starts.values()]
+    ends = np.cumsum([len(b) for _, b in folded]).tolist()
+    W, b = (np.ascontiguousarray(np.concatenate(arrays), dtype) for arrays in zip(*folded, strict=True))
+    parts = {number: slice(end - step.out, end) for (number, step), end in zip(starts.items(), ends, strict=True)}
+    ready = sum(step.out for number, step in starts.items() if not branches[number][0][0].pools)
+    return Head(xp.asarray(W), xp.asarray(b), parts, ready)
 
 
 # ---- pooling of 3 x 3 ----------------------------------------------------------------------------------------------

@@ -34,11 +34,13 @@ TILE_BYTES = 4 << 20  # transformed windows of a group of tiles, per thread
 GROUP_BYTES = 32 << 20  # transformed windows held at once for a weight gradient
 
 
-def pays(size: tuple[int, int], kernel: tuple[int, int], C: int, O: int, dtype: Any) -> bool:
-    """Whether this way is the faster one for outputs of size (oh, ow)."""
+def pays(N: int, size: tuple[int, int], kernel: tuple[int, int], C: int, O: int, dtype: Any) -> bool:
+    """Whether this way is the faster one for N outputs of size (oh, ow)."""
     oh, ow = size
-    waste = (-oh % M + oh) * (-ow % M + ow) / (oh * ow)  # tiles that hang over the edge
-    return dtype == np.float32 and kernel == (R, R) and C >= 32 and O >= 32 and waste <= 1.4
+    th, tw = -(-oh // M), -(-ow // M)
+    waste = M * th * M * tw / (oh * ow)  # tiles that hang over the edge
+    many = N * th * tw >= 8  # fewer do not make up for the transform of the weights
+    return dtype == np.float32 and kernel == (R, R) and C >= 32 and O >= 32 and waste <= 1.4 and many
 
 
 @functools.cache
@@ -56,12 +58,21 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return A, G, B
 
 
-def pieces(x: Array, W: Array, top: int, left: int, out: Array,
+def transformed(W: Array) -> Array:
+    """G applied to W (O, 3, 3, C): (t*t, C, O), what `pieces` multiplies by."""
+    O, _, _, C = W.shape
+    taps = matrices()[1] @ W.transpose(1, 2, 0, 3).reshape(R * R, O * C)
+    return taps.reshape(T * T, O, C).transpose(0, 2, 1)
+
+
+def pieces(x: Array, taps: Array, top: int, left: int, out: Array,
            epilogue: Callable[[Array], Any]) -> list[Callable[[], None]]:
-    """im2col.correlate with stride 1, cut into groups of tiles. x (N, H, W, C), W (O, 3, 3, C), out (N, oh, ow, O)."""
-    (O, _, _, C), (N, oh, ow, _) = W.shape, out.shape
-    A, G, _ = matrices()
-    taps = (G @ W.transpose(1, 2, 0, 3).reshape(R * R, O * C)).reshape(T * T, O, C).transpose(0, 2, 1)
+    """im2col.correlate with stride 1, cut into groups of tiles. x (N, H, W, C), out (N, oh, ow, O).
+
+    taps: the transformed weights.
+    """
+    (_, C, O), (N, oh, ow, _) = taps.shape, out.shape
+    A = matrices()[0]
     th, tw = -(-oh // M), -(-ow // M)
 
     def group(images: slice, rows: slice) -> None:
