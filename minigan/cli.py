@@ -22,7 +22,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
 from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
 from minigan.score_commands import compare_command, score_command, weights_command
-from minigan.view_commands import figure_command, report_command, watch_command
+from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 
 KINDS = {"int": int, "float": float, "str": str}
 MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
@@ -352,6 +352,7 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
 
 # ---- looking at runs: view_commands.py -----------------------------------------------------------------------------
 
+commands.add_command(diagnose_command)
 commands.add_command(figure_command)
 commands.add_command(report_command)
 commands.add_command(watch_command)

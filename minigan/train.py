@@ -89,6 +89,19 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     _loop(training, out, quiet, path)
 
 
+def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tuple[Training, list[str]]:
+    """The training of a run at its newest readable checkpoint, with its data, to be looked at; and remarks.
+
+    data_root: where the data are, if not where the run had them.
+    """
+    before = runs.read_experiment(run)
+    path, state, e, _, remarks = saved.newest(run)
+    e = dataclasses.replace(e, data_root=data_root or before.data_root, device=before.device, threads=before.threads)
+    training = _training(e, quiet, False)
+    training.load(state, str(path))
+    return training, remarks
+
+
 def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
     """The training at its beginning, with its data."""
     backend.device_module(e.device)

@@ -1,13 +1,15 @@
-"""Commands that show what runs did: figure, report, watch."""
+"""Commands that show what runs did: diagnose, figure, report, watch."""
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from pathlib import Path
 
 import click
 
-from minigan import figures, report, watch
+from minigan import diagnostics, figures, report, train, watch
 from minigan.errors import WrongUse
 from minigan.files import write_whole
 
@@ -76,3 +78,22 @@ def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, m
         out = Path("classic" if name == "classic" else name.replace("/", "-") + ".png")
     lines = figures.classic(list(runs), out, ask) if name == "classic" else figures.figure(name, list(runs), out, ask)
     click.echo("\n".join(lines))
+
+
+@click.command("diagnose")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data-root", help="folder in which the data lies, if not where the run had it")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object, as a line of diagnostics.jsonl")
+def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
+    """Look into the discriminator of RUN at its newest checkpoint: norms, gradients, slopes, alarms.
+
+    \b
+    minigan diagnose runs/shapes-cnn-sn
+
+    A row for each layer; minigan train --diagnose N writes the same while it trains, every N iterations.
+    """
+    training, remarks = train.opened(run, os.path.abspath(os.path.expanduser(data_root)) if data_root else None, True)
+    for line in remarks:
+        click.echo(line, err=True)
+    found = diagnostics.diagnose(training)
+    click.echo(json.dumps(found) if as_json else "\n".join(diagnostics.table(found)))

@@ -385,6 +385,24 @@ def test_diagnoses_may_be_chosen_when_a_run_is_resumed(data, tmp_path, monkeypat
     assert [line["iteration"] for line in lines(tmp_path / "run")] == [3, 4]
 
 
+def test_the_command_says_of_a_finished_run_what_its_last_line_says(data, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert cli.run([*words(data, run, iterations=3, diagnose=3), "-q"]) == 0
+    capsys.readouterr()
+    before = contents(tmp_path / "run")
+    assert cli.run(["diagnose", run, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    del found["seconds"]
+    assert [found] == lines(tmp_path / "run")
+    assert cli.run(["diagnose", run, "--data-root", str(data)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split()[:2] == ["layer", "shape"] and [line.split()[0] for line in out[1:9]] == list(found["layers"])
+    assert any(line.startswith("largest slope of D") for line in out) and out[-1]
+    assert contents(tmp_path / "run") == before
+    assert cli.run(["diagnose", str(tmp_path)]) == 2
+    assert "is not a run" in capsys.readouterr().err
+
+
 # ---- on a GPU ------------------------------------------------------------------------------------------------------
 
 def test_an_emulated_gpu_says_what_the_cpu_says():
