@@ -127,7 +127,7 @@ def describe(weights: Weights) -> list[str]:
     rows = [("format", weights.format), ("network", f"{weights.kind}: {inception.KINDS[weights.kind].text}"),
             ("tensors", f"{len(weights.tensors)} with {values:,} values"), ("sha256", weights.sha256),
             ("published", known), ("digest", f"{weights.digest} (of the tensors, the same in every format)"),
-            ("scores", "comparable with published ones" if weights.comparable else "not comparable with published ones")]
+            ("scores", f"{'' if weights.comparable else 'not '}comparable with published ones")]
     return [f"{name:12} {text}" for name, text in rows]
 
 
