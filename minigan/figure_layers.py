@@ -38,6 +38,7 @@ def singular_values(paths: list[Path], ask: Ask) -> Plot:
     found, notes = find_runs(paths)
     groups = best_of_each_method(found, ask.measure)
     values = {name: spectra(mine[0]) for name, mine in groups.items()}
+    notes.append("of " + ", ".join(mine[0].folder.name for mine in groups.values()))
     layers = [layer for layer in next(iter(values.values())) if all(
         layer in has and len(has[layer]) > 1 and has[layer][0] > 0 for has in values.values())]
     if not layers:

@@ -87,7 +87,7 @@ FIGURES: dict[str, Figure] = {
         score_against, kind="is", option="last_width", x="relative size of the feature maps"), _SCORES,
         _runs_of("sn-gan/figure4/stl10")),
     "sn-gan/9": Figure("Spectral norms of the convolutions during training", _part(
-        layer_courses, key="sigma", y="spectral norm of the weights in use", log="", convolutions=True), "logs",
+        layer_courses, key="sigma", y="spectral norm", log="", convolutions=True), "logs",
         _runs_of("sn-gan/figure9/cifar10")),
     "sn-gan/10": Figure("Time for 100 updates of the generator", seconds, "a file of bench/overhead.py --json, or logs",
                         "python bench/overhead.py --methods wn,sn,wgan-gp,none --json > overhead.json"),
@@ -196,8 +196,10 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         for ax in axes[count:]:
             ax.set_visible(False)
         fig.supxlabel(plot.x, fontsize=8)
-        room = int(15 * height)  # letters of 8 points
-        fig.supylabel(plot.y if len(plot.y) <= room else "\n".join(textwrap.wrap(plot.y, max(room, 16))), fontsize=8)
+        y = plot.y
+        if len(y) > 15 * height:  # letters of 8 points
+            y = y.replace(", ", ",\n") if ", " in y else textwrap.fill(y, len(y) // 2 + 4)
+        fig.supylabel(y, fontsize=8)
         if handles and plot.kind != "bars":
             fig.legend(handles.values(), handles.keys(), loc="outside upper center", handlelength=2.6, ncols=legend)
         data = io.BytesIO()
@@ -343,20 +345,21 @@ def figure(name: str, paths: list[Path], out: Path, ask: Ask | None = None) -> l
         plot = chosen.make(paths, ask=ask or Ask())
     except Missing as error:
         raise WrongUse(f"{name}: {error}; it needs {chosen.needs}; made by: {chosen.command}") from None
-    write_whole(out, draw(plot, chosen.title, out.suffix.lower()))
-    return [f"{chosen.title.split(', ')[0]}: {out}", *plot.notes]
+    write_whole(out, draw(plot, f"{name}: {plot.y}", out.suffix.lower()))
+    return [f"{name}: {out} ({plot.y})", *plot.notes]  # the y axis: not every figure has the measure of its title
 
 
 def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
     """The five figures of CLASSIC into a folder; where layers or losses are shown, each method's best setting."""
     _matplotlib()
     found, _ = find_runs(paths)
-    best = [run.folder for mine in best_of_each_method(found, (ask or Ask()).measure).values() for run in mine]
+    groups = best_of_each_method(found, (ask or Ask()).measure)
+    best = [run.folder for mine in groups.values() for run in mine]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FailedWork(f"{out} cannot be made ({error.strerror or error})") from None
-    said = []
+    said = [f"but for bars: {', '.join(groups)}"]
     for name, of in CLASSIC.items():
         try:
             said += figure(of, paths if name == "bars" else best, out / f"{name}.png", ask)
