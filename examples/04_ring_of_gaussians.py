@@ -157,9 +157,9 @@ save("04_slopes")
 # | penalty | 2.2, 2.4, 2.3 | 49 %, 35 %, 43 % | 8, 6, 8 |
 # | SN | 0.24, 0.27, 0.21 | 52 %, 33 %, 57 % | 8, 6, 8 |
 #
-# So the slopes tell the methods apart in every run, and any constraint beats none. Which of the three is best nobody can
-# say from this, and the number of Gaussians found says hardly anything. Another clipping bound or weight of the penalty
-# changes their rows; SN has nothing to choose.
+# So the slopes tell the methods apart in every run, and any constraint beats none. Which of the three is best nobody
+# can say from this, and the number of Gaussians found says hardly anything. Another clipping bound or weight of the
+# penalty changes their rows; SN has nothing to choose.
 #
 # That SN's slope is so far below the 1 that it may have is a loss, too: a product of norms is only a bound, and every
 # layer and leaky ReLU gives some of it away. Lin et al. 2021 go on from here.
