@@ -238,7 +238,7 @@ def find(dataset: str, size: int, device: str = "cpu") -> Classifier:
     if not path.is_file():
         native = "" if size == {"mnist": 28, "fashion-mnist": 28, "stl10": 48}.get(dataset, 32) else f" --size {size}"
         how = f"train it first (minutes): minigan classifier train {dataset}{native}" if dataset in TRAINABLE else \
-            f"choose one of a data set with labels ({', '.join(TRAINABLE)}) with --classifier"
+            f"choose one of a data set with labels ({', '.join(TRAINABLE)}) with --weights FILE"
         raise WrongUse(f"there is no classifier of {dataset} at {size} x {size} pixels in {path.parent}; {how}")
     return load(path, device)
 

@@ -287,8 +287,9 @@ def pack_command(dataset: str | None, out: Path | None, checked: Path | None, ov
 @click.option("--label", type=int, help="the class of all, of a run with --condition [the classes in turn]")
 @click.option("--interpolate", "steps", type=int, metavar="STEPS",
               help="rows of STEPS pictures from one latent to another, COUNT rows [off]")
+@click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, label: int | None,
-                   steps: int | None) -> None:
+                   steps: int | None, best: bool) -> None:
     """Draw pictures from the generator of RUN, with its running averages (evaluation mode).
 
     \b
@@ -306,7 +307,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     suffix = out.suffix.lower()
     if suffix not in ("", ".png", ".npz"):
         raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")
-    gen, e, classes, remarks = saved.load_generator(run)
+    gen, e, classes, remarks = saved.load_generator(run, best)
     for line in remarks:
         click.echo(line, err=True)
     rng = np.random.default_rng(seed)

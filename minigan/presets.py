@@ -99,6 +99,12 @@ class Experiment:
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
     diagnose: int | None = _option(None, "iterations between looks into the discriminator: diagnostics.jsonl, alarms "
                                    "[default: none; 0: none]")
+    score_every: int | None = _option(None, "iterations between scores of pictures: log.jsonl, and best-*.h5 by FID "
+                                      "[default: none; 0: none]")
+    score: str | None = _option(None, "protocol of these scores, as for minigan score --protocol [classifier for "
+                                "shapes, mnist, fashion-mnist; else sn-gan]")
+    score_count: int = _option(1000, "pictures, real and generated, that they are made from at most")
+    score_weights: str | None = _option(None, "file of Inception's weights, or of a classifier [in the cache folder]")
 
 
 CONDITIONS = ("none", "projection", "concat", "ac")
@@ -110,7 +116,8 @@ SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, th
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
-CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every", "diagnose")
+CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every", "diagnose",
+              "score_every", "score", "score_count", "score_weights")
 
 # By model: what the source of the network trains it with, where minigan's default differs. The paper gives the ResNets'
 # Adam and n_dis (B.2); the rest of "resnet" is the authors' code for CIFAR-10, where the paper is silent (the
@@ -197,7 +204,7 @@ def check(e: Experiment) -> None:
             ("ac_dis", 0, 1e9), ("ac_gen", 0, 1e9),
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9),
-            ("diagnose", 0, 10**9)):
+            ("diagnose", 0, 10**9), ("score_every", 0, 10**9), ("score_count", 2, 10**6)):
         _range(e, name, low, high, f"{low:,g} to {high:,g}")
     for name in ("beta1", "beta2", "ema", "decay_from", "bn_decay"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")

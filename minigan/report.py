@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from minigan import reproduce, runs
+from minigan import reproduce, runs, stored_scores
 from minigan.charts import Points, chart
 from minigan.errors import WrongUse
 from minigan.explain import shown
@@ -358,4 +358,5 @@ def _text(value: Any) -> str:
 
 
 def _stored_scores(folder: Path) -> list[dict[str, Any]]:
-    return []
+    return [one.score.to_dict() | {"score": one.score.name + " (best)" * one.best}
+            for one in stored_scores.read(folder / "scores.json")]

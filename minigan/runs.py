@@ -5,7 +5,8 @@
     diagnostics.jsonl the same for --diagnose; diagnostics.py says what is in a line
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
-    checkpoint-*.h5   the newest two
+    checkpoint-*.h5   the newest two; best-*.h5: that of the best score (--score-every)
+    scores.json       what minigan score measured, nearest.png beside it
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> Non
     check_new(folder, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in [*folder.glob("checkpoint-*.h5"), *(folder / "samples").glob("samples-*.png"), folder / "log.jsonl",
-                     folder / "diagnostics.jsonl", folder / "samples.png", folder / "film.png", folder / "progress.gif"]:
+        for path in [*folder.glob("checkpoint-*.h5"), *folder.glob("best-*.h5"),
+                     *(folder / "samples").glob("samples-*.png"),
+                     *(folder / name for name in ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png",
+                                                  "film.png", "progress.gif", "nearest.png"))]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None

@@ -18,13 +18,14 @@ from minigan.norms import NORM_CHOICES, NORMS, normalization
 from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.presets import CONDITIONS, FEATURES, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
 from minigan.profiles import PROFILES, SETTINGS
+from minigan.protocols import PROTOCOLS
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS, "order": ORDERS,
     "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES,
-    "setting": SETTINGS, **NORM_CHOICES}
+    "setting": SETTINGS, "score": PROTOCOLS, **NORM_CHOICES}
 
 
 def load_generator(run: Path, best: bool = False) -> tuple[Any, Experiment, int, list[str]]:

@@ -69,7 +69,7 @@ class Asked:
 class Subject:
     """Generated pictures, and what is known of where they come from."""
 
-    pictures: Callable[[int, str], Pictures]  # (how many; pixels, "" for any) -> those
+    pictures: Callable[[int, str], Pictures]  # (how many; pixels: truncate, round) -> those
     available: int  # 0: as many as one likes
     pixels: str  # as they are; "": as one likes
     experiment: Experiment | None = None  # of a run
@@ -109,9 +109,14 @@ def score(subject_path: Path, asked: Asked) -> Result:
         extractor, more = open_extractor(protocol, asked, of, data)
         remarks += more
     found, real = _measure(protocol, names, subject, data, extractor, asked)
-    looked = subject.pictures(min(LOOKED_AT, subject.available or LOOKED_AT, asked.count or LOOKED_AT), "")
+    looked = subject.pictures(min(LOOKED_AT, subject.available or LOOKED_AT, asked.count or LOOKED_AT), "round")
     images = looked.read(slice(0, looked.count))
     seen = extractor.features(images) if extractor is not None else None
+    if "MS-SSIM" not in protocol.scores:
+        few = PROTOCOLS["ms-ssim"]
+        few = few.smaller(len(images)) if len(images) < few.fake else few
+        found += protocols.measure(few, None, None, images=images, network="", weights="", resize="",
+                                   pixels=subject.pixels or "round", data="", seed=asked.seed)
     if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
         found += coverage.scores(images, extractor.logits(seen).argmax(1), network=extractor.name,
                                  weights=extractor.digest, resize=extractor.resize,
@@ -176,16 +181,23 @@ def of_run(e: Experiment, state: dict[str, Any], gen: Any, seed: int, device: st
     gen.to(xp)
     classes = state["classes"]
 
-    def drawn(count: int, pixels: str) -> Pictures:
+    def made(count: int, pixels: str) -> Pictures:
         z = sampling.latents(np.random.default_rng(seed), e, count)
-        to_uint8 = pictures.truncated if pixels == "truncate" else pictures.to_uint8
-        labels = np.arange(count) % classes if classes else None
+        return Pictures(count, f"{digest.hexdigest()} {pixels} {device}",
+                        lambda part: drawn(gen, z[part], xp, classes, pixels, part.start), "generated")
+    return Subject(made, 0, "", e, state, classes)
 
-        def read(part: slice) -> np.ndarray:
-            return sampling.draw(gen, z[part], xp, classes=classes, labels=None if labels is None else labels[part],
-                                 to_uint8=to_uint8)
-        return Pictures(count, f"{digest.hexdigest()} {to_uint8.__name__} {device}", read, "generated")
-    return Subject(drawn, 0, "", e, state, classes)
+
+def drawn(gen: Any, z: np.ndarray, xp: Any, classes: int, pixels: str, start: int = 0) -> np.ndarray:
+    """Pictures of latents z, the classes in turn, the first being picture number `start`; pixels: truncate, round."""
+    labels = (start + np.arange(len(z))) % classes if classes else None
+    return sampling.draw(gen, z, xp, classes=classes, labels=labels,
+                         to_uint8=pictures.truncated if pixels == "truncate" else pictures.to_uint8)
+
+
+def pixels_of(protocol: Protocol) -> str:
+    """How the protocol's pictures become uint8; "float" is not possible here, and rounding the next best."""
+    return "truncate" if protocol.pixels == "truncate" else "round"
 
 
 def _folder(path: Path, quiet: bool) -> np.ndarray:
@@ -254,12 +266,13 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
     if subject.available and n > subject.available:
         raise WrongUse(f"protocol {protocol.name} takes {n:,} generated pictures, there are {subject.available:,}; "
                        f"--count {subject.available} shrinks it, and its name will say so")
-    pixels = subject.pixels or (protocol.pixels if protocol.pixels in ("truncate", "round") else "round")
+    pixels = subject.pixels or pixels_of(protocol)
     made = subject.pictures(n, pixels)
     fake_labels = np.arange(n) % subject.classes if subject.classes else None
     real = known = real_labels = None
     where = ""
-    if asked.stats is not None:
+    if asked.stats is not None:  # --count cannot change how many pictures these are of
+        protocol = dataclasses.replace(protocol, real=PROTOCOLS[protocol.name.split(" at ")[0]].real)
         real = frechet.read(asked.stats)
         where = f"statistics {asked.stats.name} {hashlib.sha256(real.mean.tobytes()).hexdigest()[:12]}"
     elif data is not None and extractor is not None and any(name not in ("IS", "MS-SSIM") for name in names):
@@ -271,7 +284,7 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         else:
             real = features.extract(extractor, of_real, asked.quiet)
             known = real, rows
-        where = f"{data_name(subject, asked)} {packed.digest(data.images)[:12]}"
+        where = f"{data_name(subject, asked, protocol)} {packed.digest(data.images)[:12]}"
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
     images = made.read(slice(0, min(n, protocol.fake))) if "MS-SSIM" in names else None
     found = protocols.measure(
@@ -282,12 +295,14 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
     return found, known
 
 
-def data_name(subject: Subject, asked: Asked) -> str:
-    """The real data set in words: its name, its split if it is not the first."""
+def data_name(subject: Subject, asked: Asked, protocol: Protocol | None = None) -> str:
+    """The real data set in words: its name and split."""
     e = subject.experiment
-    if asked.data is not None or e is None:
-        return str(asked.data)
-    return f"{e.dataset} {e.split}" if e.split else e.dataset
+    name = asked.data or e.dataset
+    splits = datasets.DATASETS[name].splits
+    if asked.data is None:
+        return f"{name} {e.split or splits[0]}"
+    return f"{name} {protocol.real_split if protocol and protocol.real_split in splits else splits[0]}"
 
 
 def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -> list[Score]:

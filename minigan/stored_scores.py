@@ -138,12 +138,12 @@ def better(name: str) -> int:
 def best_of(log: Sequence[dict[str, Any]]) -> tuple[int, str, float] | None:
     """(iteration, name, value) of the best score in a run's log; None if it has none.
 
-    The measure is the log's first FID, else its first score. Of equal ones the earliest counts.
+    The measure is the newest line's FID, else its first score. Of equal ones the earliest counts.
     """
     found = [(entry["iteration"], entry["scores"]) for entry in log if isinstance(entry.get("scores"), dict)]
-    names = [name for _, scores in found for name in scores]
-    if not names:
+    if not found or not found[-1][1]:
         return None
+    names = list(found[-1][1])
     name = next((name for name in names if name.startswith("FID ")), names[0])
     course = [(iteration, scores[name]) for iteration, scores in found
               if type(scores.get(name)) in (int, float) and math.isfinite(scores[name])]
@@ -152,3 +152,17 @@ def best_of(log: Sequence[dict[str, Any]]) -> tuple[int, str, float] | None:
     sign = better(name.split()[0])
     iteration, value = max(course, key=lambda point: (sign * point[1], -point[0]))
     return iteration, name, float(value)
+
+
+def last_and_best(log: Sequence[dict[str, Any]]) -> list[str]:
+    """What a run's log says of its scores, at the end and at best: a line for each."""
+    scored = [entry for entry in log if isinstance(entry.get("scores"), dict)]
+    if not scored:
+        return []
+    last = scored[-1]
+    lines = [f"{name}: {number(value)} at iteration {last['iteration']:,}" for name, value in last["scores"].items()]
+    best = best_of(log)
+    if best is not None:
+        iteration, name, value = best
+        lines.append(f"best {name}: {number(value)} at iteration {iteration:,}, kept as best-{iteration:07d}.h5")
+    return lines

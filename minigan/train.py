@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan import backend, checkpoint, datasets, packed, runs, saved
+from minigan import backend, checkpoint, datasets, packed, runs, saved, stored_scores
+from minigan.curves import Curve, open_curve
 from minigan.datafiles import to_stderr
 from minigan.diagnostics import diagnose
 from minigan.download import progress_bar
@@ -38,10 +39,10 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     """Train from the beginning into the new run folder `out`."""
     saved.check_names(experiment)
     runs.check_new(out, overwrite)  # before the data, which may be an hour's download
-    training = _training(experiment, quiet, verbose)
+    training, curve = _training(experiment, quiet, verbose)
     with runs.locked(out):
         runs.create(out, experiment, overwrite)
-        _loop(training, out, quiet)
+        _loop(training, curve, out, quiet)
 
 
 def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False) -> None:
@@ -80,13 +81,13 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
             runs.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
             to_stderr(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
             return
-    training = _training(experiment, quiet, verbose)
+    training, curve = _training(experiment, quiet, verbose)
     if state is not None:
         training.load(state, str(path))
     if experiment != before:
         runs.write_experiment(out, experiment)
     to_stderr(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
-    _loop(training, out, quiet, path)
+    _loop(training, curve, out, quiet, path)
 
 
 def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tuple[Training, list[str]]:
@@ -97,18 +98,19 @@ def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tupl
     before = runs.read_experiment(run)
     path, state, e, _, remarks = saved.newest(run)
     e = dataclasses.replace(e, data_root=data_root or before.data_root, device=before.device, threads=before.threads)
-    training = _training(e, quiet, False)
+    training, _ = _training(e, quiet, False)
     training.load(state, str(path))
     return training, remarks
 
 
-def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
-    """The training at its beginning, with its data."""
+def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curve | None]:
+    """The training at its beginning, with its data; and the scores to be measured on the way."""
     backend.device_module(e.device)
     data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
                          split=e.split, crop=e.crop, resize=e.resize,
                          say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
     backend.set_threads(e.threads)
+    curve = open_curve(e, data, quiet)
     try:
         training = Training(e, data.images, data.labels)
     except (MemoryError, RuntimeError) as error:  # the pictures go to the GPU in one piece
@@ -117,10 +119,10 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> Training:
         raise
     if verbose:
         _describe(training, data.source)
-    return training
+    return training, curve
 
 
-def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) -> None:
+def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None) -> None:
     """Iterate to the end; log, draw, save; stop in good order when asked to. good: the newest checkpoint."""
     e = training.e
     log_every = e.log_every or max(1, e.iterations // 200)
@@ -151,19 +153,25 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
                 stop = last or bool(asked)
                 logs, draws, saves = (last or i % every == 0 for every in (log_every, sample_every, checkpoint_every))
                 looks = bool(e.diagnose) and (last or i % e.diagnose == 0)
-                if e.device != "cpu" and not (logs or draws or saves or looks or stop):
+                scores = curve is not None and (last or i % e.score_every == 0)
+                if e.device != "cpu" and not (logs or draws or saves or looks or scores or stop):
                     progress.update(i)  # to read the losses would be to wait for the GPU
                     continue
                 loss_dis, loss_gen = (loss.item() for loss in losses)
                 if not math.isfinite(loss_dis + loss_gen) \
-                        or (logs or draws or saves or looks or stop) and not training.finite():
+                        or (logs or draws or saves or looks or scores or stop) and not training.finite():
                     raise FailedWork(_not_finite(training, good, loss_dis, loss_gen))
-                if logs or draws:
+                if logs or draws or scores:
                     sigmas = training.spectral_norms()
                     seen = {"thumbnails": training.thumbnail_distance()} if draws else {}
+                    seen |= {"scores": curve.scores(training)} if scores else {}
                     log.add(iteration=i, seconds=round(time.monotonic() - began, 3), loss_dis=loss_dis,
                             loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
                             sigma=sigmas, **seen)
+                if scores:
+                    best = stored_scores.best_of(runs.read_log(out))
+                    if best is not None and best[0] == i:
+                        checkpoint.save_best(out, i, training.state())
                 if looks:
                     found = diagnose(training)
                     diagnoses.add(**found)
@@ -189,6 +197,9 @@ def _loop(training: Training, out: Path, quiet: bool, good: Path | None = None) 
         raise Interrupted(f"stopped at iteration {i:,} of {e.iterations:,}, saved; go on with: "
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
     to_stderr(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
+    if curve is not None:
+        for line in stored_scores.last_and_best(runs.read_log(out)):
+            to_stderr(line)
 
 
 def _deviation(sigmas: dict[str, float]) -> float:

@@ -36,6 +36,7 @@ LEVELS = """
     classifier
     gan features
     diagnostics scoring
+    curves
     train
     sweep
     reproduce figure_data

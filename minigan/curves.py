@@ -1,0 +1,74 @@
+"""Learning curves: scores of a run's pictures while it trains (--score-every), on streams of random numbers of their
+own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigan import features, packed, protocols, sampling, scoring
+from minigan.datafiles import Dataset
+from minigan.errors import WrongUse
+from minigan.features import Extractor, Pictures
+from minigan.gan import Training
+from minigan.presets import Experiment
+from minigan.protocols import Protocol
+
+QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is measured every so often, with all that stays the same."""
+
+    protocol: Protocol
+    names: tuple[str, ...]
+    extractor: Extractor | None
+    real: np.ndarray | None  # features
+    data: str
+
+    def scores(self, training: Training) -> dict[str, float]:
+        """ "NAME PROTOCOL, WEIGHTS" -> score of the pictures that the run's generator, or its average, draws now.
+
+        Latents are the same every time, drawn from a stream that nothing else uses: what is learned does not change.
+        """
+        e, p = training.e, self.protocol
+        n = p.fakes
+        z = sampling.latents(np.random.default_rng([e.seed, scoring.STREAM]), e, n)
+        images = scoring.drawn(training.gen if training.average is None else training.average, z, training.xp,
+                               training.classes, scoring.pixels_of(p))
+        made = Pictures(n, "", lambda part: images[part])
+        fake = None if self.extractor is None else features.extract(self.extractor, made, quiet=True, keep=False)
+        x = self.extractor
+        found = protocols.measure(
+            p, self.real, fake, names=self.names, images=images,
+            logits=None if x is None else lambda block: x.logits(block, p.biased), network=x.name if x else "",
+            weights=x.digest if x else "", resize=x.resize if x else "", pixels=scoring.pixels_of(p), data=self.data,
+            seed=e.seed)
+        return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value for one in found}
+
+
+def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | None:
+    """The curve that the experiment asks for, its real pictures' features at hand; None if it asks for none.
+
+    WrongUse, at once and not after hours, if the protocol cannot be measured or its network's weights are missing.
+    """
+    if not e.score_every:
+        return None
+    weights = None if e.score_weights is None else Path(e.score_weights)
+    asked = scoring.Asked(protocol=e.score, count=e.score_count, weights=weights, device=e.device, quiet=quiet)
+    protocol, _ = scoring.protocol_for(asked, e.dataset)
+    if protocol.per_class:
+        raise WrongUse(f"--score {e.score} is not measured while a run trains; measure it afterwards: minigan score")
+    names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
+    extractor = real = None
+    where = ""
+    if protocol.scores != ("MS-SSIM",):
+        extractor, _ = scoring.open_extractor(protocol, asked, e.dataset, data)
+        if set(names) != {"IS"}:
+            rows = protocol.rows(len(data.images), data.labels)
+            real = features.extract(extractor, features.of_images(data.images, rows), quiet)
+            where = f"{e.dataset} {packed.digest(data.images)[:12]}"
+    return Curve(protocol, names, extractor, real, where)
