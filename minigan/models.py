@@ -84,6 +84,10 @@ def check_model(e: Experiment) -> None:
         others = sorted(name for name, other in MODELS.items() if e.condition in other.conditions)
         raise WrongUse(f"--condition {e.condition} is not for model '{e.model}'; use one of "
                        f"{', '.join(model.conditions)}, or another model: {', '.join(others)}")
+    if e.condition != "none" and (e.dataset == "celeba" or e.dataset == "stl10" and e.split in (None, "unlabeled")):
+        raise WrongUse(f"--condition {e.condition} needs labels, and {e.dataset} has none"
+                       + (" in its split unlabeled; use --split train, or" if e.dataset == "stl10" else "; use") +
+                       " cifar10, cifar100, svhn or imagenet")
     for name in OPTIONS:
         if getattr(e, name) is not None and name not in model.options:
             raise WrongUse(f"{option_name(name)} is not for model '{e.model}'; leave it out, or use one of "

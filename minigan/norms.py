@@ -37,8 +37,8 @@ class Normalization:
     gain: bool = False
 
 
-def _spectral(kind: type[SpectralNorm], e: Experiment) -> SpectralNorm:
-    return kind(e.power_iterations, scale=e.scale, schedule=e.u_schedule, through=e.u_gradient)
+def _spectral(kind: type[SpectralNorm], e: Experiment, scale: float = 1.0) -> SpectralNorm:
+    return kind(e.power_iterations, scale=scale, schedule=e.u_schedule, through=e.u_gradient)
 
 
 def _shared_gamma(kind: type[SpectralNorm], e: Experiment) -> Normalization:
@@ -50,10 +50,10 @@ def _shared_gamma(kind: type[SpectralNorm], e: Experiment) -> Normalization:
 NORMS: dict[str, Callable[[Experiment], Normalization]] = {
     "none": lambda e: Normalization(),
     "sn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e)),
-    "sn-conv": lambda e: Normalization(lambda: _spectral(OperatorNorm, e)),
-    "ssn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e)),
+    "sn-conv": lambda e: Normalization(lambda: _spectral(OperatorNorm, e, e.scale)),
+    "ssn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e, e.scale)),
     "bsn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e)),
-    "bssn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e)),
+    "bssn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e, e.scale)),
     "sn-gamma": lambda e: Normalization(lambda: Gain(_spectral(SpectralNorm, e), start=e.gamma_start)),
     "sn-gamma-shared": lambda e: _shared_gamma(SpectralNorm, e),
     "bsn-gamma": lambda e: Normalization(lambda: Gain(_spectral(BidirectionalNorm, e), start=e.gamma_start)),
@@ -75,7 +75,7 @@ GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "b
 # option -> the names it may have
 NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
 
-# option -> the norms it is for, and what else to say of it. Those of u are for all that have one: a profile sets them.
+# option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
 _ONLY_FOR = {
     "scale": (("ssn", "bssn", "sn-conv"), {"sn": "ssn", "bsn": "bssn"}),
     "clip": (("clip",), {}), "clip_which": (("clip",), {}), "orthonormal": (("orthonormal",), {})}
@@ -88,7 +88,7 @@ def normalization(e: Experiment) -> Normalization:
         choose(option_name(option), getattr(e, option), choices)
     for option, (norms, instead) in _ONLY_FOR.items():
         value = getattr(e, option)
-        if e.norm not in norms and value != getattr(Experiment, option):
+        if not {e.norm, e.gen_norm} & {*norms} and value != getattr(Experiment, option):
             better = f"; use --norm {instead[e.norm]}" if e.norm in instead else "; leave it out"
             raise WrongUse(f"{option_name(option)} {value} does nothing with --norm {e.norm}, it is for "
                            f"{', '.join(norms)}{better}")

@@ -7,6 +7,7 @@ A preset is a dict of the fields that differ from the defaults.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +113,26 @@ FEATURES = ("model", "none", "bn", "ln")
 LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), ("epochs", "replacement")
 SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
 
+def _some(kinds: tuple[str, ...]) -> Callable[[Experiment], bool]:
+    return lambda e: e.norm.startswith(kinds) or e.gen_norm.startswith(kinds)
+
+
+# What does something only beside another choice: option -> (whether it does, what it is for). A profile may set any.
+_U = (_some(("sn", "ssn", "bsn", "bssn")), "norms with a power iteration: sn, bsn and their kin")
+NEEDS: dict[str, tuple[Callable[[Experiment], bool], str]] = {
+    "power_iterations": _U, "u_schedule": _U, "u_gradient": _U,
+    "gamma_start": (_some(("sn-gamma", "bsn-gamma", "wn-gain")), "--norm sn-gamma, bsn-gamma and wn-gain"),
+    "features_gain": (lambda e: e.norm in ("bn", "ln", "sn-bn") or e.features in ("bn", "ln"), "--norm bn, ln, sn-bn"),
+    "gp_target": (lambda e: e.gp > 0, "--gp"),
+    "ac_dis": (lambda e: e.condition == "ac", "--condition ac"),
+    "ac_gen": (lambda e: e.condition == "ac", "--condition ac"),
+    "decay_from": (lambda e: e.schedule == "linear", "--schedule linear"),
+    "beta1": (lambda e: e.optimizer == "adam", "--optimizer adam"),
+    "beta2": (lambda e: e.optimizer != "sgd", "--optimizer adam and rmsprop"),
+    "adam_eps": (lambda e: e.optimizer != "sgd", "--optimizer adam and rmsprop"),
+    "skip_bad": (lambda e: e.dataset in ("folder", "imagenet", "celeba"), "pictures in files: folder, celeba"),
+}
+
 # An annotation's word -> the types that JSON may hold for it.
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
@@ -146,8 +167,16 @@ DATASET_PRESETS: dict[str, dict[str, Any]] = {
 
 
 def experiment(dataset: str, **chosen: Any) -> Experiment:
-    """The presets of the data set and the model, overridden by what was chosen. WrongUse for values without meaning."""
-    return compose(dataset, **chosen)[0]
+    """The presets of the data set and the model, overridden by what was chosen.
+
+    WrongUse for values without meaning, and for choices that would do nothing (`compose` lets these pass: in a grid
+    they may be for other runs of it).
+    """
+    made = compose(dataset, **chosen)[0]
+    for name, (used, need) in NEEDS.items():
+        if name in chosen and chosen[name] != getattr(Experiment, name) and not used(made):
+            raise WrongUse(f"{option_name(name)} {chosen[name]} does nothing here: it is for {need}; leave it out")
+    return made
 
 
 def compose(dataset: str, **chosen: Any) -> tuple[Experiment, dict[str, tuple[str, str]]]:

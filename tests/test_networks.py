@@ -3,6 +3,7 @@
 tests/test_models.py has what holds for the first two, and PyTorch's twins of all of them.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -492,10 +493,12 @@ def test_slope_and_width_of_the_last_convolution_are_the_discriminators():
     ({"model": "mnist-bssn", "last_width": 2.0}, "--last-width is not for model 'mnist-bssn'"),
     ({"model": "cnn", "condition": "concat"}, "--condition concat is not for model 'cnn'; use one of projection, ac, "
      "or another model: resnet"),
+    ({"dataset": "stl10", "split": "unlabeled", "condition": "ac"}, "none in its split unlabeled; use --split train"),
+    ({"dataset": "celeba", "condition": "projection"}, "celeba has none; use cifar10"),
 ])
 def test_what_a_model_has_no_place_for_is_said_before_any_work(chosen, said):
     with pytest.raises(WrongUse) as error:
-        check_names(tiny.tiny(**chosen))
+        check_names(dataclasses.replace(tiny.tiny(), **chosen))
     assert said in str(error.value)
 
 

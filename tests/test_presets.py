@@ -7,7 +7,7 @@ import math
 import pytest
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.presets import CHANGEABLE, Experiment, check, experiment, from_dict, learned, option_name, to_dict
+from minigan.presets import CHANGEABLE, Experiment, check, compose, experiment, from_dict, learned, option_name, to_dict
 
 COUNTS = ("iterations", "batch_size", "gen_batch_size", "n_dis", "dim_z", "power_iterations", "threads", "log_every",
           "sample_every", "checkpoint_every")
@@ -31,6 +31,31 @@ def test_a_choice_beats_the_presets():
     e = experiment("shapes", model="resnet", lr=1e-3, n_dis=2, width=0.5)
     assert (e.lr, e.n_dis, e.width) == (1e-3, 2, 0.5)
     assert e.iterations == experiment("shapes").iterations < 10_000  # small data sets stay quick with any model
+
+
+@pytest.mark.parametrize("chosen, said", [
+    ({"norm": "none", "power_iterations": 3}, "--power-iterations 3 does nothing here: it is for norms with a power"),
+    ({"norm": "wn", "u_schedule": "update"}, "--u-schedule update does nothing here"),
+    ({"norm": "clip", "u_gradient": True}, "--u-gradient True does nothing here"),
+    ({"norm": "sn", "gamma_start": "one"}, "--gamma-start one does nothing here: it is for --norm sn-gamma"),
+    ({"norm": "sn", "features_gain": True}, "--features-gain True does nothing here: it is for --norm bn"),
+    ({"gp_target": 0.5}, "--gp-target 0.5 does nothing here: it is for --gp; leave it out"),
+    ({"ac_dis": 2.0}, "it is for --condition ac"), ({"decay_from": 0.5}, "it is for --schedule linear"),
+    ({"optimizer": "sgd", "beta1": 0.9}, "it is for --optimizer adam"), ({"skip_bad": True}, "pictures in files"),
+])
+def test_a_choice_that_does_nothing_is_said(chosen, said):
+    with pytest.raises(WrongUse) as error:
+        experiment("cifar10", **chosen)
+    assert said in str(error.value)
+    assert compose("cifar10", **chosen)[0]  # in a grid it may be for another run
+
+
+def test_a_choice_that_does_something_is_not_refused():
+    experiment("cifar10", norm="none", gen_norm="sn", power_iterations=2)
+    experiment("cifar10", norm="wn-gain", gamma_start="one")
+    experiment("cifar10", profile="bssn", norm="none")  # the profile's u schedule is nobody's mistake
+    experiment("cifar10", gp=1.0, gp_target=0.0)
+    experiment("cifar10", features="ln", features_gain=True, gp_target=1.0)  # a default may be said
 
 
 @pytest.mark.parametrize("name", COUNTS)
