@@ -108,17 +108,17 @@ def score(subject_path: Path, asked: Asked) -> Result:
     if set(names) != {"MS-SSIM"}:
         extractor, more = open_extractor(protocol, asked, of, data)
         remarks += more
-    found, real = _measure(protocol, names, subject, data, extractor, asked)
+    found, real, fake = _measure(protocol, names, subject, data, extractor, asked)
     looked = subject.pictures(min(LOOKED_AT, subject.available or LOOKED_AT, asked.count or LOOKED_AT), "round")
     images = looked.read(slice(0, looked.count))
-    seen = extractor.features(images) if extractor is not None else None
     if "MS-SSIM" not in protocol.scores:
         few = PROTOCOLS["ms-ssim"]
         few = few.smaller(len(images)) if len(images) < few.fake else few
         found += protocols.measure(few, None, None, images=images, network="", weights="", resize="",
                                    pixels=subject.pixels or "round", data="", seed=asked.seed)
     if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
-        found += coverage.scores(images, extractor.logits(seen).argmax(1), network=extractor.name,
+        kinds = extractor.logits(extractor.features(images)).argmax(1)
+        found += coverage.scores(images, kinds, network=extractor.name,
                                  weights=extractor.digest, resize=extractor.resize,
                                  pixels=subject.pixels or "round", seed=asked.seed)
     if subject.state is not None and data is not None and asked.data is None:
@@ -126,7 +126,7 @@ def score(subject_path: Path, asked: Asked) -> Result:
     again = len(neighbours.duplicates(images))
     remarks.append(f"{again:,} of {len(images):,} generated pictures equal an earlier one")
     remarks += _cautions(found)
-    picture = None if data is None else nearest_picture(images, seen, data, real)
+    picture = None if data is None else nearest_picture(images, fake, data, real)
     return Result(found, remarks, picture, subject.iteration)
 
 
@@ -255,8 +255,8 @@ def open_extractor(protocol: Protocol, asked: Asked, dataset: str | None,
 # ---- measuring -----------------------------------------------------------------------------------------------------
 
 def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Dataset | None, extractor: Extractor | None,
-             asked: Asked) -> tuple[list[Score], tuple[np.ndarray, np.ndarray] | None]:
-    """The protocol's scores; and (features, rows) of real pictures, if all were needed."""
+             asked: Asked) -> tuple[list[Score], tuple[np.ndarray, np.ndarray] | None, np.ndarray | None]:
+    """The protocol's scores; (features, rows) of real pictures, if all were needed; features of generated ones."""
     n = protocol.fakes
     if protocol.per_class:
         if not subject.classes:
@@ -292,7 +292,7 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         logits=None if extractor is None else lambda block: extractor.logits(block, protocol.biased),
         network=extractor.name if extractor else "", weights=extractor.digest if extractor else "",
         resize=extractor.resize if extractor else "", pixels=pixels, data=where, seed=asked.seed)
-    return found, known
+    return found, known, fake
 
 
 def data_name(subject: Subject, asked: Asked, protocol: Protocol | None = None) -> str:
@@ -359,17 +359,18 @@ def _cautions(found: list[Score]) -> list[str]:
     return [f"{', '.join(names)}: {line}" for line, names in about.items()]
 
 
-def nearest_picture(images: np.ndarray, seen: np.ndarray | None, data: Dataset,
+def nearest_picture(images: np.ndarray, fake: np.ndarray | None, data: Dataset,
                     known: tuple[np.ndarray, np.ndarray] | None, count: int = 12, k: int = 7) -> np.ndarray:
     """Rows of pictures, uint8: a generated one, a gap, the k real ones nearest to it.
 
-    By features where those of real pictures are known, else by pixels, among at most 10,000 of them.
+    By features, fake (n, d) in the order of the pictures, where those of real ones are known (and their rows); else by
+    pixels, among at most 10,000 of them.
     """
     images = images[:count]
-    if known is not None and seen is not None:
+    if known is not None and fake is not None:
         real, rows = known
         k = min(k, len(rows))
-        index = neighbours.nearest(seen[:count], real, k)[0]
+        index = neighbours.nearest(fake[:count], real, k)[0]
     else:
         rows = np.arange(min(len(data.images), 10_000))
         k = min(k, len(rows))
