@@ -12,11 +12,12 @@ import pytest
 from minigan import backend, inception, inception_input
 from minigan.errors import WrongUse
 from minigan.inception import KINDS, TAPS, Inception
+from minigan.inception_table import NETWORK
 
 GOLDEN = np.load(golden_inception.FILE)
 # A narrow and small one, so that what does not depend on size is tested in a moment.
 NARROW = {block: {name: re.sub(r"(\d+) (?=\d)", lambda found: f"{int(found[1]) // 32} ", steps)
-                  for name, steps in branches.items()} for block, branches in inception.NETWORK.items()}
+                  for name, steps in branches.items()} for block, branches in NETWORK.items()}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ LEVELS = """
     cuda explain alarms frechet neighbours ms_ssim
     launchers thumbnails scores
     launchers_all protocols torch_files graphdef safetensors_files keras_files
-    stored_scores coverage winograd fused download pictures resample inception_input
+    stored_scores coverage winograd fused download pictures resample inception_input inception_table
     datafiles
     autograd im2col runs image_folder cifar idx stl10 svhn packed
     shaping inception
