@@ -107,7 +107,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.6), width_ratios=[64, 3
 for axis, matrix in ((left, M), (right, M_back)):
     axis.imshow(matrix, vmin=-1.5, vmax=1.5)
 left.set(title="M: a 3 x 3 convolution of 8 x 8 pixels", xlabel="pixel", ylabel="result")
-right.set(title="the flipped convolution's matrix: M$^T$", xlabel="result", ylabel="pixel")
+right.set(title="M$^T$: that of the flipped", xlabel="result", ylabel="pixel")
 save("02_matrix")
 np.testing.assert_allclose(M_back, M.T, atol=1e-12)
 
