@@ -233,3 +233,10 @@ def test_a_gpu_computes_the_same_features(dtype, tolerance, narrow, rng, monkeyp
             for tap, y in everything(net, given).items():
                 assert y.dtype == dtype
                 assert abs(y - expected[tap]).max() <= tolerance * abs(expected[tap]).max()
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_gives_the_golden_features(real_cupy, weights):
+    for tap, y in everything(Inception(weights, xp=real_cupy), golden_inception.pictures()).items():
+        expected = GOLDEN[f"inception-2015-12-05/{tap}"]
+        assert abs(y[:, ::golden_inception.STEP[tap]] - expected).max() <= 1e-4 * abs(expected).max()
