@@ -16,14 +16,16 @@ def explain(dataset: str, **chosen: Any) -> list[str]:
     """The lines of `minigan explain`: one for each option, then those of the profiles that differ from it."""
     e, origins = compose(dataset, **chosen)
     names = [f.name for f in dataclasses.fields(Experiment) if f.name not in NOT_TRAINING]
-    wide = max(len(option_name(name)) for name in names)
-    lines = [f"{'data set':{wide}}  {dataset}"]
+    wide, value_wide = (max(map(len, texts)) for texts in (
+        [option_name(name) for name in names], [shown(getattr(e, name)) for name in names]))
+    lines, indent = [f"{'data set':{wide}}  {dataset}"], " " * (wide + value_wide + 4)
     for name in names:
         value, (who, source) = getattr(e, name), origins[name]
-        lines.append(f"{option_name(name):{wide}}  {shown(value):12}  {who}{': ' + source if source else ''}")
+        lines += textwrap.wrap(f"{who}{': ' + source if source else ''}", 118, subsequent_indent=indent + "    ",
+                               initial_indent=f"{option_name(name):{wide}}  {shown(value):{value_wide}}  ")
         for profile, said in others(name, value, dataset, e.model):
-            lines += textwrap.wrap(f"{profile} has {said}", 118, initial_indent=" " * (wide + 16) + "but ",
-                                   subsequent_indent=" " * (wide + 20))
+            lines += textwrap.wrap(f"{profile} has {said}", 118, initial_indent=indent + "but ",
+                                   subsequent_indent=indent + "    ")
     return lines
 
 

@@ -17,7 +17,6 @@ from minigan.backend import Array, array_module, to_host
 from minigan.errors import FailedWork
 from minigan.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.initializers import Initializer, normal
-from minigan.initializers import he_normal as he_normal
 from minigan.weights import NoNorm, to_matrix
 
 # ---- layers --------------------------------------------------------------------------------------------------------
