@@ -54,12 +54,12 @@ def evenness(kinds: np.ndarray, count: int = len(CLASSES)) -> float:
     return math.exp(-(p * np.log(p)).sum()) / count
 
 
-def scores(images: np.ndarray, classes: np.ndarray, *, network: str, weights: str, resize: str, pixels: str,
+def scores(images: np.ndarray, classes: np.ndarray, *, network: str, weights: str, resize: str,
            seed: int) -> list[Score]:
     """How drawings cover kinds and colours; classes (N,): what the classifier says they are."""
     colours = kinds_by_hue(images)
     values = {"classes covered": covered(classes), "class evenness": evenness(classes),
               "colours covered": covered(colours), "colour evenness": evenness(colours),
               "colour fits class": float((classes == colours).mean())}
-    return [Score(name, value, None, "shapes", network, weights, resize, pixels, 0, len(images), 0, seed, "")
+    return [Score(name, value, None, "shapes", network, weights, resize, "", 0, len(images), 0, seed, "")
             for name, value in values.items()]

@@ -45,8 +45,8 @@ class Curve:
         found = protocols.measure(
             p, self.real, fake, names=self.names, images=images,
             logits=None if x is None else lambda block: x.logits(block, p.biased), network=x.name if x else "",
-            weights=x.digest if x else "", resize=x.resize if x else "", pixels=scoring.pixels_of(p), data=self.data,
-            seed=e.seed)
+            weights=x.digest if x else "", resize=x.resize if x else "",
+            pixels=scoring.pixels_of(p) if p.pixels else "", data=self.data, seed=e.seed)
         return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value for one in found}
 
 

@@ -114,13 +114,12 @@ def score(subject_path: Path, asked: Asked) -> Result:
     if "MS-SSIM" not in protocol.scores:
         few = PROTOCOLS["ms-ssim"]
         few = few.smaller(len(images)) if len(images) < few.fake else few
-        found += protocols.measure(few, None, None, images=images, network="", weights="", resize="",
-                                   pixels=subject.pixels or "round", data="", seed=asked.seed)
+        found += protocols.measure(few, None, None, images=images, network="", weights="", resize="", pixels="",
+                                   data="", seed=asked.seed)
     if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
         kinds = extractor.logits(extractor.features(images)).argmax(1)
-        found += coverage.scores(images, kinds, network=extractor.name,
-                                 weights=extractor.digest, resize=extractor.resize,
-                                 pixels=subject.pixels or "round", seed=asked.seed)
+        found += coverage.scores(images, kinds, network=extractor.name, weights=extractor.digest,
+                                 resize=extractor.resize, seed=asked.seed)
     if subject.state is not None and data is not None and asked.data is None:
         found += _judged(subject, data, images, asked)
     again = len(neighbours.duplicates(images))
@@ -291,7 +290,8 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         protocol, real, fake, images=images, names=names, real_labels=real_labels, fake_labels=fake_labels,
         logits=None if extractor is None else lambda block: extractor.logits(block, protocol.biased),
         network=extractor.name if extractor else "", weights=extractor.digest if extractor else "",
-        resize=extractor.resize if extractor else "", pixels=pixels, data=where, seed=asked.seed)
+        resize=extractor.resize if extractor else "", pixels=pixels if protocol.pixels else "", data=where,
+        seed=asked.seed)
     return found, known, fake
 
 

@@ -112,10 +112,12 @@ def table(runs: Sequence[tuple[str, Sequence[Stored]]]) -> list[str]:
     for i in order:
         together.setdefault(how(columns[i][0]), []).append(names[i])
     lines += [f"{', '.join(of)}: {text}" for text, of in together.items()]
+    apart: dict[str, list[str]] = {}
     for n, i in enumerate(order):
         other = next((j for j in order[:n] if columns[j][0].name == columns[i][0].name), None)
         if other is not None:
-            lines.append(f"{names[other]} and {names[i]} are apart: {comparable(columns[other][0], columns[i][0])}")
+            apart.setdefault(comparable(columns[other][0], columns[i][0]), []).append(f"{names[other]} and {names[i]}")
+    lines += [f"apart, {why}: {', '.join(pairs)}" for why, pairs in apart.items()]
     return lines
 
 
