@@ -98,16 +98,17 @@ def score_bars(paths: list[Path], ask: Ask, kind: str) -> Plot:
         _only(mine, "setting", ("setting",))
         cells: dict[str, dict[str, list[Run]]] = {}
         for run in mine:
-            cells.setdefault(run.method, {}).setdefault(run.e.setting or "-", []).append(run)
+            cells.setdefault(run.method, {}).setdefault(run.e.setting or "", []).append(run)
         series = []
         for method, of_setting in cells.items():
             letters = sorted(of_setting)
             values = [of_seeds(of_setting[letter], lambda run: last_score(run, measure)) for letter in letters]
             series.append(Series(method_label(method), letters, [v[0] for v in values], [v[1] for v in values], method))
         panels.append(Panel(dataset, series))
+    x = "setting" if any(run.e.setting for run in found) else ""
     failed = [run.folder.name for run in found if run.failed]
     notes += [f"a loss was not finite: {listed(failed)}"] if failed else []
-    return Plot("bars", "setting", _better(measure), panels, notes=[*notes, *spread_note(found, False)])
+    return Plot("bars", x, _better(measure), panels, notes=[*notes, *spread_note(found, False)])
 
 
 def score_curves(paths: list[Path], ask: Ask, kind: str, error: bool = False) -> Plot:
@@ -248,7 +249,8 @@ def against(mine: list[Run], option: str, read: Callable[[Run], float], error: b
 
 def _option(run: Run, option: str) -> float:
     scaled = _lecun(run) if option == "scale" else None
-    return float(getattr(run.e, option)) if scaled is None else scaled
+    value = getattr(run.e, option) if scaled is None else scaled
+    return 1.0 if value is None else float(value)  # a factor that nobody chose
 
 
 def _lecun(run: Run) -> float | None:

@@ -109,7 +109,7 @@ FIGURES: dict[str, Figure] = {
     "bssn/6": Figure("Inception score of scaled SN", _scales, _SCORES, _runs_of("bssn/figure6/cifar10", True)),
     "bssn/7": Figure("Parameter variances and their bound, by layer", _part(
         layer_panels, read="variance", log="y", y="parameter variance",
-        bounds={"bound of Eq. (3)": lambda layer: of_layer(layer, "variance_bounds", 1)}), _DIAGNOSED,
+        bounds={"bound of Theorem 2, with BSN 3": lambda layer: of_layer(layer, "variance_bounds", 1)}), _DIAGNOSED,
         _runs_of("bssn/figure7/cifar10", True)),
     "bssn/8": Figure("Best Inception score of SSN and of LeCun's first weights, scaled", _part(
         _scales, best=True, log="x"), _SCORES, _runs_of("bssn/figure8/cifar10")),
@@ -299,7 +299,7 @@ def _bars(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
         ticks += places
         letters += [str(x) for x in series.x]
         at = places[-1] + 1.6
-    ax.margins(x=0.02)
+    ax.set_xlim(-0.6, max(ticks[-1], 3) + 0.6)  # one bar alone is no wider than others
     ax.set_xticks(ticks, letters)
     ax.tick_params(axis="x", length=0)
     ax.grid(axis="x", visible=False)
@@ -351,6 +351,10 @@ def figure(name: str, paths: list[Path], out: Path, ask: Ask | None = None) -> l
 
 def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
     """The five figures of CLASSIC into a folder; where layers or losses are shown, each method's best setting."""
+    if not paths:
+        raise WrongUse("classic needs runs; made by: minigan sweep fashion-mnist --diagnose 100")
+    if out.suffix.lower() in SUFFIXES:
+        raise WrongUse(f"--out {out}: classic draws {len(CLASSIC)} pictures; expected a folder")
     _matplotlib()
     found, _ = find_runs(paths)
     groups = best_of_each_method(found, (ask or Ask()).measure)
@@ -359,12 +363,16 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FailedWork(f"{out} cannot be made ({error.strerror or error})") from None
+    drawn = len(CLASSIC)
     said = [f"but for bars: {', '.join(groups)}"]
     for name, of in CLASSIC.items():
         try:
             said += figure(of, paths if name == "bars" else best, out / f"{name}.png", ask)
         except WrongUse as error:
             said.append(f"left out: {error}")
+            drawn -= 1
+    if not drawn:
+        raise WrongUse(f"classic: none of its figures can be drawn from these runs; {said[-1]}")
     return said
 
 

@@ -194,6 +194,13 @@ def test_the_factor_on_lecuns_weights_is_a_scale(tmp_path):
     assert lecun.x == [0.2, 1.2] == lecun.y and line(plot, "SSN").y == [0.4, 2.4]
 
 
+def test_a_factor_that_nobody_chose_is_1(tmp_path):
+    for width in (None, 2.0):
+        make(tmp_path / str(width), norm="sn", last_width=width, scores={IS: width or 1.5})
+    plot = figures.FIGURES["sn-gan/4"].make([tmp_path], ask=Ask())
+    assert line(plot, "SN").x == [1.0, 2.0] and line(plot, "SN").y == [1.5, 2.0]
+
+
 # ---- layers --------------------------------------------------------------------------------------------------------
 
 def rows_of_length_one(W):
@@ -382,7 +389,9 @@ def test_the_list_has_every_figure_with_its_command(capsys):
 @pytest.mark.parametrize("words, said", [
     (["sn-gan/99"], "unknown figure 'sn-gan/99'; did you mean sn-gan/9?"),
     (["sn-gan/14", "--out", "figure.pdf"], "expected a .png or an .svg"),
-    (["sn-gan/14", "nowhere"], "needs no runs; leave them out")])
+    (["sn-gan/14", "nowhere"], "needs no runs; leave them out"),
+    (["classic"], "classic needs runs; made by: minigan sweep fashion-mnist --diagnose 100"),
+    (["classic", "nowhere", "--out", "figures.png"], "expected a folder")])
 def test_what_cannot_be_meant_is_said_in_one_line(words, said, capsys, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
