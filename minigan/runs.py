@@ -38,6 +38,10 @@ from minigan.files import remove_parts, write_whole
 from minigan.presets import Experiment, from_dict, to_dict
 
 
+class Busy(WrongUse):
+    """Another process trains into this folder."""
+
+
 def check_new(folder: Path, overwrite: bool = False) -> None:
     """WrongUse if the folder cannot become a new run's, because of what is there already."""
     try:
@@ -83,7 +87,7 @@ def prepare(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Inside, no other process trains into this folder, which is made if need be. WrongUse if one does already."""
+    """Inside, no other process trains into this folder, which is made if need be. Busy if one does already."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY) if fcntl is not None else None
@@ -96,8 +100,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WrongUse(f"{folder} is being trained by another process; wait until it is done, or choose another "
-                           "--out") from None
+            raise Busy(f"{folder} is being trained by another process; wait until it is done, or choose another "
+                       "--out") from None
         yield
     finally:
         os.close(handle)  # gives the lock back

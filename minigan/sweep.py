@@ -71,27 +71,32 @@ def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **co
 
 
 def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
-    """Train all cells that are not finished, then write the summary. A run that fails is noted, and the next begins."""
+    """Train all cells that are not finished, then write the summary.
+
+    A run whose loss is no longer finite is a result, too: it is noted in its failed.txt and not begun again.
+    """
     _claim(cells, out)
     for number, cell in enumerate(cells, start=1):
         folder = out / cell.name
         if reached(folder) >= cell.experiment.iterations:
             continue
+        if (folder / "failed.txt").exists():
+            say(f"[{number}/{len(cells)}] {cell.name}: failed before; remove {folder / 'failed.txt'} to try once more")
+            continue
         say(f"[{number}/{len(cells)}] {cell.name}")
+        begun = (folder / "experiment.json").exists()
         try:
-            if (folder / "experiment.json").exists():
+            if begun:
                 train.resume(folder, {}, quiet)
             else:
                 train.fit(cell.experiment, folder, quiet=quiet)
-        except WrongUse as error:
-            if "another process" not in str(error):
+        except WrongUse as error:  # busy, or another process was quicker while this one read the data
+            if not isinstance(error, runs.Busy) and (begun or not (folder / "experiment.json").exists()):
                 raise
             say(f"{cell.name}: another process is at it")
-        except FailedWork as error:
-            if "is not finite" not in str(error):
-                raise
-            (folder / "failed.txt").write_text(f"{error}\n", encoding="utf-8")
-            say(f"{cell.name}: {error}")  # a result, too
+        except train.NotFinite as error:
+            write_whole(folder / "failed.txt", f"{error}\n".encode())
+            say(f"{cell.name}: {error}")
         write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
     write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
 

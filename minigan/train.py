@@ -35,6 +35,10 @@ class Interrupted(Exception):
         self.signum = signum
 
 
+class NotFinite(FailedWork):
+    """A loss or a weight is infinite or no number: the same experiment would come to that again."""
+
+
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False) -> None:
     """Train from the beginning into the new run folder `out`."""
     saved.check_names(experiment)
@@ -160,7 +164,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 loss_dis, loss_gen = (loss.item() for loss in losses)
                 if not math.isfinite(loss_dis + loss_gen) \
                         or (logs or draws or saves or looks or scores or stop) and not training.finite():
-                    raise FailedWork(_not_finite(training, good, loss_dis, loss_gen))
+                    raise NotFinite(_not_finite(training, good, loss_dis, loss_gen))
                 if logs or draws or scores:
                     sigmas = training.spectral_norms()
                     seen = {"thumbnails": training.thumbnail_distance()} if draws else {}

@@ -78,6 +78,22 @@ def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     table = (tmp_path / "out" / "summary.md").read_text()
     assert "1 not finite" in table and "| sn | C | 1 of 1 |" in table
+    said = []
+    sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)  # it would come to the same again
+    assert len(said) == 1 and "none-C-0: failed before" in said[0]
+
+
+def test_a_run_that_another_process_finished_while_this_one_read_the_data_is_left(common, tmp_path, monkeypatch):
+    cells, said, fit = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), [], train.fit
+
+    def quicker(experiment, folder, **how):
+        monkeypatch.setattr(train, "fit", fit)
+        fit(experiment, folder, **how)  # the other process's
+        fit(experiment, folder, **how)
+    monkeypatch.setattr(train, "fit", quicker)
+    sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
+    assert "none-C-0: another process is at it" in said
+    assert all(sweep.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
 
 
 def test_a_folder_keeps_to_one_grid(common, tmp_path):
