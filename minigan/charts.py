@@ -32,6 +32,7 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
     flat = [point for points in kept.values() for point in points]
     x_ticks = ticks(min(a for a, _ in flat), max(a for a, _ in flat))
     lows, highs = min(b for _, b in flat), max(b for _, b in flat)
+    log = log and highs > 5 * lows  # less shows best on a plain axis
     y_ticks = decades(lows, highs) if log else ticks(lows, highs)
     x_range = min(x_ticks[0], min(a for a, _ in flat)), max(x_ticks[-1], max(a for a, _ in flat))
     y_range = min(y_ticks[0], lows), max(y_ticks[-1], highs)
@@ -78,9 +79,14 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def decades(low: float, high: float, most: int = 6) -> list[float]:
-    """Powers of ten that span [low, high], at most so many and equally far apart."""
+    """Powers of ten that span [low, high], at most so many and equally far apart; if they are few, 2 and 5 between."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     last = max(last, first + 1)
+    if last - first <= 2:
+        between = [digit * 10.0 ** power for power in range(first, last + 1) for digit in (1, 2, 5)]
+        below = max((tick for tick in between if tick <= low), default=between[0])
+        above = min((tick for tick in between if tick >= high and tick > below), default=between[-1])
+        return [tick for tick in between if below <= tick <= above]
     apart = -(-(last - first) // (most - 1))
     return [10.0 ** power for power in range(first, last + apart, apart)]
 

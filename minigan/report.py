@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from minigan.errors import WrongUse
 from minigan.explain import shown
 from minigan.presets import Experiment, compose, learned, option_name
 from minigan.progress import duration
+from minigan.stored_scores import Stored
 from minigan.sweep import reached
 
 Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"
@@ -58,7 +60,13 @@ figure { margin: .6rem 0; } figcaption { font-weight: 600; font-size: .95rem; }
 .chart .grid { stroke: var(--line); stroke-width: 1; } polyline, .key line { fill: none; stroke-width: 1.8; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .82rem; } .key { width: 24px; height: 8px;
   margin-right: .3rem; vertical-align: middle; }
-@media print { body { max-width: none; padding: 0; font-size: 11pt; } a { color: inherit; } }
+.film { overflow-x: auto; } .film img { max-width: none; width: max(100%, 900px); }
+.card > h3 { margin-top: 0; } td:first-child, td.n { white-space: nowrap; } a { color: inherit; }
+@media (max-width: 500px) { body { padding: .6rem; } .card, .chart { padding: .5rem; }
+  .chart svg text { font-size: 15px; } }
+@media print { .film img { width: 100%; } .wide { overflow: visible; } table { font-size: 7.5pt; }
+  td.n, td:first-child { white-space: normal; } th, td { padding-right: .4rem; }
+  body { max-width: none; padding: 0; font-size: 11pt; } }
 """
 
 
@@ -72,7 +80,7 @@ class Run:
     machine: dict[str, Any]
     log: list[dict[str, Any]]
     diagnoses: list[dict[str, Any]]
-    scores: list[dict[str, Any]]
+    scores: list[Stored]
     iteration: int  # the last that is on record
 
     @property
@@ -93,7 +101,7 @@ def read(folders: Sequence[Path]) -> list[Run]:
             name = f"{folder.resolve().parent.name}/{name}"
         log = runs.read_log(folder)
         found.append(Run(name, folder, runs.read_experiment(folder), runs.read_machine(folder), log,
-                         runs.read_log(folder, "diagnostics.jsonl"), _stored_scores(folder),
+                         runs.read_log(folder, "diagnostics.jsonl"), stored_scores.read(folder / "scores.json"),
                          max(reached(folder), log[-1]["iteration"] if log else 0)))
     return found
 
@@ -140,16 +148,27 @@ def command(e: Experiment) -> str:
     return shlex.join(words)
 
 
-def rows_of_papers(e: Experiment) -> list[tuple[str, str, str]]:
-    """(name, score, protocol) of what a paper reported of the same data, networks, normalization and loss."""
+def rows_of_papers(e: Experiment) -> list[tuple[str, str, str, list[str]]]:
+    """(name, score, protocol, options that the run has otherwise) of what a paper reported of the same data, networks,
+    normalization and loss."""
     same = ("dataset", "model", "norm", "loss", "gp", "condition", "scale", "gen_norm")
     found = []
     for name, target in reproduce.TARGETS.items():
         if target.score and not target.methods and target.dataset == e.dataset:
             theirs, _ = compose(target.dataset, **target.options)
             if all(getattr(theirs, field) == getattr(e, field) for field in same):
-                found.append((name, target.score, target.protocol))
+                before = learned(theirs)
+                other = [option_name(field) for field, value in learned(e).items()
+                         if value != before[field] and field not in ("seed", "profile", "setting")]
+                found.append((name, target.score, target.protocol, other))
     return found
+
+
+def reported(score: str, name: str) -> tuple[float, float | None] | None:
+    """(value, its spread) of "IS" or "FID" in a row's score, such as "7.42±.08 / 29.3"; None if it has no such."""
+    parts = dict(zip(("IS", "FID"), score.split(" / "), strict=False))
+    match = re.fullmatch(r"([\d.]+)(?:±([\d.]+))?", parts.get(name, ""))
+    return (float(match[1]), float(match[2]) if match[2] else None) if match else None
 
 
 def _named(e: Experiment) -> dict[str, Any]:
@@ -166,11 +185,13 @@ def _cards(found: Sequence[Run]) -> str:
     cards = []
     for run in found:
         e = run.experiment
-        what = f"{e.dataset}, {e.model} at width {e.width:g}, {e.norm}, {e.loss} loss" + (
-            f", gradient penalty {e.gp:g}" if e.gp else "")
+        what = _text(f"{e.dataset}, {e.model} at width {e.width:g}, {e.norm}, {e.loss} loss" + (
+            f", gradient penalty {e.gp:g}" if e.gp else ""))
         state = "finished" if run.finished else "not finished"
         time = f"; {duration(run.log[-1]['seconds'])}" if run.log else ""
-        cards.append(f'<section class="card"><h3>{_text(run.name)}</h3><p>{_text(what)}</p><p class="soft">'
+        count = len(deviations(e))
+        what += f"; <a href='#choices'>{count or 'no'} choice{'' if count == 1 else 's'}</a> of its own"
+        cards.append(f'<section class="card"><h3>{_text(run.name)}</h3><p>{what}</p><p class="soft">'
                      f"{run.iteration:,} of {e.iterations:,} iterations, {state}{time}</p></section>")
     return f'<div class="runs">{"".join(cards)}</div>'
 
@@ -183,8 +204,9 @@ def _pictures(found: Sequence[Run]) -> str:
                            ("nearest.png", "samples beside their nearest training pictures")):
             uri = _picture(run.folder / name)
             if uri:
-                inside += (f'<figure><img src="{uri}" alt="{what} of {_text(run.name)}"><figcaption class="soft">{what}'
-                           "</figcaption></figure>")
+                wide = ' class="film"' if name == "film.png" else ""
+                inside += (f'<figure{wide}><img src="{uri}" alt="{what} of {_text(run.name)}">'
+                           f'<figcaption class="soft">{what}</figcaption></figure>')
         if inside:
             inside = f'<div class="pictures">{inside}</div>'
         inside = inside or '<p class="soft">no pictures yet</p>'
@@ -221,7 +243,35 @@ def _diagnostics(found: Sequence[Run]) -> str:
         last = _dict(log[-1].get("layers")) if log else {}
         spectra = {layer: _spectrum(_dict(values).get("singular_values")) for layer, values in last.items()}
         charts.append(chart(f"Singular values at the end: {name}", spectra, "s / largest", "index / their number"))
-    return _charts("Diagnostics", charts)
+    return _charts("Diagnostics", charts) + "".join(_layers(name, log[-1]) for name, log in logs.items() if log)
+
+
+def _layers(name: str, line: dict[str, Any]) -> str:
+    """The numbers of a diagnosis's layers: what is estimated or measured beside what is exact or bounds it."""
+    pairs = {str(pair["layers"][0]): pair for pair in line.get("gradient_ratio") or () if _dict(pair).get("layers")}
+    rows = []
+    for path, row in _dict(line.get("layers")).items():
+        row, pair = _dict(row), pairs.get(path, {})
+        bounds = row.get("variance_bounds") if isinstance(row.get("variance_bounds"), list) else [None, None]
+        dead = _dict(row.get("saturation"))
+        rows.append((path, f"{_cell(row, 'sigma_estimate')} / {_cell(row, 'sigma_meant')}",
+                     f"{_cell(row, 'sigma_conv')} ({_cell(row, 'conv_lower')} to {_cell(row, 'conv_upper')})",
+                     f"{_cell(row, 'gradient')} / {_cell(row, 'gradient_bar')}", _cell(row, "removed"),
+                     _cell(row, "lambda"), f"{_cell(row, 'variance')} ({' to '.join(map(_short, bounds))})",
+                     f"{_cell(pair, 'gradients')} / {_cell(pair, 'norms')}",
+                     f"{_cell(dead, 'negative')} / {_cell(dead, 'dead')}"))
+    return _table("", f"{name}, iteration {line['iteration']:,}:", (
+        "layer", "#sigma: power iteration / SVD", "#norm of the convolution (bounds)", "#|dL/dW| / |dL/dW_bar|",
+        "#share removed", "#lambda of Eq. 12", "#variance (Theorem 2, 3)",
+        "#to the next layer: gradients / inverse norms", "#activations: negative / dead"), rows)
+
+
+def _cell(values: Mapping[str, Any], key: str) -> str:
+    return _short(values.get(key))
+
+
+def _short(value: Any) -> str:
+    return "-" if _number(value) is None else f"{value:.3g}"
 
 
 def _alarms(found: Sequence[Run]) -> str:
@@ -233,23 +283,42 @@ def _alarms(found: Sequence[Run]) -> str:
                 seen.setdefault(str(_dict(alarm).get("name")), []).append(
                     (line["iteration"], str(_dict(alarm).get("text"))))
         rows += [(run.name, name, f"{said[0][0]:,}", len(said), said[0][1]) for name, said in seen.items()]
+    if not rows:
+        count = sum(len(run.diagnoses) for run in found)
+        return f"<h2>Alarms</h2><p>None in {count} diagnos{'i' if count == 1 else 'e'}s.</p>" if count else ""
     return _table("Alarms", "", ("run", "alarm", "#first at", "#times", "what it said first"), rows)
 
 
 def _scores(found: Sequence[Run]) -> str:
-    rows = []
+    rows, said = [], []
     for run in found:
-        for score in run.scores:
-            value, spread = _number(score.get("value")), _number(score.get("spread"))
-            if value is not None:
-                rows.append((run.name, score.get("score", "?"),
-                             f"{value:.4g}" + ("" if spread is None else f" \u00b1 {spread:.2g}"),
-                             ", ".join(f"{score.get(key, '?')}{unit}" for key, unit in (
-                                 ("protocol", ""), ("network", ""), ("n_real", " real"), ("n_fake", " generated")))))
-        rows += [(run.name, "IS / FID reported", score, f"{name}; {protocol}")
-                 for name, score, protocol in rows_of_papers(run.experiment)]
-    return _table("Scores", "A score is worth something beside others of the same protocol, network and numbers of "
-                  "pictures only.", ("run", "score", "#value", "protocol"), rows)
+        papers = rows_of_papers(run.experiment)
+        for one in run.scores:
+            score = one.score
+            value = stored_scores.number(score.value) + (
+                "" if score.spread is None else f" \u00b1 {stored_scores.number(score.spread)}")
+            beside = [_beside(score.value, theirs, name) for name, text, protocol, _ in papers
+                      if protocol == score.protocol and (theirs := reported(text, score.name))]
+            rows.append((run.name, f"{one.iteration or '-'}{' (best)' * one.best}", score.name, value,
+                         "; ".join(beside) or "-", f"{stored_scores.how(score)}, seed {score.seed}"))
+            said += [f"{run.name}, {score.name}: {caution}" for caution in score.cautions]
+        rows += [(run.name, "-", "IS / FID", "-", f"{text} ({name})",
+                  f"{protocol or 'not said'}; the run differs in {', '.join(other) or 'nothing'}")
+                 for name, text, protocol, other in papers]
+    remark = ("A score is worth something beside others of the same protocol, network and numbers of pictures only. Of "
+              "the reported ones: here minus there, and the paper's own spread.")
+    table = _table("Scores", remark, ("run", "#iteration", "score", "#here", "reported", "how"), rows)
+    curves = [(run.name, line) for run in found for line in stored_scores.last_and_best(run.log)]
+    return (table + "".join(f'<p class="warn">{_text(text)}</p>' for text in dict.fromkeys(said))
+            + _table("" if table else "Scores", "While it trained (--score-every):", ("run", "score"), curves))
+
+
+def _beside(value: float, theirs: tuple[float, float | None], name: str) -> str:
+    """A reported score, how far the run's is from it, and in how many of its spreads."""
+    there, spread = theirs
+    if spread is None:
+        return f"{there:g}: {value - there:+.2f} ({name})"
+    return f"{there:g} \u00b1 {spread:g}: {value - there:+.2f}, {abs(value - there) / spread:.1f} spreads ({name})"
 
 
 def _choices(found: Sequence[Run]) -> str:
@@ -263,7 +332,7 @@ def _choices(found: Sequence[Run]) -> str:
         table = _table("", f"What differs from {base}:", ("option", "here", "there", "source of that"), rows)
         parts.append(f"<h3>{_text(run.name)}</h3>{table or f'<p>Nothing differs from {_text(base)}.</p>'}"
                      f"<p>To repeat it:</p><pre>{_text(command(e))}</pre>")
-    return "<h2>Choices</h2>" + "".join(parts)
+    return '<h2 id="choices">Choices</h2>' + "".join(parts)
 
 
 def _time(found: Sequence[Run]) -> str:
@@ -272,9 +341,10 @@ def _time(found: Sequence[Run]) -> str:
         seconds, iteration = (run.log[-1]["seconds"], run.log[-1]["iteration"]) if run.log else (0, 0)
         machine = "{processor}, {cores} cores; minigan {minigan}, NumPy {numpy}, Python {python}".format_map(
             {key: run.machine.get(key, "?") for key in ("processor", "cores", "minigan", "numpy", "python")})
+        looking = sum(_number(line.get("seconds")) or 0 for line in run.diagnoses)
         rows.append((run.name, duration(seconds), f"{100 * seconds / iteration:.1f} s" if iteration > 0 else "-",
-                     machine))
-    return _table("Time", "", ("run", "#in all", "#100 iterations", "machine"), rows)
+                     f"{looking:.1f} s" if run.diagnoses else "-", machine))
+    return _table("Time", "", ("run", "#in all", "#100 iterations", "#diagnoses", "machine"), rows)
 
 
 # ---- tables, charts, values ----------------------------------------------------------------------------------------
@@ -355,8 +425,3 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return html.escape(str(value))
-
-
-def _stored_scores(folder: Path) -> list[dict[str, Any]]:
-    return [one.score.to_dict() | {"score": one.score.name + " (best)" * one.best}
-            for one in stored_scores.read(folder / "scores.json")]

@@ -13,9 +13,14 @@ import click
 import numpy as np
 import pytest
 
-from minigan import charts, cli, report, runs, watch
+from minigan import charts, cli, report, runs, stored_scores, watch
+from minigan.diagnostics import diagnose
 from minigan.errors import FailedWork, WrongUse
+from minigan.gan import Training
 from minigan.presets import compose, experiment, learned
+from minigan.protocols import Score
+from minigan.stored_scores import Stored
+from tests.tiny import tiny
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -55,7 +60,7 @@ def make_run(folder, lines=60, diagnoses=True, **chosen):
                 sigma={"conv1": 1.0, "dense": 1 + 1 / i}, thumbnails=5 / i)
     rng = np.random.default_rng(0)
     for i in (0, lines):
-        runs.save_samples(folder, i, rng.integers(0, 256, (64, 32, 32, 3), np.uint8))
+        runs.save_samples(folder, i, rng.integers(0, 256, (16, 8, 8, 3), np.uint8))
     runs.save_progress(folder, lines)
     if diagnoses:
         layer = {"gradient": 0.1, "sigma_conv": 2.0, "variance": 1e-3, "singular_values": [2.0, 1.0, 0.5]}
@@ -98,16 +103,61 @@ def test_the_papers_row_is_found_by_what_was_trained():
     rows = report.rows_of_papers(experiment("cifar10", profile="paper", norm="sn", loss="hinge"))
     assert ("sn-gan/table2/cifar10/cnn/sn-hinge", "7.58±.12 / 25.5") in [row[:2] for row in rows]
     assert report.rows_of_papers(experiment("shapes")) == []
+    small = report.rows_of_papers(experiment("cifar10", profile="paper", norm="sn", loss="hinge", width=0.5, n_dis=5))
+    assert ["--width", "--n-dis"] in [row[3] for row in small]
 
 
-def test_a_page_is_whole_and_fetches_nothing(tmp_path):
-    found = report.read([make_run(tmp_path / "a"), make_run(tmp_path / "b", norm="wn")])
-    text = report.page(found)
+@pytest.mark.parametrize("score, is_, fid", [
+    ("7.42±.08 / 29.3", (7.42, 0.08), (29.3, None)), ("12.84±.33 / 75.06±2.38", (12.84, 0.33), (75.06, 2.38)),
+    ("- / 9.43±.09", None, (9.43, 0.09)), ("29.7 / -", (29.7, None), None), ("collapsed", None, None)])
+def test_a_rows_score_is_read_with_its_spread(score, is_, fid):
+    assert (report.reported(score, "IS"), report.reported(score, "FID")) == (is_, fid)
+
+
+def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
+    """7.12 (.07) and 31.43 (.90): Lin et al. 2021, Table 1, CIFAR-10, SN."""
+    run = tmp_path / "run"
+    runs.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5))
+    for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 pictures", 6, "")):
+        scores = [Score(name, value, None, protocol, "inception", "0123456789abcdef", "tf", "float", 5000, 10_000, 0, 7,
+                        "cifar10 train", (caution,) if caution else ())
+                  for name, value in (("IS", 6.91), ("FID", 40.43))]
+        stored_scores.append(run / "scores.json", [Stored(one, iteration) for one in scores])
+    text = Page(report.page(report.read([run]))).text
+    assert text.count("7.12 ± 0.07: -0.21, 3.0 spreads") == 1 and "31.43 ± 0.9: +9.00, 10.0 spreads" in text
+    assert "the run differs in --width" in text and "run, FID: few" in text and "0123456789ab" in text
+
+
+def test_layers_are_shown_with_what_bounds_them(tmp_path):
+    """A real diagnosis: its numbers are on the page."""
+    training = Training(tiny(norm="sn"), np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8))
+    training.iterate()
+    found = diagnose(training)
+    run = make_run(tmp_path / "run", 1, diagnoses=False)
+    (run / "diagnostics.jsonl").write_text(json.dumps(found) + "\n")
+    text = Page(report.page(report.read([run]))).text
+    for row in found["layers"].values():
+        assert f"{row['sigma_estimate']:.3g} / {row['sigma_meant']:.3g}" in text and f"{row['lambda']:.3g}" in text
+        assert f"{row['sigma_conv']:.3g} ({row['conv_lower']:.3g} to {row['conv_upper']:.3g})" in text
+    for pair in found["gradient_ratio"]:
+        assert f"{pair['gradients']:.3g} / {pair['norms']:.3g}" in text
+    assert found["alarms"] or "None in 1 diagnosis." in text
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Two runs, to be read only."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [make_run(folder / "a"), make_run(folder / "b", norm="wn")]
+
+
+def test_a_page_is_whole_and_fetches_nothing(both):
+    text = report.page(report.read(both))
     page = Page(text)
-    assert text == report.page(report.read([tmp_path / "a", tmp_path / "b"]))
+    assert text == report.page(report.read(both))
     assert not {"script", "iframe", "object", "form"} & {tag for tag, _ in page.found}
     addresses = [at[key] for _, at in page.found for key in ("src", "href") if key in at]
-    assert addresses and all(address.startswith("data:") for address in addresses)
+    assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     assert "http:" not in text and "https:" not in text
     for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real pictures",
                  "saturated discriminator", "90 % <inactive>", "minigan train shapes --norm wn", "30 s"):
@@ -270,10 +320,9 @@ def browser():
 
 
 @pytest.mark.parametrize("width, scheme", [(360, "light"), (1280, "dark")])
-def test_a_browser_shows_all_of_it_at_any_width(browser, tmp_path, width, scheme):
+def test_a_browser_shows_all_of_it_at_any_width(browser, both, tmp_path, width, scheme):
     path = tmp_path / "report.html"
-    path.write_text(report.page(report.read([make_run(tmp_path / "a"), make_run(tmp_path / "b", norm="wn")])),
-                    encoding="utf-8")
+    path.write_text(report.page(report.read(both)), encoding="utf-8")
     tab, complaints = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme), []
     for event in ("console", "pageerror", "requestfailed"):
         tab.on(event, lambda what: complaints.append(what))
