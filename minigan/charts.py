@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 460, 250  # units of the drawing; a page scales it
-LEFT, RIGHT, TOP, BOTTOM = 62, 20, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 76, 20, 12, 40
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow, which is too light for a line.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f")
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -93,7 +93,7 @@ def decades(low: float, high: float, most: int = 6) -> list[float]:
 
 def label(value: float) -> str:
     """A tick's number: 0.5, 2000, 1e-06."""
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.3g}"
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.{3 if abs(value) < 1 else 5}g}"
 
 
 def thinned(points: Points) -> list[tuple[float, float]]:

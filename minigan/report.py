@@ -62,6 +62,7 @@ figure { margin: .6rem 0; } figcaption { font-weight: 600; font-size: .95rem; }
   margin-right: .3rem; vertical-align: middle; }
 .film { overflow-x: auto; } .film img { max-width: none; width: max(100%, 900px); }
 .card > h3 { margin-top: 0; } td:first-child, td.n { white-space: nowrap; } a { color: inherit; }
+td:last-child { min-width: 6rem; }
 @media (max-width: 500px) { body { padding: .6rem; } .card, .chart { padding: .5rem; }
   .chart svg text { font-size: 15px; } }
 @media print { .film img { width: 100%; } .wide { overflow: visible; } table { font-size: 7.5pt; }
@@ -252,26 +253,29 @@ def _layers(name: str, line: dict[str, Any]) -> str:
     rows = []
     for path, row in _dict(line.get("layers")).items():
         row, pair = _dict(row), pairs.get(path, {})
-        bounds = row.get("variance_bounds") if isinstance(row.get("variance_bounds"), list) else [None, None]
+        bounds = row["variance_bounds"] if isinstance(row.get("variance_bounds"), list) else []
+        low, high = [*bounds, None, None][:2]
         dead = _dict(row.get("saturation"))
-        rows.append((path, f"{_cell(row, 'sigma_estimate')} / {_cell(row, 'sigma_meant')}",
-                     f"{_cell(row, 'sigma_conv')} ({_cell(row, 'conv_lower')} to {_cell(row, 'conv_upper')})",
-                     f"{_cell(row, 'gradient')} / {_cell(row, 'gradient_bar')}", _cell(row, "removed"),
-                     _cell(row, "lambda"), f"{_cell(row, 'variance')} ({' to '.join(map(_short, bounds))})",
-                     f"{_cell(pair, 'gradients')} / {_cell(pair, 'norms')}",
-                     f"{_cell(dead, 'negative')} / {_cell(dead, 'dead')}"))
+        rows.append((path, _short(" / ", *map(row.get, ("sigma_estimate", "sigma_meant"))),
+                     _short("", row.get("sigma_conv")) + _between(row.get("conv_lower"), row.get("conv_upper")),
+                     _short(" / ", *map(row.get, ("gradient", "gradient_bar"))), _short("", row.get("removed")),
+                     _short("", row.get("lambda")), _short("", row.get("variance")) + _between(low, high),
+                     _short(" / ", *map(pair.get, ("gradients", "norms"))),
+                     _short(" / ", *map(dead.get, ("negative", "dead")))))
     return _table("", f"{name}, iteration {line['iteration']:,}:", (
-        "layer", "#sigma: power iteration / SVD", "#norm of the convolution (bounds)", "#|dL/dW| / |dL/dW_bar|",
+        "layer", "#sigma: power iteration / exact", "#norm of the convolution (bounds)", "#|dL/dW| / |dL/dW_bar|",
         "#share removed", "#lambda of Eq. 12", "#variance (Theorem 2, 3)",
         "#to the next layer: gradients / inverse norms", "#activations: negative / dead"), rows)
 
 
-def _cell(values: Mapping[str, Any], key: str) -> str:
-    return _short(values.get(key))
+def _short(between: str, *values: Any) -> str:
+    """Numbers of a few digits; one dash if there are none."""
+    kept = ["-" if _number(value) is None else f"{value:.3g}" for value in values]
+    return "-" if set(kept) == {"-"} else between.join(kept)
 
 
-def _short(value: Any) -> str:
-    return "-" if _number(value) is None else f"{value:.3g}"
+def _between(low: Any, high: Any) -> str:
+    return "" if _number(low) is None or _number(high) is None else f" ({low:.3g} to {high:.3g})"
 
 
 def _alarms(found: Sequence[Run]) -> str:
