@@ -65,7 +65,7 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | Non
     names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
     extractor = real = None
     where = ""
-    if protocol.scores != ("MS-SSIM",):
+    if set(protocol.scores) - protocols.OF_PIXELS:
         extractor, _ = scoring.open_extractor(protocol, asked, e.dataset, data)
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)

@@ -21,7 +21,7 @@ from minigan.im2col import Epilogue, correlate
 from minigan.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors
 
 EPS = 0.001  # of every batch normalization
-GROUP = 32  # pictures that a GPU computes at once; their largest layer takes 0.2 GB, its windows CUDA_TILE_BYTES
+GROUP = 25  # pictures that a GPU computes at once, which divides features.STEP; their largest layer takes 0.15 GB
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from minigan import backend, frechet, ms_ssim, neighbours, scores
 from minigan.errors import FailedWork, WrongUse, choose, listed
 from minigan.frechet import Statistics
 
-NAMES = ("IS", "FID", "KID", "intra-FID", "precision", "recall", "density", "coverage", "MS-SSIM")
+NAMES = ("IS", "FID", "KID", "intra-FID", "precision", "recall", "density", "coverage", "MS-SSIM", "intra-MS-SSIM")
+OF_PIXELS = {"MS-SSIM", "intra-MS-SSIM"}  # scores that need no network and no real pictures
 ENOUGH = 5000  # pictures of IS: it still rises with their number below (the first report's Table 1 shows it)
 FEW = 2048  # TTUR asks for more pictures than the 2048 features
 
@@ -145,6 +146,10 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
         "ms-ssim",
         "Fedus et al. 2018, 5.3, and google/compare_gan: MS-SSIM of all pairs in 5 batches of 64 pictures",
         ("MS-SSIM",), network="", resize="", pixels="", fake=320),
+    Protocol(
+        "intra-ms-ssim",
+        "Odena et al. 2017: MS-SSIM of 100 random pairs of each class, mean over classes; from 200 pictures of each here",
+        ("intra-MS-SSIM",), network="", resize="", pixels="", fake=200, per_class=True),
     Protocol(
         "classifier",
         "a small classifier's features and logits, for data that Inception does not know, such as digits: comparable "
@@ -313,6 +318,14 @@ def _ms_ssim(p: Protocol, i: Inputs) -> Measured:
     return [ms_ssim.diversity(images, batch, min(5, len(images) // batch), p.seed)], 0, len(images), []
 
 
+def _intra_ms_ssim(p: Protocol, i: Inputs) -> Measured:
+    images = _given("intra-MS-SSIM", "generated pictures", i.images)
+    labels = _given("intra-MS-SSIM", "labels of the generated pictures", i.fake_labels)
+    images, labels = (_fakes(p, "intra-MS-SSIM", x, p.fake * len(np.unique(labels))) for x in (images, labels))
+    found = list(ms_ssim.within_classes(images, labels, seed=p.seed).values())
+    return [(float(np.mean(found)), float(np.std(found)))], 0, len(images), []
+
+
 # Scores made at once -> the function, whether the real pictures matter, whether the network does.
 MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, Inputs], Measured], bool, bool]] = {
     ("IS",): (_is, False, True),
@@ -322,6 +335,7 @@ MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, Inputs], Measured], bo
     ("precision", "recall"): (lambda p, i: _neighbours(p, i, neighbours.precision_recall), True, True),
     ("density", "coverage"): (lambda p, i: _neighbours(p, i, neighbours.density_coverage), True, True),
     ("MS-SSIM",): (_ms_ssim, False, False),
+    ("intra-MS-SSIM",): (_intra_ms_ssim, False, False),
 }
 
 

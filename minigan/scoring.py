@@ -40,7 +40,7 @@ from minigan.errors import FailedWork, WrongUse, choose
 from minigan.features import Extractor, Pictures
 from minigan.gan import Training
 from minigan.presets import SCALINGS, Experiment
-from minigan.protocols import PROTOCOLS, Protocol, Score
+from minigan.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
 
 UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs
 COUNT = 5000  # pictures of protocol "classifier", if no number is given: seconds to minutes on two cores
@@ -93,29 +93,28 @@ class Result:
 
 def score(subject_path: Path, asked: Asked) -> Result:
     """Measure the protocol's scores, and what else can be said, of the pictures of a run, a folder or an .npz file."""
+    if asked.protocol is not None:
+        choose("protocol", asked.protocol, PROTOCOLS)
     subject = open_subject(subject_path, asked)
     of = asked.data or (subject.experiment.dataset if subject.experiment else None)
     protocol, remarks = protocol_for(asked, of)
-    needs_real = any(name not in ("IS", "MS-SSIM") for name in protocol.scores)
+    needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
     data = real_data(subject, asked, protocol) if of and (needs_real and not asked.stats or subject.state) else None
     if needs_real and data is None and asked.stats is None:
         raise WrongUse(f"{subject_path}: which real pictures shall it be compared with? Name their data set: --data "
                        f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
     if asked.stats is not None and not {"FID", "IS"} & set(protocol.scores):
         raise WrongUse(f"--stats holds no more than FID needs, and protocol {protocol.name} has no FID; leave it out")
-    names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID", "MS-SSIM")]
+    names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID")]
     extractor = None
-    if set(names) != {"MS-SSIM"}:
+    if set(names) - OF_PIXELS:
         extractor, more = open_extractor(protocol, asked, of, data)
         remarks += more
     found, real, fake = _measure(protocol, names, subject, data, extractor, asked)
-    looked = subject.pictures(min(LOOKED_AT, subject.available or LOOKED_AT, asked.count or LOOKED_AT), "round")
+    most = (asked.count or LOOKED_AT) * (subject.classes if protocol.per_class else 1)
+    looked = subject.pictures(min(LOOKED_AT, subject.available or LOOKED_AT, most), "round")
     images = looked.read(slice(0, looked.count))
-    if "MS-SSIM" not in protocol.scores:
-        few = PROTOCOLS["ms-ssim"]
-        few = few.smaller(len(images)) if len(images) < few.fake else few
-        found += protocols.measure(few, None, None, images=images, network="", weights="", resize="", pixels="",
-                                   data="", seed=asked.seed)
+    found += _alike(images, subject.classes, asked.seed, set(protocol.scores))
     if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
         kinds = extractor.logits(extractor.features(images)).argmax(1)
         found += coverage.scores(images, kinds, network=extractor.name, weights=extractor.digest,
@@ -274,18 +273,18 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         protocol = dataclasses.replace(protocol, real=PROTOCOLS[protocol.name.split(" at ")[0]].real)
         real = frechet.read(asked.stats)
         where = f"statistics {asked.stats.name} {hashlib.sha256(real.mean.tobytes()).hexdigest()[:12]}"
-    elif data is not None and extractor is not None and any(name not in ("IS", "MS-SSIM") for name in names):
+    elif data is not None and extractor is not None and set(names) - {"IS"}:
         rows = protocol.rows(len(data.images), data.labels)
         real_labels = data.labels[rows] if data.labelled else None
         of_real = features.of_images(data.images, rows)
-        if set(names) <= {"IS", "FID", "MS-SSIM"} and len(rows) > extractor.dimension:
+        if set(names) <= {"IS", "FID"} and len(rows) > extractor.dimension:
             real = features.statistics(extractor, of_real, asked.quiet)
         else:
             real = features.extract(extractor, of_real, asked.quiet)
             known = real, rows
         where = f"{data_name(subject, asked, protocol)} {packed.digest(data.images)[:12]}"
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
-    images = made.read(slice(0, min(n, protocol.fake))) if "MS-SSIM" in names else None
+    images = made.read(slice(0, n)) if OF_PIXELS & set(names) else None
     found = protocols.measure(
         protocol, real, fake, images=images, names=names, real_labels=real_labels, fake_labels=fake_labels,
         logits=None if extractor is None else lambda block: extractor.logits(block, protocol.biased),
@@ -293,6 +292,20 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         resize=extractor.resize if extractor else "", pixels=pixels if protocol.pixels else "", data=where,
         seed=asked.seed)
     return found, known, fake
+
+
+def _alike(images: np.ndarray, classes: int, seed: int, measured: set[str]) -> list[Score]:
+    """How alike these generated pictures are, beside what was measured: all of them, and of each class."""
+    found = []
+    for name, score_name, groups in (("ms-ssim", "MS-SSIM", 1), ("intra-ms-ssim", "intra-MS-SSIM", classes)):
+        each = len(images) // groups if groups else 0
+        if score_name in measured or each < 2:
+            continue
+        protocol = PROTOCOLS[name].smaller(min(each, PROTOCOLS[name].fake))
+        found += protocols.measure(
+            protocol, None, None, images=images, fake_labels=np.arange(len(images)) % classes if classes else None,
+            network="", weights="", resize="", pixels="", data="", seed=seed)
+    return found
 
 
 def data_name(subject: Subject, asked: Asked, protocol: Protocol | None = None) -> str:
@@ -370,7 +383,7 @@ def nearest_picture(images: np.ndarray, fake: np.ndarray | None, data: Dataset,
     if known is not None and fake is not None:
         real, rows = known
         k = min(k, len(rows))
-        index = neighbours.nearest(fake[:count], real, k)[0]
+        index = neighbours.nearest(fake[:len(images)], real, k)[0]
     else:
         rows = np.arange(min(len(data.images), 10_000))
         k = min(k, len(rows))

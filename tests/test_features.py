@@ -116,6 +116,15 @@ def test_a_progress_line_says_what_is_left_and_quiet_says_nothing(images, capsys
     assert capsys.readouterr().err == ""
 
 
+def test_the_progress_line_moves_within_a_block_and_features_stay(images, monkeypatch):
+    monkeypatch.setattr(features, "STEP", 2)
+    heard = []
+    monkeypatch.setattr(features.Progress, "update", lambda self, done, **_: heard.append(done))
+    found = features.extract(Sums(), features.of_images(images), quiet=True)
+    assert heard == [2, 3, 5, 6, 8]  # blocks of 3
+    assert np.array_equal(found, Sums().features(images))
+
+
 def test_a_pictures_features_do_not_depend_on_the_others(rng):
     body, head = classifier.make_network(rng, 16, 3, 4)
     c = classifier.Classifier(body, head, "shapes", 16, 3, ("a", "b", "c", "d"), 0.5, {}, "0" * 64)

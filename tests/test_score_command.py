@@ -1,5 +1,6 @@
 """minigan score and compare, and scores on the way (--score-every): what they say, store, refuse and never change."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,6 +15,8 @@ from minigan import (
     coverage,
     datasets,
     frechet,
+    ms_ssim,
+    pictures,
     protocols,
     runs,
     sampling,
@@ -139,6 +142,33 @@ def test_copies_of_real_pictures_are_shown_as_such(tmp_path, capsys):
     assert np.array_equal(cell[0], real[0]) and (cell[1] == 255).all()
     # Its nearest among the 40 real ones that the protocol draws need not be itself; they are real ones, though.
     assert (real == cell[2]).all((1, 2, 3)).any()
+
+
+def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path, capsys):
+    run = tmp_path / "r"
+    assert cli.run(["train", "shapes", *SMALL, "--condition", "projection", "--iterations", "1", "--out", str(run),
+                    "-q"]) == 0
+    file = tmp_path / "a.json"
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as patch:  # intra-fid with the classifier in Inception's place
+        p = protocols.PROTOCOLS["intra-fid"]
+        patch.setitem(protocols.PROTOCOLS, "intra-fid", dataclasses.replace(p, network="", resize=""))
+        said(["score", run, "--protocol", "intra-fid", "--count", 3, "--out", file, "-q"], capsys)
+    stored = {one.score.name: one.score for one in stored_scores.read(file)}
+    gen, e, *_ = saved.load_generator(run)
+    labels = np.arange(30) % 10
+    z = sampling.latents(np.random.default_rng(0), e, 30)
+    fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=pictures.truncated)
+    c, data = classifier.find("shapes", 16), datasets.load("shapes", size=16)
+    rows = p.smaller(3).rows(300, data.labels)
+    assert (np.bincount(data.labels[rows]) == 3).all()
+    of_classes = [frechet.distance(c.features(data.images[rows])[data.labels[rows] == k], c.features(fake)[labels == k])
+                  for k in range(10)]
+    assert stored["intra-FID"].value == pytest.approx(np.mean(of_classes), rel=1e-4)
+    assert (stored["intra-FID"].n_real, stored["intra-FID"].n_fake) == (30, 30)
+    of_pairs = ms_ssim.within_classes(sampling.draw(gen, z, classes=10, labels=labels), labels)
+    assert stored["intra-MS-SSIM"].value == pytest.approx(np.mean(list(of_pairs.values())))
+    assert stored["intra-MS-SSIM"].spread == pytest.approx(np.std(list(of_pairs.values())))
 
 
 # ---- stored scores, compare ----
