@@ -216,7 +216,7 @@ def load(path: Path, device: str = "cpu") -> Classifier:
     state = checkpoint.load(path)
     with doubting(str(path)):
         if state.get("format") != FORMAT or state.get("version") != VERSION:
-            raise FailedWork("is not a classifier of this version; train it again: minigan classifier train DATASET")
+            raise FailedWork("is not a classifier of this version")
         dataset, size, channels = state["dataset"], state["size"], state["channels"]
         classes, accuracy, trained = json.loads(state["classes"]), state["accuracy"], state["trained"]
         if not (type(size) is int and 8 <= size <= 1024 and channels in (1, 3) and dataset in TRAINABLE

@@ -55,7 +55,7 @@ class Protocol:
     seed: int = 2020  # of the choice of real pictures, of KID's subsets, of MS-SSIM's pictures
     kid_subsets: int = 100
     kid_size: int = 1000
-    repetitions: int = 1  # sets of generated pictures whose scores the source averages
+    repetitions: int = 1  # sets of generated pictures of a run, of one seed each, whose scores the source averages
 
     @property
     def biased(self) -> bool:
@@ -148,7 +148,8 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
         ("MS-SSIM",), network="", resize="", pixels="", fake=320),
     Protocol(
         "intra-ms-ssim",
-        "Odena et al. 2017: MS-SSIM of 100 random pairs of each class, mean over classes; from 200 pictures of each here",
+        "Odena et al. 2017: MS-SSIM of 100 random pairs of each class, mean over classes; among 200 pictures of each "
+        "here",
         ("intra-MS-SSIM",), network="", resize="", pixels="", fake=200, per_class=True),
     Protocol(
         "classifier",

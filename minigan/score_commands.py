@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -54,12 +55,16 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real pictures' mu and sigma, for FID")
 @click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [in "
               "the cache folder; Inception's are downloaded]")
-@click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="seed of the latents [0]")
+@click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "
+              "pictures are written, for --stats and other programs")
+@click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")
+@click.option("--repeat", type=click.IntRange(1, 1000), help="sets of pictures of a run, of seeds SEED, SEED + 1, ...: "
+              "also mean and deviation [the protocol's: 3 for mimicry, else 1]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 @click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
-def score_command(subject: Path, out: Path | None, **given: object) -> None:
+def score_command(subject: Path, out: Path | None, repeat: int | None, **given: object) -> None:
     """Score the pictures that RUN's generator draws; RUN may also be a folder of pictures, or an .npz as minigan sample
     writes it, with --data.
 
@@ -79,16 +84,30 @@ def score_command(subject: Path, out: Path | None, **given: object) -> None:
     out = out or (subject / "scores.json" if is_run else None)
     if out is not None:
         stored_scores.read(out)  # before the work: it may be another program's
-    found = scoring.score(subject, asked)
-    for one in found.scores:
-        click.echo(stored_scores.line(one))
-    for remark in found.remarks:
-        click.echo(remark, err=True)
-    if out is None:
-        return
-    stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
-    if found.nearest is not None:
-        pictures.save_png(out.with_name("nearest.png"), found.nearest)
+    if asked.write_stats is not None and asked.write_stats.suffix != ".npz":
+        raise WrongUse(f"--write-stats {asked.write_stats}: expected a name that ends with .npz")
+    if repeat is None:
+        repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
+    if repeat > 1 and not is_run:
+        raise WrongUse(f"--repeat: {subject} is no run that could draw other pictures")
+    made: list[scoring.Result] = []
+    said: set[str] = set()
+    for seed in range(asked.seed, asked.seed + repeat):
+        found = scoring.score(subject, dataclasses.replace(asked, seed=seed))
+        for one in found.scores:
+            click.echo(stored_scores.line(one))
+        for remark in found.remarks:
+            if remark not in said:
+                click.echo(remark, err=True)
+        said |= set(found.remarks)
+        if out is not None:
+            stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
+        made.append(found)
+    if repeat > 1:
+        for line in stored_scores.mean_lines([found.scores for found in made]):
+            click.echo(line)
+    if out is not None and made[0].nearest is not None:
+        pictures.save_png(out.with_name("nearest.png"), made[0].nearest)
 
 
 @click.command("compare")

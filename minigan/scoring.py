@@ -59,6 +59,7 @@ class Asked:
     data_root: Path | None = None
     weights: Path | None = None
     stats: Path | None = None
+    write_stats: Path | None = None
     seed: int = 0
     best: bool = False
     device: str = "cpu"
@@ -105,6 +106,9 @@ def score(subject_path: Path, asked: Asked) -> Result:
                        f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
     if asked.stats is not None and not {"FID", "IS"} & set(protocol.scores):
         raise WrongUse(f"--stats holds no more than FID needs, and protocol {protocol.name} has no FID; leave it out")
+    if asked.write_stats is not None and (asked.stats is not None or "FID" not in protocol.scores):
+        raise WrongUse("--write-stats is for a protocol with FID, and without --stats: it keeps the real pictures' "
+                       "mean and covariance")
     names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID")]
     extractor = None
     if set(names) - OF_PIXELS:
@@ -235,7 +239,11 @@ def open_extractor(protocol: Protocol, asked: Asked, dataset: str | None,
     """The network of the protocol, with the weights that were named or found; and remarks on them."""
     if not protocol.network:
         if asked.weights is not None:
-            return classifier.load(asked.weights, asked.device), []
+            try:
+                return classifier.load(asked.weights, asked.device), []
+            except FailedWork as error:
+                raise FailedWork(f"{error}; protocol {protocol.name} takes what minigan classifier train wrote, others "
+                                 "Inception's weights: --protocol sn-gan") from None
         if dataset is None or data is None:
             raise WrongUse(f"protocol {protocol.name}: which classifier? Name its file: --weights FILE, or a data set "
                            "of which one was trained: --data fashion-mnist")
@@ -282,6 +290,8 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         else:
             real = features.extract(extractor, of_real, asked.quiet)
             known = real, rows
+        if asked.write_stats is not None:
+            frechet.write(asked.write_stats, frechet.statistics(real) if known else real)
         where = f"{data_name(subject, asked, protocol)} {packed.digest(data.images)[:12]}"
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
     images = made.read(slice(0, n)) if OF_PIXELS & set(names) else None

@@ -68,6 +68,12 @@ def line(score: Score) -> str:
     return f"{score.name:16} {number(score.value) + spread:20} {how(score)}, seed {score.seed}"
 
 
+def mean_lines(found: Sequence[Sequence[Score]]) -> list[str]:
+    """For each score its mean and standard deviation over sets of pictures of several seeds; one list for each seed."""
+    rows = zip(*found, strict=True)  # the same scores in the same order
+    return [f"{row[0].name:16} {_cell(row):20} {how(row[0])}, seeds {row[0].seed} to {row[-1].seed}" for row in rows]
+
+
 def how(score: Score) -> str:
     """What a score's column in a table depends on."""
     counts = [f"{score.n_real:,} real ({score.data})"] if score.n_real else [score.data] if score.data else []

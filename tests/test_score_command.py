@@ -131,6 +131,42 @@ def test_statistics_of_others_may_stand_for_the_real_pictures(run, images, tmp_p
     assert "KID" not in stored and "statistics s.npz" in stored["FID"].data
 
 
+def test_statistics_that_are_written_give_the_same_fid_when_read(run, tmp_path, capsys):
+    words = ["score", run, "--count", 140, "-q", "--out"]
+    said([*words, tmp_path / "a.json", "--write-stats", tmp_path / "s.npz"], capsys)
+    said([*words, tmp_path / "b.json", "--stats", tmp_path / "s.npz"], capsys)
+    a, b = ({one.score.name: one.score for one in stored_scores.read(tmp_path / f"{name}.json")} for name in "ab")
+    assert a["FID"].value == pytest.approx(b["FID"].value, rel=1e-6)
+    data = datasets.load("shapes", size=16).images
+    chosen = data[protocols.PROTOCOLS["classifier"].smaller(140).rows(300)].copy()
+    with np.load(tmp_path / "s.npz") as found:
+        assert found["count"] == 140
+        assert np.allclose(found["sigma"], np.cov(classifier.find("shapes", 16).features(chosen), rowvar=False),
+                           rtol=1e-4, atol=1e-6)
+    assert "--write-stats" in said(["score", run, "--protocol", "ms-ssim", "--write-stats", tmp_path / "s.npz"],
+                                   capsys, 2)[1]
+
+
+def test_several_seeds_in_one_call_are_those_of_several_calls_and_their_mean(run, tmp_path, capsys):
+    out = said(["score", run, "--count", 60, "--seed", 5, "--repeat", 2, "--out", tmp_path / "a.json", "-q"],
+               capsys)[0].splitlines()
+    each = [said(["score", run, "--count", 60, "--seed", seed, "--out", tmp_path / "b.json", "-q"],
+                 capsys)[0].splitlines() for seed in (5, 6)]
+    assert out[:-len(each[0])] == each[0] + each[1]
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    values = [one.score.value for one in stored_scores.read(tmp_path / "a.json") if one.score.name == "FID"]
+    line = next(line for line in out[-len(each[0]):] if line.startswith("FID "))
+    assert f"{stored_scores.number(np.mean(values))} \u00b1 {stored_scores.number(np.std(values, ddof=1))}" in line
+    assert line.endswith("seeds 5 to 6")
+    assert "--repeat" in said(["score", tmp_path / "x.npz", "--repeat", 2], capsys, 2)[1]
+
+
+def test_inceptions_weights_are_told_from_a_classifiers(run, tmp_path, capsys):
+    (tmp_path / "w.pth").write_bytes(b"PK\x03\x04")
+    error = said(["score", run, "--weights", tmp_path / "w.pth"], capsys, 1)[1]
+    assert "--protocol sn-gan" in error and error.count("\n") == 1
+
+
 def test_copies_of_real_pictures_are_shown_as_such(tmp_path, capsys):
     real = datasets.load("shapes", size=16).images
     runs.save_npz(tmp_path / "a.npz", np.repeat(real[:20], 2, axis=0))
