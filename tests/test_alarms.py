@@ -17,7 +17,7 @@ def threads():
     backend.set_threads(None)
 
 
-def trained(iterations=8, **chosen):
+def trained(iterations=4, **chosen):
     images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
     training = Training(tiny(**{"width": 0.1} | chosen), images)
     for _ in range(iterations):
