@@ -95,7 +95,8 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     for f in reversed(dataclasses.fields(Experiment)[1:]):
         text = f.metadata["help"]
         if f.name in saved.CHOICES and f.name not in ("fit", "scaling", "device"):
-            text += ": " + ", ".join(saved.CHOICES[f.name])
+            if not all(choice in text for choice in saved.CHOICES[f.name]):
+                text += ": " + ", ".join(saved.CHOICES[f.name])
         if f.type == "bool":
             command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
                                    help=text)(command)
@@ -105,6 +106,14 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option(option_name(f.name), f.name, default=None, help=text,
                                type=KINDS[str(f.type).split(" | ")[0]])(command)
     return command
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the data's folder as it is called from anywhere, as a resumed run may be."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "data_root" in chosen:
+        chosen["data_root"] = os.path.abspath(os.path.expanduser(chosen["data_root"]))
+    return chosen
 
 
 def _presets() -> str:
@@ -141,9 +150,7 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
 
     Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "data_root" in chosen:
-        chosen["data_root"] = os.path.abspath(os.path.expanduser(chosen["data_root"]))  # resume may be called elsewhere
+    chosen = _chosen(given)
     if resumed is not None:
         if out is not None or overwrite:
             raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")
@@ -194,8 +201,8 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
     A sweep that was stopped goes on with the same command; several processes may work on one. summary.md in its folder
     has a table of what is finished.
     """
-    common = {name: value for name, value in given.items() if value is not None}
-    cells = sweeps.grid(dataset, methods.split(","), settings.split(","), seeds, **common)
+    names, rows = ([name.strip() for name in names.split(",")] for names in (methods, settings))
+    cells = sweeps.grid(dataset, names, rows, seeds, **_chosen(given))
     if only_list:
         click.echo("\n".join(cell.name for cell in cells))
         return
@@ -225,7 +232,7 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     if only_list or name is None:
         click.echo("\n".join(reproduce.listing()))
         return
-    chosen = {option: value for option, value in given.items() if value is not None}
+    chosen = _chosen(given)
     name = reproduce.find(name)
     cells = reproduce.cells(name, seeds, **chosen)
     for cell in cells:

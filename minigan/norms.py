@@ -76,7 +76,7 @@ GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "b
 NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
 
 # option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
-_ONLY_FOR = {
+ONLY_FOR = {
     "scale": (("ssn", "bssn", "sn-conv"), {"sn": "ssn", "bsn": "bssn"}),
     "clip": (("clip",), {}), "clip_which": (("clip",), {}), "orthonormal": (("orthonormal",), {})}
 
@@ -86,7 +86,7 @@ def normalization(e: Experiment) -> Normalization:
     choose("norm", e.norm, NORMS)
     for option, choices in NORM_CHOICES.items():
         choose(option_name(option), getattr(e, option), choices)
-    for option, (norms, instead) in _ONLY_FOR.items():
+    for option, (norms, instead) in ONLY_FOR.items():
         value = getattr(e, option)
         if not {e.norm, e.gen_norm} & {*norms} and value != getattr(Experiment, option):
             better = f"; use --norm {instead[e.norm]}" if e.norm in instead else "; leave it out"

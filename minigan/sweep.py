@@ -22,8 +22,8 @@ import numpy as np
 from minigan import runs, saved, stored_scores, train
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.files import write_whole
-from minigan.norms import NORMS
-from minigan.presets import Experiment, compose, to_dict
+from minigan.norms import NORMS, ONLY_FOR
+from minigan.presets import CHANGEABLE, Experiment, compose, to_dict
 from minigan.profiles import SETTINGS
 
 # Methods that are more than a --norm; every --norm is a method, too.
@@ -61,10 +61,10 @@ def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **co
     if clash:
         raise WrongUse(f"a sweep chooses --{clash[0].replace('_', '-')} itself, by --methods, --settings or --seeds; "
                        "leave it out")
-    cells = []
+    cells, norms = [], [METHODS.get(method, {"norm": method})["norm"] for method in methods]
     for seed, setting, method in itertools.product(range(seeds), settings, methods):
         chosen = METHODS.get(method, {"norm": method})
-        e, _ = compose(dataset, **common | chosen | {"setting": setting, "seed": seed})
+        e, _ = compose(dataset, **_common_to(chosen["norm"], norms, common) | chosen | {"setting": setting, "seed": seed})
         saved.check_names(e)
         cells.append(Cell(method, setting, seed, e))
     return cells
@@ -87,7 +87,7 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
         begun = (folder / "experiment.json").exists()
         try:
             if begun:
-                train.resume(folder, {}, quiet)
+                train.resume(folder, {name: getattr(cell.experiment, name) for name in CHANGEABLE}, quiet)
             else:
                 train.fit(cell.experiment, folder, quiet=quiet)
         except WrongUse as error:  # busy, or another process was quicker while this one read the data
@@ -141,13 +141,20 @@ def _measure(folders: list[Path]) -> str:
     return next((name for name in common if name.startswith("FID ")), common[0] if common else "")
 
 
+def _common_to(norm: str, norms: list[str], common: dict[str, Any]) -> dict[str, Any]:
+    """The grid's options without those that are for other norms of it only, as --scale for ssn beside sn."""
+    def fits(option: str, *names: str) -> bool:
+        return option not in ONLY_FOR or bool({*ONLY_FOR[option][0]} & {*names, common.get("gen_norm")})
+    return {option: value for option, value in common.items() if fits(option, norm) or not fits(option, *norms)}
+
+
 def reached(folder: Path) -> int:
     """The iteration of a run's newest checkpoint; 0 if it has none."""
     return max((int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.h5")), default=0)
 
 
 def _claim(cells: list[Cell], out: Path) -> None:
-    """Write the grid, or see that the one that is there is the same but for more cells."""
+    """Write the grid, or see that the one that is there learns the same; it may have other cells besides."""
     path = out / "sweep.json"
     wanted = {cell.name: to_dict(cell.experiment) for cell in cells}
     try:
@@ -156,8 +163,9 @@ def _claim(cells: list[Cell], out: Path) -> None:
     except (OSError, ValueError) as error:
         raise FailedWork(f"{path} cannot be read ({error}); put it right, or choose another --out") from None
     for name, experiment in wanted.items():
-        if name in before and before[name] != experiment:
-            field = next(key for key in experiment if before[name].get(key) != experiment[key])
+        fields = [key for key in experiment if key not in CHANGEABLE]
+        field = next((key for key in fields if before[name].get(key) != experiment[key]), "") if name in before else ""
+        if field:
             raise WrongUse(f"{out} holds another sweep: {name} has {field} {before[name].get(field)} there, not "
                            f"{experiment[field]}; use the same options, or choose another --out")
     write_whole(path, (json.dumps(before | wanted, indent=1) + "\n").encode())

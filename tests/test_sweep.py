@@ -8,7 +8,7 @@ import pytest
 from tiny import OPTIONS, pictures
 
 from minigan import cli, runs, sweep, train
-from minigan.errors import WrongUse
+from minigan.errors import FailedWork, WrongUse
 from minigan.thumbnails import distance, thumbnails
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
@@ -105,8 +105,30 @@ def test_a_folder_keeps_to_one_grid(common, tmp_path):
         sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "out")
 
 
+def test_a_sweep_goes_on_with_other_threads_and_data_that_were_moved(common, tmp_path):
+    with pytest.raises(FailedWork, match="no such file or folder"):  # a slip, put right by the next command
+        sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common | {"data_root": str(tmp_path / "data")[:-1]}),
+                    tmp_path / "out", quiet=True)
+    some = {**common, "threads": 1}
+    sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **some), tmp_path / "out", quiet=True, say=lambda line: None)
+    for path in (tmp_path / "out" / "sn-C-0").glob("checkpoint-0000004.h5"):
+        path.unlink()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = {**common, "threads": 2, "data_root": str(tmp_path / "moved")}
+    sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **moved), tmp_path / "out", quiet=True, say=lambda line: None)
+    e = runs.read_experiment(tmp_path / "out" / "sn-C-0")
+    assert (e.threads, e.data_root, sweep.reached(tmp_path / "out" / "sn-C-0")) == (2, str(tmp_path / "moved"), 4)
+
+
+def test_an_option_of_one_norm_leaves_the_others_of_a_grid_as_they_are(common):
+    cells = sweep.grid("folder", ["sn", "ssn", "clip"], ["C"], 1, **common, scale=1.4)
+    assert [cell.experiment.scale for cell in cells] == [1, 1.4, 1]
+    with pytest.raises(WrongUse, match="--scale 1.4 does nothing with --norm sn"):
+        sweep.grid("folder", ["sn", "clip"], ["C"], 1, **common, scale=1.4)
+
+
 def test_the_command_lists_and_sweeps(common, tmp_path, capsys):
-    words = ["sweep", "folder", "--methods", "sn", "--settings", "C,D", "--out", str(tmp_path / "out"), "-q"]
+    words = ["sweep", "folder", "--methods", "sn", "--settings", "C, D", "--out", str(tmp_path / "out"), "-q"]
     words += [word for name, value in common.items() if value is not None
               for word in (f"--{name.replace('_', '-')}", str(value))]
     assert cli.run([*words, "--list"]) == 0
