@@ -176,7 +176,8 @@ def gradient_layers(paths: list[Path], ask: Ask) -> Plot:
 def ratio_points(paths: list[Path], ask: Ask) -> Plot:
     """Ratios of gradient norms, layers to the first, over inverse ones of spectral norms (Lin et al. 2021, Eq. (2))."""
     found, notes = find_runs(paths)
-    notes.append("the layers' norms are those of the runs; the paper scales layers by random factors besides")
+    if not any(run.e.scale_spread for run in found):
+        notes.append("the norms are those of the runs; the paper scales layers by random factors (--scale-spread)")
     panels = []
     for name, mine in few(group(_diagnosed(found))).items():
         layers = layers_of(mine, "diagnostics")

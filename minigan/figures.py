@@ -102,7 +102,7 @@ FIGURES: dict[str, Figure] = {
     "bssn/2": Figure("Gradient norms of the discriminator's layers", _gradients, _DIAGNOSED,
                      _runs_of("bssn/figure2/mnist", True)),
     "bssn/3": Figure("Ratios of gradient norms and of spectral norms, MNIST in the paper", ratio_points, _DIAGNOSED,
-                     _runs_of("bssn/figure2/mnist", True)),
+                     _runs_of("bssn/figure3/mnist", True)),
     "bssn/4": Figure("Inception score of variants of SN", _is_error, _SCORES, _runs_of("bssn/figure4/cifar10", True)),
     "bssn/5": Figure("Gradient norms of variants of SN", _all_gradients, _DIAGNOSED,
                      _runs_of("bssn/figure4/cifar10", True)),

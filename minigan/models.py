@@ -18,7 +18,7 @@ from minigan import cnn, mnist, resnet
 from minigan.errors import WrongUse
 from minigan.layers import Layer, set_batch_norm
 from minigan.networks import Discriminator
-from minigan.norms import Normalization, normalize_generator
+from minigan.norms import Normalization, normalize_generator, spread_scales
 from minigan.presets import Experiment, option_name
 
 OPTIONS = ("slope", "last_width")  # fields of an experiment for some discriminators only
@@ -72,9 +72,11 @@ def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, chann
                        classes: int) -> Layer:
     """The discriminator of an experiment, on the host: its model's, with this normalization."""
     more = {name: getattr(e, name) for name in OPTIONS if getattr(e, name) is not None}
-    return MODELS[e.model].discriminator(
+    dis = MODELS[e.model].discriminator(
         rng, size, channels, norm, e.width * e.width_dis, classes, "" if e.condition == "none" else e.condition,
         init=e.init_dis or e.init, **more)
+    spread_scales((layer for _, layer in dis.walk()), e.norm, e)
+    return dis
 
 
 def check_model(e: Experiment) -> None:

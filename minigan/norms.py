@@ -68,6 +68,8 @@ NORMS: dict[str, Callable[[Experiment], Normalization]] = {
     "sn-bn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e), "bn", e.features_gain),
 }
 
+STREAM = 7  # of random numbers, beside those of gan.Training
+
 # --gen-norm: normalizations of weights that neither add to a loss nor act after an update of the discriminator
 GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "bsn-gamma", "wn", "wn-gain",
                    "frobenius")
@@ -75,9 +77,11 @@ GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "b
 # option -> the names it may have
 NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
 
+SCALED = ("ssn", "bssn", "sn-conv")
+
 # option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
 ONLY_FOR = {
-    "scale": (("ssn", "bssn", "sn-conv"), {"sn": "ssn", "bsn": "bssn"}),
+    "scale": (SCALED, {"sn": "ssn", "bsn": "bssn"}), "scale_spread": (SCALED, {"sn": "ssn", "bsn": "bssn"}),
     "clip": (("clip",), {}), "clip_which": (("clip",), {}), "orthonormal": (("orthonormal",), {})}
 
 
@@ -102,15 +106,31 @@ def normalization(e: Experiment) -> Normalization:
     return made
 
 
+def spread_scales(layers: Iterable[Normalized], name: str, e: Experiment) -> None:
+    """--scale-spread: multiply the scale of each layer that has a norm of this name by a random factor of its own.
+
+    The product of all factors is 1: the geometric mean of the scales stays --scale. With it Lin et al. 2021 (appendix
+    K) let the spectral norms of the layers differ, and with them the gradients (Eq. (2)). They do not say how far; here
+    a factor is exp(N(0, spread^2)). The seed alone decides it, so that it need not be saved.
+    """
+    if not e.scale_spread or name not in SCALED:
+        return
+    norms = [layer.norm for layer in layers if isinstance(layer.norm, SpectralNorm)]
+    logs = np.random.default_rng([e.seed, STREAM]).normal(0, e.scale_spread, len(norms))
+    for norm, factor in zip(norms, np.exp(logs - logs.mean()).tolist(), strict=True):
+        norm.scale *= factor
+
+
 def normalize_generator(layers: Iterable[Normalized], e: Experiment, rng: np.random.Generator) -> None:
     """Give the layers of a generator the normalization of --gen-norm, as SAGAN has it (Zhang et al. 2019)."""
     if e.gen_norm == "none":
         return
-    made = NORMS[e.gen_norm](e)
+    made, layers = NORMS[e.gen_norm](e), list(layers)
     for layer in layers:
         if "W" in layer.params:
             layer.norm = made.weight()
             layer.norm.attach(layer, rng)
+    spread_scales(layers, e.gen_norm, e)
 
 
 def penalties(layers: Iterable[Normalized]) -> Tensor | None:

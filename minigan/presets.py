@@ -54,6 +54,8 @@ class Experiment:
     gen_norm: str = _option("none", "normalization of the generator's weights")
     power_iterations: int = _option(1, "power iterations of sn in each training forward")
     scale: float = _option(1.0, "factor on the normalized weights of ssn, bssn and sn-conv")
+    scale_spread: float = _option(0.0, "deviation of the logarithm of a random factor on each layer's --scale; their "
+                                  "product is 1")
     u_schedule: str = _option("forward", "when sn's u moves: forward (in each training forward), update (once after "
                               "each update)")
     u_gradient: bool = _option(False, "let the gradient go through the power iteration; else u and v are constants")
@@ -228,7 +230,7 @@ def check(e: Experiment) -> None:
             ("slope", 0, 1), ("last_width", 1e-3, 16), ("dim_z", 1, 1 << 16),
             ("power_iterations", 1, 1000),
             ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
-            ("scale", 1e-6, 1e6), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
+            ("scale", 1e-6, 1e6), ("scale_spread", 0, 10), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
             ("ac_dis", 0, 1e9), ("ac_gen", 0, 1e9),
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),

@@ -24,6 +24,7 @@ DEFAULTS: Rows = {
     "u_schedule": ("forward", "the authors' code"),
     "u_gradient": (False, f"{_P3}, Eq. (12)"),
     "scale": (1.0, f"{_P3}, Eq. (8)"),
+    "scale_spread": (0.0, f"none but {_P4}, appendix K, scales layers by random factors"),
     "gamma_start": ("weights", "sngan_projection; no paper says it"),
     "clip": (0.01, f"{_P3}, section 4"), "clip_which": ("conv", f"{_P3}, section 4"),
     "orthonormal": (1e-4, "Brock et al. 2016; the paper gives no coefficient for its Eq. (14)"),

@@ -64,7 +64,8 @@ def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **co
     cells, norms = [], [METHODS.get(method, {"norm": method})["norm"] for method in methods]
     for seed, setting, method in itertools.product(range(seeds), settings, methods):
         chosen = METHODS.get(method, {"norm": method})
-        e, _ = compose(dataset, **_common_to(chosen["norm"], norms, common) | chosen | {"setting": setting, "seed": seed})
+        fitting = _common_to(chosen["norm"], norms, common)
+        e, _ = compose(dataset, **fitting | chosen | {"setting": setting, "seed": seed})
         saved.check_names(e)
         cells.append(Cell(method, setting, seed, e))
     return cells

@@ -13,6 +13,7 @@ from minigan.errors import WrongUse
 from minigan.initializers import normal
 from minigan.layers import FEATURES, BatchNorm, Conv2d, Layer, LayerNorm, Linear
 from minigan.losses import gradient_penalty
+from minigan.models import make_discriminator, make_generator
 from minigan.norms import NORM_CHOICES, NORMS, Normalization, normalization, penalties, prepare
 from minigan.presets import Experiment, check
 from minigan.spectral import BidirectionalNorm, OperatorNorm, SpectralNorm
@@ -209,6 +210,34 @@ def test_the_experiment_decides_how_u_moves_and_what_is_scaled():
     for name, kind in {"none": NoNorm, "sn": SpectralNorm, "ssn": SpectralNorm, "bsn": BidirectionalNorm,
                        "bssn": BidirectionalNorm, "sn-conv": OperatorNorm, "sn-bn": SpectralNorm}.items():
         assert type(NORMS[name](e).weight()) is kind, name
+
+
+@pytest.mark.parametrize("name", ["ssn", "sn-conv", "bssn"])
+def test_spread_scales_differ_and_keep_their_geometric_mean(name):
+    def scales(seed):
+        e = Experiment(norm=name, scale=1.75, scale_spread=0.5, width=0.05, seed=seed)
+        dis = make_discriminator(e, np.random.default_rng(0), 32, 3, normalization(e), 0)
+        layers = [layer for _, layer in dis.walk() if "W" in layer.params]
+        for _ in range(300 if name == "ssn" else 0):
+            for layer in layers:
+                layer.norm.weight(layer, (), True)
+        used = [np.linalg.norm(layer.norm.weight(layer, (), False).data.reshape(len(layer.params["W"].data), -1), 2)
+                for layer in layers]
+        return np.array(used if name == "ssn" else [layer.norm.scale for layer in layers])  # ssn: by its SVD
+    found = scales(3)
+    assert len(found) == 8 and np.exp(np.log(found).mean()) == pytest.approx(1.75, rel=1e-4)
+    assert 0.2 < np.log(found).std() < 1
+    np.testing.assert_array_equal(found, scales(3))  # a resumed run's are the same
+    assert not np.allclose(found, scales(4), rtol=0.01)
+
+
+def test_only_the_network_with_the_scaled_norm_is_spread():
+    e = Experiment(norm="sn", gen_norm="ssn", scale_spread=0.5, width=0.05)
+    dis = make_discriminator(e, np.random.default_rng(0), 32, 3, normalization(e), 0)
+    gen = make_generator(e, np.random.default_rng(0), 32, 3, 0)
+    assert {layer.norm.scale for _, layer in dis.walk() if "W" in layer.params} == {1}
+    scales = [layer.norm.scale for _, layer in gen.walk() if "W" in layer.params]
+    assert len({*scales}) == len(scales) == 5 and np.prod(scales) == pytest.approx(1)
 
 
 def test_features_are_normalized_without_a_multiplier_unless_asked_for():

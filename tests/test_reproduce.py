@@ -55,6 +55,10 @@ def test_labels_gammas_and_scales_are_the_papers():
     assert [cell.experiment.scale for cell in reproduce.cells("bssn/scales/imagenet/resnet/bssn")] == [1, 1.2, 1.4, 1.6]
     assert {cell.experiment.n_dis for cell in reproduce.cells("sn-gan/figure11/cifar10")} == {1, 5, 10, 20}
     assert {cell.experiment.lr for cell in reproduce.cells("sn-gan/figure11/cifar10")} == {1e-3}  # setting D
+    for name, said in {"figure3/mnist": ("wasserstein", 1.0, 0.0, 1e-3), "figure14/cifar10": ("hinge", 1.75, 0.0, 1e-4),
+                       "figure15/stl10": ("hinge", 1.75, 0.0, 1e-4)}.items():  # appendix K
+        e = reproduce.cells(f"bssn/{name}")[0].experiment
+        assert (e.loss, e.scale, e.gp, e.lr) == said and e.norm == "sn-conv" and e.scale_spread > 0
     e = reproduce.cells("bssn/figure10/cifar10")[2].experiment
     assert (e.lr, e.lr_dis, e.gp, e.slope, e.loss, e.n_dis) == (1e-3, 1e-3, 50, 0, "wasserstein", 1)
 
@@ -81,7 +85,7 @@ def test_the_list_has_every_target_with_its_score_and_protocol(capsys):
 
 
 @pytest.mark.parametrize("name, full", [
-    ("sn-gan/figure10b", None), ("bssn/figure18", "bssn/figure16/cifar10"), ("bssn/fig3", "bssn/figure2/mnist"),
+    ("sn-gan/figure10b", None), ("bssn/figure18", "bssn/figure16/cifar10"), ("bssn/fig3", "bssn/figure3/mnist"),
     ("sn-gan/figure2/stl10", "sn-gan/figure1/stl10"), ("bssn/figure33", "bssn/figure9/cifar10"),
     ("sn-gan/figure13b", "sn-gan/figure13b/imagenet"), ("wgan-gp/cifar10", None), ("bssn/table6/celeba", None)])
 def test_a_name_may_be_a_beginning_or_a_figure(name, full):
