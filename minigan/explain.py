@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from minigan.presets import CHANGEABLE, Experiment, compose, option_name
-from minigan.profiles import PROFILES, rows_of
+from minigan.profiles import BESIDES, PROFILES, rows_of
 
 NOT_TRAINING = (*CHANGEABLE, "dataset", "profile", "setting", "fit", "skip_bad")  # nothing that a paper would say
 
@@ -26,6 +26,9 @@ def explain(dataset: str, **chosen: Any) -> list[str]:
         for profile, said in others(name, value, dataset, e.model):
             lines += textwrap.wrap(f"{profile} has {said}", 118, initial_indent=indent + "but ",
                                    subsequent_indent=indent + "    ")
+    if e.profile in BESIDES:
+        lines += ["", f"what the source of {e.profile} does otherwise, without an option here:",
+                  *(f"  {line}" for line in BESIDES[e.profile])]
     return lines
 
 

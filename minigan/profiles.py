@@ -192,6 +192,18 @@ PROFILES: dict[str, dict[str, Rows]] = {
 }
 
 
+# What a profile's source does that has no option here.
+_CHAINER = ("BN's running variance starts at 0 (here at 1)", "u of dense layers moves in evaluation, too (here never)")
+BESIDES: dict[str, tuple[str, ...]] = {
+    "sngan-projection": _CHAINER,
+    "chainer-gan-lib": (*_CHAINER[:1], "all u move in evaluation, too (here never), and are not in its checkpoints"),
+    "bssn": ("u begins as a truncated normal (here normal)",
+             "gamma multiplies the bias, too (here the weights alone)",
+             "BN's running moments of its ResNet move in the generator's updates alone (here in the discriminator's, too)"),
+    "wgan-gp": ("BN takes the batch's own moments when pictures are drawn, too (here the running ones)",),
+}
+
+
 def rows_of(profile: str, dataset: str, model: str) -> Rows:
     """All that a profile says of training this model on this data set; the narrower word counts."""
     said = PROFILES[profile]

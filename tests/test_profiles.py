@@ -124,3 +124,9 @@ def test_explain_shows_how_each_source_cuts_resizes_and_draws(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "--split unlabeled default" in text and "--init lecun-0.2 given" in text
     assert "but bssn has truncated-0.02 (BSN's code: in convolutions" in text
+
+
+def test_explain_says_what_a_source_does_that_has_no_option():
+    text = "\n".join(explain.explain("cifar10", profile="wgan-gp"))
+    assert "BN takes the batch's own moments when pictures are drawn" in text
+    assert "without an option" not in "\n".join(explain.explain("cifar10"))
