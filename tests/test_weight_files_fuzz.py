@@ -75,8 +75,12 @@ def test_damage_leads_to_a_right_answer_or_one_line(form, tmp_path, monkeypatch)
     kind = weight_files.load(path).kind
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcomes = {"read": 0, "refused": 0}
+    in_memory = form not in ("archive", "minigan")  # these are read again from the disk, in parts
     for bad in damaged(data, Random(SEED), count):
-        path.write_bytes(bad)
+        if in_memory:  # a busy disk takes longer than all the rest
+            monkeypatch.setattr(weight_files, "read_whole", lambda *_, bad=bad: bad)
+        else:
+            path.write_bytes(bad)
         start = time.perf_counter()
         try:
             found = weight_files.load(path)
