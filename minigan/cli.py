@@ -353,6 +353,8 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
     """
     if name is None and (size, width, classes, condition) != (None, 1.0, 0, ""):
         raise WrongUse("networks: --size, --width, --classes and --condition are for one model; name it")
+    if condition and not classes:
+        raise WrongUse(f"networks: --condition {condition} needs labels: give --classes, their number")
     for line in network_table.overview() if name is None else network_table.lines(name, size, width, classes,
                                                                                  condition):
         click.echo(line)

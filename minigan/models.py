@@ -21,6 +21,9 @@ from minigan.networks import Discriminator
 from minigan.norms import Normalization, normalize_generator, spread_scales
 from minigan.presets import Experiment, option_name
 
+# sides of the pictures of data sets where --size does not say
+SIZES = {"cifar10": 32, "cifar100": 32, "svhn": 32, "shapes": 32, "folder": 32, "mnist": 28, "fashion-mnist": 28}
+
 OPTIONS = ("slope", "last_width")  # fields of an experiment for some discriminators only
 
 
@@ -94,6 +97,11 @@ def check_model(e: Experiment) -> None:
         if getattr(e, name) is not None and name not in model.options:
             raise WrongUse(f"{option_name(name)} is not for model '{e.model}'; leave it out, or use one of "
                            f"{', '.join(other for other, m in MODELS.items() if name in m.options)}")
+    size = e.size or SIZES.get(e.dataset)
+    if size is not None:  # the thinnest pair refuses a size as any would, but before the data are read
+        rng = np.random.default_rng(0)
+        model.generator(rng, size, model.channels, 1, 1e-3, 0)
+        model.discriminator(rng, size, model.channels, Normalization(), 1e-3)
 
 
 MODELS = {

@@ -199,7 +199,7 @@ BESIDES: dict[str, tuple[str, ...]] = {
     "chainer-gan-lib": (*_CHAINER[:1], "all u move in evaluation, too (here never), and are not in its checkpoints"),
     "bssn": ("u begins as a truncated normal (here normal)",
              "gamma multiplies the bias, too (here the weights alone)",
-             "BN's running moments of its ResNet move in the generator's updates alone (here in the discriminator's, too)"),
+             "BN's running moments of its ResNet move in the generator's updates alone (here in all)"),
     "wgan-gp": ("BN takes the batch's own moments when pictures are drawn, too (here the running ones)",),
 }
 

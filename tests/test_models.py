@@ -12,8 +12,9 @@ from minigan.autograd import Tensor, grad, no_grad
 from minigan.cnn import CNNDiscriminator, CNNGenerator
 from minigan.errors import WrongUse
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
-from minigan.models import MODELS
+from minigan.models import MODELS, check_model
 from minigan.norms import Normalization
+from minigan.presets import compose
 from minigan.resnet import Block, ResNetDiscriminator, ResNetGenerator
 from minigan.spectral import SpectralNorm
 from minigan.weights import NoNorm
@@ -375,3 +376,18 @@ def test_float32_with_every_fast_path_is_pytorchs_float64(model, width, rng, tor
             error = np.abs(torchs_layout(network, name, g.data) - gt.numpy()).max()
             assert g.dtype == np.float32
             assert error <= 1e-3 * float(gt.abs().max()) + 1e-5 * overall, name
+
+
+@pytest.mark.parametrize("dataset, chosen, line", [
+    ("cifar10", {"model": "resnet", "size": 33}, "multiple of 8, got 33; use --size 40"),
+    ("mnist", {"model": "resnet"}, "multiple of 8, got 28; use --size 32"),
+    ("svhn", {"model": "resnet-stl", "size": 40}, "multiple of 16, got 40"),
+    ("cifar10", {"model": "dcgan", "size": 16}, None), ("mnist", {"model": "mnist-bssn"}, None),
+    ("imagenet", {"model": "resnet-imagenet"}, None), ("packed", {"model": "resnet"}, None)])
+def test_a_size_that_a_network_cannot_have_is_refused_before_the_data_are_read(dataset, chosen, line):
+    e, _ = compose(dataset, **chosen)
+    if line is None:
+        check_model(e)
+    else:
+        with pytest.raises(WrongUse, match=line):
+            check_model(e)
