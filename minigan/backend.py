@@ -270,4 +270,6 @@ def product(a: Array, b: Array, out: Array) -> Array:
     a copy of a transposed operand, and only it may use TF32.
     """
     xp = array_module(a)
+    if xp is np:
+        threads()
     return (np.matmul if xp is np else xp.dot)(a, b, out=out)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from minigan import launchers, winograd
-from minigan.backend import Array, array_module, blocks, parallel, product, scratch, tiles
+from minigan.backend import Array, array_module, blocks, parallel, product, scratch, threads, tiles
 from minigan.fused import bias_leaky, has_kernels
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
@@ -132,6 +132,7 @@ def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
 
 def _run(x: Array, pieces: list[Piece], products: int) -> None:
     """Do all pieces, which take `products` multiplications: in the worker threads, on a CPU, if that pays."""
+    threads()  # small pieces, too: BLAS is held to one thread, or the first result had other bits than the next
     if products < SMALL or array_module(x) is not np:
         for piece in pieces:
             piece()

@@ -94,6 +94,7 @@ class Result:
 
 def score(subject_path: Path, asked: Asked) -> Result:
     """Measure the protocol's scores, and what else can be said, of the pictures of a run, a folder or an .npz file."""
+    backend.threads()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
     if asked.protocol is not None:
         choose("protocol", asked.protocol, PROTOCOLS)
     subject = open_subject(subject_path, asked)

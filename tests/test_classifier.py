@@ -1,5 +1,9 @@
 """The small classifier: it learns, keeps its promises about seeds, and its file is data that is doubted."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -66,6 +70,16 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path):
     a, b, c = ((tmp_path / f"{name}.h5").read_bytes() for name in "abc")
     assert a == b != c
     assert len({classifier.load(tmp_path / f"{name}.h5").digest for name in "abc"}) == 2
+
+
+def test_the_first_features_of_a_process_have_the_bytes_of_later_ones(tmp_path):
+    words = ("import numpy as np; from minigan import classifier; rng = np.random.default_rng(0);"
+             "body, head = classifier.make_network(rng, 32, 3, 4);"
+             "c = classifier.Classifier(body, head, 'shapes', 32, 3, ('a', 'b', 'c', 'd'), 0.5, {}, '');"
+             "images = rng.integers(0, 256, (50, 32, 32, 3), dtype=np.uint8);"
+             "assert c.features(images).tobytes() == c.features(images).tobytes()")
+    subprocess.run([sys.executable, "-c", words], check=True,
+                   env={**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"})
 
 
 def test_a_file_gives_back_the_classifier(trained, tmp_path):
