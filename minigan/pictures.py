@@ -134,6 +134,13 @@ def film_strip(
     return np.asarray(strip)
 
 
+def stacked(rows: Sequence[np.ndarray], background: int = 255) -> np.ndarray:
+    """Pictures (H, W, 3) uint8 one below the other, from the left; the background to the right of narrower ones."""
+    wide = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0)), constant_values=background)
+                           for row in rows])
+
+
 def progress_gif(folder: str | Path, out: str | Path, most: int = 60) -> Path:
     """A run's sample grids, folder/samples-0000100.png and so on, in the iterations' order as one GIF.
 

@@ -3,6 +3,7 @@
     sweep.json            the grid
     METHOD-SETTING-SEED/  a run each, as minigan train makes it
     summary.md            a table of what the finished runs reached
+    samples.png           samples of each: a row for each method, a column for each setting
 
 Several processes may work on one grid: a run that another one trains is passed over. What is finished stays.
 """
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs, saved, stored_scores, train
+from minigan import pictures, runs, saved, stored_scores, train
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.files import write_whole
 from minigan.norms import NORMS, ONLY_FOR
@@ -98,8 +99,23 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
         except train.NotFinite as error:
             write_whole(folder / "failed.txt", f"{error}\n".encode())
             say(f"{cell.name}: {error}")
-        write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
+        _conclude(cells, out)
+    _conclude(cells, out)
+
+
+def _conclude(cells: list[Cell], out: Path) -> None:
+    """Write the table and the picture of what there is."""
     write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
+    rows = []
+    for method in dict.fromkeys(cell.method for cell in cells):
+        mine = [cell for cell in cells if cell.method == method and cell.seed == 0]
+        newest = [(cell, out / cell.name / "samples.png") for cell in mine]
+        there = [(cell, pictures.read_png(path)) for cell, path in newest if path.exists()]
+        if there:
+            rows.append(pictures.film_strip([grid for _, grid in there], len(there),
+                                            [f"{cell.method} {cell.setting}" for cell, _ in there]))
+    if rows:
+        pictures.save_png(out / "samples.png", pictures.stacked(rows))
 
 
 def summary(cells: list[Cell], out: Path) -> list[str]:

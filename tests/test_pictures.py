@@ -169,6 +169,12 @@ def test_labels_are_drawn_under_their_frames_and_never_over_a_neighbour(rng):
     assert narrow.shape[1] > 2 * 3 + 3 * 6 + 40
 
 
+def test_stacked_rows_stand_below_each_other_from_the_left(rng):
+    wide, narrow = rng.integers(0, 256, (3, 5, 3), np.uint8), rng.integers(0, 256, (2, 4, 3), np.uint8)
+    both = pictures.stacked([wide, narrow], background=9)
+    assert np.array_equal(both[:3], wide) and np.array_equal(both[3:, :4], narrow) and (both[3:, 4:] == 9).all()
+
+
 def test_a_film_strip_refuses_labels_that_do_not_match(rng):
     for frames, labels in ((images_of(rng, 3), [1, 2]), ([], None)):
         with pytest.raises(WrongUse, match="a label for each or none"):

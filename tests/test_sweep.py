@@ -9,6 +9,7 @@ from tiny import OPTIONS, pictures
 
 from minigan import cli, runs, sweep, train
 from minigan.errors import FailedWork, WrongUse
+from minigan.pictures import read_png
 from minigan.thumbnails import distance, thumbnails
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
@@ -62,6 +63,10 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypat
     assert len(begun) == 5  # finished runs are left alone
     table = (tmp_path / "out" / "summary.md").read_text()
     assert "| none | C | 2 of 2 |" in table and "| sn | C | 2 of 2 |" in table
+    shown = read_png(tmp_path / "out" / "samples.png")
+    one = read_png(tmp_path / "out" / "sn-C-0" / "samples.png")
+    half = shown[len(shown) // 2:]  # the second method's row
+    assert len(shown) >= 2 * len(one) and np.array_equal(half[6:6 + len(one), 6:6 + one.shape[1]], one)
 
 
 def test_a_run_that_another_process_trains_is_passed_over(common, tmp_path):
