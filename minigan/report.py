@@ -294,35 +294,32 @@ def _alarms(found: Sequence[Run]) -> str:
 
 
 def _scores(found: Sequence[Run]) -> str:
-    rows, said = [], []
+    heads, rows, notes = stored_scores.compared([(run.name, run.scores) for run in found])
+    cautions = dict.fromkeys(f"{run.name}, {one.score.name}: {text}" for run in found for one in run.scores
+                             for text in one.score.cautions)
+    theirs = []
     for run in found:
-        papers = rows_of_papers(run.experiment)
-        for one in run.scores:
-            score = one.score
-            value = stored_scores.number(score.value) + (
-                "" if score.spread is None else f" \u00b1 {stored_scores.number(score.spread)}")
-            beside = [_beside(score.value, theirs, name) for name, text, protocol, _ in papers
-                      if protocol == score.protocol and (theirs := reported(text, score.name))]
-            rows.append((run.name, f"{one.iteration or '-'}{' (best)' * one.best}", score.name, value,
-                         "; ".join(beside) or "-", f"{stored_scores.how(score)}, seed {score.seed}"))
-            said += [f"{run.name}, {score.name}: {caution}" for caution in score.cautions]
-        rows += [(run.name, "-", "IS / FID", "-", f"{text} ({name})",
-                  f"{protocol or 'not said'}; the run differs in {', '.join(other) or 'nothing'}")
-                 for name, text, protocol, other in papers]
-    remark = ("A score is worth something beside others of the same protocol, network and numbers of pictures only. Of "
-              "the reported ones: here minus there, and the paper's own spread.")
-    table = _table("Scores", remark, ("run", "#iteration", "score", "#here", "reported", "how"), rows)
+        for name, text, protocol, other in rows_of_papers(run.experiment):
+            beside = [f"{one.score.name} {_beside(one.score.value, there)}" for one in run.scores
+                      if protocol == one.score.protocol and (there := reported(text, one.score.name))]
+            theirs.append((run.name, name, text, protocol or "not said", "; ".join(beside) or "-",
+                           ", ".join(other) or "nothing"))
     curves = [(run.name, line) for run in found for line in stored_scores.last_and_best(run.log)]
-    return (table + "".join(f'<p class="warn">{_text(text)}</p>' for text in dict.fromkeys(said))
-            + _table("" if table else "Scores", "While it trained (--score-every):", ("run", "score"), curves))
+    rows_there = _table("", "Reported of the same data, networks and normalization; here: how far the run is from it, "
+                        "where it was measured by the same protocol.",
+                        ("run", "row", "IS / FID", "protocol", "here", "the run differs in"), theirs)
+    parts = (_table("", "Only what was measured in one way stands in one column.",
+                    [heads[0], *(f"#{head}" for head in heads[1:])], rows)
+             + "".join(f'<p class="soft">{_text(note)}</p>' for note in notes)
+             + "".join(f'<p class="warn">{_text(text)}</p>' for text in cautions)
+             + _table("", "While it trained (--score-every):", ("run", "score"), curves) + rows_there)
+    return f"<h2>Scores</h2>{parts}" if parts else ""
 
 
-def _beside(value: float, theirs: tuple[float, float | None], name: str) -> str:
-    """A reported score, how far the run's is from it, and in how many of its spreads."""
-    there, spread = theirs
-    if spread is None:
-        return f"{there:g}: {value - there:+.2f} ({name})"
-    return f"{there:g} \u00b1 {spread:g}: {value - there:+.2f}, {abs(value - there) / spread:.1f} spreads ({name})"
+def _beside(value: float, there: tuple[float, float | None]) -> str:
+    """How far a score is from the reported one, and in how many of its spreads."""
+    reported, spread = there
+    return f"{value - reported:+.2f}" + ("" if spread is None else f", {abs(value - reported) / spread:.1f} spreads")
 
 
 def _choices(found: Sequence[Run]) -> str:

@@ -91,10 +91,18 @@ def number(value: float) -> str:
 # ---- runs side by side ---------------------------------------------------------------------------------------------
 
 def table(runs: Sequence[tuple[str, Sequence[Stored]]]) -> list[str]:
-    """Lines of Markdown: a row for each run and generator, a column for what may be compared and nothing else.
+    """`compared` as lines of Markdown. WrongUse without a score."""
+    heads, rows, notes = compared(runs)
+    if not rows:
+        raise WrongUse("these runs have no scores yet; make some: minigan score RUN")
+    return [*("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows)), "", *notes]
+
+
+def compared(runs: Sequence[tuple[str, Sequence[Stored]]]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads, rows and notes: a row for each run and generator, a column for what may be compared and nothing else.
 
     Of several seeds of the generated pictures: their mean and standard deviation, and how many. Of one: the spread that
-    the score has itself. Below: what each column is, and why scores of one name stand in several.
+    the score has itself. The notes: what each column is, and why scores of one name stand in several.
     """
     columns: list[list[Score]] = []
     rows: dict[tuple[str, int, bool], dict[int, list[Score]]] = {}
@@ -105,26 +113,21 @@ def table(runs: Sequence[tuple[str, Sequence[Stored]]]) -> list[str]:
                 columns.append([])
             columns[at].append(one.score)
             rows.setdefault((name, one.iteration, one.best), {}).setdefault(at, []).append(one.score)
-    if not columns:
-        raise WrongUse("these runs have no scores yet; make some: minigan score RUN")
     order = sorted(range(len(columns)), key=lambda i: (columns[i][0].protocol, i))
     names = {i: f"{columns[i][0].name} [{n}]" for n, i in enumerate(order, start=1)}
-    lines = ["| run | iteration | " + " | ".join(names[i] for i in order) + " |", "| --- " * (len(order) + 2) + "|"]
-    for (name, iteration, best), values in rows.items():
-        cells = [_cell(values.get(i, [])) for i in order]
-        lines.append(f"| {name} | {iteration or '-'}{' (best)' * best} | {' | '.join(cells)} |")
-    lines.append("")
+    lines = [[name, f"{iteration or '-'}{' (best)' * best}", *(_cell(values.get(i, [])) for i in order)]
+             for (name, iteration, best), values in rows.items()]
     together: dict[str, list[str]] = {}
     for i in order:
         together.setdefault(how(columns[i][0]), []).append(names[i])
-    lines += [f"{', '.join(of)}: {text}" for text, of in together.items()]
+    notes = [f"{', '.join(of)}: {text}" for text, of in together.items()]
     apart: dict[str, list[str]] = {}
     for n, i in enumerate(order):
         other = next((j for j in order[:n] if columns[j][0].name == columns[i][0].name), None)
         if other is not None:
             apart.setdefault(comparable(columns[other][0], columns[i][0]), []).append(f"{names[other]} and {names[i]}")
-    lines += [f"apart, {why}: {', '.join(pairs)}" for why, pairs in apart.items()]
-    return lines
+    notes += [f"apart, {why}: {', '.join(pairs)}" for why, pairs in apart.items()]
+    return ["run", "iteration", *(names[i] for i in order)], lines, notes
 
 
 def _cell(found: Sequence[Score]) -> str:
