@@ -198,6 +198,11 @@ def place(dataset: str, size: int) -> Path:
     return cache_folder() / "classifiers" / f"{dataset}-{size}.h5"
 
 
+def kept() -> list[Path]:
+    """The classifiers' files in the cache folder."""
+    return sorted(place("", 0).parent.glob("*.h5"))
+
+
 def save(path: Path, classifier: Classifier) -> None:
     """Write it whole, or not at all."""
     c = classifier

@@ -65,5 +65,5 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def show_command(files: tuple[Path, ...]) -> None:
     """Say what is in FILES; without any, in all that the cache folder has."""
-    for path in files or sorted(classifier.place("", 0).parent.glob("*.h5")):
+    for path in files or classifier.kept():
         click.echo(f"{classifier.describe(classifier.load(path))}: {path}")

@@ -14,7 +14,20 @@ import click
 import numpy as np
 
 import minigan
-from minigan import backend, datasets, network_table, pack, pictures, reproduce, runs, sampling, saved, train
+from minigan import (
+    backend,
+    classifier,
+    datasets,
+    network_table,
+    pack,
+    pictures,
+    reproduce,
+    runs,
+    sampling,
+    saved,
+    train,
+    weight_files,
+)
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
 from minigan.download import progress_bar
@@ -380,7 +393,7 @@ commands.add_command(weights_command)
 
 @commands.command("info")
 def info_command() -> None:
-    """Versions, BLAS, threads, devices, cache folder, data sets found."""
+    """Versions, BLAS, threads, devices, cache folder, data sets, Inception's weights and classifiers found."""
     found = runs.machine()
     rows = [("minigan", f"{found['minigan']}  ({Path(minigan.__file__).parent})"),
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
@@ -388,6 +401,8 @@ def info_command() -> None:
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
             *_cuda(), ("cache folder", str(datasets.cache_folder()))]
     rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
+    rows += [("inception's weights", weight_files.kept() or "not found (minigan weights says what to put where)"),
+             ("classifiers", ", ".join(path.stem for path in classifier.kept()) or "none (minigan classifier train)")]
     for name, value in rows:
         click.echo(f"{name:20} {value}")
 

@@ -66,12 +66,17 @@ class Weights:
         return self.kind == ORIGINAL and bool(self.known)
 
 
+def kept() -> Path | None:
+    """The file of Inception's weights in the cache folder, if there is one."""
+    return first_file("inception", None, *FILES)
+
+
 def find(say: Callable[[str], None] | None = None) -> Path:
     """The file of the weights of 2015-12-05 in the cache folder; if there is none, it is downloaded to it.
 
     Raises FailedWork, one line that says which file to put where.
     """
-    there = first_file("inception", None, *FILES)
+    there = kept()
     if there is not None:
         return there
     published = KNOWN[PYTORCH_FID][1]
@@ -133,7 +138,7 @@ def describe(weights: Weights) -> list[str]:
 
 def overview() -> list[str]:
     """What `minigan weights` prints: what is in the cache folder, and what to put where."""
-    there = first_file("inception", None, *FILES)
+    there = kept()
     folder = cache_folder() / "inception"
     if there is not None:
         return [f"found {there}; minigan weights {there} says what it is"]
