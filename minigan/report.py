@@ -10,8 +10,6 @@ import base64
 import html
 import io
 import math
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +17,12 @@ from typing import Any
 
 from PIL import Image
 
-from minigan import reproduce, runs, stored_scores
+from minigan import runs, stored_scores
 from minigan.charts import Points, chart
+from minigan.deviations import command, deviations, reported, rows_of_papers
 from minigan.errors import WrongUse
 from minigan.explain import shown
-from minigan.presets import Experiment, compose, learned, option_name
+from minigan.presets import Experiment, option_name
 from minigan.progress import duration
 from minigan.stored_scores import Stored
 from minigan.sweep import reached
@@ -121,65 +120,6 @@ def page(found: Sequence[Run], refresh: int = 0) -> str:
             + "\n".join(part for part in body if part) + "\n</body></html>\n")
 
 
-# ---- what was run --------------------------------------------------------------------------------------------------
-
-def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:
-    """(field, value, value of the baseline, the baseline's source) wherever the experiment differs from the baseline.
-
-    The baseline is what the same data set gets with the same profile, setting and model, and nothing else chosen.
-    """
-    base, origins = compose(e.dataset, **_named(e))
-    before = learned(base)
-    return [(name, value, before[name], ": ".join(filter(None, origins[name])))
-            for name, value in learned(e).items() if value != before[name]]
-
-
-def command(e: Experiment) -> str:
-    """The command that repeats the run."""
-    words = ["minigan", "train", e.dataset]
-    fields = _named(e) | {name: value for name, value, _, _ in deviations(e)}
-    if e.data_root is not None:
-        fields["data_root"] = e.data_root
-    for name, value in fields.items():
-        option = option_name(name)
-        if isinstance(value, bool):
-            words.append(option if value else "--no-" + option.removeprefix("--"))
-        elif value is not None:
-            words += [option, repr(value) if isinstance(value, float) else str(value)]
-    return shlex.join(words)
-
-
-def rows_of_papers(e: Experiment) -> list[tuple[str, str, str, list[str]]]:
-    """(name, score, protocol, options that the run has otherwise) of what a paper reported of the same data, networks,
-    normalization and loss."""
-    same = ("dataset", "model", "norm", "loss", "gp", "condition", "scale", "gen_norm")
-    found = []
-    for name, target in reproduce.TARGETS.items():
-        if target.score and not target.methods and target.dataset == e.dataset:
-            theirs, _ = compose(target.dataset, **target.options)
-            if all(getattr(theirs, field) == getattr(e, field) for field in same):
-                before = learned(theirs)
-                other = [option_name(field) for field, value in learned(e).items()
-                         if value != before[field] and field not in ("seed", "profile", "setting")]
-                found.append((name, target.score, target.protocol, other))
-    return found
-
-
-def reported(score: str, name: str) -> tuple[float, float | None] | None:
-    """(value, its spread) of "IS" or "FID" in a row's score, such as "7.42±.08 / 29.3"; None if it has no such."""
-    parts = dict(zip(("IS", "FID"), score.split(" / "), strict=False))
-    match = re.fullmatch(r"([\d.]+)(?:±([\d.]+))?", parts.get(name, ""))
-    return (float(match[1]), float(match[2]) if match[2] else None) if match else None
-
-
-def _named(e: Experiment) -> dict[str, Any]:
-    """The choices that bring others with them: profile, setting, model."""
-    chosen = {"profile": e.profile, "setting": e.setting}
-    plain, _ = compose(e.dataset, **{name: value for name, value in chosen.items() if value})
-    return {name: value for name, value in chosen.items() if value} | (
-        {} if plain.model == e.model else {"model": e.model})
-
-
 # ---- the parts of the page -----------------------------------------------------------------------------------------
 
 def _cards(found: Sequence[Run]) -> str:
@@ -249,7 +189,9 @@ def _diagnostics(found: Sequence[Run]) -> str:
 
 def _layers(name: str, line: dict[str, Any]) -> str:
     """The numbers of a diagnosis's layers: what is estimated or measured beside what is exact or bounds it."""
-    pairs = {str(pair["layers"][0]): pair for pair in line.get("gradient_ratio") or () if _dict(pair).get("layers")}
+    ratios = line["gradient_ratio"] if isinstance(line.get("gradient_ratio"), list) else []
+    pairs = {str(pair["layers"][0]): pair for pair in map(_dict, ratios)
+             if isinstance(pair.get("layers"), list) and pair["layers"]}
     rows = []
     for path, row in _dict(line.get("layers")).items():
         row, pair = _dict(row), pairs.get(path, {})
@@ -318,8 +260,8 @@ def _scores(found: Sequence[Run]) -> str:
 
 def _beside(value: float, there: tuple[float, float | None]) -> str:
     """How far a score is from the reported one, and in how many of its spreads."""
-    reported, spread = there
-    return f"{value - reported:+.2f}" + ("" if spread is None else f", {abs(value - reported) / spread:.1f} spreads")
+    mean, spread = there
+    return f"{value - mean:+.2f}" + ("" if spread is None else f", {abs(value - mean) / spread:.1f} spreads")
 
 
 def _choices(found: Sequence[Run]) -> str:

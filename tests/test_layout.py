@@ -40,6 +40,7 @@ LEVELS = """
     train
     sweep
     reproduce figure_data
+    deviations
     report figure_plots
     watch figure_layers
     figures

@@ -13,7 +13,7 @@ import click
 import numpy as np
 import pytest
 
-from minigan import charts, cli, report, runs, stored_scores, watch
+from minigan import charts, cli, deviations, report, runs, stored_scores, watch
 from minigan.diagnostics import diagnose
 from minigan.errors import FailedWork, WrongUse
 from minigan.gan import Training
@@ -89,21 +89,22 @@ def chosen_by(command):
     ("celeba", {"data_root": "a folder", "crop": 178})])
 def test_the_command_of_a_report_makes_the_same_experiment(dataset, chosen):
     e = experiment(dataset, **chosen)
-    again, _ = compose(**chosen_by(report.command(e)))
+    again, _ = compose(**chosen_by(deviations.command(e)))
     assert learned(again) == learned(e)
 
 
 def test_what_the_profile_says_is_no_deviation():
-    assert report.deviations(experiment("cifar10", profile="paper")) == []
-    assert [row[:3] for row in report.deviations(experiment("cifar10", profile="paper", lr=1e-3))] \
+    assert deviations.deviations(experiment("cifar10", profile="paper")) == []
+    assert [row[:3] for row in deviations.deviations(experiment("cifar10", profile="paper", lr=1e-3))] \
         == [("lr", 1e-3, 2e-4)]
 
 
 def test_the_papers_row_is_found_by_what_was_trained():
-    rows = report.rows_of_papers(experiment("cifar10", profile="paper", norm="sn", loss="hinge"))
+    rows = deviations.rows_of_papers(experiment("cifar10", profile="paper", norm="sn", loss="hinge"))
     assert ("sn-gan/table2/cifar10/cnn/sn-hinge", "7.58±.12 / 25.5") in [row[:2] for row in rows]
-    assert report.rows_of_papers(experiment("shapes")) == []
-    small = report.rows_of_papers(experiment("cifar10", profile="paper", norm="sn", loss="hinge", width=0.5, n_dis=5))
+    assert deviations.rows_of_papers(experiment("shapes")) == []
+    small = deviations.rows_of_papers(
+        experiment("cifar10", profile="paper", norm="sn", loss="hinge", width=0.5, n_dis=5))
     assert ["--width", "--n-dis"] in [row[3] for row in small]
 
 
@@ -111,7 +112,7 @@ def test_the_papers_row_is_found_by_what_was_trained():
     ("7.42±.08 / 29.3", (7.42, 0.08), (29.3, None)), ("12.84±.33 / 75.06±2.38", (12.84, 0.33), (75.06, 2.38)),
     ("- / 9.43±.09", None, (9.43, 0.09)), ("29.7 / -", (29.7, None), None), ("collapsed", None, None)])
 def test_a_rows_score_is_read_with_its_spread(score, is_, fid):
-    assert (report.reported(score, "IS"), report.reported(score, "FID")) == (is_, fid)
+    assert (deviations.reported(score, "IS"), deviations.reported(score, "FID")) == (is_, fid)
 
 
 def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
@@ -173,7 +174,8 @@ def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
     with (odd / "log.jsonl").open("a") as file:
         file.write('{"iteration": 4, "seconds": 2, "loss_dis": NaN, "loss_gen": "x", "sigma": [1], "scores": 3}\n{"ite')
     (odd / "diagnostics.jsonl").write_text(
-        '{"iteration": 4, "seconds": 1, "layers": [], "alarms": {"a": 1}, "slope": 2}\n')
+        '{"iteration": 4, "seconds": 1, "layers": [], "alarms": {"a": 1}, "slope": 2, "gradient_ratio": 5}\n'
+        '{"iteration": 5, "seconds": 1, "layers": {"a": 3}, "gradient_ratio": [1, {"layers": 2}, {"layers": []}]}\n')
     page = Page(report.page(report.read([fresh, odd])))
     assert "no pictures yet" in page.text and "Losses: discriminator" in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 1  # the film
