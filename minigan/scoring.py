@@ -249,7 +249,7 @@ def open_extractor(protocol: Protocol, asked: Asked, dataset: str | None,
             raise WrongUse(f"protocol {protocol.name}: which classifier? Name its file: --weights FILE, or a data set "
                            "of which one was trained: --data fashion-mnist")
         return classifier.find(dataset, data.images.shape[1], asked.device), []
-    weights = weight_files.load(asked.weights or weight_files.find(to_stderr))
+    weights = weight_files.load(asked.weights or weight_files.find())
     same = weights.kind == weight_files.ORIGINAL  # whose weights the Chainer port has, too
     kind = protocol.network if same and protocol.network == "inception-chainer" else weights.kind
     made = features.InceptionFeatures(weights, kind, protocol.resize or None, backend.device_module(asked.device))

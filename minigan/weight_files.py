@@ -17,8 +17,8 @@ import numpy as np
 
 from minigan import checkpoint, graphdef, inception, keras_files, safetensors_files, torch_files
 from minigan.archives import read_whole, tar_members
-from minigan.datafiles import cache_folder, first_file
-from minigan.download import Published, fetch, progress_bar
+from minigan.datafiles import Request, cache_folder, download, first_file, to_stderr
+from minigan.download import Published
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.stored import float32
 
@@ -71,7 +71,7 @@ def kept() -> Path | None:
     return first_file("inception", None, *FILES)
 
 
-def find(say: Callable[[str], None] | None = None) -> Path:
+def find(say: Callable[[str], None] = to_stderr) -> Path:
     """The file of the weights of 2015-12-05 in the cache folder; if there is none, it is downloaded to it.
 
     Raises FailedWork, one line that says which file to put where.
@@ -79,11 +79,7 @@ def find(say: Callable[[str], None] | None = None) -> Path:
     there = kept()
     if there is not None:
         return there
-    published = KNOWN[PYTORCH_FID][1]
-    path = cache_folder() / "inception" / PYTORCH_FID
-    if say is not None:
-        say(f"downloading {published.url} ({published.size / 1e6:.0f} MB) to {path}")
-    return fetch(published, path, progress_bar)
+    return download(KNOWN[PYTORCH_FID][1], cache_folder() / "inception" / PYTORCH_FID, Request(say=say))
 
 
 def load(path: str | Path) -> Weights:
