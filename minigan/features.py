@@ -28,6 +28,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.frechet import Moments, Statistics
 from minigan.inception import Inception
 from minigan.progress import Progress
+from minigan.stored import npy_header
 from minigan.weight_files import Weights
 
 BLOCK = 250  # pictures of a file: a minute of Inception on two cores
@@ -215,12 +216,7 @@ def read_npz(path: Path) -> np.ndarray:
             if "images.npy" not in archive.namelist():
                 raise ValueError("it has no array 'images'")
             with archive.open("images.npy") as file:
-                version = np.lib.format.read_magic(file)
-                if version not in ((1, 0), (2, 0)):
-                    raise ValueError(f"it has version {version} of NumPy's format")
-                header = np.lib.format.read_array_header_1_0 if version == (1, 0) else \
-                    np.lib.format.read_array_header_2_0
-                shape, fortran, dtype = header(file)
+                shape, fortran, dtype = npy_header(file)
                 if dtype != np.uint8 or fortran or len(shape) != 4 or shape[3] not in (1, 3) or not all(
                         1 <= n <= most for n, most in zip(shape, (1 << 30, 1024, 1024, 3), strict=True)):
                     raise ValueError(f"its array is {dtype} {shape}")

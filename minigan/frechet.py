@@ -21,6 +21,7 @@ import numpy as np
 from minigan.archives import take
 from minigan.errors import FailedWork, WrongUse
 from minigan.files import write_whole
+from minigan.stored import npy_header
 
 BLOCK = 1024  # rows that are added at once
 MAX_FEATURES = 8192  # of a statistics file: 512 MiB
@@ -171,11 +172,7 @@ def _array(archive: zipfile.ZipFile, name: str, ndim: int, length: int | None = 
     if f"{name}.npy" not in archive.namelist():
         raise ValueError(f"it has no {name}")
     with archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{name} has version {version} of NumPy's format")
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(file)
+        shape, fortran, dtype = npy_header(file)
         if len(shape) != ndim or dtype.kind not in "fiu" or dtype.itemsize > 8 or (
                 length is not None and shape != (length,) * ndim) or not all(1 <= n <= MAX_FEATURES for n in shape):
             raise ValueError(f"{name} is {dtype} {shape}")

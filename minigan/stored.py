@@ -1,4 +1,4 @@
-"""Arrays as they lie in a file of weights: views of its bytes, which take no memory of their own.
+"""Arrays as they lie in a file, of weights above all: views of its bytes, which take no memory of their own.
 
 Every reader of such a file gives a dict name -> view. What a file claims (a view may repeat one number as often as
 it likes) costs memory only in `float32`, so shapes are compared with what is wanted before that is called.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import BinaryIO
 
 import numpy as np
 
@@ -33,6 +34,19 @@ def view(data: bytes | memoryview, dtype: np.dtype, shape: Sequence[int], start:
     if end > len(data):
         raise ValueError(f"reaches to byte {end} of {len(data)}")
     return np.ndarray(tuple(shape), dtype, data, start, tuple(stride * dtype.itemsize for stride in strides))
+
+
+def npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and type, as an .npy file begins; the numbers follow, and are not read here.
+
+    Raises ValueError for anything else, and for a version of the format that no plain numbers need.
+    """
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"it has version {version} of NumPy's format")
 
 
 def float32(stored: np.ndarray) -> np.ndarray:
