@@ -7,11 +7,15 @@ the same files.
 import io
 import json
 import struct
+import tracemalloc
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import h5py
 import numpy as np
+import pytest
+
+from minigan.errors import FailedWork
 
 STORAGE = {"<f4": "FloatStorage", "<f8": "DoubleStorage", "<f2": "HalfStorage", "<i8": "LongStorage"}
 
@@ -32,6 +36,19 @@ def toy_table(kind: str = "inception-2015-12-05") -> dict[str, tuple[int, ...]]:
 def toy_weights(kind: str = "inception-2015-12-05", seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     return {name: rng.random(shape, np.float32) + 0.1 for name, shape in toy_table(kind).items()}
+
+
+def refusal(read: Callable[[bytes, str], object], data: bytes, file: str, most: int) -> str:
+    """The one line with which `read` refuses the bytes; it names the file, and takes less than `most` bytes of memory.
+    """
+    tracemalloc.start()
+    with pytest.raises(FailedWork) as caught:
+        read(data, file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    line = str(caught.value)
+    assert "\n" not in line and file in line and len(line) < 300 and peak < most
+    return line
 
 
 # ---- PyTorch ----
