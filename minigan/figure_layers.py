@@ -21,7 +21,6 @@ from minigan.figure_data import (
     last_score,
     layers_of,
     logged,
-    number,
     of_layer,
     of_seeds,
     over_seeds,
@@ -198,7 +197,8 @@ def variance_products(paths: list[Path], ask: Ask) -> Plot:
     found, notes = find_runs(paths)
 
     def product(run: Run) -> float:
-        values = [number(layer.get("variance")) for layer in run.diagnosed[-1]["layers"].values()]
+        last = run.diagnosed[-1]
+        values = [of_layer(path, "variance")(run).get(last["iteration"], math.nan) for path in last["layers"]]
         return sum(math.log(value) if value > 0 else math.nan for value in values)
     panels = [Panel(dataset, against(_diagnosed(mine), "scale", product, False))
               for dataset, mine in by_dataset(found).items()]
