@@ -9,7 +9,6 @@ import dataclasses
 import itertools
 import json
 import math
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,21 +195,20 @@ def lack(folders: list[str]) -> str:
 
 
 def kind_of(measure: str) -> str:
-    """The first word of a measure's name: is, fid, kid, thumbnails."""
-    return re.split(r"[^a-z]+", measure.lower().lstrip())[0]
+    """The score that a measure's name begins with, in small letters: is, fid, ms-ssim; thumbnails."""
+    return measure.partition(" ")[0].lower()
 
 
 def higher_is_better(measure: str) -> bool:
-    return kind_of(measure) == "is"
+    return stored_scores.better(measure.partition(" ")[0]) > 0
 
 
 def measure_label(measure: str) -> str:
     if measure == "thumbnails":
         return "thumbnail distance (no score)"
-    words = {"is": "Inception score", "fid": "FID", "kid": "KID"}
-    kind = kind_of(measure)
-    rest = measure[len(kind):].strip(" :/-_.()")
-    return words.get(kind, kind) + (f" ({rest})" if rest else "")
+    name, _, how = measure.partition(" ")  # the log's has no brackets
+    how = f"({how})" if how and "(" not in how else how
+    return f"{'Inception score' if name == 'IS' else name} {how}".rstrip()
 
 
 def last_score(run: Run, measure: str) -> float:

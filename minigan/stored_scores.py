@@ -143,7 +143,7 @@ def _cell(found: Sequence[Score]) -> str:
 
 def better(name: str) -> int:
     """1 if more is better, -1 if less is."""
-    return -1 if name in ("FID", "KID", "intra-FID", "MS-SSIM", "intra-MS-SSIM") else 1
+    return 1 if name in ("IS", "precision", "recall", "density", "coverage") else -1
 
 
 def best_of(log: Sequence[dict[str, Any]]) -> tuple[int, str, float] | None:

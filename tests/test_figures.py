@@ -29,7 +29,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.figure_plots import Ask
 from minigan.gan import Training
 from minigan.norms import NORMS
-from minigan.protocols import Score
+from minigan.protocols import NAMES, Score
 from minigan.sampling import draw
 from minigan.sweep import METHODS
 from tests.figure_runs import LAYERS, make
@@ -102,7 +102,7 @@ def test_folders_that_are_no_runs_are_refused(tmp_path, paths, said):
 
 
 def test_broken_lines_and_foreign_numbers_are_passed_over(tmp_path):
-    run = make(tmp_path / "run")
+    run = make(tmp_path / "run", norm="ssn", scale=1.0)
     begun = '{"iteration": 200, "seconds": 1, '
     for name, text in (("log.jsonl", begun + '"loss_dis": "high", "scores": 7, "sigma": []}\n{'),
                        ("diagnostics.jsonl", begun + '"layers": {"conv1": 3}}\n{"iter')):
@@ -110,6 +110,9 @@ def test_broken_lines_and_foreign_numbers_are_passed_over(tmp_path):
             file.write(text)
     assert figure_plots.losses([run], Ask()).panels[0].series[0].x[-1] == 100
     assert line(figure_layers.layer_courses([run], Ask(), "gradient_bar", ""), "conv1").x[-1] == 100
+    other = make(tmp_path / "other", norm="ssn", scale=2.0)
+    products = line(figure_layers.variance_products([run, other], Ask()), "SSN")
+    assert products.x == [1.0, 2.0] and np.isfinite(products.y).tolist() == [False, True]
 
 
 # ---- scores --------------------------------------------------------------------------------------------------------
@@ -173,6 +176,17 @@ def test_the_best_score_is_the_highest_is_and_the_lowest_distance(tmp_path):
     assert figure_data.best_score(found[0], IS) == 8.0  # half of it at first
     assert figure_data.best_score(found[0], "IS (falls)") == pytest.approx(-8 * 0.55)
     assert figure_data.best_score(found[0], FID) == -30.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_measure_is_called_by_its_name_and_what_is_better_is_what_its_paper_says(name, tmp_path):
+    measure = f"{name} x, 0123abcd"  # as the log has it
+    run = make(tmp_path / "run", scores={measure: 0.5})  # half of it at first
+    more = name in ("IS", "precision", "recall", "density", "coverage")
+    found, _ = figure_data.find_runs([run])
+    assert figure_plots.score_curves([run], Ask(measure), "is").y == (
+        f"{'Inception score' if name == 'IS' else name} (x, 0123abcd), {'higher' if more else 'lower'} is better")
+    assert figure_data.best_score(found[0], measure) == pytest.approx(0.5 if more else 0.275)
 
 
 def test_a_score_over_an_option_has_its_values_and_runs_that_differ_otherwise_are_refused(tmp_path):
