@@ -168,6 +168,19 @@ def bad_files():
             "large count": {"mu": mean, "sigma": covariance, "count": np.float64(np.inf)}}
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_numpys_versions_for_plain_numbers_are_read_and_no_other(tmp_path, version):
+    with zipfile.ZipFile(tmp_path / "s.npz", "w") as archive:
+        for name, array in (("mu", np.arange(3.0)), ("sigma", np.diag([1.0, 2, 3]))):
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, version)
+    if version == (3, 0):  # for names of fields outside Latin-1
+        with pytest.raises(FailedWork, match=r"version \(3, 0\)"):
+            read(tmp_path / "s.npz")
+    else:
+        assert np.array_equal(read(tmp_path / "s.npz").covariance, np.diag([1.0, 2, 3]))
+
+
 @pytest.mark.parametrize("name", bad_files())
 def test_bad_statistics_are_refused_in_one_line(tmp_path, name):
     np.savez(tmp_path / "s.npz", **bad_files()[name])
