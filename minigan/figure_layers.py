@@ -113,8 +113,8 @@ def layer_courses(paths: list[Path], ask: Ask, key: str, y: str, log: str = "y",
     return Plot("lines", "iteration", y, panels, log, [*notes, *spread_note(found, False)])
 
 
-def layer_panels(paths: list[Path], ask: Ask, y: str, read: str, bounds: dict[str, Callable[[str], Callable]],
-                 log: str = "", convolutions: bool = False) -> Plot:
+def layer_panels(paths: list[Path], ask: Ask, y: str, read: Callable[[str], Callable[[Run], Points]],
+                 bounds: dict[str, Callable[[str], Callable]], log: str = "", convolutions: bool = False) -> Plot:
     """A panel for each layer: a course of the diagnostics for each group of runs, and bounds, of the first that has
     them."""
     found, notes = find_runs(paths)
@@ -123,7 +123,7 @@ def layer_panels(paths: list[Path], ask: Ask, y: str, read: str, bounds: dict[st
     for layer in layers_of(found, "diagnostics", convolutions):
         series = []
         for name, mine in groups.items():
-            x, mean, spread = over_seeds(mine, READS[read](layer))
+            x, mean, spread = over_seeds(mine, read(layer))
             if len(x):
                 series.append(Series(name, x, mean, spread, mine[0].method))
         if not series:
@@ -139,14 +139,14 @@ def layer_panels(paths: list[Path], ask: Ask, y: str, read: str, bounds: dict[st
     return Plot("lines", "iteration", y, panels, log, [*notes, *spread_note(found, False)])
 
 
-READS: dict[str, Callable[[str], Callable[[Run], Points]]] = {
-    "variance": lambda layer: of_layer(layer, "variance"),
-    "conv_ratio": lambda layer: _quotient(of_layer(layer, "sigma_conv"), of_layer(layer, "sigma_bar")),
-}
-
-
-def conv_bound(key: str) -> Callable[[str], Callable[[Run], Points]]:
-    return lambda layer: _quotient(of_layer(layer, key), of_layer(layer, "sigma_bar"))
+def over_sigma(key: str) -> Callable[[str], Callable[[Run], Points]]:
+    """Of a layer the course of a number of the diagnostics over the norm of its matrix."""
+    def of(layer: str) -> Callable[[Run], Points]:
+        def read(run: Run) -> Points:
+            over, under = of_layer(layer, key)(run), of_layer(layer, "sigma_bar")(run)
+            return {i: over[i] / under[i] for i in over if under.get(i)}
+        return read
+    return of
 
 
 def course(paths: list[Path], ask: Ask, read: Callable[[Run], Points], y: str, log: str) -> Plot:
@@ -207,13 +207,6 @@ def variance_products(paths: list[Path], ask: Ask) -> Plot:
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------
-
-def _quotient(a: Callable[[Run], Points], b: Callable[[Run], Points]) -> Callable[[Run], Points]:
-    def read(run: Run) -> Points:
-        over, under = a(run), b(run)
-        return {i: over[i] / under[i] for i in over if under.get(i)}
-    return read
-
 
 def _diagnosed(mine: list[Run]) -> list[Run]:
     lacking = [str(run.folder) for run in mine if not run.diagnosed]

@@ -21,12 +21,12 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.figure_data import Missing, diagnosed, find_runs, gradient_norm, of_layer
 from minigan.figure_layers import (
     best_of_each_method,
-    conv_bound,
     course,
     critic,
     gradient_layers,
     layer_courses,
     layer_panels,
+    over_sigma,
     ratio_points,
     singular_values,
     variance_products,
@@ -66,8 +66,9 @@ _is, _fid = (_part(score_curves, kind=kind) for kind in ("is", "fid"))
 _is_error = _part(score_curves, kind="is", error=True)
 _scales = _part(score_against, kind="is", option="scale", x="scale", error=True)
 _variances = _part(layer_courses, key="variance", y="parameter variance")
-_ratios = _part(layer_panels, read="conv_ratio", convolutions=True, y="norm of the convolution / of the matrix",
-                bounds={"upper bound": conv_bound("conv_upper"), "lower bound": conv_bound("conv_lower")})
+_ratios = _part(layer_panels, read=over_sigma("sigma_conv"), convolutions=True,
+                y="norm of the convolution / of the matrix",
+                bounds={"upper bound": over_sigma("conv_upper"), "lower bound": over_sigma("conv_lower")})
 _gradients = _part(layer_courses, key="gradient_bar", y="norm of the gradient")
 _all_gradients = _part(course, read=gradient_norm, y="norm of the gradient of all weights", log="y")
 
@@ -108,7 +109,7 @@ FIGURES: dict[str, Figure] = {
                      _runs_of("bssn/figure4/cifar10", True)),
     "bssn/6": Figure("Inception score of scaled SN", _scales, _SCORES, _runs_of("bssn/figure6/cifar10", True)),
     "bssn/7": Figure("Parameter variances and their bound, by layer", _part(
-        layer_panels, read="variance", log="y", y="parameter variance",
+        layer_panels, read=lambda layer: of_layer(layer, "variance"), log="y", y="parameter variance",
         bounds={"bound of Theorem 2, with BSN 3": lambda layer: of_layer(layer, "variance_bounds", 1)}), _DIAGNOSED,
         _runs_of("bssn/figure7/cifar10", True)),
     "bssn/8": Figure("Best Inception score of SSN and of LeCun's first weights, scaled", _part(
