@@ -292,8 +292,7 @@ def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
         with no_grad():
             parts = [training.dis(Tensor(x[i:i + 64]), False).data.astype(np.float64) for i in range(0, len(x), 64)]
         return float(np.concatenate(parts).mean())
-    real = [judged(datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
-                                 split=split, crop=e.crop, resize=e.resize, progress=lambda *_: None).images)
+    real = [judged(datasets.of_experiment(e, split=split, progress=lambda *_: None).images)
             for split in ("train", "test")]
     fake = judged(made)
     return fake - real[0], fake - real[1]

@@ -224,9 +224,7 @@ def real_data(subject: Subject, asked: Asked, protocol: Protocol) -> Dataset:
     how: dict[str, Any] = {"progress": lambda *_: None} if asked.quiet else {}
     e = subject.experiment
     if asked.data is None:
-        return datasets.load(e.dataset, root=asked.data_root or e.data_root, size=e.size, fit=e.fit,
-                             skip_bad=e.skip_bad, seed=e.seed, split=e.split, crop=e.crop, resize=e.resize,
-                             say=to_stderr, **how)
+        return datasets.of_experiment(e, root=asked.data_root or e.data_root, say=to_stderr, **how)
     choose("data set", asked.data, datasets.DATASETS)
     splits = datasets.DATASETS[asked.data].splits
     return datasets.load(asked.data, root=asked.data_root, say=to_stderr,
@@ -360,9 +358,8 @@ def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -
         found.append(_of_discriminator("accuracy of D", scores.discriminator_accuracy(real, fake), None, len(real), n,
                                        subject, asked))
     if "test" in datasets.DATASETS[e.dataset].splits and e.split != "test":
-        held_out = datasets.load(e.dataset, root=asked.data_root or subject.experiment.data_root, size=e.size,
-                                 seed=e.seed, split="test", resize=e.resize, say=lambda _: None,
-                                 progress=lambda *_: None)
+        held_out = datasets.of_experiment(e, root=asked.data_root or subject.experiment.data_root, split="test",
+                                          say=lambda _: None, progress=lambda *_: None)
         gap, error = scores.held_out_gap(real, some(held_out))
         found.append(_of_discriminator("gap of D", gap, error, len(real), 0, subject, asked))
     return found

@@ -110,9 +110,7 @@ def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tupl
 def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curve | None]:
     """The training at its beginning, with its data; and the scores to be measured on the way."""
     backend.device_module(e.device)
-    data = datasets.load(e.dataset, root=e.data_root, size=e.size, fit=e.fit, skip_bad=e.skip_bad, seed=e.seed,
-                         split=e.split, crop=e.crop, resize=e.resize,
-                         say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
+    data = datasets.of_experiment(e, say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
     backend.set_threads(e.threads)
     curve = open_curve(e, data, quiet)
     try:
