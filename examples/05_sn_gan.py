@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
-from minigan import datasets, diagnostics, gan, pictures, presets, runs, train
+from minigan import datasets, diagnostics, gan, presets, runs, train
+from minigan.formats import images
 
 temporary = tempfile.TemporaryDirectory()  # gone when the script ends
 folder, LAST = Path(temporary.name), 250
@@ -37,7 +38,7 @@ for name, (dataset, norm, _) in RUNS.items():
 figure, axes = plt.subplots(3, 4, figsize=(6.5, 5.1))
 for row, name in zip(axes, RUNS, strict=True):
     for axis, step in zip(row, (25, 75, 150, 250), strict=True):
-        grid = pictures.read_png(folder / name / "samples" / f"samples-{step:07d}.png")
+        grid = images.read_png(folder / name / "samples" / f"samples-{step:07d}.png")
         side = len(grid) * 3 // 8  # three by three of eight by eight
         axis.imshow(grid[:side, :side], interpolation="nearest")
         axis.set(xticks=[], yticks=[])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from minigan.files import write_whole
+from minigan.formats.whole import write_whole
 
 try:
     import matplotlib.pyplot as plt

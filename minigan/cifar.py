@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import pickles
-from minigan.archives import read_whole, tar_members
 from minigan.datafiles import Dataset, Request, cache_folder, download, md5, places
-from minigan.download import Published, md5_of
 from minigan.errors import FailedWork, listed
+from minigan.formats import pickles
+from minigan.formats.archives import read_whole, tar_members
+from minigan.formats.download import Published, md5_of
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, checkpoint, datasets, ops
+from minigan import backend, datasets, ops
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.datafiles import cache_folder
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
 from minigan.initializers import he_normal
 from minigan.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
 from minigan.losses import classification
@@ -210,7 +211,7 @@ def save(path: Path, classifier: Classifier) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error})") from None
-    checkpoint.save(path, {
+    hdf5_state.save(path, {
         "format": FORMAT, "version": VERSION, "dataset": c.dataset, "size": c.size, "channels": c.channels,
         "classes": json.dumps(c.classes), "accuracy": c.accuracy, "trained": c.trained,
         "body": c.body.arrays(), "head": c.head.arrays()})
@@ -218,7 +219,7 @@ def save(path: Path, classifier: Classifier) -> None:
 
 def load(path: Path, device: str = "cpu") -> Classifier:
     """Read what `save` wrote. The file is not trusted: FailedWork with one line for anything else."""
-    state = checkpoint.load(path)
+    state = hdf5_state.load(path)
     with doubting(str(path)):
         if state.get("format") != FORMAT or state.get("version") != VERSION:
             raise FailedWork("is not a classifier of this version")

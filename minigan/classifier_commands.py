@@ -8,7 +8,7 @@ import click
 
 from minigan import backend, classifier
 from minigan.errors import WrongUse
-from minigan.progress import Progress
+from minigan.formats.progress import Progress
 
 
 @click.group("classifier")

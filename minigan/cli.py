@@ -20,7 +20,6 @@ from minigan import (
     datasets,
     network_table,
     pack,
-    pictures,
     reproduce,
     runs,
     sampling,
@@ -30,9 +29,9 @@ from minigan import (
 )
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
-from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
+from minigan.formats.download import progress_bar
 from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
 from minigan.score_commands import compare_command, score_command, weights_command
 from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
@@ -342,9 +341,9 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     if suffix == ".npz":
         runs.save_npz(out, images)
     elif suffix == ".png":
-        pictures.save_png(out, pictures.grid(images, columns=steps, scale=scale))
+        images.save_png(out, images.grid(images, columns=steps, scale=scale))
     else:
-        pictures.save_singles(out, images)
+        images.save_singles(out, images)
     click.echo(f"{len(images)} pictures of {images.shape[2]} x {images.shape[1]} pixels: {out}")
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from minigan.download import Progress, Published, fetch, progress_bar
 from minigan.errors import FailedWork
+from minigan.formats.download import Progress, Published, fetch, progress_bar
 
 SYSTEM_FOLDER = Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist
 BLOCK = 256  # pictures that are read at a time

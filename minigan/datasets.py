@@ -22,8 +22,8 @@ import numpy as np
 from minigan import cifar, idx, image_folder, packed, stl10, svhn
 from minigan import shapes as drawings
 from minigan.datafiles import Dataset, Request, Source, cache_folder, first_file, in_memory, places
-from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.formats.download import progress_bar
 from minigan.image_folder import FITS, Fitting
 from minigan.resample import RESIZES, resized
 

@@ -45,10 +45,11 @@ from typing import Any
 
 import numpy as np
 
-from minigan import alarms, backend, ops, pictures
+from minigan import alarms, backend, ops
 from minigan.autograd import Tensor, grad, no_grad
 from minigan.backend import Array, array_module, to_host
 from minigan.conv import Scaled
+from minigan.formats import images
 from minigan.fused import sample_norms
 from minigan.gan import Training
 from minigan.layers import BatchNorm, Conv2d, Layer, LayerNorm
@@ -111,7 +112,7 @@ def diagnose(training: Training) -> dict[str, Any]:
         "inactive": {"real": np.mean(real >= 1), "fake": np.mean(fake <= -1)} if e.loss == "hinge" else None,
         "outputs": {"real": [real.mean(), real.std()], "fake": [fake.mean(), fake.std()]},
         "accuracy": (np.mean(real > middle) + np.mean(fake < middle)) / 2,
-        "diversity": diversity(*(pictures.to_uint8(to_host(x.data[:PAIRS])) for x in (x_real, x_fake)))}
+        "diversity": diversity(*(images.to_uint8(to_host(x.data[:PAIRS])) for x in (x_real, x_fake)))}
     found["seconds"] = time.perf_counter() - began
     found = _plain(found)
     return found | {"alarms": alarms.alarms(found, e)}

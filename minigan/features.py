@@ -21,14 +21,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan import backend, checkpoint, packed
-from minigan.archives import take
+from minigan import backend, packed
 from minigan.datafiles import cache_folder, to_stderr
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
+from minigan.formats.archives import take
+from minigan.formats.arrays_in_files import npy_header
+from minigan.formats.progress import Progress
 from minigan.frechet import Moments, Statistics
 from minigan.inception import Inception
-from minigan.progress import Progress
-from minigan.stored import npy_header
 from minigan.weight_files import Weights
 
 BLOCK = 250  # pictures of a file: a minute of Inception on two cores
@@ -178,7 +179,7 @@ def _kept(path: Path, label: dict[str, Any], shapes: dict[str, tuple[int, ...]],
     if not path.exists():
         return None
     try:
-        state = checkpoint.load(path)
+        state = hdf5_state.load(path)
     except FailedWork as error:
         to_stderr(f"{error}; it is made anew")
         return None
@@ -197,7 +198,7 @@ def _keep(path: Path, state: dict[str, Any]) -> None:
     except OSError as error:
         raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error}); the cache folder is "
                          "$MINIGAN_CACHE, if that is set") from None
-    checkpoint.save(path, state)
+    hdf5_state.save(path, state)
 
 
 # ---- pictures in an .npz file --------------------------------------------------------------------------------------

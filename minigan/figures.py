@@ -43,7 +43,7 @@ from minigan.figure_plots import (
     score_curves,
     seconds,
 )
-from minigan.files import write_whole
+from minigan.formats.whole import write_whole
 
 SUFFIXES = (".png", ".svg")
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.archives import take
 from minigan.errors import FailedWork, WrongUse
-from minigan.files import write_whole
-from minigan.stored import npy_header
+from minigan.formats.archives import take
+from minigan.formats.arrays_in_files import npy_header
+from minigan.formats.whole import write_whole
 
 BLOCK = 1024  # rows that are added at once
 MAX_FEATURES = 8192  # of a statistics file: 512 MiB

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.archives import reading, take
 from minigan.datafiles import Dataset, Request, cache_folder, download, md5, places
-from minigan.download import Published
 from minigan.errors import FailedWork, listed
+from minigan.formats.archives import reading, take
+from minigan.formats.download import Published
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from minigan.archives import ZipPictures
 from minigan.datafiles import BLOCK, Block, Request, Source, stamp
 from minigan.errors import FailedWork, listed
+from minigan.formats.archives import ZipPictures
 from minigan.resample import resized
 
 FITS = ("crop", "stretch")

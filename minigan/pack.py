@@ -22,9 +22,9 @@ import numpy as np
 import minigan
 from minigan import datasets
 from minigan.datafiles import Source, to_stderr
-from minigan.download import Progress, progress_bar
 from minigan.errors import FailedWork, WrongUse
-from minigan.files import write_whole
+from minigan.formats.download import Progress, progress_bar
+from minigan.formats.whole import write_whole
 from minigan.packed import FORMAT, VERSION, Layout
 
 try:

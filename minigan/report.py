@@ -22,8 +22,8 @@ from minigan.charts import Points, chart
 from minigan.deviations import command, deviations, reported, rows_of_papers
 from minigan.errors import WrongUse
 from minigan.explain import shown
+from minigan.formats.progress import duration
 from minigan.presets import Experiment, option_name
-from minigan.progress import duration
 from minigan.stored_scores import Stored
 from minigan.sweep import reached
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, pictures
+from minigan import backend
 from minigan.autograd import Tensor, no_grad
+from minigan.formats import images
 from minigan.presets import Experiment
 
 
@@ -21,7 +22,7 @@ def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
 
 def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 0,
          labels: np.ndarray | None = None,
-         to_uint8: Callable[[np.ndarray], np.ndarray] = pictures.to_uint8) -> np.ndarray:
+         to_uint8: Callable[[np.ndarray], np.ndarray] = images.to_uint8) -> np.ndarray:
     """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode.
 
     classes: how many a conditional one knows; labels: integers (N,), or the classes in turn.  to_uint8: how numbers

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, checkpoint, datasets, runs
+from minigan import backend, datasets, runs
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.formats import hdf5_state
 from minigan.initializers import by_name
 from minigan.losses import LOSSES
 from minigan.models import MODELS, check_model, make_generator
@@ -46,12 +47,12 @@ def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experim
     WrongUse if the run has none, FailedWork if none can be read or if it is not what minigan train writes.
     """
     if best:
-        path = checkpoint.best(run)
+        path = hdf5_state.best(run)
         if path is None:
             raise WrongUse(f"{run} has no checkpoint of its best score: it was trained without --score-every")
-        state, remarks = checkpoint.load(path), []
+        state, remarks = hdf5_state.load(path), []
     else:
-        path, state, remarks = checkpoint.newest(run)
+        path, state, remarks = hdf5_state.newest(run)
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
         check_names(e)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from minigan import pictures, runs, scoring, stored_scores, weight_files
+from minigan import runs, scoring, stored_scores, weight_files
 from minigan.errors import WrongUse
+from minigan.formats import images
 from minigan.protocols import PROTOCOLS
 
 
@@ -107,7 +108,7 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
         for line in stored_scores.mean_lines([found.scores for found in made]):
             click.echo(line)
     if out is not None and made[0].nearest is not None:
-        pictures.save_png(out.with_name("nearest.png"), made[0].nearest)
+        images.save_png(out.with_name("nearest.png"), made[0].nearest)
 
 
 @click.command("compare")

@@ -26,7 +26,6 @@ from minigan import (
     image_folder,
     neighbours,
     packed,
-    pictures,
     protocols,
     runs,
     sampling,
@@ -38,6 +37,7 @@ from minigan.autograd import Tensor, no_grad
 from minigan.datafiles import Dataset, to_stderr
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.features import Extractor, Pictures
+from minigan.formats import images
 from minigan.gan import Training
 from minigan.presets import SCALINGS, Experiment
 from minigan.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
@@ -70,7 +70,7 @@ class Asked:
 class Subject:
     """Generated pictures, and what is known of where they come from."""
 
-    pictures: Callable[[int, str], Pictures]  # (how many; pixels: truncate, round) -> those
+    images: Callable[[int, str], Pictures]  # (how many; pixels: truncate, round) -> those
     available: int  # 0: as many as one likes
     pixels: str  # as they are; "": as one likes
     experiment: Experiment | None = None  # of a run
@@ -195,7 +195,7 @@ def drawn(gen: Any, z: np.ndarray, xp: Any, classes: int, pixels: str, start: in
     """Pictures of latents z, the classes in turn, the first being picture number `start`; pixels: truncate, round."""
     labels = (start + np.arange(len(z))) % classes if classes else None
     return sampling.draw(gen, z, xp, classes=classes, labels=labels,
-                         to_uint8=pictures.truncated if pixels == "truncate" else pictures.to_uint8)
+                         to_uint8=images.truncated if pixels == "truncate" else images.to_uint8)
 
 
 def pixels_of(protocol: Protocol) -> str:
@@ -400,7 +400,7 @@ def nearest_picture(images: np.ndarray, fake: np.ndarray | None, data: Dataset,
     gap = np.full_like(shown[:1], 255)
     cells = [cell for image, near in zip(shown, index, strict=True)
              for cell in (image[None], gap, data.images[rows[near]])]
-    return pictures.grid(np.concatenate(cells), columns=k + 2)
+    return images.grid(np.concatenate(cells), columns=k + 2)
 
 
 def _like(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

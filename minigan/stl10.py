@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from minigan.archives import reading, take, tar_streams
 from minigan.datafiles import BLOCK, Block, Request, Source, cache_folder, download, places, stamp
-from minigan.download import Published
 from minigan.errors import FailedWork
+from minigan.formats.archives import reading, take, tar_streams
+from minigan.formats.download import Published
 from minigan.resample import resized
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")

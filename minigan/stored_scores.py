@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.files import write_whole
+from minigan.formats.whole import write_whole
 from minigan.protocols import Score, comparable, from_dict
 
 FORMAT = "minigan scores"

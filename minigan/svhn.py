@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from minigan.archives import Part, pass_over, reading, take
 from minigan.datafiles import Dataset, Request, cache_folder, download, first_file
-from minigan.download import Published, md5_of
 from minigan.errors import FailedWork
+from minigan.formats.archives import Part, pass_over, reading, take
+from minigan.formats.download import Published, md5_of
 
 SVHN_FILES = {
     split: Published(f"http://ufldl.stanford.edu/housenumbers/{split}_32x32.mat", md5, size)

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from minigan import pictures, runs, saved, stored_scores, train
+from minigan import runs, saved, stored_scores, train
 from minigan.errors import FailedWork, WrongUse, choose
-from minigan.files import write_whole
+from minigan.formats import images
+from minigan.formats.whole import write_whole
 from minigan.norms import NORMS, ONLY_FOR
 from minigan.presets import CHANGEABLE, Experiment, compose, to_dict
 from minigan.profiles import SETTINGS
@@ -110,12 +111,12 @@ def _conclude(cells: list[Cell], out: Path) -> None:
     for method in dict.fromkeys(cell.method for cell in cells):
         mine = [cell for cell in cells if cell.method == method and cell.seed == 0]
         newest = [(cell, out / cell.name / "samples.png") for cell in mine]
-        there = [(cell, pictures.read_png(path)) for cell, path in newest if path.exists()]
+        there = [(cell, images.read_png(path)) for cell, path in newest if path.exists()]
         if there:
-            rows.append(pictures.film_strip([grid for _, grid in there], len(there),
+            rows.append(images.film_strip([grid for _, grid in there], len(there),
                                             [f"{cell.method} {cell.setting}" for cell, _ in there]))
     if rows:
-        pictures.save_png(out / "samples.png", pictures.stacked(rows))
+        images.save_png(out / "samples.png", images.stacked(rows))
 
 
 def summary(cells: list[Cell], out: Path) -> list[str]:

@@ -15,16 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan import backend, checkpoint, datasets, packed, runs, saved, stored_scores
+from minigan import backend, datasets, packed, runs, saved, stored_scores
 from minigan.curves import Curve, open_curve
 from minigan.datafiles import to_stderr
 from minigan.diagnostics import diagnose
-from minigan.download import progress_bar
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
+from minigan.formats.download import progress_bar
+from minigan.formats.progress import Progress, duration
 from minigan.gan import Training
 from minigan.norms import spectral_norm
 from minigan.presets import CHANGEABLE, Experiment, check, learned, option_name, to_dict
-from minigan.progress import Progress, duration
 
 
 class Interrupted(Exception):
@@ -142,7 +143,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
         try:
             if good is None:
                 runs.save_samples(out, 0, training.sample(training.preview))
-                good = checkpoint.save_in(out, 0, training.state())
+                good = hdf5_state.save_in(out, 0, training.state())
             sigmas = training.spectral_norms()
             if isinstance(training.images, packed.Images):
                 training.images.prefetch(training.batches)
@@ -173,7 +174,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 if scores:
                     best = stored_scores.best_of(runs.read_log(out))
                     if best is not None and best[0] == i:
-                        checkpoint.save_best(out, i, training.state())
+                        hdf5_state.save_best(out, i, training.state())
                 if looks:
                     found = diagnose(training)
                     diagnoses.add(**found)
@@ -184,7 +185,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 if draws:
                     runs.save_samples(out, i, training.sample(training.preview))
                 if saves or stop:
-                    good = checkpoint.save_in(out, i, training.state())
+                    good = hdf5_state.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
         except (MemoryError, RuntimeError) as error:
             if backend.out_of_memory(error):

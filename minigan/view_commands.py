@@ -11,7 +11,7 @@ import click
 
 from minigan import diagnostics, figures, report, train, watch
 from minigan.errors import WrongUse
-from minigan.files import write_whole
+from minigan.formats.whole import write_whole
 
 
 @click.command("report")

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import checkpoint, graphdef, inception, keras_files, safetensors_files, torch_files
-from minigan.archives import read_whole, tar_members
+from minigan import inception
 from minigan.datafiles import Request, cache_folder, download, first_file, to_stderr
-from minigan.download import Published
 from minigan.errors import FailedWork, WrongUse, listed
-from minigan.stored import float32
+from minigan.formats import hdf5_state, keras_weights, safetensors, tensorflow_graph, torch_weights
+from minigan.formats.archives import read_whole, tar_members
+from minigan.formats.arrays_in_files import float32
+from minigan.formats.download import Published
 
 MAX_FILE = 1 << 29  # bytes; the largest published one has 104 million
 ORIGINAL, KERAS, TORCHVISION = "inception-2015-12-05", "inception-keras", "inception-torchvision"
@@ -110,9 +111,9 @@ def save(weights: Weights, path: str | Path) -> None:
     check_name(path)
     noted = {"kind": weights.kind, "known": weights.known, "digest": weights.digest}
     if path.suffix == ".h5":
-        checkpoint.save(path, {"inception": {**noted, "tensors": weights.tensors}})
+        hdf5_state.save(path, {"inception": {**noted, "tensors": weights.tensors}})
     else:
-        safetensors_files.write(path, weights.tensors, noted)
+        safetensors.write(path, weights.tensors, noted)
 
 
 def check_name(path: Path) -> None:
@@ -174,24 +175,24 @@ def _graph_in(path: Path) -> bytes:
 
 def _read(data: bytes, path: Path) -> tuple[str, dict[str, np.ndarray], str, dict[str, str]]:
     """Kind, tensors, format in words, and what is noted in files that minigan wrote."""
-    if data.startswith((torch_files.ZIP, torch_files.LEGACY)):
-        found = torch_files.read(data, str(path))
-        form = "PyTorch, zip" if data.startswith(torch_files.ZIP) else "PyTorch, legacy"
+    if data.startswith((torch_weights.ZIP, torch_weights.LEGACY)):
+        found = torch_weights.read(data, str(path))
+        form = "PyTorch, zip" if data.startswith(torch_weights.ZIP) else "PyTorch, legacy"
         return *_from_torch(found, path, ""), form, {}
-    if data.startswith(keras_files.SIGNATURE):
-        if not keras_files.is_checkpoint(data):
-            return KERAS, _from_keras(keras_files.read(data, str(path)), path), "Keras, HDF5", {}
-        noted = checkpoint.load(path).get("inception")
+    if data.startswith(keras_weights.SIGNATURE):
+        if not keras_weights.is_checkpoint(data):
+            return KERAS, _from_keras(keras_weights.read(data, str(path)), path), "Keras, HDF5", {}
+        noted = hdf5_state.load(path).get("inception")
         if not isinstance(noted, dict) or not isinstance(found := noted.get("tensors"), dict):
             raise FailedWork(f"{path}: a checkpoint of a training run, expected weights of Inception")
         noted = {key: text for key, text in noted.items() if isinstance(text, str)}
         arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
         return *_from_torch(arrays, path, noted.get("kind", "")), MINIGAN, noted
-    if safetensors_files.looks_like(data):
-        found, noted = safetensors_files.read(data, str(path))
+    if safetensors.looks_like(data):
+        found, noted = safetensors.read(data, str(path))
         return *_from_torch(found, path, noted.get("kind", "")), "safetensors", noted
     if data[:1] in (b"\n", b"\x12", b'"'):  # tags of a graph's fields: nodes, functions, versions
-        return ORIGINAL, _from_graph(graphdef.read(data, str(path)), path), "TensorFlow graph", {}
+        return ORIGINAL, _from_graph(tensorflow_graph.read(data, str(path)), path), "TensorFlow graph", {}
     raise FailedWork(f"{path}: no file of weights; expected one of PyTorch (.pth), TensorFlow (.pb, or its .tgz), "
                      f"Keras (.h5), safetensors, or {MINIGAN}")
 

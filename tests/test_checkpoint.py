@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 import pytest
 
-from minigan import checkpoint
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ["?", "i1", "u1", "<i2", ">u2", "<i4", ">i8", "<u8", "<f2", "<f4", ">f4", "<f8", "<c8", ">c16"]
@@ -62,8 +62,8 @@ def test_arrays_of_every_dtype_and_shape_come_back_with_their_bytes(tmp_path, rn
     dtype = np.dtype(dtype)
     raw = rng.integers(0, 2 if dtype.kind == "b" else 256, size=(*shape, dtype.itemsize), dtype=np.uint8)
     array = np.frombuffer(raw.tobytes(), dtype).reshape(shape)  # random bytes: nan payloads, denormals, -0
-    checkpoint.save(tmp_path / "c.h5", {"a": array})
-    assert_same(checkpoint.load(tmp_path / "c.h5"), {"a": array})
+    hdf5_state.save(tmp_path / "c.h5", {"a": array})
+    assert_same(hdf5_state.load(tmp_path / "c.h5"), {"a": array})
 
 
 def test_scalars_come_back_exactly_and_with_their_type(tmp_path):
@@ -74,44 +74,44 @@ def test_scalars_come_back_exactly_and_with_their_type(tmp_path):
         "floats": {str(x): x for x in floats},
         "others": {"true": True, "false": False, "none": None, "empty": "", "text": 'é "\n\0 /', "dict": {}},
     }
-    checkpoint.save(tmp_path / "c.h5", state)
-    assert_same(checkpoint.load(tmp_path / "c.h5"), state)
+    hdf5_state.save(tmp_path / "c.h5", state)
+    assert_same(hdf5_state.load(tmp_path / "c.h5"), state)
 
 
 def test_a_generator_goes_on_where_it_was(tmp_path):
     rng = np.random.default_rng(5)
     rng.normal(size=11)
-    checkpoint.save(tmp_path / "c.h5", {"rng": rng.bit_generator.state})
+    hdf5_state.save(tmp_path / "c.h5", {"rng": rng.bit_generator.state})
     again = np.random.default_rng(0)
-    again.bit_generator.state = checkpoint.load(tmp_path / "c.h5")["rng"]
+    again.bit_generator.state = hdf5_state.load(tmp_path / "c.h5")["rng"]
     assert np.array_equal(again.normal(size=9), rng.normal(size=9))
 
 
 def test_any_text_is_a_key_and_similar_keys_stay_apart(tmp_path, rng):
     keys = ["", ".", "..", "/", "a/b", "a.b", "state", "sha256", "00000 a", "ü\0\n", "\ud800", "x" * 5000]
     state = {key: rng.normal(size=2) for key in keys} | {"a": {"b": rng.normal(size=2)}}
-    checkpoint.save(tmp_path / "c.h5", state)
-    assert_same(checkpoint.load(tmp_path / "c.h5"), state)
+    hdf5_state.save(tmp_path / "c.h5", state)
+    assert_same(hdf5_state.load(tmp_path / "c.h5"), state)
 
 
 def test_strided_and_transposed_arrays_come_back_with_their_values(tmp_path, rng):
     x = rng.normal(size=(6, 4))
-    checkpoint.save(tmp_path / "c.h5", {"t": x.T, "s": x[::2, 1:3]})
-    back = checkpoint.load(tmp_path / "c.h5")
+    hdf5_state.save(tmp_path / "c.h5", {"t": x.T, "s": x[::2, 1:3]})
+    back = hdf5_state.load(tmp_path / "c.h5")
     assert np.array_equal(back["t"], x.T) and np.array_equal(back["s"], x[::2, 1:3])
 
 
 def test_equal_states_give_equal_files(tmp_path, rng):
     state = small_state(rng)
-    checkpoint.save(tmp_path / "a.h5", state)
+    hdf5_state.save(tmp_path / "a.h5", state)
     time.sleep(1.1)  # HDF5 stores times in whole seconds, unless told not to
-    checkpoint.save(tmp_path / "b.h5", dict(reversed(state.items())))
+    hdf5_state.save(tmp_path / "b.h5", dict(reversed(state.items())))
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
 def test_any_hdf5_tool_sees_the_arrays_under_their_names(tmp_path, rng):
     state = small_state(rng)
-    checkpoint.save(tmp_path / "c.h5", state)
+    hdf5_state.save(tmp_path / "c.h5", state)
     with h5py.File(tmp_path / "c.h5") as file:
         assert sorted(file) == ["00000 gen.l1.W", "00001 gen.l1.b", "sha256", "state"]
         assert np.array_equal(file["00000 gen.l1.W"], state["gen"]["l1"]["W"])
@@ -126,15 +126,15 @@ def test_leaves_that_cannot_be_held_are_named(tmp_path):
         (np.zeros(2, np.longdouble), "array of "),
     ]:
         with pytest.raises(TypeError, match=f"checkpoint: opt.m is of type {kind}.*expected dict"):
-            checkpoint.save(tmp_path / "c.h5", {"opt": {"m": leaf}})
+            hdf5_state.save(tmp_path / "c.h5", {"opt": {"m": leaf}})
     with pytest.raises(TypeError, match="opt has a key that is not a str"):
-        checkpoint.save(tmp_path / "c.h5", {"opt": {1: 2}})
+        hdf5_state.save(tmp_path / "c.h5", {"opt": {1: 2}})
     with pytest.raises(TypeError, match="the state is of type int"):
-        checkpoint.save(tmp_path / "c.h5", 2**70)
+        hdf5_state.save(tmp_path / "c.h5", 2**70)
     loop: dict = {}
     loop["self"] = loop
     with pytest.raises(ValueError, match="nested deeper than 64"):
-        checkpoint.save(tmp_path / "c.h5", loop)
+        hdf5_state.save(tmp_path / "c.h5", loop)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,12 +143,12 @@ def test_leaves_that_cannot_be_held_are_named(tmp_path):
 
 def test_a_file_cut_at_any_length_is_refused(tmp_path, rng):
     path = tmp_path / "c.h5"
-    checkpoint.save(path, small_state(rng))
+    hdf5_state.save(path, small_state(rng))
     whole = path.read_bytes()
     for length in sorted({0, 1, 7, 8, 9, 47, 48, len(whole) - 1, *rng.integers(0, len(whole), 150).tolist()}):
         path.write_bytes(whole[:length])
         with pytest.raises(FailedWork) as error:
-            checkpoint.load(path)
+            hdf5_state.load(path)
         assert str(path) in one_line(error)
     assert f"truncated: {length:,} of {len(whole):,} bytes" in str(error.value)
 
@@ -156,7 +156,7 @@ def test_a_file_cut_at_any_length_is_refused(tmp_path, rng):
 def test_a_changed_byte_is_found_or_changes_nothing(tmp_path, rng):
     """Some bytes of an HDF5 file are padding; all others are under HDF5's checksums or under ours."""
     path, state = tmp_path / "c.h5", small_state(rng)
-    checkpoint.save(path, state)
+    hdf5_state.save(path, state)
     whole = path.read_bytes()
     with h5py.File(path) as file:
         payload = [file[name].id.get_offset() for name in file]
@@ -166,7 +166,7 @@ def test_a_changed_byte_is_found_or_changes_nothing(tmp_path, rng):
         broken[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(broken)
         try:
-            back = checkpoint.load(path)
+            back = hdf5_state.load(path)
         except FailedWork as error:
             assert "\n" not in str(error)
         else:
@@ -186,7 +186,7 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
         ("foreign.h5", "no dataset 'state': not a minigan checkpoint"),
     ]:
         with pytest.raises(FailedWork) as error:
-            checkpoint.load(tmp_path / name)
+            hdf5_state.load(tmp_path / name)
         assert name in one_line(error) and reason in one_line(error)
 
 
@@ -216,7 +216,7 @@ def plain(file, name, **how):
 def test_a_forged_file_is_read_if_it_is_right(tmp_path):
     """The forger works: only what the next tests change is what is refused."""
     forge(tmp_path / "f.h5", whole({"a": ["array", "<f8", [4]], "i": ["int", "0x10"]}), a=plain)
-    assert_same(checkpoint.load(tmp_path / "f.h5"), {"a": np.arange(4.0), "i": 16})
+    assert_same(hdf5_state.load(tmp_path / "f.h5"), {"a": np.arange(4.0), "i": 16})
 
 
 def external_link(file, name):
@@ -270,7 +270,7 @@ def virtual(file, name):
 def test_datasets_that_are_not_plain_are_refused(tmp_path, make, reason):
     forge(tmp_path / "f.h5", whole({"a": ["array", "<f8", [4]]}), a=make)
     with pytest.raises(FailedWork, match=reason) as error:
-        checkpoint.load(tmp_path / "f.h5")
+        hdf5_state.load(tmp_path / "f.h5")
     one_line(error)
 
 
@@ -287,7 +287,7 @@ def test_a_declared_size_beyond_the_file_takes_no_memory(tmp_path, shape):
     except (ValueError, OSError) as error:
         pytest.skip(f"this HDF5 does not write such a file: {error}")
     with pytest.raises(FailedWork, match="claims more bytes than the file has"):
-        checkpoint.load(tmp_path / "f.h5")
+        hdf5_state.load(tmp_path / "f.h5")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_a_declared_size_beyond_the_file_takes_no_memory(tmp_path, shape):
 def test_text_that_is_not_a_state_is_refused(tmp_path, tree, reason):
     forge(tmp_path / "f.h5", tree)
     with pytest.raises(FailedWork, match=reason) as error:
-        checkpoint.load(tmp_path / "f.h5")
+        hdf5_state.load(tmp_path / "f.h5")
     one_line(error)
 
 
@@ -326,71 +326,71 @@ def names(folder) -> list[str]:
 def test_the_newest_two_are_kept(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     for iteration in (100, 200, 300):
-        path = checkpoint.save_in(folder, iteration, {"iteration": iteration})
+        path = hdf5_state.save_in(folder, iteration, {"iteration": iteration})
     assert path == folder / "checkpoint-0000300.h5"
     assert names(folder) == ["checkpoint-0000200.h5", "checkpoint-0000300.h5"]
-    checkpoint.save_in(folder, 10_000_000, {}, keep=1)  # one digit more than the name has room for
+    hdf5_state.save_in(folder, 10_000_000, {}, keep=1)  # one digit more than the name has room for
     assert names(folder) == ["checkpoint-10000000.h5"]
-    assert checkpoint.newest(folder)[0] == folder / "checkpoint-10000000.h5"
+    assert hdf5_state.newest(folder)[0] == folder / "checkpoint-10000000.h5"
     with pytest.raises(WrongUse, match="keep 0"):
-        checkpoint.save_in(folder, 400, {}, keep=0)
+        hdf5_state.save_in(folder, 400, {}, keep=0)
 
 
 def test_the_checkpoint_just_written_is_never_the_one_removed(tmp_path):
     """After a resume from an older checkpoint, a newer one may lie there; with keep=1 it must not win."""
     (tmp_path / "checkpoint-0001000.h5").write_bytes(b"broken")
-    checkpoint.save_in(tmp_path, 900, {"iteration": 900})
-    path = checkpoint.save_in(tmp_path, 950, {"iteration": 950}, keep=1)
+    hdf5_state.save_in(tmp_path, 900, {"iteration": 900})
+    path = hdf5_state.save_in(tmp_path, 950, {"iteration": 950}, keep=1)
     assert names(tmp_path) == ["checkpoint-0000950.h5", "checkpoint-0001000.h5"]
-    assert checkpoint.newest(tmp_path)[0] == path
+    assert hdf5_state.newest(tmp_path)[0] == path
 
 
 def test_an_unreadable_newest_falls_back_to_the_older_and_says_so(tmp_path, rng):
     state = small_state(rng)
-    checkpoint.save_in(tmp_path, 900, state)
-    broken = checkpoint.save_in(tmp_path, 1000, state)
+    hdf5_state.save_in(tmp_path, 900, state)
+    broken = hdf5_state.save_in(tmp_path, 1000, state)
     size = broken.stat().st_size
     os.truncate(broken, 1500)
-    path, back, lines = checkpoint.newest(tmp_path)
+    path, back, lines = hdf5_state.newest(tmp_path)
     assert path.name == "checkpoint-0000900.h5"
     assert_same(back, state)
     reason = f"truncated: 1,500 of {size:,} bytes"
     assert lines == [f"checkpoint-0001000.h5 cannot be read ({reason}); using checkpoint-0000900.h5"]
     path.write_bytes(b"")
     with pytest.raises(FailedWork, match="no checkpoint can be read: .*-0001000.h5 .*; .*-0000900.h5 cannot"):
-        checkpoint.newest(tmp_path)
+        hdf5_state.newest(tmp_path)
 
 
 def test_a_folder_without_checkpoints_is_wrong_use(tmp_path):
     (tmp_path / "samples-0000100.png").write_bytes(b"")
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(WrongUse, match="no checkpoint here"):
-            checkpoint.newest(folder)
+            hdf5_state.newest(folder)
 
 
 # ---------------------------------------------------------------------------- full disks and kills
 
 
 def test_a_full_disk_leaves_the_older_checkpoint_and_no_rubbish(tmp_path, monkeypatch):
-    checkpoint.save_in(tmp_path, 100, {"iteration": 100})
+    hdf5_state.save_in(tmp_path, 100, {"iteration": 100})
 
     def full(number):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FailedWork, match="checkpoint-0000200.h5 cannot be written .No space left") as error:
-        checkpoint.save_in(tmp_path, 200, {"iteration": 200}, keep=1)
+        hdf5_state.save_in(tmp_path, 200, {"iteration": 200}, keep=1)
     assert "older checkpoints are untouched" in one_line(error)
     assert names(tmp_path) == ["checkpoint-0000100.h5"]
-    assert checkpoint.newest(tmp_path)[1] == {"iteration": 100}
+    assert hdf5_state.newest(tmp_path)[1] == {"iteration": 100}
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FailedWork, match="cannot be kept in"):
-        checkpoint.save_in(tmp_path / "file" / "run", 1, {})
+        hdf5_state.save_in(tmp_path / "file" / "run", 1, {})
     with pytest.raises(FailedWork, match="cannot be written"):
-        checkpoint.save(tmp_path / "missing" / "c.h5", {})
+        hdf5_state.save(tmp_path / "missing" / "c.h5", {})
 
 
 def run_python(program, *arguments, **how):
@@ -417,7 +417,7 @@ except FailedWork as error:
     assert process.returncode == 0 and err == "", err
     assert "File too large" in out and out.count("\n") == 1
     assert names(tmp_path) == ["checkpoint-0000001.h5"]
-    assert np.array_equal(checkpoint.newest(tmp_path)[1]["x"], np.ones(1000))
+    assert np.array_equal(hdf5_state.newest(tmp_path)[1]["x"], np.ones(1000))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
@@ -437,11 +437,11 @@ for i in itertools.count(int(sys.argv[2])):
             time.sleep(rng.uniform(0, 0.1))
             process.send_signal(signal.SIGKILL)
             reported = [last + 1, *map(int, process.stdout.read().split())]
-        path, state, lines = checkpoint.newest(tmp_path)
+        path, state, lines = hdf5_state.newest(tmp_path)
         assert lines == []  # not only some good one: every file under its final name is whole
         assert state["iteration"] in (reported[-1], reported[-1] + 1)  # the rename may precede the report
         assert np.array_equal(state["x"], np.full(500_000, float(state["iteration"])))
         assert len(list(tmp_path.glob("checkpoint-*.h5"))) <= 3  # killed before the removal
         last = state["iteration"]
-    checkpoint.save_in(tmp_path, last + 1, {})
+    hdf5_state.save_in(tmp_path, last + 1, {})
     assert len(names(tmp_path)) == 2  # the killed saves' temporary files are gone too

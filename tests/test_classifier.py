@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from minigan import checkpoint, classifier, cli, datasets, shapes
+from minigan import classifier, cli, datasets, shapes
 from minigan.datafiles import Dataset
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
 
 
 def drawings(n: int, split: str) -> Dataset:
@@ -92,9 +93,9 @@ def test_a_file_gives_back_the_classifier(trained, tmp_path):
 
 def test_the_digest_tells_weights_apart(trained, tmp_path):
     classifier.save(tmp_path / "c.h5", trained)
-    state = checkpoint.load(tmp_path / "c.h5")
+    state = hdf5_state.load(tmp_path / "c.h5")
     state["head"]["logits/b"][0] += np.float32(1e-3)
-    checkpoint.save(tmp_path / "d.h5", state)
+    hdf5_state.save(tmp_path / "d.h5", state)
     assert classifier.load(tmp_path / "d.h5").digest != trained.digest
 
 
@@ -104,7 +105,7 @@ def test_the_digest_tells_weights_apart(trained, tmp_path):
 ], ids=str)
 def test_a_forged_file_is_refused_in_one_line(trained, tmp_path, change):
     classifier.save(tmp_path / "c.h5", trained)
-    checkpoint.save(tmp_path / "c.h5", checkpoint.load(tmp_path / "c.h5") | change)
+    hdf5_state.save(tmp_path / "c.h5", hdf5_state.load(tmp_path / "c.h5") | change)
     with pytest.raises(FailedWork, match="c.h5"):
         classifier.load(tmp_path / "c.h5")
 

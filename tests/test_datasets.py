@@ -21,8 +21,8 @@ from test_pickles import py2_batch
 
 from minigan import cifar, datafiles, datasets
 from minigan.datasets import Dataset, find, load
-from minigan.download import Published
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats.download import Published
 from minigan.idx import IDX_FILES, IdxFile
 
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")

@@ -19,7 +19,7 @@ from test_pickles import py2_batch
 from minigan import datafiles, datasets, stl10, svhn
 from minigan.cifar import CIFAR100_CLASSES
 from minigan.datasets import find, open_source
-from minigan.download import Published
+from minigan.formats.download import Published
 from minigan.resample import resized
 
 # ---- resampling ----

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan import download
-from minigan.download import Published, fetch
 from minigan.errors import FailedWork
+from minigan.formats import download
+from minigan.formats.download import Published, fetch
 
 WHOLE = np.random.default_rng(5).bytes(700_001)  # more than two blocks, and no multiple of one
 MD5 = hashlib.md5(WHOLE).hexdigest()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from minigan import checkpoint, classifier, features, frechet, runs
+from minigan import classifier, features, frechet, runs
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
 
 
 class Sums:
@@ -84,9 +85,9 @@ def test_a_broken_file_of_the_cache_is_made_anew(images, capsys):
     features.extract(extractor, pictures, quiet=True)
     first, second, third = sorted(features.folder(extractor, pictures).glob("*.h5"))
     first.write_bytes(first.read_bytes()[:100])  # cut off
-    checkpoint.save(second, checkpoint.load(second) | {"start": 0})  # another block's, whole
-    state = checkpoint.load(third)
-    checkpoint.save(third, state | {"features": state["features"] * np.float32(np.nan)})
+    hdf5_state.save(second, hdf5_state.load(second) | {"start": 0})  # another block's, whole
+    state = hdf5_state.load(third)
+    hdf5_state.save(third, state | {"features": state["features"] * np.float32(np.nan)})
     extractor.seen.clear()
     assert np.array_equal(features.extract(extractor, pictures, quiet=True), truth(images))
     assert extractor.seen == [3, 3, 2] and capsys.readouterr().err.count("made anew") == 3

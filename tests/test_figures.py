@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from minigan import (
-    checkpoint,
     cli,
     figure_data,
     figure_layers,
@@ -27,6 +26,7 @@ from minigan import (
 from minigan.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.figure_plots import Ask
+from minigan.formats import hdf5_state
 from minigan.gan import Training
 from minigan.norms import NORMS
 from minigan.protocols import NAMES, Score
@@ -47,7 +47,7 @@ def trained(tmp_path, rng):
         folder = tmp_path / norm
         folder.mkdir()
         runs.write_experiment(folder, e)
-        checkpoint.save_in(folder, 0, training.state())
+        hdf5_state.save_in(folder, 0, training.state())
         return folder, training
     return build
 

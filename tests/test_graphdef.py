@@ -6,14 +6,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from minigan import graphdef
 from minigan.errors import FailedWork
-from minigan.stored import float32
+from minigan.formats import tensorflow_graph
+from minigan.formats.arrays_in_files import float32
 from tests.weight_samples import constant, field, graph, refusal, shape_proto, tensor_proto, varint
 
 
 def refused(data: bytes) -> str:
-    return refusal(graphdef.read, data, "some.pb", 2_000_000 + 2 * len(data))
+    return refusal(tensorflow_graph.read, data, "some.pb", 2_000_000 + 2 * len(data))
 
 
 def listed(code: int, shape, number: int, values: list[bytes], packed: bool) -> bytes:
@@ -26,7 +26,7 @@ def listed(code: int, shape, number: int, values: list[bytes], packed: bool) -> 
 
 
 def read_one(tensor: bytes) -> np.ndarray:
-    return graphdef.read(constant("a", tensor), "some.pb")["a"]
+    return tensorflow_graph.read(constant("a", tensor), "some.pb")["a"]
 
 
 def test_constants_are_read_and_all_else_is_passed_over(rng):
@@ -34,7 +34,7 @@ def test_constants_are_read_and_all_else_is_passed_over(rng):
               "scalar": np.array(2.5, np.float32), "none": np.zeros((0, 3), np.float32)}
     others = {"shape": np.arange(4, dtype=np.int32)}
     variable = constant("v", tensor_proto(np.ones(3, np.float32)), op="VariableV2")
-    found = graphdef.read(graph({**arrays, **others}) + variable, "some.pb")
+    found = tensorflow_graph.read(graph({**arrays, **others}) + variable, "some.pb")
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
@@ -72,7 +72,7 @@ def test_protobufs_own_classes_agree(rng):
     made.node.add(name="half", op="Const").attr["value"].tensor.CopyFrom(
         type(tensor)(dtype=19, tensor_content=np.float16(1.5).tobytes()))
     made.versions.producer = 21
-    found = graphdef.read(made.SerializeToString(), "some.pb")
+    found = tensorflow_graph.read(made.SerializeToString(), "some.pb")
     assert found.keys() == {*arrays, "half"} and found["half"] == 1.5
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
@@ -134,7 +134,7 @@ def test_every_truncation_is_refused_or_ends_between_two_nodes(rng):
     whole = 0
     for n in range(len(data)):
         try:
-            found = graphdef.read(data[:n], "some.pb")
+            found = tensorflow_graph.read(data[:n], "some.pb")
             assert all((array == arrays[name]).all() for name, array in found.items())
             whole += 1
         except FailedWork as error:

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from minigan import keras_files
+from minigan.formats import keras_weights
 from tests.weight_samples import refusal
 
 
@@ -19,7 +19,7 @@ def image(fill) -> bytes:
 
 
 def refused(data: bytes) -> str:
-    return refusal(keras_files.read, data, "some.h5", 10_000_000 + 2 * len(data))
+    return refusal(keras_weights.read, data, "some.h5", 10_000_000 + 2 * len(data))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_variables_are_found_in_every_layout(path, name, dtype, rng):
         file.create_group("model_weights/activation" if path.startswith("model") else "empty")
         file.attrs["model_config"] = "not JSON {"
 
-    found = keras_files.read(image(fill), "f")
+    found = keras_weights.read(image(fill), "f")
     assert list(found) == [name]
     np.testing.assert_array_equal(found[name], array)
 
@@ -56,7 +56,7 @@ def test_what_keras_saves_is_read(tmp_path):
     model.save(tmp_path / "model.h5")
     model.save_weights(tmp_path / "model.weights.h5")
     for file in ("model.h5", "model.weights.h5"):
-        found = keras_files.read((tmp_path / file).read_bytes(), "f")
+        found = keras_weights.read((tmp_path / file).read_bytes(), "f")
         for layer, names in variables.items():
             for i, (name, array) in enumerate(zip(names, model.get_layer(layer).get_weights(), strict=True)):
                 own = f"{layer}/{name}" if file == "model.h5" else f"{layer.replace('predictions', 'dense')}/{i}"
@@ -118,7 +118,7 @@ def test_texts_and_integers_are_passed_over(rng):
         file["a/mixed"] = np.zeros(2, [("x", "f4")])
         file["type"] = np.dtype("f8")  # a named type
 
-    assert keras_files.read(image(fill), "f") == {}
+    assert keras_weights.read(image(fill), "f") == {}
 
 
 def test_every_truncation_is_refused(rng):

@@ -80,7 +80,7 @@ def faults(name: str, source: str) -> list[str]:
         if top == "torch" or (top == "cupy" and name != "backend"):
             found.append(f"minigan/{name}.py imports {top}; only backend.py imports cupy, and nobody torch")
         if top in ("pickle", "_pickle", "cPickle", "dill", "joblib", "shelve", "marshal"):
-            found.append(f"minigan/{name}.py imports {top}; minigan/pickles.py reads such files safely")
+            found.append(f"minigan/{name}.py imports {top}; minigan/formats/pickles.py reads such files safely")
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minigan.errors import FailedWork
-from minigan.pickles import MAX_MARKS, MAX_STACK, Buildable, load, load_from, numpy_globals
+from minigan.formats.pickles import MAX_MARKS, MAX_STACK, Buildable, load, load_from, numpy_globals
 
 
 def py2_string(data: bytes) -> bytes:

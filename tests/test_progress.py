@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from minigan import progress
-from minigan.progress import Progress, duration, number
+from minigan.formats import progress
+from minigan.formats.progress import Progress, duration, number
 
 
 class Clock:

@@ -12,9 +12,10 @@ from PIL import Image
 from tiny import contents, names, pictures, run_until, tiny, words
 
 import minigan
-from minigan import checkpoint, cli, runs, saved
+from minigan import cli, runs, saved
 from minigan.errors import FailedWork, WrongUse
-from minigan.pictures import grid
+from minigan.formats import hdf5_state
+from minigan.formats.images import grid
 from minigan.presets import from_dict, learned
 from minigan.sampling import draw
 
@@ -68,8 +69,8 @@ def test_a_run_leaves_its_record_log_pictures_film_and_the_newest_two_checkpoint
 def test_the_pictures_show_the_same_latents_at_each_iteration(finished):
     """The last grid is what the last checkpoint's generator makes of the latents that the checkpoint holds."""
     gen, *_ = saved.load_generator(finished)
-    preview = checkpoint.newest(finished)[1]["preview"]
-    earlier = checkpoint.load(finished / "checkpoint-0000009.h5")["preview"]
+    preview = hdf5_state.newest(finished)[1]["preview"]
+    earlier = hdf5_state.load(finished / "checkpoint-0000009.h5")["preview"]
     assert np.array_equal(preview, earlier) and preview.shape == (64, 8)
     assert np.array_equal(np.asarray(Image.open(finished / "samples.png")), grid(draw(gen, preview)))
 
@@ -220,7 +221,7 @@ def test_a_record_that_does_not_agree_with_its_checkpoints_is_refused(run, capsy
 
 def forge(run: Path, **changes) -> None:
     """Change the newest checkpoint's state; a dotted name goes into dicts, None removes."""
-    path, state, _ = checkpoint.newest(run)
+    path, state, _ = hdf5_state.newest(run)
     for name, value in changes.items():
         *outer, last = name.split("__")
         place = state
@@ -230,7 +231,7 @@ def forge(run: Path, **changes) -> None:
             del place[last]
         else:
             place[last] = value
-    checkpoint.save(path, state)
+    hdf5_state.save(path, state)
 
 
 E = learned(tiny())

@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from minigan import safetensors_files
 from minigan.errors import FailedWork
-from minigan.stored import float32
+from minigan.formats import safetensors
+from minigan.formats.arrays_in_files import float32
 from tests import weight_samples as samples
 
 
@@ -22,15 +22,15 @@ def entry(shape=(2,), offsets=(0, 8), dtype: object = "F32", **more: object) -> 
 
 
 def refused(data: bytes) -> str:
-    return samples.refusal(safetensors_files.read, data, "some.safetensors", 2_000_000 + 40 * len(data))
+    return samples.refusal(safetensors.read, data, "some.safetensors", 2_000_000 + 40 * len(data))
 
 
 def test_what_is_written_comes_back_with_its_bytes(tmp_path, rng):
     arrays = {"b": rng.random((3, 1, 2), np.float32), "a": rng.random((5, 7), np.float32).T, "s": np.float32(3),
               "none": np.zeros((0, 4), np.float32)}
-    safetensors_files.write(tmp_path / "w.safetensors", arrays, {"kind": "é"})
+    safetensors.write(tmp_path / "w.safetensors", arrays, {"kind": "é"})
     data = (tmp_path / "w.safetensors").read_bytes()
-    found, noted = safetensors_files.read(data, "f")
+    found, noted = safetensors.read(data, "f")
     assert list(found) == list(arrays) and noted == {"kind": "é"}
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[name], array)
@@ -41,11 +41,11 @@ def test_the_safetensors_package_agrees(tmp_path, rng):
     theirs = pytest.importorskip("safetensors.numpy")
     arrays = {"b": rng.random((3, 1, 2), np.float32), "a": rng.random((5, 7), np.float32), "s": np.float32(3),
               "none": np.zeros((0, 4), np.float32)}
-    safetensors_files.write(tmp_path / "w.safetensors", arrays, {"kind": "k"})
+    safetensors.write(tmp_path / "w.safetensors", arrays, {"kind": "k"})
     for name, array in theirs.load_file(tmp_path / "w.safetensors").items():
         np.testing.assert_array_equal(array, arrays[name])
     more = {"h": rng.random(3).astype(np.float16), "d": rng.random((2, 2)), "i": np.arange(4), "t": np.ones(2, bool)}
-    found, noted = safetensors_files.read(theirs.save({**more, "a": arrays["a"]}, {"note": "x"}), "f")
+    found, noted = safetensors.read(theirs.save({**more, "a": arrays["a"]}, {"note": "x"}), "f")
     assert noted == {"note": "x"}
     for name, array in {**more, "a": arrays["a"]}.items():
         np.testing.assert_array_equal(found[name], array)
@@ -53,7 +53,7 @@ def test_the_safetensors_package_agrees(tmp_path, rng):
 
 
 def test_bfloat16_is_the_upper_half_of_a_float32():
-    found, _ = safetensors_files.read(made({"a": entry((2,), (0, 4), "BF16")}, struct.pack("<HH", 0x3FC0, 0xC000)), "f")
+    found, _ = safetensors.read(made({"a": entry((2,), (0, 4), "BF16")}, struct.pack("<HH", 0x3FC0, 0xC000)), "f")
     np.testing.assert_array_equal(float32(found["a"]), np.float32([1.5, -2]))
 
 
@@ -103,4 +103,4 @@ def test_every_truncation_is_refused():
     data = samples.safetensors(samples.toy_weights(), {"note": "x"})
     for n in [*range(0, len(data), 7), *range(len(data) - 20, len(data))]:
         with pytest.raises(FailedWork):
-            safetensors_files.read(data[:n], "f")
+            safetensors.read(data[:n], "f")

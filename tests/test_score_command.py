@@ -9,14 +9,12 @@ from PIL import Image
 from tiny import contents, run_until
 
 from minigan import (
-    checkpoint,
     classifier,
     cli,
     coverage,
     datasets,
     frechet,
     ms_ssim,
-    pictures,
     protocols,
     runs,
     sampling,
@@ -27,6 +25,7 @@ from minigan import (
 )
 from minigan.datafiles import Dataset
 from minigan.errors import FailedWork
+from minigan.formats import hdf5_state, images
 
 SMALL = ["--size", "16", "--width", "0.05", "--batch-size", "4", "--n-dis", "1", "--dim-z", "8", "--ema", "0"]
 
@@ -194,7 +193,7 @@ def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path,
     gen, e, *_ = saved.load_generator(run)
     labels = np.arange(30) % 10
     z = sampling.latents(np.random.default_rng(0), e, 30)
-    fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=pictures.truncated)
+    fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=images.truncated)
     c, data = classifier.find("shapes", 16), datasets.load("shapes", size=16)
     rows = p.smaller(3).rows(300, data.labels)
     assert (np.bincount(data.labels[rows]) == 3).all()
@@ -255,7 +254,7 @@ def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
     name = next(name for name in scored[2] if name.startswith("FID classifier at 100 pictures"))
     best = min(scored, key=lambda i: scored[i][name])
     assert [path.name for path in run.glob("best-*.h5")] == [f"best-{best:07d}.h5"]
-    assert checkpoint.load(run / f"best-{best:07d}.h5")["iteration"] == best
+    assert hdf5_state.load(run / f"best-{best:07d}.h5")["iteration"] == best
     assert stored_scores.best_of(runs.read_log(run)) == (best, name, scored[best][name])
 
 

@@ -10,9 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from minigan import torch_files
 from minigan.errors import FailedWork
-from minigan.stored import float32
+from minigan.formats import torch_weights
+from minigan.formats.arrays_in_files import float32
 from tests import weight_samples as samples
 from tests.weight_samples import legacy, state_dict, tensor, zipped
 
@@ -20,7 +20,7 @@ DATA = {"0": np.arange(24, dtype=np.float32).tobytes()}
 
 
 def refused(data: bytes) -> str:
-    return samples.refusal(torch_files.read, data, "some.pth", 2_000_000 + 4 * len(data))
+    return samples.refusal(torch_weights.read, data, "some.pth", 2_000_000 + 4 * len(data))
 
 
 def both(*args: object, **options: object) -> list[bytes]:
@@ -44,7 +44,7 @@ def test_what_pytorch_saves_is_read_with_its_values_and_shapes(new, rng):
     for given in (saved, module.state_dict()):  # a dict, and an OrderedDict with _metadata
         file = io.BytesIO()
         torch.save(given, file, _use_new_zipfile_serialization=new)
-        found = torch_files.read(file.getvalue(), "some.pth")
+        found = torch_weights.read(file.getvalue(), "some.pth")
         assert list(found) == list(given)
         for name, expected in given.items():
             if name in ("integers", "1.num_batches_tracked"):
@@ -64,13 +64,13 @@ def test_pytorch_reads_the_files_that_these_tests_are_made_of(rng):
 
 def test_tensors_of_a_gpu_are_read_like_others():
     for data in both("0", 24, (2, 3), (12, 4), 1, device="cuda:0"):
-        np.testing.assert_array_equal(torch_files.read(data, "f")["a"], [[1, 5, 9], [13, 17, 21]])
+        np.testing.assert_array_equal(torch_weights.read(data, "f")["a"], [[1, 5, 9], [13, 17, 21]])
 
 
 def test_views_take_no_memory_of_their_own(rng):
     data = samples.torch_file({"a": rng.standard_normal((1000, 1000), np.float32)})
     tracemalloc.start()
-    found = torch_files.read(data, "f")
+    found = torch_weights.read(data, "f")
     size, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found["a"].nbytes == 4_000_000 and size < 100_000 and peak < 1_000_000
@@ -96,7 +96,7 @@ def test_negative_sizes_strides_and_offsets_are_refused(tensor_):
 def test_a_tensor_that_promises_much_is_a_view_of_little():
     for data in both("0", 24, (10**9,), (0,)):
         tracemalloc.start()
-        assert torch_files.read(data, "f")["a"].shape == (10**9,)
+        assert torch_weights.read(data, "f")["a"].shape == (10**9,)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
 
@@ -138,7 +138,7 @@ def test_build_cannot_change_what_was_checked():
 
 def test_a_huge_memo_index_takes_no_memory():
     pickled = state_dict({"a": tensor("0", 24, (2,)) + b"r\xff\xff\xff\x7f"})
-    assert torch_files.read(zipped(pickled, DATA), "f")["a"].shape == (2,)
+    assert torch_weights.read(zipped(pickled, DATA), "f")["a"].shape == (2,)
     assert "never stored" in refused(zipped(state_dict({"a": b"j\xff\xff\xff\x7f"}), DATA))
 
 
@@ -165,7 +165,7 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
 def test_tricks_with_zip_archives_are_refused():
     pickled = state_dict({"a": tensor("0", 24, (2,))})
     good = zipped(pickled, DATA)
-    assert torch_files.read(good, "f")["a"].shape == (2,)
+    assert torch_weights.read(good, "f")["a"].shape == (2,)
     image = io.BytesIO()
     with zipfile.ZipFile(image, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("archive/data.pkl", pickled)
@@ -180,7 +180,7 @@ def test_tricks_with_zip_archives_are_refused():
     assert refused(patched(good, at + 8, b"\x01\x00"))  # encrypted
     start = good.index(b"PK\x03\x04", 1)
     inside = zipped(pickled, DATA, note=good[start : start + 30 + len("archive/data/0") + 96])  # a file in a file
-    assert torch_files.read(inside, "f")["a"].shape == (2,)
+    assert torch_weights.read(inside, "f")["a"].shape == (2,)
     place = struct.pack("<I", inside.index(b"PK\x03\x04", inside.index(b"archive/note")))
     assert "overlaps" in refused(patched(inside, entry(inside, "archive/data/0") + 42, place))
     assert "data.pkl" in refused(zipped(pickled, DATA).replace(b"data.pkl", b"data.pkx"))
@@ -198,7 +198,7 @@ def test_every_truncation_is_refused(old):
     data = samples.torch_file(samples.toy_weights(), old)
     for n in [*range(0, len(data), 23), *range(len(data) - 100, len(data))]:
         with pytest.raises(FailedWork) as caught:
-            torch_files.read(data[:n], "some.pth")
+            torch_weights.read(data[:n], "some.pth")
         assert "\n" not in str(caught.value)
     if old:
         assert "follow the last storage" in refused(data + b"x")

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
-from minigan import backend, checkpoint, cli, networks, presets, runs, saved
+from minigan import backend, cli, networks, presets, runs, saved
 from minigan.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
 from minigan.gan import Batches, Training
 from minigan.sampling import draw, interpolate, latents
 
@@ -282,7 +283,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(model, splits, data, whole
     for split in splits:
         assert run_until(arguments, split, monkeypatch) == 130
         assert f"stopped at iteration {split} of 10, saved" in capsys.readouterr().err
-        assert checkpoint.newest(out)[1]["iteration"] == split  # nothing is done again
+        assert hdf5_state.newest(out)[1]["iteration"] == split  # nothing is done again
         arguments = ["train", "--resume", str(out), "-q"]
     assert cli.run(arguments) == 0
     assert contents(out) == whole(model)
@@ -413,7 +414,7 @@ def test_a_second_signal_stops_at_once(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Training, "update_generator", twice)
     assert cli.run([*words(data, tmp_path / "run"), "-q"]) == 130
     assert capsys.readouterr().err.strip() == "minigan: interrupted"
-    assert checkpoint.newest(tmp_path / "run")[1]["iteration"] == 3
+    assert hdf5_state.newest(tmp_path / "run")[1]["iteration"] == 3
 
 
 def test_a_signal_that_the_shell_has_ignored_stays_ignored(data, whole, tmp_path, monkeypatch):
@@ -439,7 +440,7 @@ def test_a_run_that_breaks_down_says_where_and_what_is_still_good(data, tmp_path
     assert re.match(r"minigan: (the loss|a weight) is not finite at iteration \d", line)
     assert all(f"conv{i} " in line for i in range(1, 8)) and "dense " in line and "--norm sn" in line
     named = Path(re.search(r"last good checkpoint is (\S+);", line)[1])
-    assert named == checkpoint.newest(out)[0]
+    assert named == hdf5_state.newest(out)[0]
     assert cli.run(["sample", str(out), "-n", "4", "--out", str(tmp_path / "grid.png")]) == 0
 
 
@@ -467,7 +468,7 @@ def test_nothing_spoilt_is_saved(broken, data, tmp_path, monkeypatch, capsys):
     assert line.startswith(f"minigan: {what} is not finite at iteration 6 (") and line.count("\n") == 1
     assert f"the last good checkpoint is {out / 'checkpoint-0000003.h5'};" in line
     assert ("dense not finite" in line) == (broken == "discriminator")
-    assert checkpoint.newest(out)[1]["iteration"] == 3 and "samples-0000006.png" not in names(out)
+    assert hdf5_state.newest(out)[1]["iteration"] == 3 and "samples-0000006.png" not in names(out)
     monkeypatch.undo()
     assert cli.run(["train", "--resume", str(out), "-q"]) == 0
 
@@ -603,7 +604,7 @@ def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     training = labelled(condition="projection")
     state = training.state() | {"classes": 1 << 20}
     runs.write_experiment(tmp_path, training.e)
-    checkpoint.save_in(tmp_path, 0, state)
+    hdf5_state.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
         saved.load_generator(tmp_path)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan import checkpoint, inception, weight_files
+from minigan import inception, weight_files
 from minigan.cli import run
-from minigan.download import Published
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import hdf5_state
+from minigan.formats.download import Published
 from minigan.weight_files import KERAS, ORIGINAL, TORCHVISION, digest_of, load, save, tensorflow_names
 from tests import weight_samples as samples
 from tests.weight_samples import toy_table, toy_weights
@@ -189,7 +190,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, toy, monkeypatch):
     ]:  # fmt: skip
         path.write_bytes(data)
         assert named in failure(path), named
-    checkpoint.save(tmp_path / "run.h5", {"gen": {"W": np.ones(3)}})
+    hdf5_state.save(tmp_path / "run.h5", {"gen": {"W": np.ones(3)}})
     assert "checkpoint of a training run" in failure(tmp_path / "run.h5")
     assert "cannot be read" in failure(tmp_path / "missing")
     for other in (tmp_path, Path("/dev/zero")):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork
-from minigan.stored import BFLOAT16, view
+from minigan.formats.arrays_in_files import BFLOAT16, view
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, are older than TensorFlow
 FLOAT, DOUBLE = 1, 2  # of DataType, in types.proto

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan import pickles
 from minigan.errors import FailedWork
-from minigan.stored import BFLOAT16, view
+from minigan.formats import pickles
+from minigan.formats.arrays_in_files import BFLOAT16, view
 
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle: 0x1950A86A20F9469CFC6C

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.files import remove_parts, write_whole
+from minigan.formats.whole import remove_parts, write_whole
 
 FORMAT, VERSION = "minigan checkpoint", 1
 MAX_DEPTH = 64  # of the nested dict; a trainer's state needs about 6

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from minigan.errors import FailedWork
-from minigan.stored import view
+from minigan.formats.arrays_in_files import view
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 8  # groups in groups; Keras uses up to five

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.files import write_whole
+from minigan.formats.whole import write_whole
 
 
 def to_uint8(x: np.ndarray) -> np.ndarray:

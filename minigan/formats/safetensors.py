@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork
-from minigan.files import write_whole
-from minigan.stored import BFLOAT16, view
+from minigan.formats.arrays_in_files import BFLOAT16, view
+from minigan.formats.whole import write_whole
 
 MAX_HEADER = 1 << 20  # bytes; the header of an Inception has about 60 thousand, and JSON takes many times its length
 TYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": BFLOAT16,
