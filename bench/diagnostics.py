@@ -15,7 +15,8 @@ import time
 
 import numpy as np
 
-from minigan import backend, diagnostics, gan, presets, runs
+from minigan import diagnostics, gan, presets, runs
+from minigan.engine import backend
 
 EVERY = (10, 100, 1000)
 

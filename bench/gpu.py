@@ -27,7 +27,8 @@ import sys
 
 import numpy as np
 
-from minigan import backend, fused, gan, models, norms, presets
+from minigan import gan, models, norms, presets
+from minigan.engine import backend, fused
 
 SIZE, RATE = 32, 2e-4
 TF32_TOLERANCE = 0.1  # of a loss after three iterations: TF32 has 10 bits behind the point

@@ -28,7 +28,8 @@ def minigan_features(weights, threads):
     """(function from pictures to their features, facts)."""
     import numpy as np
 
-    from minigan import backend, inception
+    from minigan import inception
+    from minigan.engine import backend
     backend.set_threads(threads)
     net = inception.Inception(weights)
     return lambda images: net.features(images)["2048"], f"minigan, NumPy {np.__version__}"
@@ -129,7 +130,8 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from minigan import backend, runs
+    from minigan import runs
+    from minigan.engine import backend
     threads = args.threads or backend.cores()
     if args.worker:
         work(args.worker, args.batch, args.size, threads)

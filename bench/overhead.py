@@ -16,7 +16,8 @@ import time
 
 import numpy as np
 
-from minigan import backend, gan, presets, runs, sweep
+from minigan import gan, presets, runs, sweep
+from minigan.engine import backend
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 

@@ -14,7 +14,8 @@ import time
 
 import numpy as np
 
-from minigan import backend, gan, presets, runs
+from minigan import gan, presets, runs
+from minigan.engine import backend
 
 
 def main():

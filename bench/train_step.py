@@ -29,7 +29,8 @@ def minigan_steps(model, batch, threads):
     """(name -> function that takes one step, facts)."""
     import numpy as np
 
-    from minigan import backend, gan, presets
+    from minigan import gan, presets
+    from minigan.engine import backend
     backend.set_threads(threads)
     e = presets.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
                            beta1=BETAS[0], beta2=BETAS[1])
@@ -181,7 +182,8 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from minigan import backend, runs
+    from minigan import runs
+    from minigan.engine import backend
     threads = args.threads or backend.cores()
     if args.worker:
         work(args.worker, args.model, args.batch, threads)

@@ -4,7 +4,7 @@
 # Training needs one thing of calculus: the chain rule. A loss is made in small steps, each step knows its own
 # derivative, and the chain rule multiplies them, from the loss back to the weights. We build a machine for that, which
 # takes forty lines, and see that one decision in it gives derivatives of every order. minigan's engine
-# (minigan/autograd.py) is the same machine for arrays.
+# (minigan/engine/autograd.py) is the same machine for arrays.
 
 # %%
 import itertools
@@ -12,7 +12,8 @@ import itertools
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
-from minigan import Tensor, grad, ops
+from minigan import Tensor, grad
+from minigan.engine import ops
 
 # %% [markdown]
 # ## The tape

@@ -9,7 +9,8 @@
 import numpy as np
 from chapter import plt, save
 
-from minigan import Tensor, conv, grad
+from minigan import Tensor, grad
+from minigan.engine import conv_ops
 
 rng = np.random.default_rng(0)
 
@@ -31,7 +32,7 @@ def im2col(x, k, stride=1):
 
 x, W = rng.standard_normal((8, 7, 3)), rng.standard_normal((5, 3, 3, 3))
 product = im2col(x, 3) @ W.reshape(5, -1).T
-np.testing.assert_allclose(product.reshape(6, 5, 5), conv.conv2d(Tensor(x[None]), Tensor(W)).data[0], atol=1e-12)
+np.testing.assert_allclose(product.reshape(6, 5, 5), conv_ops.conv2d(Tensor(x[None]), Tensor(W)).data[0], atol=1e-12)
 print("im2col(x) @ W.T is the convolution")
 
 numbered = np.arange(36).reshape(6, 6, 1)
@@ -97,7 +98,7 @@ save("02_adjoint")
 def matrix_of(shape, W, **how):
     """The matrix of x -> conv2d(x, W, **how) for pictures x of this shape (H, W, C)."""
     units = np.eye(np.prod(shape)).reshape(-1, *shape)
-    return conv.conv2d(Tensor(units), Tensor(W), **how).data.reshape(len(units), -1).T
+    return conv_ops.conv2d(Tensor(units), Tensor(W), **how).data.reshape(len(units), -1).T
 
 
 kernel = rng.standard_normal((1, 3, 3, 1))
@@ -113,12 +114,12 @@ np.testing.assert_allclose(M_back, M.T, atol=1e-12)
 
 # %% [markdown]
 # The weights' gradient is the third of the trio: y = columns W^T gives gW = gy^T columns, a convolution of x with
-# gy. minigan has these three as operations, each one's backward being the other two (minigan/conv.py).
+# gy. minigan has these three as operations, each one's backward being the other two (minigan/engine/conv_ops.py).
 
 # %%
 X, V = Tensor(x[None], requires_grad=True), Tensor(W, requires_grad=True)
 gy = rng.standard_normal((1, 6, 5, 5))
-gx, gW = grad(conv.conv2d(X, V), [X, V], gy=Tensor(gy))
+gx, gW = grad(conv_ops.conv2d(X, V), [X, V], gy=Tensor(gy))
 np.testing.assert_allclose(gx.data[0], col2im(gy.reshape(30, 5) @ W.reshape(5, -1), x.shape, 3), atol=1e-12)
 np.testing.assert_allclose(gW.data.reshape(5, -1), gy.reshape(30, 5).T @ im2col(x, 3), atol=1e-12)
 print("backward: gx = col2im(gy W), gW = gy^T im2col(x)")

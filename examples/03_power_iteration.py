@@ -10,7 +10,8 @@
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
-from minigan import Tensor, fused, grad, ops
+from minigan import Tensor, grad
+from minigan.engine import fused, ops
 
 rng = np.random.default_rng(0)
 

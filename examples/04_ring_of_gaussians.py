@@ -10,7 +10,8 @@ import numpy as np
 from chapter import BLUE, GREEN, ORANGE, RED, plt, save
 from matplotlib.colors import SymLogNorm
 
-from minigan import Tensor, grad, no_grad, ops
+from minigan import Tensor, grad, no_grad
+from minigan.engine import ops
 from minigan.initializers import he_normal
 from minigan.layers import Layer, Linear
 from minigan.losses import LOSSES, gradient_penalty

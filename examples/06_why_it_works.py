@@ -10,7 +10,8 @@
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 
-from minigan import Tensor, diagnostics, gan, grad, ops, presets
+from minigan import Tensor, diagnostics, gan, grad, presets
+from minigan.engine import ops
 from minigan.initializers import lecun_normal
 from minigan.layers import Conv2d
 from minigan.spectral import BidirectionalNorm

@@ -16,7 +16,7 @@ import chapter
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 
-from minigan import cuda, fused
+from minigan.engine import cuda, fused
 
 # %% [markdown]
 # ## A kernel in Python

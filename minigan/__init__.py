@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from minigan import ops as ops  # gives Tensor its operators
-from minigan.autograd import Tensor as Tensor
-from minigan.autograd import grad as grad
-from minigan.autograd import no_grad as no_grad
+from minigan.engine import ops as ops  # gives Tensor its operators
+from minigan.engine.autograd import Tensor as Tensor
+from minigan.engine.autograd import grad as grad
+from minigan.engine.autograd import no_grad as no_grad

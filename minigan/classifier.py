@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, datasets, ops
-from minigan.autograd import Tensor, grad, no_grad
+from minigan import datasets
 from minigan.datafiles import cache_folder
+from minigan.engine import backend, ops
+from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.initializers import he_normal

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from minigan import backend, classifier
+from minigan import classifier
+from minigan.engine import backend
 from minigan.errors import WrongUse
 from minigan.formats.progress import Progress
 

@@ -14,21 +14,10 @@ import click
 import numpy as np
 
 import minigan
-from minigan import (
-    backend,
-    classifier,
-    datasets,
-    network_table,
-    pack,
-    reproduce,
-    runs,
-    sampling,
-    saved,
-    train,
-    weight_files,
-)
+from minigan import classifier, datasets, network_table, pack, reproduce, runs, sampling, saved, train, weight_files
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.explain import explain
 from minigan.formats.download import progress_bar

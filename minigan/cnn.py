@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import Tensor
-from minigan.backend import Array
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor
+from minigan.engine.backend import Array
 from minigan.errors import WrongUse
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
 from minigan.networks import Discriminator, batch_norm, drawing, feature_norm, scaled

@@ -45,12 +45,13 @@ from typing import Any
 
 import numpy as np
 
-from minigan import alarms, backend, ops
-from minigan.autograd import Tensor, grad, no_grad
-from minigan.backend import Array, array_module, to_host
-from minigan.conv import Scaled
+from minigan import alarms
+from minigan.engine import backend, ops
+from minigan.engine.autograd import Tensor, grad, no_grad
+from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.conv_ops import Scaled
+from minigan.engine.fused import sample_norms
 from minigan.formats import images
-from minigan.fused import sample_norms
 from minigan.gan import Training
 from minigan.layers import BatchNorm, Conv2d, Layer, LayerNorm
 from minigan.mnist import MNISTDiscriminator

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan import backend, packed
+from minigan import packed
 from minigan.datafiles import cache_folder, to_stderr
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.archives import take

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigan import datasets, runs, saved, stored_scores
-from minigan.autograd import Tensor, no_grad
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.gan import Training
 from minigan.presets import SCALINGS, Experiment, learned

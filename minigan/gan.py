@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, packed, saved, thumbnails
-from minigan.autograd import Tensor, grad, no_grad
+from minigan import packed, saved, thumbnails
+from minigan.engine import backend
+from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.layers import Layer, set_batch_norm
 from minigan.losses import LOSSES, classification, gradient_penalty

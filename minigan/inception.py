@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from minigan import inception_input, inception_table, winograd
-from minigan.backend import Array, array_module, blocks, matmul, parallel
+from minigan import inception_input, inception_table
+from minigan.engine import winograd
+from minigan.engine.backend import Array, array_module, blocks, matmul, parallel
+from minigan.engine.fused import bias_leaky
+from minigan.engine.im2col import Epilogue, correlate
 from minigan.errors import WrongUse, choose, listed
-from minigan.fused import bias_leaky
-from minigan.im2col import Epilogue, correlate
 from minigan.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors
 
 EPS = 0.001  # of every batch normalization

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from minigan import conv, ops
-from minigan.autograd import FusedOp, Tensor
-from minigan.backend import Array, array_module, to_host
+from minigan.engine import conv_ops, ops
+from minigan.engine.autograd import FusedOp, Tensor
+from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.errors import FailedWork
-from minigan.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.initializers import Initializer, normal
 from minigan.weights import NoNorm, to_matrix
 
@@ -141,7 +141,7 @@ class Linear(Layer):
         self._weights(rng, init, (n_out, n_in), n_out if bias else 0, norm)
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        return conv.linear(x, self.norm.weight(self, x.shape, train), self.params.get("b"))
+        return conv_ops.linear(x, self.norm.weight(self, x.shape, train), self.params.get("b"))
 
 
 class Conv2d(Layer):
@@ -167,14 +167,14 @@ class Conv2d(Layer):
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         W, b = self.norm.weight(self, x.shape, train), self.params.get("b")
         if not self.resample:
-            return conv.conv2d(x, W, b, self.stride, self.pad, self.slope)
+            return conv_ops.conv2d(x, W, b, self.stride, self.pad, self.slope)
         if W.shape[1] == 3:
-            return conv.upsample_conv2d(x, W, b, self.slope) if self.resample == "up" \
-                else conv.conv_mean_pool2d(x, W, b)
+            return conv_ops.upsample_conv2d(x, W, b, self.slope) if self.resample == "up" \
+                else conv_ops.conv_mean_pool2d(x, W, b)
         # A 1x1 convolution can be done on the smaller image: it does not see its neighbours.
         if self.resample == "up":
-            return conv.upsample2d(conv.conv2d(x, W, b, slope=self.slope))
-        return conv.conv2d(conv.mean_pool2d(x), W, b)
+            return conv_ops.upsample2d(conv_ops.conv2d(x, W, b, slope=self.slope))
+        return conv_ops.conv2d(conv_ops.mean_pool2d(x), W, b)
 
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -184,12 +184,12 @@ class Conv2d(Layer):
 
     def operator(self, W: Tensor, x: Tensor) -> Tensor:
         """The convolution."""
-        return conv.conv2d(x, W, None, self.stride, self.pad)
+        return conv_ops.conv2d(x, W, None, self.stride, self.pad)
 
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The convolution's input gradient."""
         more = tuple((shape[i] + 2 * self.pad - W.shape[i]) % self.stride for i in (1, 2))
-        return conv.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=more)
+        return conv_ops.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=more)
 
 
 class ConvTranspose2d(Layer):
@@ -206,7 +206,7 @@ class ConvTranspose2d(Layer):
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         W = self.norm.weight(self, x.shape, train)
-        return conv.conv_transpose2d(x, W, self.params.get("b"), self.stride, self.pad, output_pad=self.output_pad)
+        return conv_ops.conv_transpose2d(x, W, self.params.get("b"), self.stride, self.pad, output_pad=self.output_pad)
 
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -215,11 +215,11 @@ class ConvTranspose2d(Layer):
 
     def operator(self, W: Tensor, x: Tensor) -> Tensor:
         """The transposed convolution."""
-        return conv.conv_transpose2d(x, W, None, self.stride, self.pad, output_pad=self.output_pad)
+        return conv_ops.conv_transpose2d(x, W, None, self.stride, self.pad, output_pad=self.output_pad)
 
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The convolution itself."""
-        return conv.conv2d(y, W, None, self.stride, self.pad)
+        return conv_ops.conv2d(y, W, None, self.stride, self.pad)
 
 
 class BatchNorm(Layer):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minigan import fused, ops
-from minigan.autograd import FusedOp, Tensor, grad
-from minigan.backend import Array, array_module
+from minigan.engine import fused, ops
+from minigan.engine.autograd import FusedOp, Tensor, grad
+from minigan.engine.backend import Array, array_module
 
 
 @dataclass(frozen=True)

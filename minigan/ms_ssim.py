@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan import backend
+from minigan.engine import backend
 from minigan.errors import WrongUse
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first (Wang et al. 2003)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan import backend
+from minigan.engine import backend
 from minigan.errors import WrongUse
 
 TILE = 1024

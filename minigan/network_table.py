@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.autograd import Tensor, no_grad
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, choose
 from minigan.layers import Conv2d, ConvTranspose2d, Layer, Linear
 from minigan.models import MODELS, Model

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import Tensor
-from minigan.backend import Array, array_module
-from minigan.conv import Scaled
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor
+from minigan.engine.backend import Array, array_module
+from minigan.engine.conv_ops import Scaled
 from minigan.errors import WrongUse, choose
 from minigan.initializers import Draw, Initializer, by_name
 from minigan.layers import FEATURES, BatchNorm, BatchNormalize, Layer, Linear

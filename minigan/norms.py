@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import Tensor
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse, choose
 from minigan.presets import Experiment, option_name
 from minigan.spectral import SCHEDULES, BidirectionalNorm, OperatorNorm, SpectralNorm

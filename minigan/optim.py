@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minigan.autograd import Tensor
-from minigan.backend import Array, array_module, to_host
+from minigan.engine.autograd import Tensor
+from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.fused import adam_all
 from minigan.errors import FailedWork
-from minigan.fused import adam_all
 
 
 class Optimizer:

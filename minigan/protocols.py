@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, frechet, ms_ssim, neighbours, scores
+from minigan import frechet, ms_ssim, neighbours, scores
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose, listed
 from minigan.frechet import Statistics
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import Tensor
-from minigan.backend import Array
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor
+from minigan.engine.backend import Array
 from minigan.initializers import Draw, by_name
 from minigan.layers import Conv2d, Layer, Linear, Sequential
 from minigan.networks import Discriminator, Embedding, batch_norm, check_size, drawing, feature_norm, scaled

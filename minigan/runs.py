@@ -32,7 +32,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import minigan
-from minigan import backend
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import images
 from minigan.formats.whole import remove_parts, write_whole

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend
-from minigan.autograd import Tensor, no_grad
+from minigan.engine import backend
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.formats import images
 from minigan.presets import Experiment
 

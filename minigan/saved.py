@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend, datasets, runs
+from minigan import datasets, runs
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.formats import hdf5_state
 from minigan.initializers import by_name

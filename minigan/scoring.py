@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from minigan import (
-    backend,
     classifier,
     coverage,
     datasets,
@@ -33,8 +32,9 @@ from minigan import (
     scores,
     weight_files,
 )
-from minigan.autograd import Tensor, no_grad
 from minigan.datafiles import Dataset, to_stderr
+from minigan.engine import backend
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.features import Extractor, Pictures
 from minigan.formats import images

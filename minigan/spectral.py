@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import FusedOp, Op, Tensor
-from minigan.backend import Array, array_module
-from minigan.conv import Scaled
-from minigan.fused import (
+from minigan.engine import ops
+from minigan.engine.autograd import FusedOp, Op, Tensor
+from minigan.engine.backend import Array, array_module
+from minigan.engine.conv_ops import Scaled
+from minigan.engine.fused import (
     has_kernels,
     inverse_of,
     is_zero,

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan import backend, datasets, packed, runs, saved, stored_scores
+from minigan import datasets, packed, runs, saved, stored_scores
 from minigan.curves import Curve, open_curve
 from minigan.datafiles import to_stderr
 from minigan.diagnostics import diagnose
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.download import progress_bar

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import Tensor
-from minigan.backend import Array, array_module, to_host
-from minigan.conv import Scaled
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor
+from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.conv_ops import Scaled
 
 TINY = 1e-24  # beside a squared norm: zero weights stay zero, with a gradient, and no other number notices
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minigan import ops
-from minigan.autograd import Tensor, grad
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad
 
 STEP = 1e-5  # near the cube root of float64's eps, where a central difference's truncation and rounding balance
 RTOL = 1e-6  # there both are about 1e-10 of the function's scale; leaves room for large third derivatives

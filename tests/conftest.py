@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from minigan import backend
+from minigan.engine import backend
 from minigan.errors import WrongUse
 
 SKIPPED = pytest.StashKey[str]()

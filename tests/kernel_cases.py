@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan import fused, launchers, launchers_all
+from minigan.engine import fused, launchers, launchers_all
 
 
 @dataclass(frozen=True)

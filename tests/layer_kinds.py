@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minigan.autograd import Tensor, no_grad
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.initializers import normal
 from minigan.layers import Conv2d, ConvTranspose2d, Linear
 

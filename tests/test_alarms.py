@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny import pictures, tiny, words
 
-from minigan import alarms, backend, cli, runs
+from minigan import alarms, cli, runs
 from minigan.diagnostics import diagnose
+from minigan.engine import backend
 from minigan.gan import Training
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan import backend, conv, ops
-from minigan.autograd import FusedOp, Op, Tensor, grad, no_grad
+from minigan.engine import backend, conv_ops, ops
+from minigan.engine.autograd import FusedOp, Op, Tensor, grad, no_grad
 
 
 def variable(*numbers: float) -> Tensor:
@@ -256,7 +256,7 @@ def calls(monkeypatch):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args: (names.append(name), real(*args))[1])
     for name in ("correlate", "correlate_transposed", "correlate_weights"):
-        watch(conv, name)
+        watch(conv_ops, name)
     watch(backend, "matmul")
     return names
 
@@ -266,7 +266,7 @@ def test_a_networks_input_gradient_costs_no_weight_gradient_and_vice_versa(calls
     def parameter(*shape):
         return Tensor(rng.standard_normal(shape), requires_grad=True)
     x, W1, W2, W3 = parameter(2, 6, 6, 2), parameter(3, 3, 3, 2), parameter(3, 3, 3, 4), parameter(4, 1)
-    h = conv.conv_transpose2d(conv.conv2d(x, W1, None, 1, 1, 0.1), W2, None, 1, 1, 0.1)
+    h = conv_ops.conv_transpose2d(conv_ops.conv2d(x, W1, None, 1, 1, 0.1), W2, None, 1, 1, 0.1)
     y = ops.sum(ops.sum(h, (1, 2)) @ W3)
     assert calls == ["correlate", "correlate_transposed", "matmul"]
     for xs, expected in [
@@ -283,7 +283,7 @@ def test_a_networks_input_gradient_costs_no_weight_gradient_and_vice_versa(calls
 def test_nothing_of_a_constant_is_computed(calls, rng):
     """The discriminator's step: fake images are constants, and the generator behind them is not visited."""
     W, x = Tensor(rng.standard_normal((3, 3, 3, 2)), requires_grad=True), Tensor(rng.standard_normal((2, 6, 6, 2)))
-    y = ops.sum(conv.conv2d(x, W))
+    y = ops.sum(conv_ops.conv2d(x, W))
     calls.clear()
     grad(y, W)
     assert calls == ["correlate_weights"]
@@ -365,10 +365,10 @@ KEEPS = {
     "matmul-constant": (lambda h: h @ np.ones((2, 2)), False),
     "matmul-variable": (lambda h: h @ W2, True),
     "index-list": (lambda h: h[[0, 0]], False),
-    "conv-constant": (lambda h: conv.conv2d(h.reshape(1, 1, 2, 2), K.detach()), False),
-    "conv-variable": (lambda h: conv.conv2d(h.reshape(1, 1, 2, 2), K), True),
-    "conv-transpose-constant": (lambda h: conv.conv_transpose2d(h.reshape(1, 1, 2, 2), K.detach(), None, 2), False),
-    "conv-transpose-variable": (lambda h: conv.conv_transpose2d(h.reshape(1, 1, 2, 2), K, None, 2), True),
+    "conv-constant": (lambda h: conv_ops.conv2d(h.reshape(1, 1, 2, 2), K.detach()), False),
+    "conv-variable": (lambda h: conv_ops.conv2d(h.reshape(1, 1, 2, 2), K), True),
+    "conv-transpose-constant": (lambda h: conv_ops.conv_transpose2d(h.reshape(1, 1, 2, 2), K.detach(), None, 2), False),
+    "conv-transpose-variable": (lambda h: conv_ops.conv_transpose2d(h.reshape(1, 1, 2, 2), K, None, 2), True),
 }
 
 
@@ -509,8 +509,8 @@ def test_two_branches_with_fused_backwards_share_no_buffer(rng):
     """A convolution's input gradient arrives as a plain array; sums into it must not reach other gradients."""
     x = Tensor(rng.standard_normal((2, 5, 5, 2)), requires_grad=True)
     W = Tensor(rng.standard_normal((2, 3, 3, 2)), requires_grad=True)
-    h = conv.conv2d(x, W, None, 1, 1, 0.1)
-    y = ops.sum(ops.tanh(conv.conv2d(h, W, None, 1, 1) + h + conv.conv2d(h, W, None, 1, 1, 0.1) + x))
+    h = conv_ops.conv2d(x, W, None, 1, 1, 0.1)
+    y = ops.sum(ops.tanh(conv_ops.conv2d(h, W, None, 1, 1) + h + conv_ops.conv2d(h, W, None, 1, 1, 0.1) + x))
     for a, b in zip(grad(y, [x, W, h]), grad(y, [x, W, h], create_graph=True), strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-12)
 

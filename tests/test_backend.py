@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from minigan import backend
-from minigan.backend import blocks, elementwise, matmul, parallel, scratch
+from minigan.engine import backend
+from minigan.engine.backend import blocks, elementwise, matmul, parallel, scratch
 from minigan.errors import WrongUse
 
 

@@ -6,9 +6,9 @@ from checks import check_grads
 from layer_kinds import LAYERS, an_input, largest, matrix, used
 from twins import to_float64
 
-from minigan import ops
-from minigan.autograd import Tensor, grad
-from minigan.fused import power_iteration
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad
+from minigan.engine.fused import power_iteration
 from minigan.initializers import normal
 from minigan.layers import Conv2d, Linear
 from minigan.spectral import BidirectionalNorm, SpectralNorm

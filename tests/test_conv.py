@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan import backend, conv, im2col, ops, winograd
-from minigan.autograd import Op, Tensor, grad
-from minigan.conv import (
+from minigan.engine import backend, conv_ops, im2col, ops, winograd
+from minigan.engine.autograd import Op, Tensor, grad
+from minigan.engine.conv_ops import (
     ConvWeights,
     conv2d,
     conv_mean_pool2d,
@@ -139,7 +139,7 @@ def test_all_three_are_one_trilinear_form(geometry, rng):
     """<x * W, g> = <x, transposed(g, W)> = <W, weights(x, g)>."""
     x, W, g = map(Tensor, geometry.arrays(rng))
     form = np.sum(conv2d(x, W, None, geometry.stride, geometry.pad).data * g.data)
-    transposed = conv.ConvTranspose(geometry.stride, geometry.pad, geometry.size)(g, W)
+    transposed = conv_ops.ConvTranspose(geometry.stride, geometry.pad, geometry.size)(g, W)
     weights = ConvWeights(geometry.stride, geometry.pad, geometry.kernel)(x, g)
     assert np.sum(x.data * transposed.data) == pytest.approx(form, rel=1e-11, abs=1e-11)
     assert np.sum(W.data * weights.data) == pytest.approx(form, rel=1e-11, abs=1e-11)
@@ -154,7 +154,7 @@ def test_second_order_of_conv2d(geometry, rng):
 @every_geometry
 def test_second_order_of_conv_transpose2d(geometry, rng):
     _, W, g = geometry.arrays(rng)
-    check_grads(conv.ConvTranspose(geometry.stride, geometry.pad, geometry.size), g, W)
+    check_grads(conv_ops.ConvTranspose(geometry.stride, geometry.pad, geometry.size), g, W)
 
 
 @every_geometry
@@ -200,8 +200,8 @@ def test_bias_and_activation_are_done_once_where_no_tap_falls(rng):
 def test_third_order(name, rng):
     geometry = GEOMETRIES[name]
     x, W, g = geometry.arrays(rng)
-    check_grads(conv.Conv(geometry.stride, geometry.pad), x, W, order=3)
-    check_grads(conv.ConvTranspose(geometry.stride, geometry.pad, geometry.size), g, W, order=3)
+    check_grads(conv_ops.Conv(geometry.stride, geometry.pad), x, W, order=3)
+    check_grads(conv_ops.ConvTranspose(geometry.stride, geometry.pad, geometry.size), g, W, order=3)
     check_grads(ConvWeights(geometry.stride, geometry.pad, geometry.kernel), x, g, order=3)
 
 
@@ -214,8 +214,8 @@ def test_third_order_through_an_activation(rng):
 
 def test_every_fused_backward_of_the_module_is_covered_here():
     """check_grads holds the fused way to the one with a graph; here stand all that have both."""
-    fused = {c for c in vars(conv).values() if isinstance(c, type) and issubclass(c, Op) and c.fused_backward}
-    assert fused == {conv.Conv, conv.ConvTranspose}
+    fused = {c for c in vars(conv_ops).values() if isinstance(c, type) and issubclass(c, Op) and c.fused_backward}
+    assert fused == {conv_ops.Conv, conv_ops.ConvTranspose}
 
 
 # ---- arrays of any kind ------------------------------------------------------------------------------------
@@ -561,9 +561,9 @@ def test_second_order_of_pools_windows_and_fold(size, kernel, stride, pad, rng):
         check_grads(lambda x, pool=pool: pool(x, kernel, stride, pad) ** 2, x)
     k, p = (n if isinstance(n, tuple) else (n, n) for n in (kernel, pad))
     s = stride or k[0]
-    check_grads(conv.Windows(k, s, p, 5.0), x)
+    check_grads(conv_ops.Windows(k, s, p, 5.0), x)
     w = loop_windows(x, k, s, p, 0)
-    check_grads(conv.Fold(k, s, p, x.shape), rng.standard_normal(w.shape))
+    check_grads(conv_ops.Fold(k, s, p, x.shape), rng.standard_normal(w.shape))
 
 
 @every_pool
@@ -572,7 +572,7 @@ def test_fold_is_the_adjoint_of_windows(size, kernel, stride, pad, rng):
     x = rng.standard_normal((2, *size, 3))
     w = windows(Tensor(x), kernel, stride or k[0], pad).data
     y = rng.standard_normal(w.shape)
-    folded = conv.Fold(k, stride or k[0], p, x.shape)(Tensor(y)).data
+    folded = conv_ops.Fold(k, stride or k[0], p, x.shape)(Tensor(y)).data
     assert np.sum(w * y) == pytest.approx(np.sum(x * folded), rel=1e-12, abs=1e-12)
 
 

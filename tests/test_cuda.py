@@ -11,7 +11,7 @@ import emulated_cupy
 import numpy as np
 import pytest
 
-from minigan import cuda, launchers, launchers_all
+from minigan.engine import cuda, launchers, launchers_all
 
 FILES = sorted(path.name for path in (Path(__file__).resolve().parents[1] / "kernels").glob("*.cu"))
 TABLES = [(file, struct) for file in FILES for struct in re.findall(r"^struct (\w+) \{", cuda.source(file), re.M)]

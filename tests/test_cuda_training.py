@@ -14,7 +14,8 @@ import pytest
 import tiny
 from emulated_cupy import arrays, device
 
-from minigan import backend, cli, im2col, runs, train
+from minigan import cli, runs, train
+from minigan.engine import backend, im2col
 from minigan.gan import Training
 from minigan.presets import experiment
 

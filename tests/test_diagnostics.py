@@ -11,10 +11,11 @@ from test_operator_norm import CONVOLUTIONS, every_convolution, operator
 from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
-from minigan import backend, cli, diagnostics, layers, runs
-from minigan.autograd import Tensor, no_grad
+from minigan import cli, diagnostics, layers, runs
 from minigan.diagnostics import conv_bounds, diagnose, diversity, operator_norm, singular_values, variance_bounds
-from minigan.fused import power_iteration
+from minigan.engine import backend
+from minigan.engine.autograd import Tensor, no_grad
+from minigan.engine.fused import power_iteration
 from minigan.gan import Training
 from minigan.layers import Conv2d, Linear, normal
 from minigan.losses import LOSSES

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 
-from minigan import backend, conv, fused, im2col, ops
-from minigan.autograd import Tensor, grad
-from minigan.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
+from minigan.engine import backend, conv_ops, fused, im2col, ops
+from minigan.engine.autograd import Tensor, grad
+from minigan.engine.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
 from minigan.initializers import glorot_uniform
 from minigan.layers import BatchNorm, BatchNormalize, Conv2d, Linear
 from minigan.losses import SampleNorms
@@ -654,18 +654,18 @@ def functions():
         lambda x: ops.concatenate([x[:, ::2].transpose(2, 0, 1), x.reshape(4, 2, 3)], 2)[1:, None] ** 2)
     f("pooling", (2, 5, 6, 3))(lambda x: pool(x))
     f("pooling-2x2", (2, 4, 6, 3))(
-        lambda x: conv.upsample2d(conv.mean_pool2d(x) ** 2) * x + ops.sum(conv.sum_pool2d(x) ** 2))
+        lambda x: conv_ops.upsample2d(conv_ops.mean_pool2d(x) ** 2) * x + ops.sum(conv_ops.sum_pool2d(x) ** 2))
     x, b = (2, 5, 4, 3), (4,)
-    f("conv-1x1", x, (4, 1, 1, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, slope=0.1))
-    f("conv-3x3", x, (4, 3, 3, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, 1, 1, 0.1))
-    f("conv-4x4-stride-2", x, (4, 4, 4, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, 2, 1, 0.0))
-    f("conv-2x1-stride-3", x, (4, 2, 1, 3), b)(lambda x, W, b: conv.conv2d(x, W, b, 3, (1, 0), 0.2))
-    f("conv-transpose", (2, 3, 2, 4), (4, 4, 4, 3), (3,))(lambda x, W, b: conv.conv_transpose2d(x, W, b, 2, 1, 0.1))
+    f("conv-1x1", x, (4, 1, 1, 3), b)(lambda x, W, b: conv_ops.conv2d(x, W, b, slope=0.1))
+    f("conv-3x3", x, (4, 3, 3, 3), b)(lambda x, W, b: conv_ops.conv2d(x, W, b, 1, 1, 0.1))
+    f("conv-4x4-stride-2", x, (4, 4, 4, 3), b)(lambda x, W, b: conv_ops.conv2d(x, W, b, 2, 1, 0.0))
+    f("conv-2x1-stride-3", x, (4, 2, 1, 3), b)(lambda x, W, b: conv_ops.conv2d(x, W, b, 3, (1, 0), 0.2))
+    f("conv-transpose", (2, 3, 2, 4), (4, 4, 4, 3), (3,))(lambda x, W, b: conv_ops.conv_transpose2d(x, W, b, 2, 1, 0.1))
     f("conv-transpose-stride-3", (2, 3, 2, 4), (4, 2, 2, 3))(
-        lambda x, W: conv.conv_transpose2d(x, W, None, 3, output_pad=1))
-    f("upsample-conv", x, (4, 3, 3, 3), b)(lambda x, W, b: conv.upsample_conv2d(x, W, b, 0.1))
-    f("conv-mean-pool", (2, 4, 6, 3), (4, 3, 3, 3), b)(lambda x, W, b: conv.conv_mean_pool2d(x, W, b))
-    f("linear", (3, 5), (4, 5), b)(lambda x, W, b: conv.linear(x, W, b))
+        lambda x, W: conv_ops.conv_transpose2d(x, W, None, 3, output_pad=1))
+    f("upsample-conv", x, (4, 3, 3, 3), b)(lambda x, W, b: conv_ops.upsample_conv2d(x, W, b, 0.1))
+    f("conv-mean-pool", (2, 4, 6, 3), (4, 3, 3, 3), b)(lambda x, W, b: conv_ops.conv_mean_pool2d(x, W, b))
+    f("linear", (3, 5), (4, 5), b)(lambda x, W, b: conv_ops.linear(x, W, b))
     f("batch-normalize", (3, 2, 2, 4), b, b)(
         lambda x, g, b: BatchNormalize(*batch_moments(x.data), 1e-2, 0.1)(x, g, b))
     f("spectral-normalize", (4, 6))(lambda W: SpectralNormalize(*power_iteration(W.data, W.data[:, 0], 2))(W))
@@ -679,14 +679,14 @@ def scaled(x, W0, b, W1, W2):
     Ws = (W0, W1, W2)
     matrices = [W.data.reshape(len(W), -1) for W in Ws]
     us, vs, sigmas, inverses = power_iterations(matrices, [m[:, 0].copy() for m in matrices], 2)
-    W0, W1, W2 = (conv.Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
-    y = conv.conv_mean_pool2d(conv.upsample_conv2d(conv.conv2d(x, W0, b, 1, 1, 0.1), W2), W2)
-    return conv.linear(ops.reshape(y, (len(y), -1))[:, :40], W1)
+    W0, W1, W2 = (conv_ops.Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
+    y = conv_ops.conv_mean_pool2d(conv_ops.upsample_conv2d(conv_ops.conv2d(x, W0, b, 1, 1, 0.1), W2), W2)
+    return conv_ops.linear(ops.reshape(y, (len(y), -1))[:, :40], W1)
 
 
 def pool(x):
-    return ops.sum(conv.max_pool2d(x, 3, 2, 1)) * conv.sum_pool2d(conv.upsample2d(x), 3, 2, 1) \
-        + conv.spread2x2(ops.transpose(x, (0, 1, 2, 3)))[:, :5, :6] ** 2
+    return ops.sum(conv_ops.max_pool2d(x, 3, 2, 1)) * conv_ops.sum_pool2d(conv_ops.upsample2d(x), 3, 2, 1) \
+        + conv_ops.spread2x2(ops.transpose(x, (0, 1, 2, 3)))[:, :5, :6] ** 2
 
 
 def derivatives(function, arrays):
@@ -719,8 +719,8 @@ def compare(found, expected):
 
 X = (4, 6, 5, 3)
 TILED = {  # a layer, and the bytes of all its windows in float32: 3240 to a picture, or 1536
-    "conv": (lambda x, W: conv.conv2d(x, W, None, 1, 1), [X, (2, 3, 3, 3)], 12960),
-    "conv-transpose": (lambda x, W: conv.conv_transpose2d(x, W, None, 2, 1), [(4, 3, 4, 2), (2, 4, 4, 2)], 6144),
+    "conv": (lambda x, W: conv_ops.conv2d(x, W, None, 1, 1), [X, (2, 3, 3, 3)], 12960),
+    "conv-transpose": (lambda x, W: conv_ops.conv_transpose2d(x, W, None, 2, 1), [(4, 3, 4, 2), (2, 4, 4, 2)], 6144),
 }
 
 

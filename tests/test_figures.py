@@ -23,7 +23,7 @@ from minigan import (
     stored_scores,
     sweep,
 )
-from minigan.autograd import Tensor
+from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.figure_plots import Ask
 from minigan.formats import hdf5_state

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from minigan import backend, fused
-from minigan.autograd import Tensor, grad
+from minigan.engine import backend, fused
+from minigan.engine.autograd import Tensor, grad
 from minigan.spectral import SpectralNormalize
 
 

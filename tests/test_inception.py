@@ -9,7 +9,8 @@ import golden_inception
 import numpy as np
 import pytest
 
-from minigan import backend, inception, inception_input
+from minigan import inception, inception_input
+from minigan.engine import backend
 from minigan.errors import WrongUse
 from minigan.inception import KINDS, TAPS, Inception
 from minigan.inception_table import NETWORK

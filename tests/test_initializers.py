@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minigan.autograd import Tensor
 from minigan.cnn import CNNDiscriminator
+from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse
 from minigan.initializers import FAMILIES, by_name, glorot_uniform, he_normal, normal, orthogonal, truncated_normal
 from minigan.layers import Linear

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from kernel_cases import CASES
 
-from minigan import cuda, launchers
+from minigan.engine import cuda, launchers
 
 FOLDER = Path(__file__).resolve().parents[1] / "kernels"
 ORDERS = [("ascending", 0), ("descending", 0), *(("random", seed) for seed in range(20))]

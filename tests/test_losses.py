@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan import ops
-from minigan.autograd import Tensor, grad
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad
 from minigan.losses import LOSSES, SampleNorms, gradient_penalty
 
 

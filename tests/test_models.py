@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from twins import give_to_torch, to_float64, torchs_layout
 
-from minigan import ops
-from minigan.autograd import Tensor, grad, no_grad
 from minigan.cnn import CNNDiscriminator, CNNGenerator
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
 from minigan.models import MODELS, check_model

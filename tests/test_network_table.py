@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigan import cli, network_table
-from minigan.autograd import Tensor, no_grad
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse
 from minigan.models import MODELS
 from minigan.norms import Normalization

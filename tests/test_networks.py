@@ -15,8 +15,8 @@ import tiny
 from checks import check_grads
 from twins import give_to_torch, to_float64, torchs_layout
 
-from minigan import ops
-from minigan.autograd import Tensor, grad, no_grad
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.gan import Training
 from minigan.initializers import glorot_uniform

@@ -7,8 +7,8 @@ import pytest
 from layer_kinds import LAYERS, an_input
 from twins import to_float64
 
-from minigan import ops
-from minigan.autograd import Tensor, grad
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad
 from minigan.errors import WrongUse
 from minigan.initializers import normal
 from minigan.layers import FEATURES, BatchNorm, Conv2d, Layer, LayerNorm, Linear

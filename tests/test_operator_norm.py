@@ -7,8 +7,8 @@ import pytest
 from layer_kinds import LAYERS, an_input, largest, used
 from twins import to_float64
 
-from minigan import ops
-from minigan.autograd import Tensor, grad, no_grad
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.initializers import normal
 from minigan.layers import Conv2d, ConvTranspose2d, Linear
 from minigan.spectral import OperatorNorm

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan import ops, shaping
-from minigan.autograd import Tensor, grad
+from minigan.engine import ops, shape_ops
+from minigan.engine.autograd import Tensor, grad
 
 pytestmark = pytest.mark.filterwarnings("error")  # no operation warns of anything by itself
 
@@ -265,7 +265,7 @@ def test_sum_to_is_the_adjoint_of_broadcast_to(shape, to, rng):
 def test_put_is_the_adjoint_of_take(index, rng):
     x = normal(rng, (4, 3))
     y = normal(rng, x[index].shape)
-    put = shaping.Put(index, x.shape)(Tensor(y)).data
+    put = shape_ops.Put(index, x.shape)(Tensor(y)).data
     assert np.sum(x[index] * y) == pytest.approx(np.sum(x * put), rel=1e-12, abs=1e-14)
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minigan.autograd import Tensor
+from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork
 from minigan.optim import OPTIMIZERS, SCHEDULES, SGD, Adam, RMSProp
 

@@ -10,7 +10,8 @@ import golden_scores
 import numpy as np
 import pytest
 
-from minigan import backend, scores
+from minigan import scores
+from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.frechet import distance
 from minigan.scores import discriminator_accuracy, held_out_gap, inception_score, intra_fid, kid, kid_blocks

@@ -6,10 +6,10 @@ from checks import check_grads
 from layer_kinds import LAYERS, an_input, largest, matrix, used
 from twins import to_float64
 
-from minigan import conv, ops
-from minigan.autograd import Tensor, grad, no_grad
-from minigan.conv import Scaled
-from minigan.fused import power_iteration
+from minigan.engine import conv_ops, ops
+from minigan.engine.autograd import Tensor, grad, no_grad
+from minigan.engine.conv_ops import Scaled
+from minigan.engine.fused import power_iteration
 from minigan.initializers import normal
 from minigan.layers import Conv2d, Linear, Sequential
 from minigan.norms import NORMS
@@ -69,8 +69,8 @@ def test_folding_a_resampling_into_a_convolution_does_not_change_what_is_normali
     layer.params["b"].data = rng.standard_normal(6)
     x = an_input(rng, layer, np.float64)
     W_bar = Tensor(layer.params["W"].data / largest(layer.params["W"].data))
-    plain = conv.conv2d(conv.upsample2d(x) if resample == "up" else x, W_bar, layer.params["b"], pad=kernel // 2)
-    plain = conv.mean_pool2d(plain) if resample == "down" else plain
+    plain = conv_ops.conv2d(conv_ops.upsample2d(x) if resample == "up" else x, W_bar, layer.params["b"], pad=kernel // 2)
+    plain = conv_ops.mean_pool2d(plain) if resample == "down" else plain
     np.testing.assert_allclose(layer(x).data, plain.data, rtol=1e-9, atol=1e-9)
 
 
@@ -288,10 +288,10 @@ def together(layers, *Ws):
 def network(normalize, layers):
     def forward(x, W1, b, W2, W3, W4):
         W1, W2, W3, W4 = normalize(layers, W1, W2, W3, W4)
-        y = conv.conv2d(x, W1, b, 1, 1, 0.2)
-        y = conv.conv_mean_pool2d(y, W2)
-        y = conv.upsample_conv2d(y, W4)
-        return conv.linear(ops.reshape(y, (len(y), -1)), W3)
+        y = conv_ops.conv2d(x, W1, b, 1, 1, 0.2)
+        y = conv_ops.conv_mean_pool2d(y, W2)
+        y = conv_ops.upsample_conv2d(y, W4)
+        return conv_ops.linear(ops.reshape(y, (len(y), -1)), W3)
     return forward
 
 
@@ -334,7 +334,7 @@ def test_a_gradient_penalty_goes_through_a_scale_kept_apart(arrays, layers):
 def test_a_layer_that_was_not_used_gets_no_gradient(arrays, layers):
     W1, W2 = (Tensor(arrays[i], requires_grad=True) for i in (1, 3))
     first, _ = apart(layers[:2], W1, W2)
-    y = ops.sum(conv.conv2d(Tensor(arrays[0]), first))
+    y = ops.sum(conv_ops.conv2d(Tensor(arrays[0]), first))
     for graph in (False, True):
         g1, g2 = grad(y, [W1, W2], create_graph=graph)
         assert g1.data.any() and not g2.data.any()

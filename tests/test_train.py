@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
-from minigan import backend, cli, networks, presets, runs, saved
-from minigan.autograd import Tensor, no_grad
+from minigan import cli, networks, presets, runs, saved
+from minigan.engine import backend
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.gan import Batches, Training

@@ -8,8 +8,8 @@ from checks import check_grads
 from layer_kinds import LAYERS, an_input, largest, matrix, singular_values, used
 from twins import to_float64
 
-from minigan import ops
-from minigan.autograd import Tensor, grad
+from minigan.engine import ops
+from minigan.engine.autograd import Tensor, grad
 from minigan.initializers import normal
 from minigan.layers import Conv2d, Linear, Sequential
 from minigan.norms import penalties

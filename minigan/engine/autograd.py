@@ -18,7 +18,7 @@ from typing import Any, ClassVar, overload
 
 import numpy as np
 
-from minigan.backend import Array, array_module, elementwise
+from minigan.engine.backend import Array, array_module, elementwise
 
 _count = itertools.count()
 _recording = True

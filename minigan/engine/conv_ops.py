@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan import launchers, ops
-from minigan.autograd import Op, Tensor
-from minigan.backend import Array, array_module
-from minigan.fused import bias_leaky_gradient, compact, has_kernels, pool2x, upsample2x
-from minigan.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
-from minigan.ops import LeakyMask
+from minigan.engine import launchers, ops
+from minigan.engine.autograd import Op, Tensor
+from minigan.engine.backend import Array, array_module
+from minigan.engine.fused import bias_leaky_gradient, compact, has_kernels, pool2x, upsample2x
+from minigan.engine.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
+from minigan.engine.ops import LeakyMask
 
 Pair = tuple[int, int]
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from minigan import backend
-from minigan.autograd import Add, Op, Tensor
-from minigan.backend import Array, array_module, elementwise
-from minigan.fused import bias_leaky_gradient, leaky
-from minigan.shaping import broadcast_to as broadcast_to
-from minigan.shaping import concatenate as concatenate
-from minigan.shaping import describe
-from minigan.shaping import reshape as reshape
-from minigan.shaping import sum_to as sum_to
-from minigan.shaping import swap_last as swap_last
-from minigan.shaping import take as take
-from minigan.shaping import transpose as transpose
+from minigan.engine import backend
+from minigan.engine.autograd import Add, Op, Tensor
+from minigan.engine.backend import Array, array_module, elementwise
+from minigan.engine.fused import bias_leaky_gradient, leaky
+from minigan.engine.shape_ops import broadcast_to as broadcast_to
+from minigan.engine.shape_ops import concatenate as concatenate
+from minigan.engine.shape_ops import describe
+from minigan.engine.shape_ops import reshape as reshape
+from minigan.engine.shape_ops import sum_to as sum_to
+from minigan.engine.shape_ops import swap_last as swap_last
+from minigan.engine.shape_ops import take as take
+from minigan.engine.shape_ops import transpose as transpose
 
 Axis = int | tuple[int, ...] | None
 

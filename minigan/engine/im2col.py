@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan import launchers, winograd
-from minigan.backend import Array, array_module, blocks, parallel, product, scratch, threads, tiles
-from minigan.fused import bias_leaky, has_kernels
+from minigan.engine import launchers, winograd
+from minigan.engine.backend import Array, array_module, blocks, parallel, product, scratch, threads, tiles
+from minigan.engine.fused import bias_leaky, has_kernels
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel; at least a row of windows

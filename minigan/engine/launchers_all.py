@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array
-from minigan.cuda import check, launch, layout, table
-from minigan.launchers import THREADS, tickets
+from minigan.engine.backend import Array
+from minigan.engine.cuda import check, launch, layout, table
+from minigan.engine.launchers import THREADS, tickets
 
 SPECTRAL = "spectral_norm.cu"
 WORK = 4096  # numbers of an array that are worth a block

@@ -1,6 +1,6 @@
 """Finds, compiles and launches the CUDA kernels in kernels/*.cu; kernels/README.md is their contract.
 
-This file knows no kernel: `minigan/launchers.py` has a function for each. A source is compiled by CuPy at its first
+This file knows no kernel: `minigan/engine/launchers.py` has a function for each. A source is compiled by CuPy at its first
 launch on a device (about 0.05 s with NVRTC, then kept in CuPy's cache on disk). Kernels run on the current device and
 stream.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array, array_module
+from minigan.engine.backend import Array, array_module
 
 OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
 LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minigan import launchers, launchers_all
-from minigan.backend import Array, array_module, blocks, elementwise, parallel, scratch
+from minigan.engine import launchers, launchers_all
+from minigan.engine.backend import Array, array_module, blocks, elementwise, parallel, scratch
 
 BLOCK = 1 << 17  # elements of one block: half a MiB in float32
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array, array_module, blocks, parallel, scratch, tiles
+from minigan.engine.backend import Array, array_module, blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points

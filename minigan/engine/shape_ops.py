@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.autograd import Op, Tensor
-from minigan.backend import Array, array_module
+from minigan.engine.autograd import Op, Tensor
+from minigan.engine.backend import Array, array_module
 
 
 class BroadcastTo(Op):

@@ -2,7 +2,7 @@
 
 Arrays are CuPy's, float32, C-contiguous; results are fresh arrays unless a function says "in place". What a kernel
 computes is said in kernels/*.cu; its NumPy twin, which takes float64 as well, is named in each docstring. The kernels
-for all layers or parameters at once are in `minigan/launchers_all.py`.
+for all layers or parameters at once are in `minigan/engine/launchers_all.py`.
 
 Nothing here waits for the GPU or copies anything to it: sizes and pointers travel as the kernel's own arguments.
 """
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.backend import Array
-from minigan.cuda import check, launch, table
+from minigan.engine.backend import Array
+from minigan.engine.cuda import check, launch, table
 
 THREADS = 256  # of a block; the column kernels have 256 as well, in two directions
 Pair = tuple[int, int]
