@@ -15,8 +15,9 @@ import time
 
 import numpy as np
 
-from minigan import diagnostics, gan, presets, runs
+from minigan import diagnostics, gan, runs
 from minigan.engine import backend
+from minigan.experiment import experiment
 
 EVERY = (10, 100, 1000)
 
@@ -29,7 +30,7 @@ def seconds(function):
 
 def compare(model, norm, args):
     """One dict: seconds of an iteration and of a diagnosis, their ratio, its share of a run for each N."""
-    e = presets.experiment("cifar10", model=model, norm=norm, batch_size=args.batch, width=args.width, n_dis=1)
+    e = experiment.experiment("cifar10", model=model, norm=norm, batch_size=args.batch, width=args.width, n_dis=1)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, args.size, args.size, 3), np.uint8)
     training = gan.Training(e, images)
     rounds = [(seconds(training.iterate), seconds(lambda: diagnostics.diagnose(training)))

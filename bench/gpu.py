@@ -27,8 +27,9 @@ import sys
 
 import numpy as np
 
-from minigan import gan, models, norms, presets
+from minigan import gan, models, norms
 from minigan.engine import backend, fused
+from minigan.experiment import experiment
 
 SIZE, RATE = 32, 2e-4
 TF32_TOLERANCE = 0.1  # of a loss after three iterations: TF32 has 10 bits behind the point
@@ -115,7 +116,7 @@ def bench_sn(cupy, args):
 # ---- figure10, pytorch, tf32 ---------------------------------------------------------------------------------------
 
 def training(device, args, **chosen):
-    e = presets.experiment("cifar10", **{
+    e = experiment.experiment("cifar10", **{
         "model": args.model, "batch_size": args.batch, "gen_batch_size": args.batch, "width": args.width,
         "device": device, "beta1": 0.0, "beta2": 0.9} | chosen)
     return gan.Training(e, np.random.default_rng(0).integers(0, 256, (2 * args.batch, SIZE, SIZE, 3), np.uint8))

@@ -16,15 +16,16 @@ import time
 
 import numpy as np
 
-from minigan import gan, presets, runs, sweep
+from minigan import gan, runs, sweep
 from minigan.engine import backend
+from minigan.experiment import experiment
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 
 
 def make(method, size, args):
     chosen = sweep.METHODS.get(method, {"norm": method})
-    e = presets.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
+    e = experiment.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
                            **chosen)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, size, size, 3), np.uint8)
     return gan.Training(e, images)

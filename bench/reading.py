@@ -57,9 +57,10 @@ def peak():
 
 
 def training(path, batch, width, seconds):
-    from minigan import gan, packed, presets
+    from minigan import gan, packed
+    from minigan.experiment import experiment
     images = packed.Images(path)
-    e = presets.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
+    e = experiment.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
     runs = [gan.Training(e, images), gan.Training(e, images[:4096])]
     for run in runs:
         run.update_discriminator(1e-4)  # buffers are made

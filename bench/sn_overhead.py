@@ -14,8 +14,9 @@ import time
 
 import numpy as np
 
-from minigan import gan, presets, runs
+from minigan import gan, runs
 from minigan.engine import backend
+from minigan.experiment import experiment
 
 
 def main():
@@ -29,7 +30,7 @@ def main():
     args = parser.parse_args()
     threads = backend.set_threads(args.threads)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, 32, 32, 3), np.uint8)
-    trainings = [gan.Training(presets.experiment(
+    trainings = [gan.Training(experiment.experiment(
         "cifar10", model=args.model, batch_size=args.batch, norm=norm, power_iterations=args.power_iterations), images)
         for norm in ("sn", "none")]
 

@@ -29,10 +29,11 @@ def minigan_steps(model, batch, threads):
     """(name -> function that takes one step, facts)."""
     import numpy as np
 
-    from minigan import gan, presets
+    from minigan import gan
     from minigan.engine import backend
+    from minigan.experiment import experiment
     backend.set_threads(threads)
-    e = presets.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
+    e = experiment.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
                            beta1=BETAS[0], beta2=BETAS[1])
     images = np.random.default_rng(0).integers(0, 256, (2 * batch, SIZE, SIZE, 3), np.uint8)
     training = gan.Training(e, images)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
-from minigan import datasets, diagnostics, gan, presets, runs, train
+from minigan import datasets, diagnostics, gan, runs, train
+from minigan.experiment import experiment
 from minigan.formats import images
 
 temporary = tempfile.TemporaryDirectory()  # gone when the script ends
@@ -23,7 +24,7 @@ RUNS = {"shapes, SN": ("shapes", "sn", BLUE), "Fashion, SN": ("fashion-mnist", "
         "Fashion, none": ("fashion-mnist", "none", RED)}
 seen = {}
 for name, (dataset, norm, _) in RUNS.items():
-    e = presets.experiment(dataset, norm=norm, width=0.125, batch_size=8 if dataset == "shapes" else 16,
+    e = experiment.experiment(dataset, norm=norm, width=0.125, batch_size=8 if dataset == "shapes" else 16,
                            iterations=LAST, diagnose=25, log_every=25, sample_every=25, checkpoint_every=LAST)
     train.fit(e, folder / name, quiet=True)
     seen[name] = runs.read_log(folder / name, "diagnostics.jsonl")  # a line for each look
@@ -155,7 +156,7 @@ assert product["Fashion, none"].max() > 100 * product["Fashion, none"][0]
 
 # %%
 images = datasets.load("shapes").images[:64]
-e = presets.experiment("shapes", norm="sn", width=0.125, batch_size=8, lr=0.05, lr_dis=0.05)
+e = experiment.experiment("shapes", norm="sn", width=0.125, batch_size=8, lr=0.05, lr_dis=0.05)
 hasty = gan.Training(e, images)
 hasty.iterate()
 small = gan.Training(dataclasses.replace(e, norm="none"), images)

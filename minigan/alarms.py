@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minigan.presets import Experiment
+from minigan.experiment.experiment import Experiment
 
 # Thresholds lie far outside what sound runs show, sn and others, on shapes and Fashion-MNIST at reduced size.
 FLAT = 1e-5  # slope: across a picture's whole range of some 50 the output moves by a 2000th

@@ -19,9 +19,9 @@ from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
-from minigan.explain import explain
+from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experiment, option_name
+from minigan.experiment.explain import explain
 from minigan.formats.download import progress_bar
-from minigan.presets import DATASET_PRESETS, Experiment, experiment, option_name
 from minigan.score_commands import compare_command, score_command, weights_command
 from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 

@@ -11,9 +11,9 @@ import numpy as np
 from minigan import features, packed, protocols, sampling, scoring
 from minigan.datafiles import Dataset
 from minigan.errors import WrongUse
+from minigan.experiment.experiment import Experiment
 from minigan.features import Extractor, Pictures
 from minigan.gan import Training
-from minigan.presets import Experiment
 from minigan.protocols import Protocol
 
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none

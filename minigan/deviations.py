@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from minigan import reproduce
-from minigan.presets import Experiment, compose, learned, option_name
+from minigan.experiment.experiment import Experiment, compose, learned, option_name
 
 
 def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:

@@ -19,9 +19,9 @@ import numpy as np
 from minigan import datasets, runs, saved, stored_scores
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
+from minigan.experiment.experiment import SCALINGS, Experiment, learned
+from minigan.experiment.profiles import SETTINGS
 from minigan.gan import Training
-from minigan.presets import SCALINGS, Experiment, learned
-from minigan.profiles import SETTINGS
 from minigan.protocols import Score, comparable
 from minigan.sampling import draw, latents
 from minigan.stored_scores import Stored

@@ -16,10 +16,10 @@ import numpy as np
 
 from minigan import cnn, mnist, resnet
 from minigan.errors import WrongUse
+from minigan.experiment.experiment import Experiment, option_name
 from minigan.layers import Layer, set_batch_norm
 from minigan.networks import Discriminator
 from minigan.norms import Normalization, normalize_generator, spread_scales
-from minigan.presets import Experiment, option_name
 
 # sides of the pictures of data sets where --size does not say
 SIZES = {"cifar10": 32, "cifar100": 32, "svhn": 32, "shapes": 32, "folder": 32, "mnist": 28, "fashion-mnist": 28}

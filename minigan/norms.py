@@ -15,7 +15,7 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse, choose
-from minigan.presets import Experiment, option_name
+from minigan.experiment.experiment import Experiment, option_name
 from minigan.spectral import SCHEDULES, BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.spectral import prepare as prepare
 from minigan.weights import CLIPPED, STARTS, Clip, FrobeniusNorm, Gain, NoNorm, Normalized, Orthonormal, WeightNorm

@@ -21,9 +21,9 @@ from minigan import runs, stored_scores
 from minigan.charts import Points, chart
 from minigan.deviations import command, deviations, reported, rows_of_papers
 from minigan.errors import WrongUse
-from minigan.explain import shown
+from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.explain import shown
 from minigan.formats.progress import duration
-from minigan.presets import Experiment, option_name
 from minigan.stored_scores import Stored
 from minigan.sweep import reached
 

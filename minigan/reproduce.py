@@ -11,8 +11,8 @@ import re
 from typing import Any
 
 from minigan.errors import WrongUse, listed
-from minigan.papers_table import TARGETS, Target
-from minigan.presets import compose, option_name
+from minigan.experiment.experiment import compose, option_name
+from minigan.experiment.papers import TARGETS, Target
 from minigan.protocols import PROTOCOLS
 from minigan.sweep import Cell
 

@@ -34,9 +34,9 @@ from threadpoolctl import threadpool_info
 import minigan
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment.experiment import Experiment, from_dict, to_dict
 from minigan.formats import images
 from minigan.formats.whole import remove_parts, write_whole
-from minigan.presets import Experiment, from_dict, to_dict
 
 
 class Busy(WrongUse):

@@ -9,8 +9,8 @@ import numpy as np
 
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
+from minigan.experiment.experiment import Experiment
 from minigan.formats import images
-from minigan.presets import Experiment
 
 
 def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:

@@ -12,14 +12,23 @@ import numpy as np
 from minigan import datasets, runs
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.experiment.experiment import (
+    CONDITIONS,
+    FEATURES,
+    LATENTS,
+    ORDERS,
+    SAMPLINGS,
+    SCALINGS,
+    Experiment,
+    from_dict,
+)
+from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.formats import hdf5_state
 from minigan.initializers import by_name
 from minigan.losses import LOSSES
 from minigan.models import MODELS, check_model, make_generator
 from minigan.norms import NORM_CHOICES, NORMS, normalization
 from minigan.optim import OPTIMIZERS, SCHEDULES
-from minigan.presets import CONDITIONS, FEATURES, LATENTS, ORDERS, SAMPLINGS, SCALINGS, Experiment, from_dict
-from minigan.profiles import PROFILES, SETTINGS
 from minigan.protocols import PROTOCOLS
 
 # field of the experiment -> the names it may have

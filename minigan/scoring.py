@@ -36,10 +36,10 @@ from minigan.datafiles import Dataset, to_stderr
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.experiment.experiment import SCALINGS, Experiment
 from minigan.features import Extractor, Pictures
 from minigan.formats import images
 from minigan.gan import Training
-from minigan.presets import SCALINGS, Experiment
 from minigan.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
 
 UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs

@@ -22,11 +22,11 @@ import numpy as np
 
 from minigan import runs, saved, stored_scores, train
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.experiment.experiment import CHANGEABLE, Experiment, compose, to_dict
+from minigan.experiment.profiles import SETTINGS
 from minigan.formats import images
 from minigan.formats.whole import write_whole
 from minigan.norms import NORMS, ONLY_FOR
-from minigan.presets import CHANGEABLE, Experiment, compose, to_dict
-from minigan.profiles import SETTINGS
 
 # Methods that are more than a --norm; every --norm is a method, too.
 METHODS: dict[str, dict[str, Any]] = {

@@ -21,12 +21,12 @@ from minigan.datafiles import to_stderr
 from minigan.diagnostics import diagnose
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 from minigan.formats import hdf5_state
 from minigan.formats.download import progress_bar
 from minigan.formats.progress import Progress, duration
 from minigan.gan import Training
 from minigan.norms import spectral_norm
-from minigan.presets import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 
 
 class Interrupted(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import runs
-from minigan.presets import Experiment, experiment
+from minigan.experiment.experiment import Experiment, experiment
 
 LAYERS = {"conv1": (8, 3, 3, 1), "conv2": (16, 4, 4, 8), "dense": (1, 256)}
 

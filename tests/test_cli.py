@@ -22,7 +22,7 @@ from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 import minigan
 from minigan import cli, datafiles, saved, train
-from minigan.presets import DATASET_PRESETS, Experiment, option_name
+from minigan.experiment.experiment import DATASET_PRESETS, Experiment, option_name
 
 
 @pytest.fixture(autouse=True)

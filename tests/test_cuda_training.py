@@ -16,8 +16,8 @@ from emulated_cupy import arrays, device
 
 from minigan import cli, runs, train
 from minigan.engine import backend, im2col
+from minigan.experiment.experiment import experiment
 from minigan.gan import Training
-from minigan.presets import experiment
 
 RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
     "cnn-hinge": ({"model": "cnn", "loss": "hinge"}, 1e-5),

@@ -11,20 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minigan import (
-    cli,
-    figure_data,
-    figure_layers,
-    figure_plots,
-    figures,
-    presets,
-    reproduce,
-    runs,
-    stored_scores,
-    sweep,
-)
+from minigan import cli, figure_data, figure_layers, figure_plots, figures, reproduce, runs, stored_scores, sweep
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment import experiment
 from minigan.figure_plots import Ask
 from minigan.formats import hdf5_state
 from minigan.gan import Training
@@ -350,13 +340,13 @@ def cells_of(command):
     """The experiments that a command of the table trains."""
     _, kind, target, *words = shlex.split(command)
     options = {name.lstrip("-"): value for name, value in zip(words[::2], words[1::2], strict=True)}
-    assert options.pop("diagnose", "1000") == "1000" and hasattr(presets.Experiment, "diagnose")
+    assert options.pop("diagnose", "1000") == "1000" and hasattr(experiment.Experiment, "diagnose")
     if kind == "reproduce":
         assert not options
         return reproduce.cells(target)
     if kind == "train":
         assert not options
-        return [sweep.Cell("sn", "default", 0, presets.experiment(target))]
+        return [sweep.Cell("sn", "default", 0, experiment.experiment(target))]
     lists = [options.pop(name).split(",") for name in ("methods", "settings")]
     return sweep.grid(target, *lists, int(options.pop("seeds")), **options)
 

@@ -6,13 +6,13 @@ import pytest
 from minigan.cnn import CNNDiscriminator
 from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse
+from minigan.experiment.experiment import experiment
+from minigan.experiment.profiles import OWN
 from minigan.initializers import FAMILIES, by_name, glorot_uniform, he_normal, normal, orthogonal, truncated_normal
 from minigan.layers import Linear
 from minigan.models import MODELS
 from minigan.norms import Normalization
 from minigan.optim import Adam
-from minigan.presets import experiment
-from minigan.profiles import OWN
 
 PARTS = ("dense", "conv", "deconv", "residual")
 

@@ -11,10 +11,10 @@ from minigan.cnn import CNNDiscriminator, CNNGenerator
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
+from minigan.experiment.experiment import compose
 from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
 from minigan.models import MODELS, check_model
 from minigan.norms import Normalization
-from minigan.presets import compose
 from minigan.resnet import Block, ResNetDiscriminator, ResNetGenerator
 from minigan.spectral import SpectralNorm
 from minigan.weights import NoNorm

@@ -10,12 +10,12 @@ from twins import to_float64
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.errors import WrongUse
+from minigan.experiment.experiment import Experiment, check
 from minigan.initializers import normal
 from minigan.layers import FEATURES, BatchNorm, Conv2d, Layer, LayerNorm, Linear
 from minigan.losses import gradient_penalty
 from minigan.models import make_discriminator, make_generator
 from minigan.norms import NORM_CHOICES, NORMS, Normalization, normalization, penalties, prepare
-from minigan.presets import Experiment, check
 from minigan.spectral import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.weights import NoNorm
 

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli, datasets, gan, pack, packed, presets
+from minigan import cli, datasets, gan, pack, packed
 from minigan.datafiles import Source
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment import experiment
 from minigan.gan import Batches
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -410,7 +411,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_said(images, file):
 
 @pytest.mark.parametrize("resumed", [True, False])
 def test_training_from_the_file_gives_the_same_bytes_as_from_memory(resumed, file, pictures):
-    e = presets.experiment("folder", size=16, width=0.05, batch_size=6, iterations=8, seed=3, model="cnn")
+    e = experiment.experiment("folder", size=16, width=0.05, batch_size=6, iterations=8, seed=3, model="cnn")
 
     def state(images: object) -> str:
         training = gan.Training(e, images)

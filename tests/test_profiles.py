@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from minigan import cli, datasets, explain, presets, saved
+from minigan import cli, datasets, saved
+from minigan.experiment import experiment, explain
+from minigan.experiment.experiment import Experiment, compose
+from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS
 from minigan.models import MODELS
-from minigan.presets import Experiment, compose
-from minigan.profiles import DEFAULTS, OWN, PROFILES, SETTINGS
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 
@@ -21,7 +22,7 @@ def test_the_settings_are_the_papers_tables():
              "bssn-5": (2e-4, 1e-4, 0.5, 0.999, 1)}
     assert SETTINGS.keys() == table.keys()
     for name, row in table.items():
-        e = presets.experiment("cifar10", setting=name)
+        e = experiment.experiment("cifar10", setting=name)
         assert (e.lr, e.lr_dis or e.lr, e.beta1, e.beta2, e.n_dis) == row
 
 
@@ -30,7 +31,7 @@ def test_the_settings_are_the_papers_tables():
     ids=["default", *OWN, *SETTINGS, *(f"{p}-{m}" for p in PROFILES for m in PROFILES[p])])
 def test_every_row_is_a_field_with_a_value_of_its_type_and_a_source(rows):
     for name, (value, source) in rows.items():
-        kinds = {kind for word in str(FIELDS[name].type).split(" | ") for kind in presets.KINDS[word]}
+        kinds = {kind for word in str(FIELDS[name].type).split(" | ") for kind in experiment.KINDS[word]}
         assert type(value) in kinds and source
 
 
@@ -40,7 +41,7 @@ def test_the_defaults_have_the_defaults_values():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_makes_an_experiment_of_known_names(profile):
-    e = presets.experiment("cifar10", profile=profile)
+    e = experiment.experiment("cifar10", profile=profile)
     saved.check_names(e)
     for name, (value, _) in PROFILES[profile][""].items():
         assert getattr(e, name) == PROFILES[profile].get(e.model, {}).get(name, (value,))[0]
@@ -55,7 +56,7 @@ def test_what_is_given_overrides_the_setting_and_that_the_profile():
 
 
 def test_paper_and_code_are_told_apart():
-    paper, code = (presets.experiment("cifar10", profile=p, model="resnet") for p in ("paper", "sngan-projection"))
+    paper, code = (experiment.experiment("cifar10", profile=p, model="resnet") for p in ("paper", "sngan-projection"))
     assert (paper.iterations, paper.schedule, paper.dequantize) == (100_000, "constant", False)
     assert (code.iterations, code.schedule, code.dequantize, code.gen_batch_size) == (50_000, "linear", True, 128)
     assert paper.n_dis == code.n_dis == 5
@@ -68,7 +69,7 @@ def test_explain_says_who_chose_what_and_who_does_otherwise(capsys):
     assert lines["--lr"].split()[1:] == ["0.25", "given"]
     assert "setting D: Miyato et al. 2018, Table 1, setting D" in lines["--n-dis"]
     assert "but chainer-gan-lib has uniform" in text and "but bssn has 400000" in text
-    assert set(lines) == {presets.option_name(name) for name in FIELDS if name not in explain.NOT_TRAINING}
+    assert set(lines) == {experiment.option_name(name) for name in FIELDS if name not in explain.NOT_TRAINING}
 
 
 @pytest.mark.parametrize("words, said", [
@@ -100,10 +101,10 @@ def test_a_profile_says_what_its_source_does_with_a_data_set_and_a_model():
             ("sngan-projection", "cifar10", {"init": "glorot", "iterations": 50_000, "resize": None}),
             ("chainer-gan-lib", "cifar10", {"init": "normal-0.02"}),
             ("wgan-gp", "cifar10", {"init": "glorot"})):
-        e = presets.experiment(dataset, profile=profile)
+        e = experiment.experiment(dataset, profile=profile)
         assert {name: getattr(e, name) for name in expected} == expected, (profile, dataset)
         saved.check_names(e)
-    assert presets.experiment("stl10", profile="bssn", model="resnet-stl", split="train").split == "train"
+    assert experiment.experiment("stl10", profile="bssn", model="resnet-stl", split="train").split == "train"
 
 
 def test_minigans_own_rows_are_of_models_and_data_sets_that_there_are():

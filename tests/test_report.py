@@ -16,8 +16,8 @@ import pytest
 from minigan import charts, cli, deviations, report, runs, stored_scores, watch
 from minigan.diagnostics import diagnose
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment.experiment import compose, experiment, learned
 from minigan.gan import Training
-from minigan.presets import compose, experiment, learned
 from minigan.protocols import Score
 from minigan.stored_scores import Stored
 from tests.tiny import tiny

@@ -3,8 +3,9 @@
 import pytest
 from tiny import pictures
 
-from minigan import cli, presets, reproduce, saved
+from minigan import cli, reproduce, saved
 from minigan.errors import WrongUse
+from minigan.experiment import experiment
 from minigan.protocols import PROTOCOLS
 
 
@@ -23,7 +24,7 @@ def test_every_target_is_made_of_known_names(name):
 
 
 def learned_of(cell):
-    return tuple(presets.learned(cell.experiment).values())
+    return tuple(experiment.learned(cell.experiment).values())
 
 
 def test_a_target_is_the_papers_experiment():

@@ -14,9 +14,9 @@ from tiny import contents, names, pictures, run_until, tiny, words
 import minigan
 from minigan import cli, runs, saved
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment.experiment import from_dict, learned
 from minigan.formats import hdf5_state
 from minigan.formats.images import grid
-from minigan.presets import from_dict, learned
 from minigan.sampling import draw
 
 

@@ -10,10 +10,10 @@ from minigan.engine import conv_ops, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.conv_ops import Scaled
 from minigan.engine.fused import power_iteration
+from minigan.experiment.experiment import Experiment
 from minigan.initializers import normal
 from minigan.layers import Conv2d, Linear, Sequential
 from minigan.norms import NORMS
-from minigan.presets import Experiment
 from minigan.spectral import SpectralNorm, SpectralNormalize, SpectralNormalizeAll
 from minigan.weights import spectral_norm
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from minigan import cli, gan, runs
-from minigan.presets import Experiment, experiment
+from minigan.experiment.experiment import Experiment, experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = {"size": 16, "width": 0.05, "dim_z": 8, "n_dis": 1, "batch_size": 4, "gen_batch_size": 5, "iterations": 10,

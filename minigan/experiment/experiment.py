@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse, choose, listed
-from minigan.profiles import DEFAULTS, OWN, PROFILES, SETTINGS, Rows, model_of, rows_of
+from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS, Rows, model_of, rows_of
 
 
 def _option(default: Any, text: str) -> Any:

@@ -6,8 +6,8 @@ import dataclasses
 import textwrap
 from typing import Any
 
-from minigan.presets import CHANGEABLE, Experiment, compose, option_name
-from minigan.profiles import BESIDES, PROFILES, rows_of
+from minigan.experiment.experiment import CHANGEABLE, Experiment, compose, option_name
+from minigan.experiment.profiles import BESIDES, PROFILES, rows_of
 
 NOT_TRAINING = (*CHANGEABLE, "dataset", "profile", "setting", "fit", "skip_bad")  # nothing that a paper would say
 
