@@ -12,12 +12,12 @@ from matplotlib.colors import SymLogNorm
 
 from minigan import Tensor, grad, no_grad
 from minigan.engine import ops
-from minigan.initializers import he_normal
-from minigan.layers import Layer, Linear
-from minigan.losses import LOSSES, gradient_penalty
-from minigan.optim import Adam
-from minigan.spectral import SpectralNorm
-from minigan.weights import Clip, NoNorm
+from minigan.nn.initializers import he_normal
+from minigan.nn.layers import Layer, Linear
+from minigan.nn.losses import LOSSES, gradient_penalty
+from minigan.nn.optimizers import Adam
+from minigan.nn.spectral_norms import SpectralNorm
+from minigan.nn.weight_norms import Clip, NoNorm
 
 angles = np.arange(8) * np.pi / 4
 centres = 2 * np.stack([np.cos(angles), np.sin(angles)], 1)

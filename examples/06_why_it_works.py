@@ -13,9 +13,9 @@ from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 from minigan import Tensor, diagnostics, gan, grad
 from minigan.engine import ops
 from minigan.experiment import experiment
-from minigan.initializers import lecun_normal
-from minigan.layers import Conv2d
-from minigan.spectral import BidirectionalNorm
+from minigan.nn.initializers import lecun_normal
+from minigan.nn.layers import Conv2d
+from minigan.nn.spectral_norms import BidirectionalNorm
 
 rng = np.random.default_rng(0)
 

@@ -22,10 +22,10 @@ from minigan.engine import backend, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
-from minigan.initializers import he_normal
-from minigan.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
-from minigan.losses import classification
-from minigan.optim import Adam
+from minigan.nn.initializers import he_normal
+from minigan.nn.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
+from minigan.nn.losses import classification
+from minigan.nn.optimizers import Adam
 from minigan.resample import resized
 from minigan.saved import Bounded, doubting
 

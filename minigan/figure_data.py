@@ -22,11 +22,11 @@ from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.experiment.profiles import SETTINGS
 from minigan.gan import Training
+from minigan.nn.weight_norms import to_matrix
 from minigan.protocols import Score, comparable
 from minigan.sampling import draw, latents
 from minigan.stored_scores import Stored
 from minigan.sweep import METHODS
-from minigan.weights import to_matrix
 
 LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", "clip": "weight clipping", "bn": "BN",
           "ln": "LN", "wn": "WN", "wn-gain": "WN, gain", "frobenius": "Frobenius", "orthonormal": "orthonormal",

@@ -12,11 +12,11 @@ from minigan.engine import backend
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
-from minigan.layers import Layer, set_batch_norm
-from minigan.losses import LOSSES, classification, gradient_penalty
 from minigan.models import MODELS, make_discriminator, make_generator
+from minigan.nn.layers import Layer, set_batch_norm
+from minigan.nn.losses import LOSSES, classification, gradient_penalty
+from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.norms import normalization, penalties, spectral_norm
-from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples

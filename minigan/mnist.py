@@ -8,8 +8,8 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.backend import Array
 from minigan.errors import WrongUse
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
 from minigan.networks import Discriminator, batch_norm, drawing, feature_norm, scaled
+from minigan.nn.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
 from minigan.norms import Normalization
 
 SLOPE, INIT = 0.2, "truncated-0.02"

@@ -17,8 +17,8 @@ import numpy as np
 from minigan import cnn, mnist, resnet
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, option_name
-from minigan.layers import Layer, set_batch_norm
 from minigan.networks import Discriminator
+from minigan.nn.layers import Layer, set_batch_norm
 from minigan.norms import Normalization, normalize_generator, spread_scales
 
 # sides of the pictures of data sets where --size does not say

@@ -10,9 +10,9 @@ import numpy as np
 
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, choose
-from minigan.layers import Conv2d, ConvTranspose2d, Layer, Linear
 from minigan.models import MODELS, Model
 from minigan.networks import CONDITIONS, Embedding
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
 from minigan.norms import Normalization
 
 MOST = 200_000_000  # parameters of one network that is only to be looked at: 0.8 GB

@@ -16,10 +16,20 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import Experiment, option_name
-from minigan.spectral import SCHEDULES, BidirectionalNorm, OperatorNorm, SpectralNorm
-from minigan.spectral import prepare as prepare
-from minigan.weights import CLIPPED, STARTS, Clip, FrobeniusNorm, Gain, NoNorm, Normalized, Orthonormal, WeightNorm
-from minigan.weights import spectral_norm as spectral_norm
+from minigan.nn.spectral_norms import SCHEDULES, BidirectionalNorm, OperatorNorm, SpectralNorm
+from minigan.nn.spectral_norms import prepare as prepare
+from minigan.nn.weight_norms import (
+    CLIPPED,
+    STARTS,
+    Clip,
+    FrobeniusNorm,
+    Gain,
+    NoNorm,
+    Normalized,
+    Orthonormal,
+    WeightNorm,
+)
+from minigan.nn.weight_norms import spectral_norm as spectral_norm
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.backend import Array
-from minigan.initializers import Draw, by_name
-from minigan.layers import Conv2d, Layer, Linear, Sequential
 from minigan.networks import Discriminator, Embedding, batch_norm, check_size, drawing, feature_norm, scaled
+from minigan.nn.initializers import Draw, by_name
+from minigan.nn.layers import Conv2d, Layer, Linear, Sequential
 from minigan.norms import Normalization
 
 

@@ -24,11 +24,11 @@ from minigan.experiment.experiment import (
 )
 from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.formats import hdf5_state
-from minigan.initializers import by_name
-from minigan.losses import LOSSES
 from minigan.models import MODELS, check_model, make_generator
+from minigan.nn.initializers import by_name
+from minigan.nn.losses import LOSSES
+from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.norms import NORM_CHOICES, NORMS, normalization
-from minigan.optim import OPTIMIZERS, SCHEDULES
 from minigan.protocols import PROTOCOLS
 
 # field of the experiment -> the names it may have

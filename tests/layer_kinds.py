@@ -3,8 +3,8 @@
 import numpy as np
 
 from minigan.engine.autograd import Tensor, no_grad
-from minigan.initializers import normal
-from minigan.layers import Conv2d, ConvTranspose2d, Linear
+from minigan.nn.initializers import normal
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear
 
 LAYERS = {
     "dense": lambda rng, norm: Linear(rng, 12, 7, normal(), norm=norm),

@@ -9,10 +9,10 @@ from twins import to_float64
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import power_iteration
-from minigan.initializers import normal
-from minigan.layers import Conv2d, Linear
-from minigan.spectral import BidirectionalNorm, SpectralNorm
-from minigan.weights import WeightNorm
+from minigan.nn.initializers import normal
+from minigan.nn.layers import Conv2d, Linear
+from minigan.nn.spectral_norms import BidirectionalNorm, SpectralNorm
+from minigan.nn.weight_norms import WeightNorm
 
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 KINDS = {"sn": SpectralNorm, "bsn": BidirectionalNorm}

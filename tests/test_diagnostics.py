@@ -11,18 +11,19 @@ from test_operator_norm import CONVOLUTIONS, every_convolution, operator
 from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
-from minigan import cli, diagnostics, layers, runs
+from minigan import cli, diagnostics, runs
 from minigan.diagnostics import conv_bounds, diagnose, diversity, operator_norm, singular_values, variance_bounds
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.fused import power_iteration
 from minigan.gan import Training
-from minigan.layers import Conv2d, Linear, normal
-from minigan.losses import LOSSES
 from minigan.models import MODELS
+from minigan.nn import layers
+from minigan.nn.layers import Conv2d, Linear, normal
+from minigan.nn.losses import LOSSES
+from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
+from minigan.nn.weight_norms import WeightNorm, to_matrix
 from minigan.norms import NORMS
-from minigan.spectral import BidirectionalNorm, OperatorNorm, SpectralNorm
-from minigan.weights import WeightNorm, to_matrix
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 
 from minigan.engine import backend, fused
 from minigan.engine.autograd import Tensor, grad
-from minigan.spectral import SpectralNormalize
+from minigan.nn.spectral_norms import SpectralNormalize
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import experiment
 from minigan.experiment.profiles import OWN
-from minigan.initializers import FAMILIES, by_name, glorot_uniform, he_normal, normal, orthogonal, truncated_normal
-from minigan.layers import Linear
 from minigan.models import MODELS
+from minigan.nn.initializers import FAMILIES, by_name, glorot_uniform, he_normal, normal, orthogonal, truncated_normal
+from minigan.nn.layers import Linear
+from minigan.nn.optimizers import Adam
 from minigan.norms import Normalization
-from minigan.optim import Adam
 
 PARTS = ("dense", "conv", "deconv", "residual")
 

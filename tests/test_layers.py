@@ -9,8 +9,8 @@ from minigan.engine import conv_ops, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments
 from minigan.errors import FailedWork
-from minigan.initializers import normal
-from minigan.layers import (
+from minigan.nn.initializers import normal
+from minigan.nn.layers import (
     BatchNorm,
     BatchNormalize,
     Conv2d,

@@ -8,7 +8,7 @@ from checks import check_grads
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
-from minigan.losses import LOSSES, SampleNorms, gradient_penalty
+from minigan.nn.losses import LOSSES, SampleNorms, gradient_penalty
 
 
 def sigmoid(x):

@@ -12,12 +12,12 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import compose
-from minigan.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
 from minigan.models import MODELS, check_model
+from minigan.nn.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
+from minigan.nn.spectral_norms import SpectralNorm
+from minigan.nn.weight_norms import NoNorm
 from minigan.norms import Normalization
 from minigan.resnet import Block, ResNetDiscriminator, ResNetGenerator
-from minigan.spectral import SpectralNorm
-from minigan.weights import NoNorm
 
 every_model = pytest.mark.parametrize("model", MODELS)
 

@@ -19,17 +19,17 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.gan import Training
-from minigan.initializers import glorot_uniform
-from minigan.layers import BatchNorm, LayerNorm
-from minigan.losses import LOSSES, gradient_penalty
 from minigan.models import MODELS
 from minigan.networks import CONDITIONS, ConditionalBatchNorm, Embedding
+from minigan.nn.initializers import glorot_uniform
+from minigan.nn.layers import BatchNorm, LayerNorm
+from minigan.nn.losses import LOSSES, gradient_penalty
+from minigan.nn.optimizers import OPTIMIZERS
+from minigan.nn.spectral_norms import SpectralNorm
+from minigan.nn.weight_norms import spectral_norm
 from minigan.norms import Normalization
-from minigan.optim import OPTIMIZERS
 from minigan.resnet import DIM_EMBED
 from minigan.saved import check_names
-from minigan.spectral import SpectralNorm
-from minigan.weights import spectral_norm
 
 every_model = pytest.mark.parametrize("model", MODELS)
 conditioned = pytest.mark.parametrize("model, condition", [

@@ -9,9 +9,9 @@ from twins import to_float64
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.initializers import normal
-from minigan.layers import Conv2d, ConvTranspose2d, Linear
-from minigan.spectral import OperatorNorm
+from minigan.nn.initializers import normal
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear
+from minigan.nn.spectral_norms import OperatorNorm
 
 # kind -> layer (n_in, n_out), and the input's height and width
 CONVOLUTIONS = {

@@ -7,7 +7,7 @@ import pytest
 
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork
-from minigan.optim import OPTIMIZERS, SCHEDULES, SGD, Adam, RMSProp
+from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, RMSProp
 
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.layers import Layer
+from minigan.nn.layers import Layer
 
 
 def to_float64(network: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minigan.errors import WrongUse
-from minigan.weights import draw_orthonormal
+from minigan.nn.weight_norms import draw_orthonormal
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 

@@ -21,7 +21,7 @@ from minigan.engine.fused import (
     spectral_gradient,
     spectral_gradients,
 )
-from minigan.weights import NoNorm, Normalized, to_matrix
+from minigan.nn.weight_norms import NoNorm, Normalized, to_matrix
 
 SCHEDULES = ("forward", "update")  # of u
 

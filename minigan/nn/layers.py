@@ -16,8 +16,8 @@ from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.backend import Array, array_module, to_host
 from minigan.engine.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.errors import FailedWork
-from minigan.initializers import Initializer, normal
-from minigan.weights import NoNorm, to_matrix
+from minigan.nn.initializers import Initializer, normal
+from minigan.nn.weight_norms import NoNorm, to_matrix
 
 # ---- layers --------------------------------------------------------------------------------------------------------
 
