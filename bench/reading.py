@@ -31,8 +31,8 @@ BLOCK = 256
 
 def make(path, gib, size):
     """A packed file of noise: one block of it, rolled, so that making it takes no longer than writing it."""
-    from minigan import pack
-    from minigan.datafiles import Source
+    from minigan.data import pack
+    from minigan.data.dataset import Source
     noise = np.random.default_rng(0).integers(0, 256, (BLOCK, size, size, 3), np.uint8)
     count = int(gib * 2**30 / noise[0].nbytes) // BLOCK * BLOCK
 
@@ -57,7 +57,8 @@ def peak():
 
 
 def training(path, batch, width, seconds):
-    from minigan import gan, packed
+    from minigan import gan
+    from minigan.data import packed
     from minigan.experiment import experiment
     images = packed.Images(path)
     e = experiment.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
@@ -77,7 +78,8 @@ def training(path, batch, width, seconds):
 
 
 def epoch(path, batch, *_):
-    from minigan import gan, packed
+    from minigan import gan
+    from minigan.data import packed
     images = packed.Images(path)
     batches = gan.Batches(len(images), batch, np.random.default_rng(1))
     images.prefetch(batches)
@@ -90,7 +92,7 @@ def epoch(path, batch, *_):
 
 
 def speed(path, batch, *_):
-    from minigan import packed
+    from minigan.data import packed
     images = packed.Images(path)
     order = np.random.default_rng(1).permutation(len(images))[: 200 * batch]
     found = []

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
-from minigan import datasets, diagnostics, gan, runs, train
+from minigan import diagnostics, gan, runs, train
+from minigan.data import datasets
 from minigan.experiment import experiment
 from minigan.formats import images
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from minigan import datasets
-from minigan.datafiles import cache_folder
+from minigan.data import datasets
+from minigan.data.dataset import cache_folder
+from minigan.data.resize import resized
 from minigan.engine import backend, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
@@ -26,7 +27,6 @@ from minigan.nn.initializers import he_normal
 from minigan.nn.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
 from minigan.nn.losses import classification
 from minigan.nn.optimizers import Adam
-from minigan.resample import resized
 from minigan.saved import Bounded, doubting
 
 FORMAT, VERSION = "minigan classifier", 1

@@ -14,9 +14,10 @@ import click
 import numpy as np
 
 import minigan
-from minigan import classifier, datasets, network_table, pack, reproduce, runs, sampling, saved, train, weight_files
+from minigan import classifier, network_table, reproduce, runs, sampling, saved, train, weight_files
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
+from minigan.data import datasets, pack
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experiment, option_name

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
+from minigan.data.drawings import CLASSES
 from minigan.protocols import Score
-from minigan.shapes import CLASSES
 
 SATURATED = 0.4  # of a shape's pixels: backgrounds have at most 0.18 (shapes.py), shapes 0.75 or more where unblended
 PRESENT = 0.1  # a kind is covered if it has at least a tenth of an even share

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import features, packed, protocols, sampling, scoring
-from minigan.datafiles import Dataset
+from minigan import features, protocols, sampling, scoring
+from minigan.data import packed
+from minigan.data.dataset import Dataset
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
 from minigan.features import Extractor, Pictures

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan import packed
-from minigan.datafiles import cache_folder, to_stderr
+from minigan.data import packed
+from minigan.data.dataset import cache_folder, to_stderr
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state

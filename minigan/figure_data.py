@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import datasets, runs, saved, stored_scores
+from minigan import runs, saved, stored_scores
+from minigan.data import datasets
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned

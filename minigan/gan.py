@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import packed, saved, thumbnails
+from minigan import saved, thumbnails
+from minigan.data import packed
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse

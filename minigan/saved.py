@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan import datasets, runs
+from minigan import runs
+from minigan.data import datasets
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import (

@@ -19,12 +19,9 @@ from PIL import Image
 from minigan import (
     classifier,
     coverage,
-    datasets,
     features,
     frechet,
-    image_folder,
     neighbours,
-    packed,
     protocols,
     runs,
     sampling,
@@ -32,7 +29,8 @@ from minigan import (
     scores,
     weight_files,
 )
-from minigan.datafiles import Dataset, to_stderr
+from minigan.data import datasets, image_folder, packed
+from minigan.data.dataset import Dataset, to_stderr
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan import datasets, packed, runs, saved, stored_scores
+from minigan import runs, saved, stored_scores
 from minigan.curves import Curve, open_curve
-from minigan.datafiles import to_stderr
+from minigan.data import datasets, packed
+from minigan.data.dataset import to_stderr
 from minigan.diagnostics import diagnose
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan import inception
-from minigan.datafiles import Request, cache_folder, download, first_file, to_stderr
+from minigan.data.dataset import Request, cache_folder, download, first_file, to_stderr
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats import hdf5_state, keras_weights, safetensors, tensorflow_graph, torch_weights
 from minigan.formats.archives import read_whole, tar_members

@@ -7,15 +7,16 @@ import sys
 import numpy as np
 import pytest
 
-from minigan import classifier, cli, datasets, shapes
-from minigan.datafiles import Dataset
+from minigan import classifier, cli
+from minigan.data import datasets, drawings
+from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 
 
 def drawings(n: int, split: str) -> Dataset:
-    images, labels = shapes.draw(n, 16, 3, split)
-    return Dataset(images, labels, shapes.CLASSES, "drawn for a test")
+    images, labels = drawings.draw(n, 16, 3, split)
+    return Dataset(images, labels, drawings.CLASSES, "drawn for a test")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def trained() -> classifier.Classifier:
 
 
 def test_it_learns_to_tell_drawings_it_has_not_seen(trained):
-    images, labels = shapes.draw(200, 16, 99, "test")
+    images, labels = drawings.draw(200, 16, 99, "test")
     said = trained.logits(trained.features(images)).argmax(1)
     assert (said == labels).mean() > 0.9  # chance is 0.1
     assert trained.accuracy > 0.9
@@ -57,7 +58,7 @@ def test_its_accuracy_is_the_share_of_right_answers(trained):
 
 
 def test_features_are_those_before_the_last_layer(trained):
-    images, _ = shapes.draw(5, 16, 1, "test")
+    images, _ = drawings.draw(5, 16, 1, "test")
     found = trained.features(images)
     assert found.shape == (5, 128) and found.dtype == np.float32 and found.min() >= 0 and found.max() > 0
     W, b = (trained.head.parameters()[f"logits/{name}"].data for name in "Wb")
@@ -86,7 +87,7 @@ def test_the_first_features_of_a_process_have_the_bytes_of_later_ones(tmp_path):
 def test_a_file_gives_back_the_classifier(trained, tmp_path):
     classifier.save(tmp_path / "c.h5", trained)
     again = classifier.load(tmp_path / "c.h5")
-    images, _ = shapes.draw(60, 16, 1, "test")
+    images, _ = drawings.draw(60, 16, 1, "test")
     assert np.array_equal(again.features(images), trained.features(images))
     assert (again.digest, again.classes, again.accuracy) == (trained.digest, trained.classes, trained.accuracy)
 

@@ -21,7 +21,8 @@ from test_datasets import archive, batches, binary_files, idx, put, python_files
 from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 import minigan
-from minigan import cli, datafiles, saved, train
+from minigan import cli, saved, train
+from minigan.data import dataset
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, option_name
 
 
@@ -33,7 +34,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datafiles, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(dataset, "SYSTEM_FOLDER", tmp_path / "system")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"

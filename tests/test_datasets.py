@@ -19,11 +19,11 @@ import pytest
 from PIL import Image, ImageDraw
 from test_pickles import py2_batch
 
-from minigan import cifar, datafiles, datasets
-from minigan.datasets import Dataset, find, load
+from minigan.data import cifar, dataset, datasets
+from minigan.data.datasets import Dataset, find, load
+from minigan.data.idx import IDX_FILES, IdxFile
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.download import Published
-from minigan.idx import IDX_FILES, IdxFile
 
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
 
@@ -32,12 +32,12 @@ BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, no system folder, and no network."""
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(datafiles, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(dataset, "SYSTEM_FOLDER", tmp_path / "system")
 
     def no_network(*args: object, **options: object) -> None:
         raise AssertionError("a download was tried")
 
-    monkeypatch.setattr(datafiles, "fetch", no_network)
+    monkeypatch.setattr(dataset, "fetch", no_network)
     return tmp_path / "cache"
 
 
@@ -203,7 +203,7 @@ def test_nothing_given_and_nothing_cached_means_a_download(cache, said, monkeypa
         asked.append(published.url)
         return archive(path, python_files(), "cifar-10-batches-py")
 
-    monkeypatch.setattr(datafiles, "fetch", fetched)
+    monkeypatch.setattr(dataset, "fetch", fetched)
     assert same(read("cifar10", None, said))
     assert asked == ["https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
     assert asked[0] in said[0] and str(cache / "cifar10" / "cifar-10-python.tar.gz") in said[0]
@@ -384,7 +384,7 @@ def test_missing_idx_files_alone_are_downloaded(digits, cache, said, monkeypatch
         asked.append(published)
         return put(path.parent, {path.name: files[path.name]}) / path.name
 
-    monkeypatch.setattr(datafiles, "fetch", fetched)
+    monkeypatch.setattr(dataset, "fetch", fetched)
     data = read("mnist", None, said)
     (one,) = asked
     assert one.url == "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz"
@@ -402,7 +402,7 @@ def test_debians_folder_is_found(digits, tmp_path):
 
 @pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="package not installed")
 def test_debians_fashion_mnist_has_the_published_content(monkeypatch, said):
-    monkeypatch.setattr(datafiles, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
+    monkeypatch.setattr(dataset, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
     for split, n in (("train", 60_000), ("test", 10_000)):
         data = read("fashion-mnist", None, said, split=split)
         assert data.images.shape == (n, 28, 28, 1) and "as published" in data.source

@@ -16,11 +16,11 @@ from PIL import Image
 from test_datasets import archive, cache, planes, put, read, refused, said, tar_header, write_tar  # noqa: F401
 from test_pickles import py2_batch
 
-from minigan import datafiles, datasets, stl10, svhn
-from minigan.cifar import CIFAR100_CLASSES
-from minigan.datasets import find, open_source
+from minigan.data import dataset, datasets, stl10, svhn
+from minigan.data.cifar import CIFAR100_CLASSES
+from minigan.data.datasets import find, open_source
+from minigan.data.resize import resized
 from minigan.formats.download import Published
-from minigan.resample import resized
 
 # ---- resampling ----
 
@@ -99,7 +99,7 @@ def test_cifar100_is_downloaded_if_it_is_nowhere(cache, hundred, said, monkeypat
         files = {name: cifar100_file(*content) for name, content in hundred.items()}
         return archive(path, files, "cifar-100-python")
 
-    monkeypatch.setattr(datafiles, "fetch", fetched)
+    monkeypatch.setattr(dataset, "fetch", fetched)
     assert len(read("cifar100", None, said).images) == 7
     assert "downloading https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz (169 MB)" in said[0]
     assert find("cifar100") == str(cache / "cifar100" / "cifar-100-python.tar.gz")
@@ -369,7 +369,7 @@ def test_a_zip_archive_can_neither_name_a_path_nor_fill_the_memory(tmp_path, mon
     path = tmp_path / "img_align_celeba.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("../../evil.jpg", bytes(300_000_000))
-    monkeypatch.setattr("minigan.image_folder.MAX_FILE", 1 << 20)
+    monkeypatch.setattr("minigan.data.image_folder.MAX_FILE", 1 << 20)
     tracemalloc.start()
     line = refused("celeba", path)
     peak = tracemalloc.get_traced_memory()[1]

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli, datasets, gan, pack, packed
-from minigan.datafiles import Source
+from minigan import cli, gan
+from minigan.data import datasets, pack, packed
+from minigan.data.dataset import Source
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
 from minigan.gan import Batches
@@ -45,7 +46,7 @@ def small_chunks(monkeypatch) -> None:
     """Chunks of 3 pictures and 4 labels, blocks of 7 pictures: all three end at different places."""
     monkeypatch.setattr(pack, "CHUNK", 3 * 16 * 16 * 3)
     monkeypatch.setattr(pack, "LABELS", 4)
-    monkeypatch.setattr("minigan.image_folder.BLOCK", 7)
+    monkeypatch.setattr("minigan.data.image_folder.BLOCK", 7)
     monkeypatch.setattr(pack, "SYNC_EVERY", 0.0)
 
 
@@ -178,7 +179,7 @@ def test_a_kill_before_the_last_rename_loses_nothing(pictures, small_chunks, tmp
     (pictures / "a" / "02.png").write_bytes(b"broken")  # so that the file is cut at the end
     options = {"root": pictures, "size": 16, "skip_bad": True, "progress": quiet, "say": quiet}
     pack.pack("folder", tmp_path / "once.h5", **options)
-    for place in ("os.replace", "minigan.pack.os.fsync"):
+    for place in ("os.replace", "minigan.data.pack.os.fsync"):
         real_replace, real_sync = os.replace, os.fsync
 
         def dying(*args: object, real=real_replace if place == "os.replace" else real_sync) -> object:

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from minigan import cli, datasets, saved
+from minigan import cli, saved
+from minigan.data import datasets
 from minigan.experiment import experiment, explain
 from minigan.experiment.experiment import Experiment, compose
 from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS

@@ -165,7 +165,7 @@ def test_an_empty_folder_may_become_a_run(data, tmp_path):
 
 
 def test_places_that_cannot_hold_a_run_are_found_before_the_data_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("minigan.datasets.load", lambda *_, **__: pytest.fail("the data were read"))
+    monkeypatch.setattr("minigan.data.datasets.load", lambda *_, **__: pytest.fail("the data were read"))
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
         assert "file is a file; choose another --out" in refused(WrongUse, runs.check_new, out)

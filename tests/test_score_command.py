@@ -8,22 +8,9 @@ import pytest
 from PIL import Image
 from tiny import contents, run_until
 
-from minigan import (
-    classifier,
-    cli,
-    coverage,
-    datasets,
-    frechet,
-    ms_ssim,
-    protocols,
-    runs,
-    sampling,
-    saved,
-    shapes,
-    stored_scores,
-    sweep,
-)
-from minigan.datafiles import Dataset
+from minigan import classifier, cli, coverage, frechet, ms_ssim, protocols, runs, sampling, saved, stored_scores, sweep
+from minigan.data import datasets, drawings
+from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
 from minigan.formats import hdf5_state, images
 
@@ -38,8 +25,8 @@ def few(tmp_path_factory):
     def loaded(name, size=None, split="train", **more):
         if name != "shapes":
             return load(name, size=size, **more)
-        images, labels = shapes.draw(300, size or 16, 3, split or "train")
-        return Dataset(images, labels, shapes.CLASSES, "drawn for a test")
+        images, labels = drawings.draw(300, size or 16, 3, split or "train")
+        return Dataset(images, labels, drawings.CLASSES, "drawn for a test")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", loaded)
         patch.setenv("MINIGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -325,7 +312,7 @@ def test_the_best_of_scores_where_more_is_better_is_the_largest():
 # ---- coverage of drawings ----
 
 def test_hues_tell_the_kinds_of_real_drawings():
-    images, labels = shapes.draw(300, 32, 8, "test")
+    images, labels = drawings.draw(300, 32, 8, "test")
     assert (coverage.kinds_by_hue(images) == labels).mean() > 0.99
 
 

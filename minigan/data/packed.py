@@ -27,7 +27,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from minigan.datafiles import Dataset
+from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
 
 FORMAT, VERSION = "minigan packed images", 1

@@ -20,12 +20,12 @@ import h5py
 import numpy as np
 
 import minigan
-from minigan import datasets
-from minigan.datafiles import Source, to_stderr
+from minigan.data import datasets
+from minigan.data.dataset import Source, to_stderr
+from minigan.data.packed import FORMAT, VERSION, Layout
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.download import Progress, progress_bar
 from minigan.formats.whole import write_whole
-from minigan.packed import FORMAT, VERSION, Layout
 
 try:
     import fcntl

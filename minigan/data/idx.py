@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.datafiles import Dataset, Request, cache_folder, download, md5, places
+from minigan.data.dataset import Dataset, Request, cache_folder, download, md5, places
 from minigan.errors import FailedWork, listed
 from minigan.formats.archives import reading, take
 from minigan.formats.download import Published

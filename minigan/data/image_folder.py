@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from minigan.datafiles import BLOCK, Block, Request, Source, stamp
+from minigan.data.dataset import BLOCK, Block, Request, Source, stamp
+from minigan.data.resize import resized
 from minigan.errors import FailedWork, listed
 from minigan.formats.archives import ZipPictures
-from minigan.resample import resized
 
 FITS = ("crop", "stretch")
 # Pillow's decoders that need no outside program, by file name; the rest of a folder is not looked at.

@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from minigan.datafiles import BLOCK, Block, Request, Source, cache_folder, download, places, stamp
+from minigan.data.dataset import BLOCK, Block, Request, Source, cache_folder, download, places, stamp
+from minigan.data.resize import resized
 from minigan.errors import FailedWork
 from minigan.formats.archives import reading, take, tar_streams
 from minigan.formats.download import Published
-from minigan.resample import resized
 
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 ARCHIVE = Published("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb",

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from minigan import cifar, idx, image_folder, packed, stl10, svhn
-from minigan import shapes as drawings
-from minigan.datafiles import Dataset, Request, Source, cache_folder, first_file, in_memory, places
+from minigan.data import cifar, idx, image_folder, packed, stl10, svhn
+from minigan.data import drawings as drawings
+from minigan.data.dataset import Dataset, Request, Source, cache_folder, first_file, in_memory, places
+from minigan.data.image_folder import FITS, Fitting
+from minigan.data.resize import RESIZES, resized
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.formats.download import progress_bar
-from minigan.image_folder import FITS, Fitting
-from minigan.resample import RESIZES, resized
 
 __all__ = ["DATASETS", "FITS", "RESIZES", "Dataset", "Source", "cache_folder", "find", "load", "open_source"]
 
