@@ -20,7 +20,7 @@ import warnings
 
 import numpy as np
 
-from minigan import frechet
+from minigan.metrics import frechet
 
 
 def gaussians(features, ranks, rng):

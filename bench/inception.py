@@ -28,8 +28,8 @@ def minigan_features(weights, threads):
     """(function from pictures to their features, facts)."""
     import numpy as np
 
-    from minigan import inception
     from minigan.engine import backend
+    from minigan.metrics import inception
     backend.set_threads(threads)
     net = inception.Inception(weights)
     return lambda images: net.features(images)["2048"], f"minigan, NumPy {np.__version__}"
@@ -55,7 +55,7 @@ def work(library, batch, size, threads):
     import golden_inception
     import numpy as np
 
-    from minigan import inception_table
+    from minigan.metrics import inception_table
     weights = golden_inception.seeded(inception_table.tensors())
     features, facts = (minigan_features if library == "minigan" else fidelity_features)(weights, threads)
     del weights

@@ -9,9 +9,9 @@
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 
-from minigan import classifier, frechet, neighbours, scores
 from minigan.data import datasets
 from minigan.data.resize import resized
+from minigan.metrics import classifier, frechet, neighbours, scores
 
 
 def inception_score(p):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from minigan import classifier
 from minigan.engine import backend
 from minigan.errors import WrongUse
 from minigan.formats.progress import Progress
+from minigan.metrics import classifier
 
 
 @click.group("classifier")

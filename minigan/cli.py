@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import minigan
-from minigan import classifier, network_table, reproduce, runs, sampling, saved, train, weight_files
+from minigan import network_table, reproduce, runs, sampling, saved, train
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
 from minigan.data import datasets, pack
@@ -23,6 +23,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experiment, option_name
 from minigan.experiment.explain import explain
 from minigan.formats.download import progress_bar
+from minigan.metrics import classifier, inception_weights
 from minigan.score_commands import compare_command, score_command, weights_command
 from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 
@@ -390,7 +391,7 @@ def info_command() -> None:
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
             *_cuda(), ("cache folder", str(datasets.cache_folder()))]
     rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
-    rows += [("inception's weights", weight_files.kept() or "not found (minigan weights says what to put where)"),
+    rows += [("inception's weights", inception_weights.kept() or "not found (minigan weights says what to put where)"),
              ("classifiers", ", ".join(path.stem for path in classifier.kept()) or "none (minigan classifier train)")]
     for name, value in rows:
         click.echo(f"{name:20} {value}")

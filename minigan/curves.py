@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import features, protocols, sampling, scoring
+from minigan import sampling, scoring
 from minigan.data import packed
 from minigan.data.dataset import Dataset
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
-from minigan.features import Extractor, Pictures
 from minigan.gan import Training
-from minigan.protocols import Protocol
+from minigan.metrics import features, protocols
+from minigan.metrics.features import Extractor, Pictures
+from minigan.metrics.protocols import Protocol
 
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
 

@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs, saved, stored_scores
+from minigan import runs, saved
 from minigan.data import datasets
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.experiment.profiles import SETTINGS
 from minigan.gan import Training
+from minigan.metrics import stored_scores
+from minigan.metrics.protocols import Score, comparable
+from minigan.metrics.stored_scores import Stored
 from minigan.nn.weight_norms import to_matrix
-from minigan.protocols import Score, comparable
 from minigan.sampling import draw, latents
-from minigan.stored_scores import Stored
 from minigan.sweep import METHODS
 
 LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", "clip": "weight clipping", "bn": "BN",

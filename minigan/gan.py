@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from minigan import saved, thumbnails
+from minigan import saved
 from minigan.data import packed
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
+from minigan.metrics import thumbnails
 from minigan.models import MODELS, make_discriminator, make_generator
 from minigan.nn.layers import Layer, set_batch_norm
 from minigan.nn.losses import LOSSES, classification, gradient_penalty

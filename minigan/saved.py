@@ -25,12 +25,12 @@ from minigan.experiment.experiment import (
 )
 from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.formats import hdf5_state
+from minigan.metrics.protocols import PROTOCOLS
 from minigan.models import MODELS, check_model, make_generator
 from minigan.nn.initializers import by_name
 from minigan.nn.losses import LOSSES
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.norms import NORM_CHOICES, NORMS, normalization
-from minigan.protocols import PROTOCOLS
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {

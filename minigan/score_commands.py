@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from minigan import runs, scoring, stored_scores, weight_files
+from minigan import runs, scoring
 from minigan.errors import WrongUse
 from minigan.formats import images
-from minigan.protocols import PROTOCOLS
+from minigan.metrics import inception_weights, stored_scores
+from minigan.metrics.protocols import PROTOCOLS
 
 
 @click.command("weights")
@@ -31,17 +32,17 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
     if file is None:
         if out is not None or overwrite:
             raise WrongUse("weights: --out and --overwrite are for one file; name it")
-        click.echo("\n".join(weight_files.overview()))
+        click.echo("\n".join(inception_weights.overview()))
         return
     if out is not None:
-        weight_files.check_name(out)
+        inception_weights.check_name(out)
         if out.exists() and not overwrite:
             raise WrongUse(f"{out} is there already; choose another name, or --overwrite")
-    weights = weight_files.load(file)
-    for line in weight_files.describe(weights):
+    weights = inception_weights.load(file)
+    for line in inception_weights.describe(weights):
         click.echo(line)
     if out is not None:
-        weight_files.save(weights, out)
+        inception_weights.save(weights, out)
         click.echo(f"{'written':12} {out}")
 
 

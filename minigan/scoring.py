@@ -16,29 +16,27 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minigan import (
-    classifier,
-    coverage,
-    features,
-    frechet,
-    neighbours,
-    protocols,
-    runs,
-    sampling,
-    saved,
-    scores,
-    weight_files,
-)
+from minigan import runs, sampling, saved
 from minigan.data import datasets, image_folder, packed
 from minigan.data.dataset import Dataset, to_stderr
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import SCALINGS, Experiment
-from minigan.features import Extractor, Pictures
 from minigan.formats import images
 from minigan.gan import Training
-from minigan.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
+from minigan.metrics import (
+    classifier,
+    drawings_coverage,
+    features,
+    frechet,
+    inception_weights,
+    neighbours,
+    protocols,
+    scores,
+)
+from minigan.metrics.features import Extractor, Pictures
+from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
 
 UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs
 COUNT = 5000  # pictures of protocol "classifier", if no number is given: seconds to minutes on two cores
@@ -120,7 +118,7 @@ def score(subject_path: Path, asked: Asked) -> Result:
     found += _alike(images, subject.classes, asked.seed, set(protocol.scores))
     if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
         kinds = extractor.logits(fake[:len(images)]).argmax(1)  # of the same pictures: both are rounded
-        found += coverage.scores(images, kinds, network=extractor.name, weights=extractor.digest,
+        found += drawings_coverage.scores(images, kinds, network=extractor.name, weights=extractor.digest,
                                  resize=extractor.resize, seed=asked.seed)
     if subject.state is not None and data is not None and asked.data is None:
         found += _judged(subject, data, images, asked)
@@ -245,8 +243,8 @@ def open_extractor(protocol: Protocol, asked: Asked, dataset: str | None,
             raise WrongUse(f"protocol {protocol.name}: which classifier? Name its file: --weights FILE, or a data set "
                            "of which one was trained: --data fashion-mnist")
         return classifier.find(dataset, data.images.shape[1], asked.device), []
-    weights = weight_files.load(asked.weights or weight_files.find())
-    same = weights.kind == weight_files.ORIGINAL  # whose weights the Chainer port has, too
+    weights = inception_weights.load(asked.weights or inception_weights.find())
+    same = weights.kind == inception_weights.ORIGINAL  # whose weights the Chainer port has, too
     kind = protocol.network if same and protocol.network == "inception-chainer" else weights.kind
     made = features.InceptionFeatures(weights, kind, protocol.resize or None, backend.device_module(asked.device))
     remarks = [] if weights.known else [

@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs, saved, stored_scores, train
+from minigan import runs, saved, train
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import CHANGEABLE, Experiment, compose, to_dict
 from minigan.experiment.profiles import SETTINGS
 from minigan.formats import images
 from minigan.formats.whole import write_whole
+from minigan.metrics import stored_scores
 from minigan.norms import NORMS, ONLY_FOR
 
 # Methods that are more than a --norm; every --norm is a method, too.
@@ -138,7 +139,7 @@ def summary(cells: list[Cell], out: Path) -> list[str]:
         last, best = _spread([values[-1] for values in series]), _spread([pick(values) for values in series])
         lines.append(f"| {method} | {setting} | {len(series)} of {len(mine)} | {last} | {best} | {note} |")
     what = f"{measure} (--score-every)" if measure else \
-        "Frechet distance of 8 x 8 thumbnails, less is nearer to the data (minigan/thumbnails.py)"
+        "Frechet distance of 8 x 8 thumbnails, less is nearer to the data (minigan/metrics/thumbnails.py)"
     return [*lines, "", f"{what}; last: at the end of a run, best: at its best moment; sd: standard deviation over the "
                         "seeds, se: standard error of the mean."]
 

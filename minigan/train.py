@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan import runs, saved, stored_scores
+from minigan import runs, saved
 from minigan.curves import Curve, open_curve
 from minigan.data import datasets, packed
 from minigan.data.dataset import to_stderr
@@ -27,6 +27,7 @@ from minigan.formats import hdf5_state
 from minigan.formats.download import progress_bar
 from minigan.formats.progress import Progress, duration
 from minigan.gan import Training
+from minigan.metrics import stored_scores
 from minigan.norms import spectral_norm
 
 

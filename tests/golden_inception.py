@@ -149,7 +149,7 @@ def bare(name):
 
 
 def main():
-    from minigan import inception
+    from minigan.metrics import inception
     found = {}
     for kind, other in OTHERS.items():
         for tap, y in other(seeded(inception.tensors(kind)), pictures()).items():

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from minigan import classifier, cli
+from minigan import cli
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
+from minigan.metrics import classifier
 
 
 def drawings(n: int, split: str) -> Dataset:

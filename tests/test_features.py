@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from minigan import classifier, features, frechet, runs
+from minigan import runs
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
+from minigan.metrics import classifier, features, frechet
 
 
 class Sums:

@@ -11,15 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minigan import cli, figure_data, figure_layers, figure_plots, figures, reproduce, runs, stored_scores, sweep
+from minigan import cli, figure_data, figure_layers, figure_plots, figures, reproduce, runs, sweep
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
 from minigan.figure_plots import Ask
 from minigan.formats import hdf5_state
 from minigan.gan import Training
+from minigan.metrics import stored_scores
+from minigan.metrics.protocols import NAMES, Score
 from minigan.norms import NORMS
-from minigan.protocols import NAMES, Score
 from minigan.sampling import draw
 from minigan.sweep import METHODS
 from tests.figure_runs import LAYERS, make

@@ -8,9 +8,9 @@ import golden_scores
 import numpy as np
 import pytest
 
-from minigan import frechet, thumbnails
 from minigan.errors import FailedWork, WrongUse
-from minigan.frechet import Moments, Statistics, distance, read, statistics, write
+from minigan.metrics import frechet, thumbnails
+from minigan.metrics.frechet import Moments, Statistics, distance, read, statistics, write
 
 GOLDEN = json.loads(golden_scores.FILE.read_text())["FID"]
 

@@ -9,11 +9,11 @@ import golden_inception
 import numpy as np
 import pytest
 
-from minigan import inception, inception_input
 from minigan.engine import backend
 from minigan.errors import WrongUse
-from minigan.inception import KINDS, TAPS, Inception
-from minigan.inception_table import NETWORK
+from minigan.metrics import inception, inception_resize
+from minigan.metrics.inception import KINDS, TAPS, Inception
+from minigan.metrics.inception_table import NETWORK
 
 GOLDEN = np.load(golden_inception.FILE)
 # A narrow and small one, so that what does not depend on size is tested in a moment.
@@ -144,16 +144,16 @@ def test_bilinear_resizing_is_torchs(size, how, align, rng):
     images = pictures(rng, 2, *size, 3)
     expected = torch.nn.functional.interpolate(torch.from_numpy(images).permute(0, 3, 1, 2).double(), (299, 299),
                                                mode="bilinear", align_corners=align).permute(0, 2, 3, 1).numpy()
-    assert abs(inception_input.resized(images, 299, how, np.float64) - expected).max() < 1e-9
+    assert abs(inception_resize.resized(images, 299, how, np.float64) - expected).max() < 1e-9
     # float32: a place near 330 is off by up to 6e-5, and grey levels by 255 times that
-    assert abs(inception_input.resized(images, 299, how) - expected).max() < 2e-2
+    assert abs(inception_resize.resized(images, 299, how) - expected).max() < 2e-2
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_tensorflows_resizing_is_its_definition(size, rng):
     """Each pixel on its own, in float32 as image_resizer_state.h and resize_bilinear_op.cc have it."""
     image = pictures(rng, *size, 1)
-    found = inception_input.resized(image[None], 299, "tf")[0]
+    found = inception_resize.resized(image[None], 299, "tf")[0]
     one = np.float32
     x = image[..., 0].astype(one)
     for i, j in rng.integers(0, 299, (200, 2)).tolist() + [[298, 298], [0, 0]]:
@@ -174,7 +174,7 @@ def test_tensorflows_resizing_has_torch_fidelitys_bits(size, dtype, rng):
     images = pictures(rng, 2, *size, 3)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).to(getattr(torch, dtype))
     expected = theirs(x, (299, 299), align_corners=False).permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(inception_input.resized(images, 299, "tf", dtype), expected)
+    assert np.array_equal(inception_resize.resized(images, 299, "tf", dtype), expected)
 
 
 def bicubic(length, size):
@@ -191,7 +191,7 @@ def test_bicubic_resizing_is_antialiased_and_not_rounded(size, rng):
     images = pictures(rng, 1, *size, 3)
     expected = np.einsum("ih,nhwc,jw->nijc", bicubic(size[0], 299), images.astype(np.float64), bicubic(size[1], 299),
                          optimize=True)
-    found = inception_input.resized(images, 299, "pil-bicubic")
+    found = inception_resize.resized(images, 299, "pil-bicubic")
     assert abs(found - np.clip(expected, 0, 255)).max() < 1e-3  # Pillow rounds to float32 between the two directions
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minigan.errors import WrongUse
-from minigan.ms_ssim import WEIGHTS, diversity, ms_ssim, within_classes
+from minigan.metrics.ms_ssim import WEIGHTS, diversity, ms_ssim, within_classes
 
 GOLDEN = json.loads(golden_scores.FILE.read_text())["MS-SSIM"]
 

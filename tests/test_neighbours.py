@@ -6,9 +6,9 @@ import golden_scores
 import numpy as np
 import pytest
 
-from minigan import neighbours
 from minigan.errors import WrongUse
-from minigan.neighbours import density_coverage, duplicates, nearest, precision_recall
+from minigan.metrics import neighbours
+from minigan.metrics.neighbours import density_coverage, duplicates, nearest, precision_recall
 
 GOLDEN = json.loads(golden_scores.FILE.read_text())
 

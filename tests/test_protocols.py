@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from minigan import frechet, neighbours, scores
 from minigan.errors import FailedWork, WrongUse
-from minigan.frechet import statistics
-from minigan.ms_ssim import diversity
-from minigan.protocols import NAMES, PROTOCOLS, Protocol, comparable, from_dict, measure
+from minigan.metrics import frechet, neighbours, scores
+from minigan.metrics.frechet import statistics
+from minigan.metrics.ms_ssim import diversity
+from minigan.metrics.protocols import NAMES, PROTOCOLS, Protocol, comparable, from_dict, measure
 
 ORIGINAL = {"network": "inception-2015-12-05", "weights": "ab12", "resize": "tf", "pixels": "truncate", "data": "real",
             "seed": 3}

@@ -13,13 +13,14 @@ import click
 import numpy as np
 import pytest
 
-from minigan import charts, cli, deviations, report, runs, stored_scores, watch
+from minigan import charts, cli, deviations, report, runs, watch
 from minigan.diagnostics import diagnose
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import compose, experiment, learned
 from minigan.gan import Training
-from minigan.protocols import Score
-from minigan.stored_scores import Stored
+from minigan.metrics import stored_scores
+from minigan.metrics.protocols import Score
+from minigan.metrics.stored_scores import Stored
 from tests.tiny import tiny
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

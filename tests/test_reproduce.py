@@ -6,7 +6,7 @@ from tiny import pictures
 from minigan import cli, reproduce, saved
 from minigan.errors import WrongUse
 from minigan.experiment import experiment
-from minigan.protocols import PROTOCOLS
+from minigan.metrics.protocols import PROTOCOLS
 
 
 @pytest.mark.parametrize("name", reproduce.TARGETS)

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 from tiny import contents, run_until
 
-from minigan import classifier, cli, coverage, frechet, ms_ssim, protocols, runs, sampling, saved, stored_scores, sweep
+from minigan import cli, runs, sampling, saved, sweep
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
 from minigan.formats import hdf5_state, images
+from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
 
 SMALL = ["--size", "16", "--width", "0.05", "--batch-size", "4", "--n-dis", "1", "--dim-z", "8", "--ema", "0"]
 
@@ -313,17 +314,17 @@ def test_the_best_of_scores_where_more_is_better_is_the_largest():
 
 def test_hues_tell_the_kinds_of_real_drawings():
     images, labels = drawings.draw(300, 32, 8, "test")
-    assert (coverage.kinds_by_hue(images) == labels).mean() > 0.99
+    assert (drawings_coverage.kinds_by_hue(images) == labels).mean() > 0.99
 
 
 def test_coverage_counts_kinds_and_evenness_knows_their_shares():
     kinds = np.array([0] * 50 + [1] * 49 + [2] + [-1] * 0)
-    assert coverage.covered(kinds) == pytest.approx(0.3) and coverage.covered(kinds[:-1]) == pytest.approx(0.2)
-    assert coverage.evenness(np.arange(10)) == pytest.approx(1) and coverage.evenness(np.zeros(9, int)) == \
+    assert drawings_coverage.covered(kinds) == pytest.approx(0.3) and drawings_coverage.covered(kinds[:-1]) == pytest.approx(0.2)
+    assert drawings_coverage.evenness(np.arange(10)) == pytest.approx(1) and drawings_coverage.evenness(np.zeros(9, int)) == \
         pytest.approx(0.1)
-    assert coverage.evenness(np.array([0, 1] * 4)) == pytest.approx(0.2)
-    assert coverage.covered(np.full(5, -1)) == 0 == coverage.evenness(np.full(5, -1))
+    assert drawings_coverage.evenness(np.array([0, 1] * 4)) == pytest.approx(0.2)
+    assert drawings_coverage.covered(np.full(5, -1)) == 0 == drawings_coverage.evenness(np.full(5, -1))
 
 
 def test_a_grey_picture_has_no_hue():
-    assert np.isnan(coverage.hues(np.full((2, 8, 8, 3), 120, np.uint8))).all()
+    assert np.isnan(drawings_coverage.hues(np.full((2, 8, 8, 3), 120, np.uint8))).all()

@@ -10,11 +10,11 @@ import golden_scores
 import numpy as np
 import pytest
 
-from minigan import scores
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
-from minigan.frechet import distance
-from minigan.scores import discriminator_accuracy, held_out_gap, inception_score, intra_fid, kid, kid_blocks
+from minigan.metrics import scores
+from minigan.metrics.frechet import distance
+from minigan.metrics.scores import discriminator_accuracy, held_out_gap, inception_score, intra_fid, kid, kid_blocks
 
 GOLDEN = json.loads(golden_scores.FILE.read_text())
 

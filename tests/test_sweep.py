@@ -10,7 +10,7 @@ from tiny import OPTIONS, pictures
 from minigan import cli, runs, sweep, train
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.images import read_png
-from minigan.thumbnails import distance, thumbnails
+from minigan.metrics.thumbnails import distance, thumbnails
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan import inception, weight_files
 from minigan.cli import run
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.download import Published
-from minigan.weight_files import KERAS, ORIGINAL, TORCHVISION, digest_of, load, save, tensorflow_names
+from minigan.metrics import inception, inception_weights
+from minigan.metrics.inception_weights import KERAS, ORIGINAL, TORCHVISION, digest_of, load, save, tensorflow_names
 from tests import weight_samples as samples
 from tests.weight_samples import toy_table, toy_weights
 
@@ -98,7 +98,7 @@ def test_a_published_file_is_known_and_stays_so_when_converted(tmp_path, toy, mo
     data = samples.torch_file(toy_weights())
     sha256 = hashlib.sha256(data).hexdigest()
     known = {"weights.pth": (ORIGINAL, Published("http://x/weights.pth", "", len(data), sha256=sha256))}
-    monkeypatch.setattr(weight_files, "KNOWN", known)
+    monkeypatch.setattr(inception_weights, "KNOWN", known)
     (tmp_path / "a.pth").write_bytes(data)
     assert load(tmp_path / "a.pth").known == "weights.pth" and load(tmp_path / "a.pth").comparable
     for name in ("b.h5", "b.safetensors"):
@@ -197,7 +197,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, toy, monkeypatch):
         if other.exists():
             with pytest.raises(WrongUse, match="a folder|a device"):
                 load(other)
-    monkeypatch.setattr(weight_files, "MAX_FILE", 100)
+    monkeypatch.setattr(inception_weights, "MAX_FILE", 100)
     path.write_bytes(bytes(101))
     assert "at most 100" in failure(path)
 
@@ -224,7 +224,7 @@ def test_the_graphs_names_are_those_that_converters_list():
 def test_keras_3_counts_by_depth():
     """conv2d_k in the order of model.layers, as Keras 3.15's InceptionV3 has them (the first blocks and the last)."""
     modules = [name.removesuffix(".conv.weight") for name in inception.tensors(KERAS) if ".conv." in name]
-    order = [modules.index(module) for module in weight_files._by_depth(modules)]
+    order = [modules.index(module) for module in inception_weights._by_depth(modules)]
     assert order[:19] == [0, 1, 2, 3, 4, 8, 6, 9, 5, 7, 10, 11, 15, 13, 16, 12, 14, 17, 18]
     assert order[26:40] == [27, 28, 26, 29, 34, 35, 31, 36, 32, 37, 30, 33, 38, 39]
     assert order[70:85] == [72, 73, 70, 74, 71, 75, 80, 77, 81, 78, 79, 82, 83, 76, 84]
@@ -236,19 +236,19 @@ def test_a_file_in_the_cache_folder_is_found(tmp_path, monkeypatch):
     (tmp_path / "inception").mkdir()
     path = tmp_path / "inception" / "inception-2015-12-05.tgz"
     path.write_bytes(b"")
-    assert weight_files.find() == path
-    (tmp_path / "inception" / weight_files.PYTORCH_FID).write_bytes(b"")
-    assert weight_files.find().name == weight_files.PYTORCH_FID  # the likeliest first
+    assert inception_weights.find() == path
+    (tmp_path / "inception" / inception_weights.PYTORCH_FID).write_bytes(b"")
+    assert inception_weights.find().name == inception_weights.PYTORCH_FID  # the likeliest first
 
 
 def test_without_a_network_it_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path))
     url = "http://127.0.0.1:9/w.pth"  # nobody listens there
-    monkeypatch.setitem(weight_files.KNOWN, weight_files.PYTORCH_FID, (ORIGINAL, Published(url, "", 100, "0" * 64)))
+    monkeypatch.setitem(inception_weights.KNOWN, inception_weights.PYTORCH_FID, (ORIGINAL, Published(url, "", 100, "0" * 64)))
     said = []
     with pytest.raises(FailedWork) as caught:
-        weight_files.find(said.append)
-    assert url in str(caught.value) and f"at {tmp_path / 'inception' / weight_files.PYTORCH_FID}" in str(caught.value)
+        inception_weights.find(said.append)
+    assert url in str(caught.value) and f"at {tmp_path / 'inception' / inception_weights.PYTORCH_FID}" in str(caught.value)
     assert len(said) == 1 and url in said[0]
 
 
@@ -281,6 +281,6 @@ def test_without_a_file_the_command_says_what_is_there_and_what_to_get(tmp_path,
     assert run(["weights"]) == 0
     said = capsys.readouterr().out
     assert str(tmp_path / "inception") in said and "pytorch-fid" in said and "6726825d0af5f729" in said
-    (tmp_path / weight_files.PYTORCH_FID).write_bytes(b"")
+    (tmp_path / inception_weights.PYTORCH_FID).write_bytes(b"")
     assert run(["weights"]) == 0
-    assert str(tmp_path / weight_files.PYTORCH_FID) in capsys.readouterr().out
+    assert str(tmp_path / inception_weights.PYTORCH_FID) in capsys.readouterr().out

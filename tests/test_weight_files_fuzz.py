@@ -10,8 +10,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from minigan import inception, weight_files
 from minigan.errors import FailedWork
+from minigan.metrics import inception, inception_weights
 from tests import weight_samples as samples
 
 SEED = 20
@@ -28,15 +28,15 @@ def good_files(folder) -> dict[str, tuple[bytes, int]]:
         info = tarfile.TarInfo("classify_image_graph_def.pb")
         info.size = len(graph)
         file.addfile(info, io.BytesIO(graph))
-    weights = weight_files.Weights(weight_files.ORIGINAL, arrays, "", "", weight_files.digest_of(arrays), "")
-    weight_files.save(weights, folder / "own.h5")
+    weights = inception_weights.Weights(inception_weights.ORIGINAL, arrays, "", "", inception_weights.digest_of(arrays), "")
+    inception_weights.save(weights, folder / "own.h5")
     return {
         "torch-zip": (samples.torch_file(arrays), 1000),
         "torch-legacy": (samples.torch_file(arrays, True), 1000),
         "graph": (graph, 1200),
         "archive": (tar.getvalue(), 500),
         "safetensors": (samples.safetensors(arrays, {}), 1500),
-        "keras": (samples.keras(samples.toy_weights(weight_files.KERAS)), 300),
+        "keras": (samples.keras(samples.toy_weights(inception_weights.KERAS)), 300),
         "minigan": ((folder / "own.h5").read_bytes(), 200),
     }
 
@@ -72,18 +72,18 @@ def test_damage_leads_to_a_right_answer_or_one_line(form, tmp_path, monkeypatch)
     data, count = good_files(tmp_path)[form]
     path = tmp_path / "damaged"
     path.write_bytes(data)
-    kind = weight_files.load(path).kind
+    kind = inception_weights.load(path).kind
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcomes = {"read": 0, "refused": 0}
     in_memory = form not in ("archive", "minigan")  # these are read again from the disk, in parts
     for bad in damaged(data, Random(SEED), count):
         if in_memory:  # a busy disk takes longer than all the rest
-            monkeypatch.setattr(weight_files, "read_whole", lambda *_, bad=bad: bad)
+            monkeypatch.setattr(inception_weights, "read_whole", lambda *_, bad=bad: bad)
         else:
             path.write_bytes(bad)
         start = time.perf_counter()
         try:
-            found = weight_files.load(path)
+            found = inception_weights.load(path)
             assert {name: array.shape for name, array in found.tensors.items()} == samples.toy_table(found.kind)
             assert all(np.isfinite(array).all() for array in found.tensors.values()) and found.kind == kind
             outcomes["read"] += 1

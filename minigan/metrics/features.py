@@ -29,9 +29,9 @@ from minigan.formats import hdf5_state
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
 from minigan.formats.progress import Progress
-from minigan.frechet import Moments, Statistics
-from minigan.inception import Inception
-from minigan.weight_files import Weights
+from minigan.metrics.frechet import Moments, Statistics
+from minigan.metrics.inception import Inception
+from minigan.metrics.inception_weights import Weights
 
 BLOCK = 250  # pictures of a file: a minute of Inception on two cores
 STEP = 50  # pictures between progress lines; a multiple of classifier.BATCH, so that nothing else changes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan import frechet
+from minigan.metrics import frechet
 
 SIDE = 8
 REAL, FAKE = 5000, 512  # pictures compared

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import inception
 from minigan.data.dataset import Request, cache_folder, download, first_file, to_stderr
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats import hdf5_state, keras_weights, safetensors, tensorflow_graph, torch_weights
 from minigan.formats.archives import read_whole, tar_members
 from minigan.formats.arrays_in_files import float32
 from minigan.formats.download import Published
+from minigan.metrics import inception
 
 MAX_FILE = 1 << 29  # bytes; the largest published one has 104 million
 ORIGINAL, KERAS, TORCHVISION = "inception-2015-12-05", "inception-keras", "inception-torchvision"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan import frechet
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.metrics import frechet
 
 ROWS = 500  # of KID's kernel at once: mimicry's 5000 x 5000 would take half a gigabyte in each thread
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.whole import write_whole
-from minigan.protocols import Score, comparable, from_dict
+from minigan.metrics.protocols import Score, comparable, from_dict
 
 FORMAT = "minigan scores"
 MOST = 64 << 20  # bytes of such a file

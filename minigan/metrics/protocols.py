@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from minigan import frechet, ms_ssim, neighbours, scores
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose, listed
-from minigan.frechet import Statistics
+from minigan.metrics import frechet, ms_ssim, neighbours, scores
+from minigan.metrics.frechet import Statistics
 
 NAMES = ("IS", "FID", "KID", "intra-FID", "precision", "recall", "density", "coverage", "MS-SSIM", "intra-MS-SSIM")
 OF_PIXELS = {"MS-SSIM", "intra-MS-SSIM"}  # scores that need no network and no real pictures

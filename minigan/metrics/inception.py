@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from minigan import inception_input, inception_table
 from minigan.engine import winograd
 from minigan.engine.backend import Array, array_module, blocks, matmul, parallel
 from minigan.engine.fused import bias_leaky
 from minigan.engine.im2col import Epilogue, correlate
 from minigan.errors import WrongUse, choose, listed
-from minigan.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors
+from minigan.metrics import inception_resize, inception_table
+from minigan.metrics.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors
 
 EPS = 0.001  # of every batch normalization
 GROUP = 25  # pictures that a GPU computes at once, which divides features.STEP; their largest layer takes 0.15 GB
@@ -66,7 +66,7 @@ class Inception:
         self.blocks = inception_table.blocks(kind)
         self.kind, self.settings, self.xp, self.dtype = kind, KINDS[kind], xp, np.dtype(dtype)
         self.resize = resize or self.settings.resize
-        choose("resize", self.resize, inception_input.RESIZES)
+        choose("resize", self.resize, inception_resize.RESIZES)
         _check(tensors, kind)
         self.layers: dict[str, Folded] = {}  # by the convolution's name; those in a head are not here
         self.heads: dict[str, Head] = {}  # by the block's name
@@ -102,7 +102,7 @@ class Inception:
             given = images[part]
             room = self.xp.zeros((1 if self.xp is np else GROUP, *images.shape[1:]), np.uint8)
             room[:len(given)] = self.xp.asarray(given)
-            x = inception_input.prepared(room, self.settings.size, self.resize, self.settings.scale, self.dtype)
+            x = inception_resize.prepared(room, self.settings.size, self.resize, self.settings.scale, self.dtype)
             for tap, found in self._forward(x, taps).items():
                 out[tap][part] = found[:len(given)]
         if self.xp is np:
