@@ -27,9 +27,10 @@ import sys
 
 import numpy as np
 
-from minigan import gan, models, norms
+from minigan import gan
 from minigan.engine import backend, fused
 from minigan.experiment import experiment
+from minigan.networks import models, norms
 
 SIZE, RATE = 32, 2e-4
 TF32_TOLERANCE = 0.1  # of a loss after three iterations: TF32 has 10 bits behind the point

@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import minigan
-from minigan import network_table, reproduce, runs, sampling, saved, train
+from minigan import reproduce, runs, sampling, saved, train
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
 from minigan.data import datasets, pack
@@ -24,6 +24,7 @@ from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experimen
 from minigan.experiment.explain import explain
 from minigan.formats.download import progress_bar
 from minigan.metrics import classifier, inception_weights
+from minigan.networks import model_table
 from minigan.score_commands import compare_command, score_command, weights_command
 from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 
@@ -358,7 +359,7 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
         raise WrongUse("networks: --size, --width, --classes and --condition are for one model; name it")
     if condition and not classes:
         raise WrongUse(f"networks: --condition {condition} needs labels: give --classes, their number")
-    for line in network_table.overview() if name is None else network_table.lines(name, size, width, classes,
+    for line in model_table.overview() if name is None else model_table.lines(name, size, width, classes,
                                                                                  condition):
         click.echo(line)
 

@@ -54,11 +54,11 @@ from minigan.engine.fused import sample_norms
 from minigan.formats import images
 from minigan.gan import Training
 from minigan.metrics.thumbnails import thumbnails
-from minigan.mnist import MNISTDiscriminator
+from minigan.networks.bssn_mnist import MNISTDiscriminator
+from minigan.networks.resnet import ResNetDiscriminator
 from minigan.nn.layers import BatchNorm, Conv2d, Layer, LayerNorm
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import Gain, NoNorm, to_matrix
-from minigan.resnet import ResNetDiscriminator
 
 STREAM = 7  # of random numbers, after those of gan.py
 DIGITS = 6  # of each number in the file

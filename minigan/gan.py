@@ -14,11 +14,11 @@ from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.metrics import thumbnails
-from minigan.models import MODELS, make_discriminator, make_generator
+from minigan.networks.models import MODELS, make_discriminator, make_generator
+from minigan.networks.norms import normalization, penalties, spectral_norm
 from minigan.nn.layers import Layer, set_batch_norm
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.norms import normalization, penalties, spectral_norm
 from minigan.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples

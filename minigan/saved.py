@@ -26,11 +26,11 @@ from minigan.experiment.experiment import (
 from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.formats import hdf5_state
 from minigan.metrics.protocols import PROTOCOLS
-from minigan.models import MODELS, check_model, make_generator
+from minigan.networks.models import MODELS, check_model, make_generator
+from minigan.networks.norms import NORM_CHOICES, NORMS, normalization
 from minigan.nn.initializers import by_name
 from minigan.nn.losses import LOSSES
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.norms import NORM_CHOICES, NORMS, normalization
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {

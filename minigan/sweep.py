@@ -27,7 +27,7 @@ from minigan.experiment.profiles import SETTINGS
 from minigan.formats import images
 from minigan.formats.whole import write_whole
 from minigan.metrics import stored_scores
-from minigan.norms import NORMS, ONLY_FOR
+from minigan.networks.norms import NORMS, ONLY_FOR
 
 # Methods that are more than a --norm; every --norm is a method, too.
 METHODS: dict[str, dict[str, Any]] = {

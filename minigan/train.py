@@ -28,7 +28,7 @@ from minigan.formats.download import progress_bar
 from minigan.formats.progress import Progress, duration
 from minigan.gan import Training
 from minigan.metrics import stored_scores
-from minigan.norms import spectral_norm
+from minigan.networks.norms import spectral_norm
 
 
 class Interrupted(Exception):

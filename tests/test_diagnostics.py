@@ -17,13 +17,13 @@ from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.fused import power_iteration
 from minigan.gan import Training
-from minigan.models import MODELS
+from minigan.networks.models import MODELS
+from minigan.networks.norms import NORMS
 from minigan.nn import layers
 from minigan.nn.layers import Conv2d, Linear, normal
 from minigan.nn.losses import LOSSES
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import WeightNorm, to_matrix
-from minigan.norms import NORMS
 
 
 @pytest.fixture(autouse=True)

@@ -23,12 +23,12 @@ from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 from minigan.engine import backend, conv_ops, fused, im2col, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
+from minigan.networks.norms import SpectralNorm, spectral_norm
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import BatchNorm, BatchNormalize, Conv2d, Linear
 from minigan.nn.losses import SampleNorms
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNormalize, SpectralNormalizeAll, prepare
-from minigan.norms import SpectralNorm, spectral_norm
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from minigan.formats import hdf5_state
 from minigan.gan import Training
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import NAMES, Score
-from minigan.norms import NORMS
+from minigan.networks.norms import NORMS
 from minigan.sampling import draw
 from minigan.sweep import METHODS
 from tests.figure_runs import LAYERS, make

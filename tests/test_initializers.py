@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from minigan.cnn import CNNDiscriminator
 from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import experiment
 from minigan.experiment.profiles import OWN
-from minigan.models import MODELS
+from minigan.networks.cnn import CNNDiscriminator
+from minigan.networks.models import MODELS
+from minigan.networks.norms import Normalization
 from minigan.nn.initializers import FAMILIES, by_name, glorot_uniform, he_normal, normal, orthogonal, truncated_normal
 from minigan.nn.layers import Linear
 from minigan.nn.optimizers import Adam
-from minigan.norms import Normalization
 
 PARTS = ("dense", "conv", "deconv", "residual")
 

@@ -9,6 +9,7 @@ from minigan.engine import conv_ops, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments
 from minigan.errors import FailedWork
+from minigan.networks.norms import NoNorm, SpectralNorm
 from minigan.nn.initializers import normal
 from minigan.nn.layers import (
     BatchNorm,
@@ -20,7 +21,6 @@ from minigan.nn.layers import (
     Linear,
     Sequential,
 )
-from minigan.norms import NoNorm, SpectralNorm
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from twins import give_to_torch, to_float64, torchs_layout
 
-from minigan.cnn import CNNDiscriminator, CNNGenerator
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import compose
-from minigan.models import MODELS, check_model
+from minigan.networks.cnn import CNNDiscriminator, CNNGenerator
+from minigan.networks.models import MODELS, check_model
+from minigan.networks.norms import Normalization
+from minigan.networks.resnet import Block, ResNetDiscriminator, ResNetGenerator
 from minigan.nn.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import NoNorm
-from minigan.norms import Normalization
-from minigan.resnet import Block, ResNetDiscriminator, ResNetGenerator
 
 every_model = pytest.mark.parametrize("model", MODELS)
 

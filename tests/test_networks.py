@@ -19,16 +19,16 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.gan import Training
-from minigan.models import MODELS
-from minigan.networks import CONDITIONS, ConditionalBatchNorm, Embedding
+from minigan.networks.discriminator import CONDITIONS, ConditionalBatchNorm, Embedding
+from minigan.networks.models import MODELS
+from minigan.networks.norms import Normalization
+from minigan.networks.resnet import DIM_EMBED
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import BatchNorm, LayerNorm
 from minigan.nn.losses import LOSSES, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import spectral_norm
-from minigan.norms import Normalization
-from minigan.resnet import DIM_EMBED
 from minigan.saved import check_names
 
 every_model = pytest.mark.parametrize("model", MODELS)

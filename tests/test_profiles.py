@@ -9,7 +9,7 @@ from minigan.data import datasets
 from minigan.experiment import experiment, explain
 from minigan.experiment.experiment import Experiment, compose
 from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS
-from minigan.models import MODELS
+from minigan.networks.models import MODELS
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 

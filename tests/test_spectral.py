@@ -11,11 +11,11 @@ from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.conv_ops import Scaled
 from minigan.engine.fused import power_iteration
 from minigan.experiment.experiment import Experiment
+from minigan.networks.norms import NORMS
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Linear, Sequential
 from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll
 from minigan.nn.weight_norms import spectral_norm
-from minigan.norms import NORMS
 
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
-from minigan import cli, networks, runs, saved
+from minigan import cli, runs, saved
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
 from minigan.formats import hdf5_state
 from minigan.gan import Batches, Training
+from minigan.networks import discriminator
 from minigan.sampling import draw, interpolate, latents
 
 
@@ -599,7 +600,7 @@ def test_a_model_has_its_features_normalized_unless_told_otherwise():
 
 
 def test_the_conditions_of_the_command_line_are_the_networks():
-    assert experiment.CONDITIONS == ("none", *filter(None, networks.CONDITIONS))
+    assert experiment.CONDITIONS == ("none", *filter(None, discriminator.CONDITIONS))
 
 
 def test_a_forged_number_of_classes_takes_no_memory(tmp_path):

@@ -10,12 +10,12 @@ from twins import to_float64
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
+from minigan.networks.norms import penalties
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Linear, Sequential
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import Clip, FrobeniusNorm, Gain, Orthonormal, WeightNorm, to_matrix
-from minigan.norms import penalties
 
 every_layer = pytest.mark.parametrize("kind", LAYERS)
 DIVIDED = {"wn": WeightNorm, "frobenius": FrobeniusNorm}

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from minigan import cnn, mnist, resnet
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, option_name
-from minigan.networks import Discriminator
+from minigan.networks import bssn_mnist, cnn, resnet
+from minigan.networks.discriminator import Discriminator
+from minigan.networks.norms import Normalization, normalize_generator, spread_scales
 from minigan.nn.layers import Layer, set_batch_norm
-from minigan.norms import Normalization, normalize_generator, spread_scales
 
 # sides of the pictures of data sets where --size does not say
 SIZES = {"cifar10": 32, "cifar100": 32, "svhn": 32, "shapes": 32, "folder": 32, "mnist": 28, "fashion-mnist": 28}
@@ -120,6 +120,6 @@ MODELS = {
                   counts=(3_576_704, 2_765_568), size=64, dim_z=100, features="bn"),
     "dcgan-32": _cnn(cnn.DCGAN_32, source="the same for 32 pixels; report 2", counts=(3_448_576, 2_637_312), dim_z=100,
                      features="bn"),
-    "mnist-bssn": Model(mnist.MNISTGenerator, mnist.MNISTDiscriminator, source="Lin et al. 2021, Tables 4 and 5",
+    "mnist-bssn": Model(bssn_mnist.MNISTGenerator, bssn_mnist.MNISTDiscriminator, source="Lin et al. 2021, Tables 4 and 5",
                         counts=(852_609, 1_029_696), size=28, channels=1, dim_z=100),
 }

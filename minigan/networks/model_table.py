@@ -10,10 +10,10 @@ import numpy as np
 
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, choose
-from minigan.models import MODELS, Model
-from minigan.networks import CONDITIONS, Embedding
+from minigan.networks.discriminator import CONDITIONS, Embedding
+from minigan.networks.models import MODELS, Model
+from minigan.networks.norms import Normalization
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
-from minigan.norms import Normalization
 
 MOST = 200_000_000  # parameters of one network that is only to be looked at: 0.8 GB
 MOST_PIXELS = 1 << 20  # size x size x width: the maps have to be made once, of 64 channels and more

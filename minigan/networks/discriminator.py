@@ -14,10 +14,10 @@ from minigan.engine.autograd import Tensor
 from minigan.engine.backend import Array, array_module
 from minigan.engine.conv_ops import Scaled
 from minigan.errors import WrongUse, choose
+from minigan.networks.norms import Normalization, prepare
 from minigan.nn.initializers import Draw, Initializer, by_name
 from minigan.nn.layers import FEATURES, BatchNorm, BatchNormalize, Layer, Linear
 from minigan.nn.weight_norms import NoNorm
-from minigan.norms import Normalization, prepare
 
 CONDITIONS = {
     "": "no labels",

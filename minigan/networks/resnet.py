@@ -12,10 +12,18 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.backend import Array
-from minigan.networks import Discriminator, Embedding, batch_norm, check_size, drawing, feature_norm, scaled
+from minigan.networks.discriminator import (
+    Discriminator,
+    Embedding,
+    batch_norm,
+    check_size,
+    drawing,
+    feature_norm,
+    scaled,
+)
+from minigan.networks.norms import Normalization
 from minigan.nn.initializers import Draw, by_name
 from minigan.nn.layers import Conv2d, Layer, Linear, Sequential
-from minigan.norms import Normalization
 
 
 @dataclass(frozen=True)

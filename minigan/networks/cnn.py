@@ -13,9 +13,9 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.backend import Array
 from minigan.errors import WrongUse
-from minigan.networks import Discriminator, batch_norm, drawing, feature_norm, scaled
+from minigan.networks.discriminator import Discriminator, batch_norm, drawing, feature_norm, scaled
+from minigan.networks.norms import Normalization
 from minigan.nn.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
-from minigan.norms import Normalization
 
 
 @dataclass(frozen=True)
