@@ -15,9 +15,9 @@ import time
 
 import numpy as np
 
-from minigan import diagnostics, gan, runs
 from minigan.engine import backend
 from minigan.experiment import experiment
+from minigan.training import diagnostics, gan, run_folder
 
 EVERY = (10, 100, 1000)
 
@@ -54,7 +54,7 @@ def main(words=None):
     args = parser.parse_args(words)
     threads = backend.set_threads(args.threads)
     rows = [compare(model, norm, args) for model in args.models.split(",") for norm in args.norms.split(",")]
-    machine = {"processor": runs.machine()["processor"], "threads": threads}
+    machine = {"processor": run_folder.machine()["processor"], "threads": threads}
     if args.json:
         print(json.dumps({"machine": machine, "batch": args.batch, "width": args.width, "size": args.size,
                           "results": rows}, indent=2))

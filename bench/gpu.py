@@ -27,10 +27,10 @@ import sys
 
 import numpy as np
 
-from minigan import gan
 from minigan.engine import backend, fused
 from minigan.experiment import experiment
 from minigan.networks import models, norms
+from minigan.training import gan
 
 SIZE, RATE = 32, 2e-4
 TF32_TOLERANCE = 0.1  # of a loss after three iterations: TF32 has 10 bits behind the point

@@ -130,14 +130,14 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from minigan import runs
     from minigan.engine import backend
+    from minigan.training import run_folder
     threads = args.threads or backend.cores()
     if args.worker:
         work(args.worker, args.batch, args.size, threads)
         return
     result = compare(args, threads)
-    result["machine"] = {"processor": runs.machine()["processor"], "threads": threads,
+    result["machine"] = {"processor": run_folder.machine()["processor"], "threads": threads,
                          "python": platform.python_version()}
     if args.json:
         print(json.dumps({"batch": args.batch, **result}, indent=2))

@@ -16,9 +16,10 @@ import time
 
 import numpy as np
 
-from minigan import gan, runs, sweep
+from minigan import sweep
 from minigan.engine import backend
 from minigan.experiment import experiment
+from minigan.training import gan, run_folder
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 
@@ -69,7 +70,7 @@ def main(words=None):
     args = parser.parse_args(words)
     threads = backend.set_threads(args.threads)
     results = {size: compare(int(size), args.methods.split(","), args) for size in args.sizes.split(",")}
-    machine = {"processor": runs.machine()["processor"], "threads": threads}
+    machine = {"processor": run_folder.machine()["processor"], "threads": threads}
     if args.json:
         print(json.dumps({"machine": machine, "batch": args.batch, "width": args.width, "results": results}, indent=2))
         return

@@ -57,9 +57,9 @@ def peak():
 
 
 def training(path, batch, width, seconds):
-    from minigan import gan
     from minigan.data import packed
     from minigan.experiment import experiment
+    from minigan.training import gan
     images = packed.Images(path)
     e = experiment.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
     runs = [gan.Training(e, images), gan.Training(e, images[:4096])]
@@ -78,8 +78,8 @@ def training(path, batch, width, seconds):
 
 
 def epoch(path, batch, *_):
-    from minigan import gan
     from minigan.data import packed
+    from minigan.training import gan
     images = packed.Images(path)
     batches = gan.Batches(len(images), batch, np.random.default_rng(1))
     images.prefetch(batches)

@@ -14,9 +14,9 @@ import time
 
 import numpy as np
 
-from minigan import gan, runs
 from minigan.engine import backend
 from minigan.experiment import experiment
+from minigan.training import gan, run_folder
 
 
 def main():
@@ -44,7 +44,7 @@ def main():
     pairs = [[seconds(training) for training in trainings] for _ in range(args.repeats)]
     sn, none = (statistics.median(times) for times in zip(*pairs, strict=True))
     overhead = statistics.median(a / b for a, b in pairs) - 1
-    result = {"processor": runs.machine()["processor"], "threads": threads, "model": args.model, "batch": args.batch,
+    result = {"processor": run_folder.machine()["processor"], "threads": threads, "model": args.model, "batch": args.batch,
               "power_iterations": args.power_iterations, "sn_s": sn, "none_s": none, "overhead": overhead}
     if args.json:
         print(json.dumps(result, indent=2))

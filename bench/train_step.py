@@ -29,9 +29,9 @@ def minigan_steps(model, batch, threads):
     """(name -> function that takes one step, facts)."""
     import numpy as np
 
-    from minigan import gan
     from minigan.engine import backend
     from minigan.experiment import experiment
+    from minigan.training import gan
     backend.set_threads(threads)
     e = experiment.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
                            beta1=BETAS[0], beta2=BETAS[1])
@@ -183,13 +183,13 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from minigan import runs
     from minigan.engine import backend
+    from minigan.training import run_folder
     threads = args.threads or backend.cores()
     if args.worker:
         work(args.worker, args.model, args.batch, threads)
         return
-    machine = {"processor": runs.machine()["processor"], "threads": threads, "python": platform.python_version()}
+    machine = {"processor": run_folder.machine()["processor"], "threads": threads, "python": platform.python_version()}
     results = {model: compare(model, args.batch, args.repeats, threads)
                for model in ([args.model] if args.model else ["cnn", "resnet"])}
     if args.json:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
-from minigan import diagnostics, gan, runs, train
 from minigan.data import datasets
 from minigan.experiment import experiment
 from minigan.formats import images
+from minigan.training import diagnostics, gan, loop, run_folder
 
 temporary = tempfile.TemporaryDirectory()  # gone when the script ends
 folder, LAST = Path(temporary.name), 250
@@ -27,8 +27,8 @@ seen = {}
 for name, (dataset, norm, _) in RUNS.items():
     e = experiment.experiment(dataset, norm=norm, width=0.125, batch_size=8 if dataset == "shapes" else 16,
                            iterations=LAST, diagnose=25, log_every=25, sample_every=25, checkpoint_every=LAST)
-    train.fit(e, folder / name, quiet=True)
-    seen[name] = runs.read_log(folder / name, "diagnostics.jsonl")  # a line for each look
+    loop.fit(e, folder / name, quiet=True)
+    seen[name] = run_folder.read_log(folder / name, "diagnostics.jsonl")  # a line for each look
 
 # %% [markdown]
 # The same as on the command line, and any run can be looked at afterwards, too:
@@ -120,7 +120,7 @@ save("05_layers")
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 3.7))
 bound, product = {}, {}  # from before the first iteration on
 for name, (dataset, _, colour) in RUNS.items():
-    start = gan.Training(runs.read_experiment(folder / name), datasets.load(dataset).images[:64])
+    start = gan.Training(run_folder.read_experiment(folder / name), datasets.load(dataset).images[:64])
     looks = [diagnostics.diagnose(start), *seen[name]]
     steps = [look["iteration"] for look in looks]
     bound[name] = np.array([look["lipschitz_bound"] for look in looks])

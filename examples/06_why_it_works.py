@@ -10,12 +10,13 @@
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 
-from minigan import Tensor, diagnostics, gan, grad
+from minigan import Tensor, grad
 from minigan.engine import ops
 from minigan.experiment import experiment
 from minigan.nn.initializers import lecun_normal
 from minigan.nn.layers import Conv2d
 from minigan.nn.spectral_norms import BidirectionalNorm
+from minigan.training import diagnostics, gan
 
 rng = np.random.default_rng(0)
 

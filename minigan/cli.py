@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import minigan
-from minigan import reproduce, runs, sampling, saved, train
+from minigan import reproduce
 from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
 from minigan.data import datasets, pack
@@ -26,6 +26,7 @@ from minigan.formats.download import progress_bar
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import model_table
 from minigan.score_commands import compare_command, score_command, weights_command
+from minigan.training import loop, restore, run_folder, sampling
 from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 
 KINDS = {"int": int, "float": float, "str": str}
@@ -53,7 +54,7 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), 2)
     except FailedWork as error:
         return _fail(str(error), 1)
-    except train.Interrupted as error:
+    except loop.Interrupted as error:
         return _fail(str(error), 128 + error.signum)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", 130)
@@ -98,9 +99,9 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each field of Experiment but the data set, in the fields' order."""
     for f in reversed(dataclasses.fields(Experiment)[1:]):
         text = f.metadata["help"]
-        if f.name in saved.CHOICES and f.name not in ("fit", "scaling", "device"):
-            if not all(choice in text for choice in saved.CHOICES[f.name]):
-                text += ": " + ", ".join(saved.CHOICES[f.name])
+        if f.name in restore.CHOICES and f.name not in ("fit", "scaling", "device"):
+            if not all(choice in text for choice in restore.CHOICES[f.name]):
+                text += ": " + ", ".join(restore.CHOICES[f.name])
         if f.type == "bool":
             command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
                                    help=text)(command)
@@ -158,13 +159,13 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
     if resumed is not None:
         if out is not None or overwrite:
             raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")
-        train.resume(resumed, chosen | ({"dataset": dataset} if dataset else {}), quiet, verbose)
+        loop.resume(resumed, chosen | ({"dataset": dataset} if dataset else {}), quiet, verbose)
         return
     if dataset is None:
         raise WrongUse(f"train: which data set? choose from: {', '.join(sorted(datasets.DATASETS))}; "
                        "or --resume RUN")
     e = experiment(dataset, **chosen)
-    train.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
+    loop.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
 
 
 @commands.command("explain")
@@ -181,7 +182,7 @@ def explain_command(dataset: str, **given: Any) -> None:
     Below an option stand the profiles that have another value: where paper and code differ, both are there.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
-    saved.check_names(experiment(dataset, **chosen))
+    restore.check_names(experiment(dataset, **chosen))
     click.echo("\n".join(explain(dataset, **chosen)))
 
 
@@ -240,7 +241,7 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     name = reproduce.find(name)
     cells = reproduce.cells(name, seeds, **chosen)
     for cell in cells:
-        saved.check_names(cell.experiment)
+        restore.check_names(cell.experiment)
     lines = reproduce.describe(name, cells, **chosen)
     click.echo("\n".join(lines))
     out = out or Path("runs") / name
@@ -318,7 +319,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     suffix = out.suffix.lower()
     if suffix not in ("", ".png", ".npz"):
         raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")
-    gen, e, classes, remarks = saved.load_generator(run, best)
+    gen, e, classes, remarks = restore.load_generator(run, best)
     for line in remarks:
         click.echo(line, err=True)
     rng = np.random.default_rng(seed)
@@ -331,7 +332,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
                        f"--label: {run} was trained without labels; leave it out")
     images = sampling.draw(gen, z, classes=classes, labels=None if label is None else np.full(len(z), label))
     if suffix == ".npz":
-        runs.save_npz(out, images)
+        run_folder.save_npz(out, images)
     elif suffix == ".png":
         images.save_png(out, images.grid(images, columns=steps, scale=scale))
     else:
@@ -385,7 +386,7 @@ commands.add_command(weights_command)
 @commands.command("info")
 def info_command() -> None:
     """Versions, BLAS, threads, devices, cache folder, data sets, Inception's weights and classifiers found."""
-    found = runs.machine()
+    found = run_folder.machine()
     rows = [("minigan", f"{found['minigan']}  ({Path(minigan.__file__).parent})"),
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
             ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),

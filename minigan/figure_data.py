@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs, saved
 from minigan.data import datasets
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.experiment.profiles import SETTINGS
-from minigan.gan import Training
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import Score, comparable
 from minigan.metrics.stored_scores import Stored
 from minigan.nn.weight_norms import to_matrix
-from minigan.sampling import draw, latents
 from minigan.sweep import METHODS
+from minigan.training import restore, run_folder
+from minigan.training.gan import Training
+from minigan.training.sampling import draw, latents
 
 LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", "clip": "weight clipping", "bn": "BN",
           "ln": "LN", "wn": "WN", "wn-gain": "WN, gain", "frobenius": "Frobenius", "orthonormal": "orthonormal",
@@ -112,9 +112,9 @@ def group(found: list[Run]) -> dict[str, list[Run]]:
 
 
 def _run(folder: Path) -> Run:
-    e = runs.read_experiment(folder)
-    diagnosed = [line for line in runs.read_log(folder, "diagnostics.jsonl") if isinstance(line.get("layers"), dict)]
-    return Run(folder, e, runs.read_log(folder), diagnosed, stored_scores.read(folder / "scores.json"),
+    e = run_folder.read_experiment(folder)
+    diagnosed = [line for line in run_folder.read_log(folder, "diagnostics.jsonl") if isinstance(line.get("layers"), dict)]
+    return Run(folder, e, run_folder.read_log(folder), diagnosed, stored_scores.read(folder / "scores.json"),
                (folder / "failed.txt").exists())
 
 
@@ -302,8 +302,8 @@ def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
 
 def _newest(run: Run) -> tuple[Training, Any]:
     """The training of the newest checkpoint, without its pictures, on the host; and the generator of its samples."""
-    path, state, e, gen, _ = saved.newest(run.folder)
-    with saved.doubting(str(path)):
+    path, state, e, gen, _ = restore.newest(run.folder)
+    with restore.doubting(str(path)):
         small = dataclasses.replace(e, device="cpu", batch_size=1, gen_batch_size=None, data_root=None)
         blank = np.zeros((1, state["size"], state["size"], state["channels"]), np.uint8)
         training = Training(small, blank, np.full(1, state["classes"] - 1) if state["classes"] else None)

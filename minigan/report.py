@@ -17,7 +17,6 @@ from typing import Any
 
 from PIL import Image
 
-from minigan import runs
 from minigan.charts import Points, chart
 from minigan.deviations import command, deviations, reported, rows_of_papers
 from minigan.errors import WrongUse
@@ -27,6 +26,7 @@ from minigan.formats.progress import duration
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Stored
 from minigan.sweep import reached
+from minigan.training import run_folder
 
 Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"
 
@@ -100,9 +100,9 @@ def read(folders: Sequence[Path]) -> list[Run]:
             raise WrongUse(f"report: {folder} is named twice; name each run once")
         if any(run.name == name for run in found):
             name = f"{folder.resolve().parent.name}/{name}"
-        log = runs.read_log(folder)
-        found.append(Run(name, folder, runs.read_experiment(folder), runs.read_machine(folder), log,
-                         runs.read_log(folder, "diagnostics.jsonl"), stored_scores.read(folder / "scores.json"),
+        log = run_folder.read_log(folder)
+        found.append(Run(name, folder, run_folder.read_experiment(folder), run_folder.read_machine(folder), log,
+                         run_folder.read_log(folder, "diagnostics.jsonl"), stored_scores.read(folder / "scores.json"),
                          max(reached(folder), log[-1]["iteration"] if log else 0)))
     return found
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs, saved, train
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import CHANGEABLE, Experiment, compose, to_dict
 from minigan.experiment.profiles import SETTINGS
@@ -28,6 +27,7 @@ from minigan.formats import images
 from minigan.formats.whole import write_whole
 from minigan.metrics import stored_scores
 from minigan.networks.norms import NORMS, ONLY_FOR
+from minigan.training import loop, restore, run_folder
 
 # Methods that are more than a --norm; every --norm is a method, too.
 METHODS: dict[str, dict[str, Any]] = {
@@ -69,7 +69,7 @@ def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **co
         chosen = METHODS.get(method, {"norm": method})
         fitting = _common_to(chosen["norm"], norms, common)
         e, _ = compose(dataset, **fitting | chosen | {"setting": setting, "seed": seed})
-        saved.check_names(e)
+        restore.check_names(e)
         cells.append(Cell(method, setting, seed, e))
     return cells
 
@@ -91,14 +91,14 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
         begun = (folder / "experiment.json").exists()
         try:
             if begun:
-                train.resume(folder, {name: getattr(cell.experiment, name) for name in CHANGEABLE}, quiet)
+                loop.resume(folder, {name: getattr(cell.experiment, name) for name in CHANGEABLE}, quiet)
             else:
-                train.fit(cell.experiment, folder, quiet=quiet)
+                loop.fit(cell.experiment, folder, quiet=quiet)
         except WrongUse as error:  # busy, or another process was quicker while this one read the data
-            if not isinstance(error, runs.Busy) and (begun or not (folder / "experiment.json").exists()):
+            if not isinstance(error, run_folder.Busy) and (begun or not (folder / "experiment.json").exists()):
                 raise
             say(f"{cell.name}: another process is at it")
-        except train.NotFinite as error:
+        except loop.NotFinite as error:
             write_whole(folder / "failed.txt", f"{error}\n".encode())
             say(f"{cell.name}: {error}")
         _conclude(cells, out)
@@ -146,7 +146,7 @@ def summary(cells: list[Cell], out: Path) -> list[str]:
 
 def course(folder: Path, measure: str = "") -> list[float]:
     """The values of a score that a run logged, oldest first; without a name its thumbnail distances."""
-    log = runs.read_log(folder)
+    log = run_folder.read_log(folder)
     found = [line.get("scores", {}).get(measure) for line in log if isinstance(line.get("scores", {}), dict)] \
         if measure else [line.get("thumbnails") for line in log]
     return [value for value in found if type(value) in (int, float)]
@@ -154,7 +154,7 @@ def course(folder: Path, measure: str = "") -> list[float]:
 
 def _measure(folders: list[Path]) -> str:
     """The score that all of these runs logged, a FID if there is one; "" if there is none."""
-    logged = [{name: None for line in runs.read_log(folder) if isinstance(line.get("scores"), dict)
+    logged = [{name: None for line in run_folder.read_log(folder) if isinstance(line.get("scores"), dict)
                for name in line["scores"]} for folder in folders]
     common = [name for name in logged[0] if all(name in names for names in logged)] if logged else []
     return next((name for name in common if name.startswith("FID ")), common[0] if common else "")

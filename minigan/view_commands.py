@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from minigan import diagnostics, figures, report, train, watch
+from minigan import figures, report, watch
 from minigan.errors import WrongUse
 from minigan.formats.whole import write_whole
+from minigan.training import diagnostics, loop
 
 
 @click.command("report")
@@ -92,7 +93,7 @@ def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
 
     A row for each layer; minigan train --diagnose N writes the same while it trains, every N iterations.
     """
-    training, remarks = train.opened(run, os.path.abspath(os.path.expanduser(data_root)) if data_root else None, True)
+    training, remarks = loop.opened(run, os.path.abspath(os.path.expanduser(data_root)) if data_root else None, True)
     for line in remarks:
         click.echo(line, err=True)
     found = diagnostics.diagnose(training)

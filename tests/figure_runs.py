@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import runs
 from minigan.experiment.experiment import Experiment, experiment
+from minigan.training import run_folder
 
 LAYERS = {"conv1": (8, 3, 3, 1), "conv2": (16, 4, 4, 8), "dense": (1, 256)}
 
@@ -27,7 +27,7 @@ def make(folder: Path, iterations: int = 100, thumbnails: float = 1.0, scores: d
     folder.mkdir(parents=True)
     e = e or experiment(dataset, iterations=iterations, **chosen)
     iterations = e.iterations
-    runs.write_experiment(folder, e)
+    run_folder.write_experiment(folder, e)
     log, diagnoses = [], []
     for i in range(1, steps + 1):
         at = iterations * i // steps

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from tiny import pictures, tiny, words
 
-from minigan import alarms, cli, runs
-from minigan.diagnostics import diagnose
+from minigan import cli
 from minigan.engine import backend
-from minigan.gan import Training
+from minigan.training import alarms, run_folder
+from minigan.training.diagnostics import diagnose
+from minigan.training.gan import Training
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +134,7 @@ def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypat
     assert cli.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes" in line]
     assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two made pictures differ")
-    assert [line["alarms"][0]["name"] for line in runs.read_log(out, "diagnostics.jsonl")] == ["collapsed-modes"] * 3
+    assert [line["alarms"][0]["name"] for line in run_folder.read_log(out, "diagnostics.jsonl")] == ["collapsed-modes"] * 3
 
 
 def test_a_run_with_a_huge_rate_says_what_happens(tmp_path, capsys):

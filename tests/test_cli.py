@@ -21,9 +21,10 @@ from test_datasets import archive, batches, binary_files, idx, put, python_files
 from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 import minigan
-from minigan import cli, saved, train
+from minigan import cli
 from minigan.data import dataset
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, option_name
+from minigan.training import loop, restore
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,7 @@ def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(ca
         assert f"{option_name(f.name)} " in text
         if f.default not in (None, False):
             assert f"[{f.default:g}]" in text if isinstance(f.default, float) else f"[{f.default}]" in text
-    for choices in saved.CHOICES.values():  # a line may end after a hyphen
+    for choices in restore.CHOICES.values():  # a line may end after a hyphen
         assert all(choice in text.replace("- ", "-") for choice in choices)
     for name, preset in DATASET_PRESETS.items():
         assert f"{name} --width {preset['width']:g} --batch-size {preset['batch_size']}" in text.replace(":", "")
@@ -444,7 +445,7 @@ def test_every_exception_becomes_one_line_and_an_exit_code(error, code, line, mo
     def fit(*_, **__):
         raise error
 
-    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(loop, "fit", fit)
     assert cli.run(["train", "shapes"]) == code
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"minigan: {line}") and "\n" not in said

@@ -14,10 +14,11 @@ import pytest
 import tiny
 from emulated_cupy import arrays, device
 
-from minigan import cli, runs, train
+from minigan import cli
 from minigan.engine import backend, im2col
 from minigan.experiment.experiment import experiment
-from minigan.gan import Training
+from minigan.training import loop, run_folder
+from minigan.training.gan import Training
 
 RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
     "cnn-hinge": ({"model": "cnn", "loss": "hinge"}, 1e-5),
@@ -154,7 +155,7 @@ def test_a_run_records_its_card(cupy, tmp_path):
         assert cli.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
                         "--quiet"]) == 0
     machine = json.loads((tmp_path / "run" / "experiment.json").read_text())["machine"]
-    assert machine == runs.machine() | backend.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
+    assert machine == run_folder.machine() | backend.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
     assert machine["card"].startswith("Emulated GPU") and {"driver", "cupy", "nvrtc", "cublas"} <= set(machine)
 
 
@@ -167,7 +168,7 @@ def test_too_little_memory_at_any_time_in_any_words_is_failed_work(where, error,
     """Beginning with the upload of the pictures."""
     def starved(*given, **how):
         raise error
-    monkeypatch.setattr(train, where, starved) if where == "Training" else monkeypatch.setattr(
+    monkeypatch.setattr(loop, where, starved) if where == "Training" else monkeypatch.setattr(
         Training, where.partition(".")[2], starved)
     code = cli.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run"), "--quiet"])
     err = capsys.readouterr().err
@@ -182,7 +183,7 @@ def test_another_error_is_not_taken_for_too_little_memory(tmp_path, monkeypatch)
     monkeypatch.setattr(Training, "iterate", broken)
     run = tiny.tiny(data_root=str(tiny.pictures(tmp_path / "data")))
     with pytest.raises(RuntimeError, match="IllegalAddress"):
-        train.fit(run, tmp_path / "run", quiet=True)
+        loop.fit(run, tmp_path / "run", quiet=True)
 
 
 def test_too_little_gpu_memory_is_said_in_one_line(cupy, tmp_path, monkeypatch, capsys):

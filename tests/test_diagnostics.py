@@ -11,12 +11,10 @@ from test_operator_norm import CONVOLUTIONS, every_convolution, operator
 from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
-from minigan import cli, diagnostics, runs
-from minigan.diagnostics import conv_bounds, diagnose, diversity, operator_norm, singular_values, variance_bounds
+from minigan import cli
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.fused import power_iteration
-from minigan.gan import Training
 from minigan.networks.models import MODELS
 from minigan.networks.norms import NORMS
 from minigan.nn import layers
@@ -24,6 +22,16 @@ from minigan.nn.layers import Conv2d, Linear, normal
 from minigan.nn.losses import LOSSES
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import WeightNorm, to_matrix
+from minigan.training import diagnostics, run_folder
+from minigan.training.diagnostics import (
+    conv_bounds,
+    diagnose,
+    diversity,
+    operator_norm,
+    singular_values,
+    variance_bounds,
+)
+from minigan.training.gan import Training
 
 
 @pytest.fixture(autouse=True)
@@ -356,7 +364,7 @@ def data(tmp_path_factory):
 
 def lines(run):
     return [{name: value for name, value in line.items() if name != "seconds"}
-            for line in runs.read_log(run, "diagnostics.jsonl")]
+            for line in run_folder.read_log(run, "diagnostics.jsonl")]
 
 
 @pytest.mark.parametrize("chosen", [{}, {"norm": "bn", "model": "resnet", "dequantize": None}], ids=["cnn", "resnet"])

@@ -11,18 +11,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minigan import cli, figure_data, figure_layers, figure_plots, figures, reproduce, runs, sweep
+from minigan import cli, figure_data, figure_layers, figure_plots, figures, reproduce, sweep
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
 from minigan.figure_plots import Ask
 from minigan.formats import hdf5_state
-from minigan.gan import Training
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import NAMES, Score
 from minigan.networks.norms import NORMS
-from minigan.sampling import draw
 from minigan.sweep import METHODS
+from minigan.training import run_folder
+from minigan.training.gan import Training
+from minigan.training.sampling import draw
 from tests.figure_runs import LAYERS, make
 from tests.tiny import tiny
 
@@ -37,7 +38,7 @@ def trained(tmp_path, rng):
         training = Training(e, rng.integers(0, 256, (4, 16, 16, 3), np.uint8), np.arange(4) % 3)
         folder = tmp_path / norm
         folder.mkdir()
-        runs.write_experiment(folder, e)
+        run_folder.write_experiment(folder, e)
         hdf5_state.save_in(folder, 0, training.state())
         return folder, training
     return build
@@ -312,7 +313,7 @@ def test_the_critics_losses_are_on_training_and_on_held_out_pictures(trained, tm
 
 def test_seconds_of_100_updates_come_from_the_log_whatever_one_pause_took(tmp_path):
     run = make(tmp_path / "run")  # 0.25 s an iteration
-    lines = runs.read_log(run)
+    lines = run_folder.read_log(run)
     for later in lines[6:]:
         later["seconds"] += 1000
     (run / "log.jsonl").write_text("".join(json.dumps(values) + "\n" for values in lines))
@@ -370,7 +371,7 @@ def test_runs_that_lack_what_a_figure_needs_get_one_line(name, tmp_path, capsys)
     pytest.importorskip("matplotlib")
     bare = tmp_path / "bare"
     bare.mkdir()
-    runs.write_experiment(bare, tiny())
+    run_folder.write_experiment(bare, tiny())
     assert cli.run(["figure", name, str(bare), "--out", str(tmp_path / "figure.png")]) in (1, 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "bare" in said and not (tmp_path / "figure.png").exists()

@@ -18,7 +18,6 @@ from twins import give_to_torch, to_float64, torchs_layout
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
-from minigan.gan import Training
 from minigan.networks.discriminator import CONDITIONS, ConditionalBatchNorm, Embedding
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
@@ -29,7 +28,8 @@ from minigan.nn.losses import LOSSES, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import spectral_norm
-from minigan.saved import check_names
+from minigan.training.gan import Training
+from minigan.training.restore import check_names
 
 every_model = pytest.mark.parametrize("model", MODELS)
 conditioned = pytest.mark.parametrize("model, condition", [

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli, gan
+from minigan import cli
 from minigan.data import datasets, pack, packed
 from minigan.data.dataset import Source
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
-from minigan.gan import Batches
+from minigan.training import gan
+from minigan.training.gan import Batches
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -4,12 +4,13 @@ import dataclasses
 
 import pytest
 
-from minigan import cli, saved
+from minigan import cli
 from minigan.data import datasets
 from minigan.experiment import experiment, explain
 from minigan.experiment.experiment import Experiment, compose
 from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS
 from minigan.networks.models import MODELS
+from minigan.training import restore
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 
@@ -43,7 +44,7 @@ def test_the_defaults_have_the_defaults_values():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_makes_an_experiment_of_known_names(profile):
     e = experiment.experiment("cifar10", profile=profile)
-    saved.check_names(e)
+    restore.check_names(e)
     for name, (value, _) in PROFILES[profile][""].items():
         assert getattr(e, name) == PROFILES[profile].get(e.model, {}).get(name, (value,))[0]
 
@@ -104,7 +105,7 @@ def test_a_profile_says_what_its_source_does_with_a_data_set_and_a_model():
             ("wgan-gp", "cifar10", {"init": "glorot"})):
         e = experiment.experiment(dataset, profile=profile)
         assert {name: getattr(e, name) for name in expected} == expected, (profile, dataset)
-        saved.check_names(e)
+        restore.check_names(e)
     assert experiment.experiment("stl10", profile="bssn", model="resnet-stl", split="train").split == "train"
 
 

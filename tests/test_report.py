@@ -13,14 +13,15 @@ import click
 import numpy as np
 import pytest
 
-from minigan import charts, cli, deviations, report, runs, watch
-from minigan.diagnostics import diagnose
+from minigan import charts, cli, deviations, report, watch
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import compose, experiment, learned
-from minigan.gan import Training
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import Score
 from minigan.metrics.stored_scores import Stored
+from minigan.training import run_folder
+from minigan.training.diagnostics import diagnose
+from minigan.training.gan import Training
 from tests.tiny import tiny
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -53,16 +54,16 @@ class Page(html.parser.HTMLParser):
 def make_run(folder, lines=60, diagnoses=True, **chosen):
     """A run's folder as minigan train leaves it, with a diagnosis every 20 iterations."""
     e = experiment("shapes", iterations=lines, **chosen)
-    runs.create(folder, e)
-    runs.prepare(folder)
-    log = runs.Log(folder, 0)
+    run_folder.create(folder, e)
+    run_folder.prepare(folder)
+    log = run_folder.Log(folder, 0)
     for i in range(1, lines + 1):
         log.add(iteration=i, seconds=i / 2, loss_dis=2 - i / lines, loss_gen=float(np.sin(i)), sigma_deviation=1 / i,
                 sigma={"conv1": 1.0, "dense": 1 + 1 / i}, thumbnails=5 / i)
     rng = np.random.default_rng(0)
     for i in (0, lines):
-        runs.save_samples(folder, i, rng.integers(0, 256, (16, 8, 8, 3), np.uint8))
-    runs.save_progress(folder, lines)
+        run_folder.save_samples(folder, i, rng.integers(0, 256, (16, 8, 8, 3), np.uint8))
+    run_folder.save_progress(folder, lines)
     if diagnoses:
         layer = {"gradient": 0.1, "sigma_conv": 2.0, "variance": 1e-3, "singular_values": [2.0, 1.0, 0.5]}
         (folder / "diagnostics.jsonl").write_text("".join(json.dumps(
@@ -119,7 +120,7 @@ def test_a_rows_score_is_read_with_its_spread(score, is_, fid):
 def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
     """7.12 (.07) and 31.43 (.90): Lin et al. 2021, Table 1, CIFAR-10, SN."""
     run = tmp_path / "run"
-    runs.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5))
+    run_folder.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5))
     for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 pictures", 6, "")):
         scores = [Score(name, value, None, protocol, "inception", "0123456789abcdef", "tf", "float", 5000, 10_000, 0, 7,
                         "cifar10 train", (caution,) if caution else ())
@@ -169,7 +170,7 @@ def test_a_page_is_whole_and_fetches_nothing(both):
 
 def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
     fresh = tmp_path / "fresh"
-    runs.create(fresh, experiment("shapes"))
+    run_folder.create(fresh, experiment("shapes"))
     odd = make_run(tmp_path / "odd", lines=3, diagnoses=False)
     (odd / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with (odd / "log.jsonl").open("a") as file:

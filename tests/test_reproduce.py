@@ -3,17 +3,18 @@
 import pytest
 from tiny import pictures
 
-from minigan import cli, reproduce, saved
+from minigan import cli, reproduce
 from minigan.errors import WrongUse
 from minigan.experiment import experiment
 from minigan.metrics.protocols import PROTOCOLS
+from minigan.training import restore
 
 
 @pytest.mark.parametrize("name", reproduce.TARGETS)
 def test_every_target_is_made_of_known_names(name):
     cells, target = reproduce.cells(name), reproduce.TARGETS[name]
     for cell in cells:
-        saved.check_names(cell.experiment)
+        restore.check_names(cell.experiment)
         if cell.experiment.condition != "none":
             assert target.dataset in ("cifar10", "cifar100", "imagenet")  # with labels
     assert len(cells) == len(target.methods or (1,)) * len(target.settings or (1,))

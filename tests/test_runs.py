@@ -12,12 +12,13 @@ from PIL import Image
 from tiny import contents, names, pictures, run_until, tiny, words
 
 import minigan
-from minigan import cli, runs, saved
+from minigan import cli
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import from_dict, learned
 from minigan.formats import hdf5_state
 from minigan.formats.images import grid
-from minigan.sampling import draw
+from minigan.training import restore, run_folder
+from minigan.training.sampling import draw
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_run_leaves_its_record_log_pictures_film_and_the_newest_two_checkpoint
 
 def test_the_pictures_show_the_same_latents_at_each_iteration(finished):
     """The last grid is what the last checkpoint's generator makes of the latents that the checkpoint holds."""
-    gen, *_ = saved.load_generator(finished)
+    gen, *_ = restore.load_generator(finished)
     preview = hdf5_state.newest(finished)[1]["preview"]
     earlier = hdf5_state.load(finished / "checkpoint-0000009.h5")["preview"]
     assert np.array_equal(preview, earlier) and preview.shape == (64, 8)
@@ -90,7 +91,7 @@ def test_the_record_says_what_ran_where(finished):
 
 def test_the_record_is_there_before_the_first_iteration(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("minigan.gan.Training.iterate", lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
+    monkeypatch.setattr("minigan.training.gan.Training.iterate", lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
     assert cli.run([*words(data, tmp_path / "run"), "-q"]) == 1
     assert "experiment.json" in seen and "checkpoint-0000000.h5" in seen
 
@@ -107,11 +108,11 @@ def test_each_line_of_the_log_is_json_with_losses_rates_and_norms(finished):
 
 def test_a_resumed_runs_seconds_go_on(data, tmp_path, monkeypatch):
     assert run_until([*words(data, tmp_path / "run"), "-q"], 4, monkeypatch) == 130
-    lines = runs.read_log(tmp_path / "run")
+    lines = run_folder.read_log(tmp_path / "run")
     lines[-1]["seconds"] = 1000.0
     (tmp_path / "run" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cli.run(["train", "--resume", str(tmp_path / "run"), "-q"]) == 0
-    assert all(line["seconds"] > 1000 for line in runs.read_log(tmp_path / "run")[2:])
+    assert all(line["seconds"] > 1000 for line in run_folder.read_log(tmp_path / "run")[2:])
 
 
 def test_a_log_with_a_half_line_or_a_foreign_one_is_read_without_it(tmp_path):
@@ -120,8 +121,8 @@ def test_a_log_with_a_half_line_or_a_foreign_one_is_read_without_it(tmp_path):
                '{"iteration": 4, "seconds": NaN}', '{"iteration": 5, "seconds": -1}', "[" * 100_000, "\ufffd",
                '{"iteration": 9, "sec']
     (tmp_path / "log.jsonl").write_bytes((good + "\n".join(foreign)).encode() + b"\xff\xfe")
-    assert runs.read_log(tmp_path) == [{"iteration": 1, "seconds": 0.5}]
-    assert runs.read_log(tmp_path / "nowhere") == []
+    assert run_folder.read_log(tmp_path) == [{"iteration": 1, "seconds": 0.5}]
+    assert run_folder.read_log(tmp_path / "nowhere") == []
 
 
 # ---- nothing is lost -----------------------------------------------------------------------------------------------
@@ -168,10 +169,10 @@ def test_places_that_cannot_hold_a_run_are_found_before_the_data_are_read(tmp_pa
     monkeypatch.setattr("minigan.data.datasets.load", lambda *_, **__: pytest.fail("the data were read"))
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
-        assert "file is a file; choose another --out" in refused(WrongUse, runs.check_new, out)
+        assert "file is a file; choose another --out" in refused(WrongUse, run_folder.check_new, out)
         assert cli.run(words(tmp_path, out)) == 2
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    assert f"{tmp_path} is not writable" in refused(FailedWork, runs.check_new, tmp_path / "a" / "b")
+    assert f"{tmp_path} is not writable" in refused(FailedWork, run_folder.check_new, tmp_path / "a" / "b")
 
 
 def test_a_name_longer_than_the_system_takes_is_one_line(data, tmp_path, capsys):
@@ -185,11 +186,11 @@ def test_a_record_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    assert "experiment.json cannot be written (No space" in refused(FailedWork, runs.create, tmp_path / "run", tiny())
+    assert "experiment.json cannot be written (No space" in refused(FailedWork, run_folder.create, tmp_path / "run", tiny())
     assert names(tmp_path / "run") == []
     monkeypatch.undo()
     monkeypatch.setattr(Path, "mkdir", full)
-    assert "cannot be made (No space" in refused(FailedWork, runs.create, tmp_path / "other", tiny())
+    assert "cannot be made (No space" in refused(FailedWork, run_folder.create, tmp_path / "other", tiny())
 
 
 # ---- forged ones ---------------------------------------------------------------------------------------------------
@@ -334,8 +335,8 @@ def test_training_outside_the_main_thread_does_without_signals(data, tmp_path):
 
 
 def test_one_process_at_a_time_trains_into_a_folder(tmp_path):
-    with runs.locked(tmp_path / "run"):
-        with pytest.raises(WrongUse, match="is being trained by another process"), runs.locked(tmp_path / "run"):
+    with run_folder.locked(tmp_path / "run"):
+        with pytest.raises(WrongUse, match="is being trained by another process"), run_folder.locked(tmp_path / "run"):
             pass
-    with runs.locked(tmp_path / "run"):  # free again
+    with run_folder.locked(tmp_path / "run"):  # free again
         pass

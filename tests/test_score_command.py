@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from tiny import contents, run_until
 
-from minigan import cli, runs, sampling, saved, sweep
+from minigan import cli, sweep
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
 from minigan.formats import hdf5_state, images
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
+from minigan.training import restore, run_folder, sampling
 
 SMALL = ["--size", "16", "--width", "0.05", "--batch-size", "4", "--n-dis", "1", "--dim-z", "8", "--ema", "0"]
 
@@ -47,7 +48,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(run):
     """Its pictures, as minigan sample draws them."""
-    gen, e, *_ = saved.load_generator(run)
+    gen, e, *_ = restore.load_generator(run)
     return sampling.draw(gen, sampling.latents(np.random.default_rng(0), e, 120))
 
 
@@ -98,7 +99,7 @@ def test_a_folder_and_an_npz_of_the_same_pictures_have_the_same_scores(run, imag
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it(run, images, tmp_path, capsys, monkeypatch):
-    runs.save_npz(tmp_path / "a.npz", images)
+    run_folder.save_npz(tmp_path / "a.npz", images)
     assert "--data" in said(["score", tmp_path / "a.npz"], capsys, 2)[1]
     assert "--count 120 shrinks it" in said(["score", tmp_path / "a.npz", "--data", "shapes", "-q"], capsys, 2)[1]
     assert "unknown protocol" in said(["score", run, "--protocol", "x"], capsys, 2)[1]
@@ -156,7 +157,7 @@ def test_inceptions_weights_are_told_from_a_classifiers(run, tmp_path, capsys):
 
 def test_copies_of_real_pictures_are_shown_as_such(tmp_path, capsys):
     real = datasets.load("shapes", size=16).images
-    runs.save_npz(tmp_path / "a.npz", np.repeat(real[:20], 2, axis=0))
+    run_folder.save_npz(tmp_path / "a.npz", np.repeat(real[:20], 2, axis=0))
     out, error = said(["score", tmp_path / "a.npz", "--data", "shapes", "--count", 40, "--out", tmp_path / "a.json",
                        "-q"], capsys)
     assert "20 of 40 generated pictures equal an earlier one" in error
@@ -178,7 +179,7 @@ def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path,
         patch.setitem(protocols.PROTOCOLS, "intra-fid", dataclasses.replace(p, network="", resize=""))
         said(["score", run, "--protocol", "intra-fid", "--count", 3, "--out", file, "-q"], capsys)
     stored = {one.score.name: one.score for one in stored_scores.read(file)}
-    gen, e, *_ = saved.load_generator(run)
+    gen, e, *_ = restore.load_generator(run)
     labels = np.arange(30) % 10
     z = sampling.latents(np.random.default_rng(0), e, 30)
     fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=images.truncated)
@@ -237,13 +238,13 @@ def test_a_file_that_holds_no_scores_is_refused_and_kept(run, tmp_path, text, ca
 # ---- while training ----
 
 def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
-    scored = {line["iteration"]: line["scores"] for line in runs.read_log(run) if "scores" in line}
+    scored = {line["iteration"]: line["scores"] for line in run_folder.read_log(run) if "scores" in line}
     assert sorted(scored) == [2, 4, 6]
     name = next(name for name in scored[2] if name.startswith("FID classifier at 100 pictures"))
     best = min(scored, key=lambda i: scored[i][name])
     assert [path.name for path in run.glob("best-*.h5")] == [f"best-{best:07d}.h5"]
     assert hdf5_state.load(run / f"best-{best:07d}.h5")["iteration"] == best
-    assert stored_scores.best_of(runs.read_log(run)) == (best, name, scored[best][name])
+    assert stored_scores.best_of(run_folder.read_log(run)) == (best, name, scored[best][name])
 
 
 def test_scores_change_nothing_that_is_learned(run, tmp_path):
@@ -263,16 +264,16 @@ def test_a_resumed_run_has_the_uninterrupted_ones_curve_and_best(run, tmp_path, 
     for name, data in contents(run).items():
         if name != "log":  # the stop itself leaves no line, but pictures and checkpoints are the same
             assert kept[name] == data, name
-    curves = [{line["iteration"]: line["scores"] for line in runs.read_log(path) if "scores" in line}
+    curves = [{line["iteration"]: line["scores"] for line in run_folder.read_log(path) if "scores" in line}
               for path in (run, out)]
     assert curves[0] == curves[1]
     assert {p.name: p.read_bytes() for p in run.glob("best-*")} == {p.name: p.read_bytes() for p in out.glob("best-*")}
 
 
 def test_the_best_generator_can_be_drawn_from_and_scored(run, tmp_path, capsys):
-    best = stored_scores.best_of(runs.read_log(run))[0]
+    best = stored_scores.best_of(run_folder.read_log(run))[0]
     said(["sample", run, "--best", "-n", 3, "--out", tmp_path / "a.npz"], capsys)
-    gen, e, *_ = saved.load_generator(run, best=True)
+    gen, e, *_ = restore.load_generator(run, best=True)
     with np.load(tmp_path / "a.npz") as found:
         assert np.array_equal(found["images"], sampling.draw(gen, sampling.latents(np.random.default_rng(0), e, 3)))
     said(["score", run, "--best", "--count", 60, "--out", tmp_path / "s.json", "-q"], capsys)

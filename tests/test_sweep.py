@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from tiny import OPTIONS, pictures
 
-from minigan import cli, runs, sweep, train
+from minigan import cli, sweep
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.images import read_png
 from minigan.metrics.thumbnails import distance, thumbnails
+from minigan.training import loop, run_folder
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
 
@@ -46,14 +47,14 @@ def test_a_grid_has_at_least_one_seed(common):
 
 def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypatch, capsys):
     cells = sweep.grid("folder", ["none", "sn"], ["C"], 2, **common)
-    fit, begun = train.fit, []
+    fit, begun = loop.fit, []
 
     def stops(experiment, folder, **how):
         begun.append(folder.name)
         if len(begun) == 3:
             raise KeyboardInterrupt
         fit(experiment, folder, **how)
-    monkeypatch.setattr(train, "fit", stops)
+    monkeypatch.setattr(loop, "fit", stops)
     with pytest.raises(KeyboardInterrupt):
         sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
@@ -71,7 +72,7 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypat
 
 def test_a_run_that_another_process_trains_is_passed_over(common, tmp_path):
     cells, said = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), []
-    with runs.locked(tmp_path / "out" / "none-C-0"):
+    with run_folder.locked(tmp_path / "out" / "none-C-0"):
         sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
     assert [sweep.reached(tmp_path / "out" / cell.name) for cell in cells] == [0, 4]
@@ -89,13 +90,13 @@ def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
 
 
 def test_a_run_that_another_process_finished_while_this_one_read_the_data_is_left(common, tmp_path, monkeypatch):
-    cells, said, fit = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), [], train.fit
+    cells, said, fit = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), [], loop.fit
 
     def quicker(experiment, folder, **how):
-        monkeypatch.setattr(train, "fit", fit)
+        monkeypatch.setattr(loop, "fit", fit)
         fit(experiment, folder, **how)  # the other process's
         fit(experiment, folder, **how)
-    monkeypatch.setattr(train, "fit", quicker)
+    monkeypatch.setattr(loop, "fit", quicker)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
     assert all(sweep.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
@@ -121,7 +122,7 @@ def test_a_sweep_goes_on_with_other_threads_and_data_that_were_moved(common, tmp
     (tmp_path / "data").rename(tmp_path / "moved")
     moved = {**common, "threads": 2, "data_root": str(tmp_path / "moved")}
     sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **moved), tmp_path / "out", quiet=True, say=lambda line: None)
-    e = runs.read_experiment(tmp_path / "out" / "sn-C-0")
+    e = run_folder.read_experiment(tmp_path / "out" / "sn-C-0")
     assert (e.threads, e.data_root, sweep.reached(tmp_path / "out" / "sn-C-0")) == (2, str(tmp_path / "moved"), 4)
 
 

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
-from minigan import cli, runs, saved
+from minigan import cli
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
 from minigan.formats import hdf5_state
-from minigan.gan import Batches, Training
 from minigan.networks import discriminator
-from minigan.sampling import draw, interpolate, latents
+from minigan.training import restore, run_folder
+from minigan.training.gan import Batches, Training
+from minigan.training.sampling import draw, interpolate, latents
 
 
 @pytest.fixture(autouse=True)
@@ -290,7 +291,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(model, splits, data, whole
         arguments = ["train", "--resume", str(out), "-q"]
     assert cli.run(arguments) == 0
     assert contents(out) == whole(model)
-    logged = [line["iteration"] for line in runs.read_log(out)]
+    logged = [line["iteration"] for line in run_folder.read_log(out)]
     assert logged == [2, 4, 6, 8, 10]
 
 
@@ -315,7 +316,7 @@ def test_a_run_that_lost_its_newest_checkpoint_goes_on_from_the_older_to_the_sam
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(data, whole, tmp_path, capsys):
     out = tmp_path / "run"
-    runs.create(out, tiny(data_root=str(data)))
+    run_folder.create(out, tiny(data_root=str(data)))
     (out / "samples").mkdir()
     for part in (".samples.png.123.part", "samples/.samples-0000000.png.123.part"):
         (out / part).write_bytes(b"half")
@@ -355,7 +356,7 @@ def test_signals_at_random_moments_leave_a_run_that_can_go_on_to_the_same_bytes(
     arguments = ["train", "--resume", str(out)] if (out / "experiment.json").exists() else words(data, out, **chosen)
     assert cli.run([*arguments, "-q"]) == 0
     assert contents(out) == contents(tmp_path / "whole")
-    assert [line["iteration"] for line in runs.read_log(out)] == list(range(2, 41, 2))
+    assert [line["iteration"] for line in run_folder.read_log(out)] == list(range(2, 41, 2))
     assert not [name for name in names(out) if name.endswith(".part")]
 
 
@@ -388,8 +389,8 @@ def test_a_resumed_run_may_change_machine_and_records_but_not_what_is_learned(da
                         "--log-every", "1", "--iterations", "12", "-q"]) == 0
     finally:
         shutil.move(moved, data)
-    assert [line["iteration"] for line in runs.read_log(out)] == [2, 4, *range(5, 13)]
-    assert runs.read_experiment(out).iterations == 12
+    assert [line["iteration"] for line in run_folder.read_log(out)] == [2, 4, *range(5, 13)]
+    assert run_folder.read_experiment(out).iterations == 12
 
 
 def test_a_run_does_not_go_on_with_other_pictures(data, tmp_path, monkeypatch, capsys):
@@ -606,10 +607,10 @@ def test_the_conditions_of_the_command_line_are_the_networks():
 def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     training = labelled(condition="projection")
     state = training.state() | {"classes": 1 << 20}
-    runs.write_experiment(tmp_path, training.e)
+    run_folder.write_experiment(tmp_path, training.e)
     hdf5_state.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
-        saved.load_generator(tmp_path)
+        restore.load_generator(tmp_path)
 
 
 # ---- normalization of the generator --------------------------------------------------------------------------------
@@ -633,7 +634,7 @@ def test_a_normalized_generator_goes_on_and_is_sampled(tmp_path, monkeypatch):
     assert run_until([*words(data, tmp_path / "cut", **chosen), "-q"], 5, monkeypatch) == 130
     assert cli.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    gen, e, *_ = saved.load_generator(tmp_path / "whole")
+    gen, e, *_ = restore.load_generator(tmp_path / "whole")
     assert draw(gen, latents(np.random.default_rng(0), e, 2)).shape == (2, 16, 16, 3)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli, gan, runs
+from minigan import cli
 from minigan.experiment.experiment import Experiment, experiment
+from minigan.training import gan, run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = {"size": 16, "width": 0.05, "dim_z": 8, "n_dis": 1, "batch_size": 4, "gen_batch_size": 5, "iterations": 10,
@@ -72,7 +73,7 @@ def contents(run: Path) -> dict[str, bytes]:
     kept = [*run.rglob("*.png"), run / "progress.gif"]
     files = {str(path.relative_to(run)): path.read_bytes() for path in kept}
     last = max(run.glob("checkpoint-*.h5"))
-    lines = [{name: value for name, value in line.items() if name != "seconds"} for line in runs.read_log(run)]
+    lines = [{name: value for name, value in line.items() if name != "seconds"} for line in run_folder.read_log(run)]
     return files | {last.name: last.read_bytes(), "log": json.dumps(lines).encode()}
 
 

@@ -27,7 +27,7 @@ from minigan.nn.initializers import he_normal
 from minigan.nn.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
 from minigan.nn.losses import classification
 from minigan.nn.optimizers import Adam
-from minigan.saved import Bounded, doubting
+from minigan.training.restore import Bounded, doubting
 
 FORMAT, VERSION = "minigan classifier", 1
 FEATURES = 128  # of the layer before the last

@@ -15,20 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan import runs, saved
-from minigan.curves import Curve, open_curve
 from minigan.data import datasets, packed
 from minigan.data.dataset import to_stderr
-from minigan.diagnostics import diagnose
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 from minigan.formats import hdf5_state
 from minigan.formats.download import progress_bar
 from minigan.formats.progress import Progress, duration
-from minigan.gan import Training
 from minigan.metrics import stored_scores
 from minigan.networks.norms import spectral_norm
+from minigan.training import restore, run_folder
+from minigan.training.diagnostics import diagnose
+from minigan.training.gan import Training
+from minigan.training.learning_curve import Curve, open_curve
 
 
 class Interrupted(Exception):
@@ -45,11 +45,11 @@ class NotFinite(FailedWork):
 
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False) -> None:
     """Train from the beginning into the new run folder `out`."""
-    saved.check_names(experiment)
-    runs.check_new(out, overwrite)  # before the data, which may be an hour's download
+    restore.check_names(experiment)
+    run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose)
-    with runs.locked(out):
-        runs.create(out, experiment, overwrite)
+    with run_folder.locked(out):
+        run_folder.create(out, experiment, overwrite)
         _loop(training, curve, out, quiet)
 
 
@@ -59,14 +59,14 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     WrongUse if they contradict the run's experiment: only presets.CHANGEABLE may differ, and with a constant schedule
     the number of iterations. A run that was killed before its first checkpoint begins again.
     """
-    before = runs.read_experiment(out)
-    with runs.locked(out):
+    before = run_folder.read_experiment(out)
+    with run_folder.locked(out):
         _resume(out, before, chosen, quiet, verbose)
 
 
 def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool) -> None:
-    with saved.doubting(str(out / "experiment.json")):
-        saved.check_names(before)
+    with restore.doubting(str(out / "experiment.json")):
+        restore.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
     for name, value in chosen.items():
         if name not in free and value != getattr(before, name):
@@ -75,10 +75,10 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
                            "another run with --out")
     experiment = dataclasses.replace(before, **chosen)
     check(experiment)
-    saved.check_names(experiment)
+    restore.check_names(experiment)
     path = state = None
     if any(out.glob("checkpoint-*.h5")):
-        path, state, trained, _, remarks = saved.newest(out)
+        path, state, trained, _, remarks = restore.newest(out)
         for line in remarks:
             to_stderr(line)
         for name, value in learned(trained).items():
@@ -86,14 +86,14 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
                 raise FailedWork(f"{path} was trained with {option_name(name)} {value}, but experiment.json says "
                                  f"{getattr(before, name)}; put that right")
         if state["iteration"] >= experiment.iterations:
-            runs.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
+            run_folder.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
             to_stderr(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
             return
     training, curve = _training(experiment, quiet, verbose)
     if state is not None:
         training.load(state, str(path))
     if experiment != before:
-        runs.write_experiment(out, experiment)
+        run_folder.write_experiment(out, experiment)
     to_stderr(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
     _loop(training, curve, out, quiet, path)
 
@@ -103,8 +103,8 @@ def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tupl
 
     data_root: where the data are, if not where the run had them.
     """
-    before = runs.read_experiment(run)
-    path, state, e, _, remarks = saved.newest(run)
+    before = run_folder.read_experiment(run)
+    path, state, e, _, remarks = restore.newest(run)
     e = dataclasses.replace(e, data_root=data_root or before.data_root, device=before.device, threads=before.threads)
     training, _ = _training(e, quiet, False)
     training.load(state, str(path))
@@ -134,9 +134,9 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     log_every = e.log_every or max(1, e.iterations // 200)
     sample_every = e.sample_every or max(1, e.iterations // 20)
     checkpoint_every = e.checkpoint_every or max(1, min(1000, e.iterations // 10))
-    runs.prepare(out)
-    log = runs.Log(out, training.iteration)
-    diagnoses = runs.Log(out, training.iteration, "diagnostics.jsonl") \
+    run_folder.prepare(out)
+    log = run_folder.Log(out, training.iteration)
+    diagnoses = run_folder.Log(out, training.iteration, "diagnostics.jsonl") \
         if e.diagnose or (out / "diagnostics.jsonl").exists() else None
     said: set[str] = set()  # alarms
     progress = Progress(e.iterations, training.iteration, quiet=quiet)
@@ -145,7 +145,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
         try:
             if good is None:
-                runs.save_samples(out, 0, training.sample(training.preview))
+                run_folder.save_samples(out, 0, training.sample(training.preview))
                 good = hdf5_state.save_in(out, 0, training.state())
             sigmas = training.spectral_norms()
             if isinstance(training.images, packed.Images):
@@ -175,7 +175,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                             loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
                             sigma=sigmas, **seen)
                 if scores:
-                    best = stored_scores.best_of(runs.read_log(out))
+                    best = stored_scores.best_of(run_folder.read_log(out))
                     if best is not None and best[0] == i:
                         hdf5_state.save_best(out, i, training.state())
                 if looks:
@@ -186,7 +186,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                             progress.say(f"iteration {i:,}: {alarm['text']}")
                         said.add(alarm["name"])
                 if draws:
-                    runs.save_samples(out, i, training.sample(training.preview))
+                    run_folder.save_samples(out, i, training.sample(training.preview))
                 if saves or stop:
                     good = hdf5_state.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
@@ -198,13 +198,13 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             progress.close()
             if isinstance(training.images, packed.Images):
                 training.images.stop()
-        runs.save_progress(out, training.iteration)
+        run_folder.save_progress(out, training.iteration)
     if not last:
         raise Interrupted(f"stopped at iteration {i:,} of {e.iterations:,}, saved; go on with: "
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
     to_stderr(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
     if curve is not None:
-        for line in stored_scores.last_and_best(runs.read_log(out)):
+        for line in stored_scores.last_and_best(run_folder.read_log(out)):
             to_stderr(line)
 
 

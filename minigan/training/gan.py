@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from minigan import saved
 from minigan.data import packed
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, grad, no_grad
@@ -19,7 +18,8 @@ from minigan.networks.norms import normalization, penalties, spectral_norm
 from minigan.nn.layers import Layer, set_batch_norm
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.sampling import draw, latents
+from minigan.training import restore
+from minigan.training.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples
 
@@ -204,7 +204,7 @@ class Training:
 
     def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
         """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
-        with saved.doubting(where):
+        with restore.doubting(where):
             if state["pictures"] != self.pictures:
                 raise FailedWork(f"the run was trained on other pictures ({len(state['batches']['order']):,}) than the "
                                  f"data set has now ({len(self.images):,}); see --data-root")
@@ -255,7 +255,7 @@ class Batches:
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go on with the `order` from the `place`. ValueError if that is no order of these pictures."""
-        order, place = saved["order"], saved["place"]
+        order, place = restore["order"], restore["place"]
         if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
             raise ValueError(f"batches: no order of {len(self.order)} pictures")
         self.order, self.place = order.astype(np.int64), int(place)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minigan import runs, sampling, saved
 from minigan.data import datasets, image_folder, packed
 from minigan.data.dataset import Dataset, to_stderr
 from minigan.engine import backend
@@ -24,7 +23,6 @@ from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import SCALINGS, Experiment
 from minigan.formats import images
-from minigan.gan import Training
 from minigan.metrics import (
     classifier,
     drawings_coverage,
@@ -37,6 +35,8 @@ from minigan.metrics import (
 )
 from minigan.metrics.features import Extractor, Pictures
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
+from minigan.training import restore, run_folder, sampling
+from minigan.training.gan import Training
 
 UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs
 COUNT = 5000  # pictures of protocol "classifier", if no number is given: seconds to minutes on two cores
@@ -150,8 +150,8 @@ def protocol_for(asked: Asked, dataset: str | None) -> tuple[Protocol, list[str]
 def open_subject(path: Path, asked: Asked) -> Subject:
     """A run, an .npz file, or a folder of pictures."""
     if (path / "experiment.json").is_file():
-        runs.read_experiment(path)
-        _, state, e, gen, remarks = saved.newest(path, asked.best)
+        run_folder.read_experiment(path)
+        _, state, e, gen, remarks = restore.newest(path, asked.best)
         for line in remarks:
             to_stderr(line)
         return of_run(e, state, gen, asked.seed, asked.device)

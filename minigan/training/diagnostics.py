@@ -45,20 +45,20 @@ from typing import Any
 
 import numpy as np
 
-from minigan import alarms
 from minigan.engine import backend, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.backend import Array, array_module, to_host
 from minigan.engine.conv_ops import Scaled
 from minigan.engine.fused import sample_norms
 from minigan.formats import images
-from minigan.gan import Training
 from minigan.metrics.thumbnails import thumbnails
 from minigan.networks.bssn_mnist import MNISTDiscriminator
 from minigan.networks.resnet import ResNetDiscriminator
 from minigan.nn.layers import BatchNorm, Conv2d, Layer, LayerNorm
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import Gain, NoNorm, to_matrix
+from minigan.training import alarms
+from minigan.training.gan import Training
 
 STREAM = 7  # of random numbers, after those of gan.py
 DIGITS = 6  # of each number in the file

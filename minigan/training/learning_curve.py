@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan import sampling, scoring
 from minigan.data import packed
 from minigan.data.dataset import Dataset
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
-from minigan.gan import Training
 from minigan.metrics import features, protocols
 from minigan.metrics.features import Extractor, Pictures
 from minigan.metrics.protocols import Protocol
+from minigan.training import sampling, score_run
+from minigan.training.gan import Training
 
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
 
@@ -38,9 +38,9 @@ class Curve:
         """
         e, p = training.e, self.protocol
         n = p.fakes
-        z = sampling.latents(np.random.default_rng([e.seed, scoring.STREAM]), e, n)
-        images = scoring.drawn(training.gen if training.average is None else training.average, z, training.xp,
-                               training.classes, scoring.pixels_of(p))
+        z = sampling.latents(np.random.default_rng([e.seed, score_run.STREAM]), e, n)
+        images = score_run.drawn(training.gen if training.average is None else training.average, z, training.xp,
+                               training.classes, score_run.pixels_of(p))
         made = Pictures(n, "", lambda part: images[part])
         fake = None if self.extractor is None else features.extract(self.extractor, made, quiet=True, keep=False)
         x = self.extractor
@@ -48,7 +48,7 @@ class Curve:
             p, self.real, fake, names=self.names, images=images,
             logits=None if x is None else lambda block: x.logits(block, p.biased), network=x.name if x else "",
             weights=x.digest if x else "", resize=x.resize if x else "",
-            pixels=scoring.pixels_of(p) if p.pixels else "", data=self.data, seed=e.seed)
+            pixels=score_run.pixels_of(p) if p.pixels else "", data=self.data, seed=e.seed)
         return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value for one in found}
 
 
@@ -60,15 +60,15 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | Non
     if not e.score_every:
         return None
     weights = None if e.score_weights is None else Path(e.score_weights)
-    asked = scoring.Asked(protocol=e.score, count=e.score_count, weights=weights, device=e.device, quiet=quiet)
-    protocol, _ = scoring.protocol_for(asked, e.dataset)
+    asked = score_run.Asked(protocol=e.score, count=e.score_count, weights=weights, device=e.device, quiet=quiet)
+    protocol, _ = score_run.protocol_for(asked, e.dataset)
     if protocol.per_class:
         raise WrongUse(f"--score {e.score} is not measured while a run trains; measure it afterwards: minigan score")
     names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
     extractor = real = None
     where = ""
     if set(protocol.scores) - protocols.OF_PIXELS:
-        extractor, _ = scoring.open_extractor(protocol, asked, e.dataset, data)
+        extractor, _ = score_run.open_extractor(protocol, asked, e.dataset, data)
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)
             real = features.extract(extractor, features.of_images(data.images, rows), quiet)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from minigan import runs
 from minigan.data import datasets
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse, choose
@@ -31,6 +30,7 @@ from minigan.networks.norms import NORM_CHOICES, NORMS, normalization
 from minigan.nn.initializers import by_name
 from minigan.nn.losses import LOSSES
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
+from minigan.training import run_folder
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
@@ -46,7 +46,7 @@ def load_generator(run: Path, best: bool = False) -> tuple[Any, Experiment, int,
 
     With --ema that is the running average, as in the run's own samples.
     """
-    runs.read_experiment(run)
+    run_folder.read_experiment(run)
     _, state, e, gen, remarks = newest(run, best)
     return gen, e, state["classes"], remarks
 
