@@ -16,9 +16,9 @@ import time
 
 import numpy as np
 
-from minigan import sweep
 from minigan.engine import backend
 from minigan.experiment import experiment
+from minigan.studies import sweep
 from minigan.training import gan, run_folder
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")

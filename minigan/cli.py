@@ -14,8 +14,6 @@ import click
 import numpy as np
 
 import minigan
-from minigan import reproduce
-from minigan import sweep as sweeps
 from minigan.classifier_commands import classifier_commands
 from minigan.data import datasets, pack
 from minigan.engine import backend
@@ -26,6 +24,8 @@ from minigan.formats.download import progress_bar
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import model_table
 from minigan.score_commands import compare_command, score_command, weights_command
+from minigan.studies import reproduce
+from minigan.studies import sweep as sweeps
 from minigan.training import loop, restore, run_folder, sampling
 from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 

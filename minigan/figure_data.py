@@ -25,7 +25,7 @@ from minigan.metrics import stored_scores
 from minigan.metrics.protocols import Score, comparable
 from minigan.metrics.stored_scores import Stored
 from minigan.nn.weight_norms import to_matrix
-from minigan.sweep import METHODS
+from minigan.studies.sweep import METHODS
 from minigan.training import restore, run_folder
 from minigan.training.gan import Training
 from minigan.training.sampling import draw, latents

@@ -18,14 +18,14 @@ from typing import Any
 from PIL import Image
 
 from minigan.charts import Points, chart
-from minigan.deviations import command, deviations, reported, rows_of_papers
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, option_name
 from minigan.experiment.explain import shown
 from minigan.formats.progress import duration
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Stored
-from minigan.sweep import reached
+from minigan.studies.deviations import command, deviations, reported, rows_of_papers
+from minigan.studies.sweep import reached
 from minigan.training import run_folder
 
 Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minigan import cli, figure_data, figure_layers, figure_plots, figures, reproduce, sweep
+from minigan import cli, figure_data, figure_layers, figure_plots, figures
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
@@ -20,7 +20,8 @@ from minigan.formats import hdf5_state
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import NAMES, Score
 from minigan.networks.norms import NORMS
-from minigan.sweep import METHODS
+from minigan.studies import reproduce, sweep
+from minigan.studies.sweep import METHODS
 from minigan.training import run_folder
 from minigan.training.gan import Training
 from minigan.training.sampling import draw

@@ -13,12 +13,13 @@ import click
 import numpy as np
 import pytest
 
-from minigan import charts, cli, deviations, report, watch
+from minigan import charts, cli, report, watch
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import compose, experiment, learned
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import Score
 from minigan.metrics.stored_scores import Stored
+from minigan.studies import deviations
 from minigan.training import run_folder
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training

@@ -3,10 +3,11 @@
 import pytest
 from tiny import pictures
 
-from minigan import cli, reproduce
+from minigan import cli
 from minigan.errors import WrongUse
 from minigan.experiment import experiment
 from minigan.metrics.protocols import PROTOCOLS
+from minigan.studies import reproduce
 from minigan.training import restore
 
 

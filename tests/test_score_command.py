@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from tiny import contents, run_until
 
-from minigan import cli, sweep
+from minigan import cli
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
 from minigan.formats import hdf5_state, images
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
+from minigan.studies import sweep
 from minigan.training import restore, run_folder, sampling
 
 SMALL = ["--size", "16", "--width", "0.05", "--batch-size", "4", "--n-dis", "1", "--dim-z", "8", "--ema", "0"]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from tiny import OPTIONS, pictures
 
-from minigan import cli, sweep
+from minigan import cli
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.images import read_png
 from minigan.metrics.thumbnails import distance, thumbnails
+from minigan.studies import sweep
 from minigan.training import loop, run_folder
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}

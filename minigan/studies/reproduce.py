@@ -14,7 +14,7 @@ from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import compose, option_name
 from minigan.experiment.papers import TARGETS, Target
 from minigan.metrics.protocols import PROTOCOLS
-from minigan.sweep import Cell
+from minigan.studies.sweep import Cell
 
 UNCLEAR = "no score, or the source does not say enough of how it was measured"
 

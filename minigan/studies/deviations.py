@@ -6,8 +6,8 @@ import re
 import shlex
 from typing import Any
 
-from minigan import reproduce
 from minigan.experiment.experiment import Experiment, compose, learned, option_name
+from minigan.studies import reproduce
 
 
 def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:
