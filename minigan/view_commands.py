@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from minigan import figures, report, watch
+from minigan import figures
 from minigan.errors import WrongUse
 from minigan.formats.whole import write_whole
 from minigan.training import diagnostics, loop
+from minigan.views import report, watch
 
 
 @click.command("report")

@@ -13,7 +13,7 @@ import click
 import numpy as np
 import pytest
 
-from minigan import charts, cli, report, watch
+from minigan import cli
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import compose, experiment, learned
 from minigan.metrics import stored_scores
@@ -23,6 +23,7 @@ from minigan.studies import deviations
 from minigan.training import run_folder
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
+from minigan.views import report, svg_charts, watch
 from tests.tiny import tiny
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -220,7 +221,7 @@ def drawing(text):
 
 @pytest.mark.parametrize("low, high", [(0, 1), (-3.7, 12.2), (1e-9, 2e-9), (5, 5), (0, 0), (-1e6, 1e5), (0.999, 1.001)])
 def test_ticks_are_few_and_span_the_values(low, high):
-    found = charts.ticks(low, high)
+    found = svg_charts.ticks(low, high)
     assert 2 <= len(found) <= 12
     assert found[0] <= low + 1e-12 and found[-1] >= high - 1e-12 * max(1, abs(high))
     assert np.allclose(np.diff(found), found[1] - found[0])
@@ -228,7 +229,7 @@ def test_ticks_are_few_and_span_the_values(low, high):
 
 @pytest.mark.parametrize("low, high", [(1e-8, 1e8), (0.5, 0.6), (1, 1), (1e-3, 999)])
 def test_decades_are_few_and_span_the_values(low, high):
-    found = charts.decades(low, high)
+    found = svg_charts.decades(low, high)
     assert 2 <= len(found) <= 7
     assert found[0] <= low and found[-1] >= high
 
@@ -236,24 +237,24 @@ def test_decades_are_few_and_span_the_values(low, high):
 @pytest.mark.parametrize("log", [False, True])
 def test_points_lie_where_their_values_say(log):
     points = [(0.0, 1.0), (5.0, 10.0), (10.0, 100.0)]
-    tree = drawing(charts.chart("t", {"a": points}, "y", log=log))
+    tree = drawing(svg_charts.chart("t", {"a": points}, "y", log=log))
     at = [tuple(map(float, pair.split(","))) for pair in tree.find("polyline").get("points").split()]
-    assert all(charts.LEFT <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT - charts.BOTTOM for x, y in at)
+    assert all(svg_charts.LEFT <= x <= svg_charts.WIDTH and 0 <= y <= svg_charts.HEIGHT - svg_charts.BOTTOM for x, y in at)
     assert at[0][0] < at[1][0] < at[2][0] and at[0][1] > at[1][1] > at[2][1]
     middle = (at[0][1] + at[2][1]) / 2
     assert abs(at[1][1] - middle) < 0.2 if log else at[1][1] > middle + 10
 
 
 def test_a_chart_without_a_number_is_not_drawn():
-    assert charts.chart("t", {"a": [], "b": [(1, float("nan"))]}, "y") == ""
-    assert charts.chart("t", {"a": [(1, 0.0)]}, "y", log=True) == ""
+    assert svg_charts.chart("t", {"a": [], "b": [(1, float("nan"))]}, "y") == ""
+    assert svg_charts.chart("t", {"a": [(1, 0.0)]}, "y", log=True) == ""
 
 
 def test_thinning_keeps_the_peaks_and_the_order():
     points = [(float(i), 0.0) for i in range(10_000)]
     points[7777] = (7777.0, 9.0)
-    kept = charts.thinned(points)
-    assert len(kept) <= charts.MOST_POINTS and (7777.0, 9.0) in kept
+    kept = svg_charts.thinned(points)
+    assert len(kept) <= svg_charts.MOST_POINTS and (7777.0, 9.0) in kept
     assert kept == sorted(kept)
 
 

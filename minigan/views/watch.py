@@ -6,8 +6,8 @@ import http.server
 from collections.abc import Sequence
 from pathlib import Path
 
-from minigan import report
 from minigan.errors import FailedWork, WrongUse
+from minigan.views import report
 
 REFRESH = 10  # seconds
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from PIL import Image
 
-from minigan.charts import Points, chart
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, option_name
 from minigan.experiment.explain import shown
@@ -27,6 +26,7 @@ from minigan.metrics.stored_scores import Stored
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
 from minigan.studies.sweep import reached
 from minigan.training import run_folder
+from minigan.views.svg_charts import Points, chart
 
 Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"
 
