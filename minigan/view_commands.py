@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from minigan import figures
 from minigan.errors import WrongUse
 from minigan.formats.whole import write_whole
 from minigan.training import diagnostics, loop
 from minigan.views import report, watch
+from minigan.views.figures import catalogue
 
 
 @click.command("report")
@@ -73,12 +73,12 @@ def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, m
     Needs matplotlib: pip install "minigan[plot]".
     """
     if only_list or name is None:
-        click.echo("\n".join(figures.listing()))
+        click.echo("\n".join(catalogue.listing()))
         return
-    ask = figures.Ask(measure, at)
+    ask = catalogue.Ask(measure, at)
     if out is None:
         out = Path("classic" if name == "classic" else name.replace("/", "-") + ".png")
-    lines = figures.classic(list(runs), out, ask) if name == "classic" else figures.figure(name, list(runs), out, ask)
+    lines = catalogue.classic(list(runs), out, ask) if name == "classic" else catalogue.figure(name, list(runs), out, ask)
     click.echo("\n".join(lines))
 
 

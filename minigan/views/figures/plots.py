@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse, listed
-from minigan.figure_data import (
+from minigan.views.figures.data import (
     Missing,
     Points,
     Run,

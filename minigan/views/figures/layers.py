@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minigan.errors import listed
-from minigan.figure_data import (
+from minigan.views.figures.data import (
     Missing,
     Points,
     Run,
@@ -26,7 +26,7 @@ from minigan.figure_data import (
     over_seeds,
     spectra,
 )
-from minigan.figure_plots import Ask, Panel, Plot, Series, against, by_dataset, few, lines, spread_note
+from minigan.views.figures.plots import Ask, Panel, Plot, Series, against, by_dataset, few, lines, spread_note
 
 
 def singular_values(paths: list[Path], ask: Ask) -> Plot:

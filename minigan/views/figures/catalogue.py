@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.figure_data import Missing, diagnosed, find_runs, gradient_norm, of_layer
-from minigan.figure_layers import (
+from minigan.formats.whole import write_whole
+from minigan.views.figures.data import Missing, diagnosed, find_runs, gradient_norm, of_layer
+from minigan.views.figures.layers import (
     best_of_each_method,
     course,
     critic,
@@ -31,7 +32,7 @@ from minigan.figure_layers import (
     singular_values,
     variance_products,
 )
-from minigan.figure_plots import (
+from minigan.views.figures.plots import (
     Ask,
     Panel,
     Plot,
@@ -43,7 +44,6 @@ from minigan.figure_plots import (
     score_curves,
     seconds,
 )
-from minigan.formats.whole import write_whole
 
 SUFFIXES = (".png", ".svg")
 
