@@ -1,6 +1,6 @@
 """`python -m minigan` is the command `minigan`."""
 
-from minigan.cli import main
+from minigan.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import pictures, tiny, words
 
-from minigan import cli
+from minigan.cli import main
 from minigan.engine import backend
 from minigan.training import alarms, run_folder
 from minigan.training.diagnostics import diagnose
@@ -131,7 +131,7 @@ def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypat
     monkeypatch.setattr(alarms, "ALIKE", 1e9)
     monkeypatch.setattr(alarms, "BEGUN", 0)
     out = tmp_path / "run"
-    assert cli.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
+    assert main.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes" in line]
     assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two made pictures differ")
     assert [line["alarms"][0]["name"] for line in run_folder.read_log(out, "diagnostics.jsonl")] == ["collapsed-modes"] * 3
@@ -140,6 +140,6 @@ def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypat
 def test_a_run_with_a_huge_rate_says_what_happens(tmp_path, capsys):
     command = words(pictures(tmp_path / "data"), tmp_path / "run", iterations=8, diagnose=2, norm="none", lr=1.0,
                     loss="wasserstein")
-    assert cli.run([*command, "-q"]) in (0, 1)
+    assert main.run([*command, "-q"]) in (0, 1)
     said = capsys.readouterr().err
     assert said.count("exploding gradients: ") == 1 and "Traceback" not in said

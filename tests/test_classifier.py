@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from minigan import cli
+from minigan.cli import main
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork, WrongUse
@@ -68,7 +68,7 @@ def test_features_are_those_before_the_last_layer(trained):
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(tmp_path):
     for name, seed, threads in (("a", 1, 1), ("b", 1, 2), ("c", 2, 2)):
-        assert cli.run(["classifier", "train", "shapes", "--size", "16", "--epochs", "1", "--batch-size", "100", "-q",
+        assert main.run(["classifier", "train", "shapes", "--size", "16", "--epochs", "1", "--batch-size", "100", "-q",
                         "--seed", str(seed), "--threads", str(threads), "--out", str(tmp_path / f"{name}.h5")]) == 0
     a, b, c = ((tmp_path / f"{name}.h5").read_bytes() for name in "abc")
     assert a == b != c
@@ -126,7 +126,7 @@ def test_colours_are_not_shown_to_a_classifier_of_grey_pictures():
 
 
 def test_without_labels_there_is_nothing_to_train(capsys):
-    assert cli.run(["classifier", "train", "folder"]) == 2
+    assert main.run(["classifier", "train", "folder"]) == 2
     assert "it needs labels and a test split; choose from: cifar10" in capsys.readouterr().err
 
 
@@ -140,10 +140,10 @@ def test_a_missing_classifier_names_the_command_that_trains_it():
 
 
 def test_the_command_says_the_accuracy_as_it_goes_and_where_the_file_is(capsys):
-    assert cli.run(["classifier", "train", "shapes", "--size", "16", "--epochs", "2", "--batch-size", "100"]) == 0
+    assert main.run(["classifier", "train", "shapes", "--size", "16", "--epochs", "2", "--batch-size", "100"]) == 0
     out, error = capsys.readouterr()
     assert "after 4 of 8 batches: " in error and "after 8 of 8 batches: " in error and "% of the test pictures" in error
     path = classifier.place("shapes", 16)
     assert path.is_file() and str(path) in out and classifier.load(path).digest[:12] in out
-    assert cli.run(["classifier", "show"]) == 0
+    assert main.run(["classifier", "show"]) == 0
     assert capsys.readouterr().out == out

@@ -21,7 +21,7 @@ from test_datasets import archive, batches, binary_files, idx, put, python_files
 from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 import minigan
-from minigan import cli
+from minigan.cli import main
 from minigan.data import dataset
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, option_name
 from minigan.training import loop, restore
@@ -50,14 +50,14 @@ def data(tmp_path_factory) -> Path:
 def run(data, tmp_path_factory) -> Path:
     """A trained run, which tests leave as it is."""
     out = tmp_path_factory.mktemp("trained") / "run"
-    assert cli.run([*words(data, out), "-q"]) == 0
+    assert main.run([*words(data, out), "-q"]) == 0
     return out
 
 
 def refused(arguments: list, code: int, capsys) -> str:
     """The one line, on stderr, with which the command line refuses; nothing is made in the working folder."""
     before = names(Path.cwd())
-    assert cli.run([str(word) for word in arguments]) == code
+    assert main.run([str(word) for word in arguments]) == code
     out, error = capsys.readouterr()
     assert out == "" and error.startswith("minigan: ") and error.count("\n") == 1 and "fault of minigan" not in error
     assert names(Path.cwd()) == before
@@ -74,7 +74,7 @@ def test_it_is_a_module_and_a_command_with_a_version():
 
 
 def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(capsys):
-    assert cli.run(["train", "--help"]) == 0
+    assert main.run(["train", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     for f in dataclasses.fields(Experiment)[1:]:
         assert f"{option_name(f.name)} " in text
@@ -88,16 +88,16 @@ def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(ca
 
 @pytest.mark.parametrize("command", [[], ["train"], ["sample"]])
 def test_the_commands_that_help_shows_are_taken(command, capsys):
-    cli.run([*command, "--help"])
+    main.run([*command, "--help"])
     lines = re.findall(r"^ +minigan (train|sample|info)(.*?)(?:  .*)?$", capsys.readouterr().out, re.MULTILINE)
     assert len(lines) >= 3
     for name, rest in lines:
-        context = cli.commands.commands[name].make_context(name, shlex.split(rest))  # raises if a word is not known
+        context = main.commands.commands[name].make_context(name, shlex.split(rest))  # raises if a word is not known
         assert name == "info" or context.params["dataset" if name == "train" else "run"] or context.params["resumed"]
 
 
 def test_without_words_it_shows_its_help(capsys):
-    assert cli.run([]) == 2
+    assert main.run([]) == 2
     out, error = capsys.readouterr()
     assert out.startswith("Usage: minigan") and "minigan train cifar10 --norm sn" in out and error == ""
 
@@ -107,7 +107,7 @@ def test_info_names_versions_threads_devices_and_data(data, tmp_path, capsys):
     archive(tmp_path / "cache" / "cifar10" / "cifar-10-python.tar.gz", python_files(), "cifar-10-batches-py")
     put(tmp_path / "cache" / "inception", {"inception-2015-12-05.tgz": b""})
     put(tmp_path / "cache" / "classifiers", {"shapes-32.h5": b""})
-    assert cli.run(["info"]) == 0
+    assert main.run(["info"]) == 0
     rows = dict(re.split("  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["minigan"].startswith(minigan.__version__) and rows["numpy"] == np.__version__
     assert rows["data cifar10"].endswith("cifar-10-python.tar.gz") and rows["data mnist"] == "not found"
@@ -125,7 +125,7 @@ def test_cifar10_from_either_published_archive_gives_the_same_run(tmp_path, monk
         root = archive(tmp_path / kind / f"cifar-10-{kind}.tar.gz", files, f"cifar-10-batches-{short}").parent
         monkeypatch.chdir(root)
         command = f"train cifar10 --norm sn --data-root {shlex.quote(str(root))} --width 0.1 --iterations 3"
-        assert cli.run(shlex.split(command)) == 0
+        assert main.run(shlex.split(command)) == 0
         error = capsys.readouterr().err
         assert "is not the published one; the format is right, so used" in error and "3/3" in error
         assert "done in" in error and "runs/cifar10-cnn-sn/samples.png" in error
@@ -138,20 +138,20 @@ def test_cifar10_from_either_published_archive_gives_the_same_run(tmp_path, monk
 
 
 def test_to_a_pipe_go_plain_lines_and_with_q_only_the_last(data, tmp_path, capsys):
-    assert cli.run(words(data, tmp_path / "loud")) == 0
+    assert main.run(words(data, tmp_path / "loud")) == 0
     out, error = capsys.readouterr()
     lines = error.splitlines()
     assert out == "" and "\r" not in error and "\x1b" not in error
     assert re.fullmatch(r" 1/10   .*dis \S+  gen \S+  \|sigma-1\| \S+", lines[0]) and lines[-2].startswith("10/10   ")
     last = f"done in \\d+ s: look at {re.escape(str(tmp_path))}/loud/samples.png and .*/film.png"
     assert re.fullmatch(last, lines[-1])
-    assert cli.run([*words(data, tmp_path / "quiet"), "--quiet"]) == 0
+    assert main.run([*words(data, tmp_path / "quiet"), "--quiet"]) == 0
     assert capsys.readouterr().err.count("\n") == 1
     assert contents(tmp_path / "loud") == contents(tmp_path / "quiet")
 
 
 def test_verbose_says_every_choice(data, tmp_path, capsys):
-    assert cli.run([*words(data, tmp_path / "run", iterations=1), "-v", "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "run", iterations=1), "-v", "-q"]) == 0
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().err.splitlines())
     assert rows["norm"] == "sn" and rows["width"] == "0.05" and rows["data"].startswith("(24, 16, 16, 3), ")
     assert all(f.name in rows for f in dataclasses.fields(Experiment)) and "parameters" in rows["generator"]
@@ -196,7 +196,7 @@ def test_a_stopped_run_says_the_command_that_goes_on(signum, code, data, tmp_pat
     line = capsys.readouterr().err
     assert line.startswith("minigan: stopped at iteration 5 of 10, saved; go on with: ") and line.count("\n") == 1
     program, *arguments = shlex.split(line.split("go on with: ")[1])
-    assert program == "minigan" and cli.run([*arguments, "-q"]) == 0
+    assert program == "minigan" and main.run([*arguments, "-q"]) == 0
     assert (out / "checkpoint-0000010.h5").exists()
 
 
@@ -215,7 +215,7 @@ def test_a_signal_from_outside_does_the_same(signum, code, data, tmp_path):
 
 def test_a_grid_an_array_and_single_pictures_show_the_same(run, capsys):
     for out in ("grid.PNG", "images.npz", "a folder ü"):
-        assert cli.run(["sample", str(run), "-n", "6", "--out", out]) == 0
+        assert main.run(["sample", str(run), "-n", "6", "--out", out]) == 0
         assert capsys.readouterr().out == f"6 pictures of 16 x 16 pixels: {out}\n"
     with np.load("images.npz", allow_pickle=False) as file:
         images = file["images"]
@@ -229,40 +229,40 @@ def test_a_grid_an_array_and_single_pictures_show_the_same(run, capsys):
 
 def test_samples_depend_on_the_seed_alone(run):
     for out, more in (("a.png", []), ("b.png", ["--seed", "0"]), ("c.png", ["--seed", "1"])):
-        assert cli.run(["sample", str(run), "-n", "4", "--out", out, *more]) == 0
+        assert main.run(["sample", str(run), "-n", "4", "--out", out, *more]) == 0
     a, b, c = (Path(f"{name}.png").read_bytes() for name in "abc")
     assert a == b != c
 
 
 def test_pixels_are_enlarged_and_rows_interpolate(run):
-    assert cli.run(["sample", str(run), "-n", "4", "--scale", "3", "--out", "large.png"]) == 0
-    assert cli.run(["sample", str(run), "-n", "4", "--out", "small.png"]) == 0
+    assert main.run(["sample", str(run), "-n", "4", "--scale", "3", "--out", "large.png"]) == 0
+    assert main.run(["sample", str(run), "-n", "4", "--out", "small.png"]) == 0
     large, small = (np.asarray(Image.open(name)) for name in ("large.png", "small.png"))
     assert large.shape == (2 * 50 + 2, 2 * 50 + 2, 3)
     assert np.array_equal(large[2:50:3, 2:50:3], small[2:18, 2:18])
-    assert cli.run(["sample", str(run), "-n", "2", "--interpolate", "5", "--out", "paths.npz"]) == 0
+    assert main.run(["sample", str(run), "-n", "2", "--interpolate", "5", "--out", "paths.npz"]) == 0
     with np.load("paths.npz") as file:
         paths = file["images"].reshape(2, 5, 16 * 16 * 3).astype(float)
     ends = np.abs(paths[:, 0] - paths[:, -1]).mean()
     assert 0 < np.abs(np.diff(paths, axis=1)).mean() < ends  # neighbours are nearer to each other than the ends
-    assert cli.run(["sample", str(run), "-n", "2", "--interpolate", "5", "--out", "paths.png"]) == 0
+    assert main.run(["sample", str(run), "-n", "2", "--interpolate", "5", "--out", "paths.png"]) == 0
     assert Image.open("paths.png").size == (5 * 18 + 2, 2 * 18 + 2)  # a path a row
 
 
 def test_an_unreadable_newest_checkpoint_is_said_and_the_older_one_used(data, tmp_path, capsys):
-    assert cli.run([*words(data, tmp_path / "run", iterations=3, checkpoint_every=2, lr=0.1), "-q"]) == 0
-    assert cli.run(["sample", str(tmp_path / "run"), "--out", "before.png"]) == 0
+    assert main.run([*words(data, tmp_path / "run", iterations=3, checkpoint_every=2, lr=0.1), "-q"]) == 0
+    assert main.run(["sample", str(tmp_path / "run"), "--out", "before.png"]) == 0
     newest = tmp_path / "run" / "checkpoint-0000003.h5"
     newest.write_bytes(newest.read_bytes()[:-100])
     capsys.readouterr()
-    assert cli.run(["sample", str(tmp_path / "run"), "--out", "after.png"]) == 0
+    assert main.run(["sample", str(tmp_path / "run"), "--out", "after.png"]) == 0
     error = capsys.readouterr().err
     assert "checkpoint-0000003.h5 cannot be read" in error and "using checkpoint-0000002.h5" in error
     assert error.count("\n") == 1 and Path("before.png").read_bytes() != Path("after.png").read_bytes()
 
 
 def test_a_failed_write_leaves_the_picture_that_was_there(run, monkeypatch, capsys):
-    assert cli.run(["sample", str(run), "-n", "4", "--out", "grid.png"]) == 0
+    assert main.run(["sample", str(run), "-n", "4", "--out", "grid.png"]) == 0
     before = Path("grid.png").read_bytes()
     capsys.readouterr()
 
@@ -371,7 +371,7 @@ def test_data_that_cannot_be_had_are_one_line_and_no_run(dataset, build, code, n
 
 
 def test_no_network_is_one_line_that_says_what_to_do_by_hand(tmp_path, capsys):
-    assert cli.run(["train", "cifar10"]) == 1
+    assert main.run(["train", "cifar10"]) == 1
     said, line = capsys.readouterr().err.splitlines()
     assert said.startswith("downloading https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz (170 MB) to ")
     assert "Network is unreachable" in line
@@ -418,7 +418,7 @@ def test_cuda_where_there_is_none_says_what_is_missing(cupy, named, data, run, m
     monkeypatch.setitem(sys.modules, "cupy", cupy)  # None: as if it were not installed
     assert named in refused([*words(data, Path("run")), "--device", "cuda"], 2, capsys)
     assert named in refused(["train", "--resume", run, "--device", "cuda", "--iterations", "20"], 2, capsys)
-    assert cli.run(["info"]) == 0
+    assert main.run(["info"]) == 0
     assert re.search("^device cuda +no: ", capsys.readouterr().out, re.MULTILINE)
 
 
@@ -446,11 +446,11 @@ def test_every_exception_becomes_one_line_and_an_exit_code(error, code, line, mo
         raise error
 
     monkeypatch.setattr(loop, "fit", fit)
-    assert cli.run(["train", "shapes"]) == code
+    assert main.run(["train", "shapes"]) == code
     said = capsys.readouterr().err.strip()
     assert said.startswith(f"minigan: {line}") and "\n" not in said
     if "fault" in line:
-        assert cli.run(["train", "shapes", "--verbose"]) == 1
+        assert main.run(["train", "shapes", "--verbose"]) == 1
         assert "Traceback" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from emulated_cupy import arrays, device
 
-from minigan import cli
+from minigan.cli import main
 from minigan.engine import backend, im2col
 from minigan.experiment.experiment import experiment
 from minigan.training import loop, run_folder
@@ -152,7 +152,7 @@ def test_nor_do_they_with_a_gradient_penalty(cupy):
 
 def test_a_run_records_its_card(cupy, tmp_path):
     with emulator.checking(False):
-        assert cli.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
+        assert main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
                         "--quiet"]) == 0
     machine = json.loads((tmp_path / "run" / "experiment.json").read_text())["machine"]
     assert machine == run_folder.machine() | backend.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
@@ -170,7 +170,7 @@ def test_too_little_memory_at_any_time_in_any_words_is_failed_work(where, error,
         raise error
     monkeypatch.setattr(loop, where, starved) if where == "Training" else monkeypatch.setattr(
         Training, where.partition(".")[2], starved)
-    code = cli.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run"), "--quiet"])
+    code = main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run"), "--quiet"])
     err = capsys.readouterr().err
     assert code == 1 and len(err.strip().splitlines()) == 1
     assert "out of main memory after iteration 0" in err and str(error) in err
@@ -199,7 +199,7 @@ def test_too_little_gpu_memory_is_said_in_one_line(cupy, tmp_path, monkeypatch, 
     words = tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", checkpoint_every=2)
     try:
         with emulator.checking(False):
-            code = cli.run([*words, "--quiet"])
+            code = main.run([*words, "--quiet"])
     finally:
         pool.set_limit(size=0)
     err = capsys.readouterr().err

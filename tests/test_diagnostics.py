@@ -11,7 +11,7 @@ from test_operator_norm import CONVOLUTIONS, every_convolution, operator
 from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
-from minigan import cli
+from minigan.cli import main
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.fused import power_iteration
@@ -372,7 +372,7 @@ def test_a_run_has_the_same_bytes_with_diagnoses_and_without(chosen, data, tmp_p
     for out, every in ((tmp_path / "with", 1), (tmp_path / "without", 0)):
         command = words(data, out, iterations=3, sample_every=100, diagnose=every,
                         **{k: v for k, v in chosen.items() if v})
-        assert cli.run([*command, *(f"--{name}" for name, v in chosen.items() if v is None), "-q"]) == 0
+        assert main.run([*command, *(f"--{name}" for name, v in chosen.items() if v is None), "-q"]) == 0
     assert contents(tmp_path / "with") == contents(tmp_path / "without")
     assert [line["iteration"] for line in lines(tmp_path / "with")] == [1, 2, 3]
     assert not (tmp_path / "without" / "diagnostics.jsonl").exists()
@@ -380,12 +380,12 @@ def test_a_run_has_the_same_bytes_with_diagnoses_and_without(chosen, data, tmp_p
 
 def test_a_resumed_run_has_the_diagnoses_of_an_uninterrupted_one(data, tmp_path, monkeypatch):
     how = {"iterations": 5, "diagnose": 2, "sample_every": 100}
-    assert cli.run([*words(data, tmp_path / "whole", **how), "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "whole", **how), "-q"]) == 0
     assert run_until([*words(data, tmp_path / "run", **how), "-q"], 3, monkeypatch) == 130
     path = tmp_path / "run" / "diagnostics.jsonl"
     with path.open("a") as file:  # what a kill leaves: a line after the checkpoint, and half of one
         file.write(json.dumps({"iteration": 4, "seconds": 0.1, "layers": {}}) + '\n{"iteration": 5, "sec')
-    assert cli.run(["train", "--resume", str(tmp_path / "run"), "-q"]) == 0
+    assert main.run(["train", "--resume", str(tmp_path / "run"), "-q"]) == 0
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
     assert [line["iteration"] for line in lines(tmp_path / "whole")] == [2, 4, 5]
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
@@ -393,25 +393,25 @@ def test_a_resumed_run_has_the_diagnoses_of_an_uninterrupted_one(data, tmp_path,
 
 def test_diagnoses_may_be_chosen_when_a_run_is_resumed(data, tmp_path, monkeypatch):
     assert run_until([*words(data, tmp_path / "run", iterations=4), "-q"], 2, monkeypatch) == 130
-    assert cli.run(["train", "--resume", str(tmp_path / "run"), "--diagnose", "1", "-q"]) == 0
+    assert main.run(["train", "--resume", str(tmp_path / "run"), "--diagnose", "1", "-q"]) == 0
     assert [line["iteration"] for line in lines(tmp_path / "run")] == [3, 4]
 
 
 def test_the_command_says_of_a_finished_run_what_its_last_line_says(data, tmp_path, capsys):
     run = str(tmp_path / "run")
-    assert cli.run([*words(data, run, iterations=3, diagnose=3), "-q"]) == 0
+    assert main.run([*words(data, run, iterations=3, diagnose=3), "-q"]) == 0
     capsys.readouterr()
     before = contents(tmp_path / "run")
-    assert cli.run(["diagnose", run, "--json"]) == 0
+    assert main.run(["diagnose", run, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     del found["seconds"]
     assert [found] == lines(tmp_path / "run")
-    assert cli.run(["diagnose", run, "--data-root", str(data)]) == 0
+    assert main.run(["diagnose", run, "--data-root", str(data)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split()[:2] == ["layer", "shape"] and [line.split()[0] for line in out[1:9]] == list(found["layers"])
     assert any(line.startswith("largest slope of D") for line in out) and out[-1]
     assert contents(tmp_path / "run") == before
-    assert cli.run(["diagnose", str(tmp_path)]) == 2
+    assert main.run(["diagnose", str(tmp_path)]) == 2
     assert "is not a run" in capsys.readouterr().err
 
 

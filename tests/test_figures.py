@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minigan import cli
+from minigan.cli import main
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
@@ -374,10 +374,10 @@ def test_runs_that_lack_what_a_figure_needs_get_one_line(name, tmp_path, capsys)
     bare = tmp_path / "bare"
     bare.mkdir()
     run_folder.write_experiment(bare, tiny())
-    assert cli.run(["figure", name, str(bare), "--out", str(tmp_path / "figure.png")]) in (1, 2)
+    assert main.run(["figure", name, str(bare), "--out", str(tmp_path / "figure.png")]) in (1, 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "bare" in said and not (tmp_path / "figure.png").exists()
-    assert cli.run(["figure", name]) == 2
+    assert main.run(["figure", name]) == 2
     assert catalogue.FIGURES[name].command in capsys.readouterr().err
 
 
@@ -388,7 +388,7 @@ def test_every_method_has_a_colour_of_its_own():
 
 
 def test_the_list_has_every_figure_with_its_command(capsys):
-    assert cli.run(["figure", "--list"]) == 0
+    assert main.run(["figure", "--list"]) == 0
     said = capsys.readouterr().out
     assert all(name in said and one.command in said for name, one in catalogue.FIGURES.items())
     assert said.index("bssn/2 ") < said.index("bssn/10 ") < said.index("sn-gan/1 ")
@@ -403,7 +403,7 @@ def test_the_list_has_every_figure_with_its_command(capsys):
 def test_what_cannot_be_meant_is_said_in_one_line(words, said, capsys, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["figure", *words]) == 2
+    assert main.run(["figure", *words]) == 2
     assert said in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
@@ -412,7 +412,7 @@ def test_matplotlib_is_imported_only_to_draw_and_its_absence_is_one_line(monkeyp
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     catalogue._matplotlib.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert cli.run(["figure", "sn-gan/14", "--out", "never.png"]) == 2
+    assert main.run(["figure", "sn-gan/14", "--out", "never.png"]) == 2
     assert 'pip install "minigan[plot]"' in capsys.readouterr().err
     catalogue._matplotlib.cache_clear()
 
@@ -438,7 +438,7 @@ DRAWN = ("sn-gan/14", "sn-gan/9", "bssn/3", "bssn/7", "bssn/13", "bssn/19", "rep
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_is_drawn(name, several, tmp_path, capsys):
     paths = [] if name == "sn-gan/14" else [str(several)]
-    assert cli.run(["figure", name, *paths, "--out", str(tmp_path / "figure.png")]) == 0, capsys.readouterr().err
+    assert main.run(["figure", name, *paths, "--out", str(tmp_path / "figure.png")]) == 0, capsys.readouterr().err
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -465,6 +465,6 @@ def test_the_classic_set_is_one_command_and_says_what_it_leaves_out(tmp_path, tr
         make(tmp_path / "log" / norm, layers={"conv1": (3, 3, 3, 3)}, diagnosed=False, norm=norm)
         (folder / "log.jsonl").write_bytes((tmp_path / "log" / norm / "log.jsonl").read_bytes())
     out = tmp_path / "classic"
-    assert cli.run(["figure", "classic", str(tmp_path / "none"), str(tmp_path / "sn"), "--out", str(out)]) == 0
+    assert main.run(["figure", "classic", str(tmp_path / "none"), str(tmp_path / "sn"), "--out", str(out)]) == 0
     assert {path.stem for path in out.iterdir()} == {"bars", "singular-values", "spectral-norms", "losses"}
     assert "left out: bssn/2: " in (said := capsys.readouterr().out) and "--diagnose" in said

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigan import cli
+from minigan.cli import main
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse
 from minigan.networks import model_table
@@ -52,7 +52,7 @@ def test_multiplications_of_resampled_convolutions_are_those_of_the_maps_they_me
 
 
 def test_the_command_prints_the_table_with_its_total_beside_the_sources(capsys):
-    assert cli.run(["networks", "cnn-code"]) == 0
+    assert main.run(["networks", "cnn-code"]) == 0
     out = capsys.readouterr().out
     assert out.count("total") == 2
     for number in ("3,828,739", "5,860,865"):
@@ -64,13 +64,13 @@ def test_the_command_prints_the_table_with_its_total_beside_the_sources(capsys):
 
 
 def test_the_command_without_a_name_lists_all_models(capsys):
-    assert cli.run(["networks"]) == 0
+    assert main.run(["networks"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(MODELS)
 
 
 def test_classes_and_size_change_the_table(capsys):
-    assert cli.run(["networks", "resnet", "--classes", "10", "--condition", "concat", "--size", "64",
+    assert main.run(["networks", "resnet", "--classes", "10", "--condition", "concat", "--size", "64",
                     "--width", "0.25"]) == 0
     out = capsys.readouterr().out
     assert "64 x 64 x 3, z of 128, width 0.25, 10 classes, concat" in out
@@ -93,7 +93,7 @@ def test_classes_and_size_change_the_table(capsys):
     (["--width", "2"], ["name it"]),
 ])
 def test_wrong_input_is_one_line(words, parts, capsys):
-    assert cli.run(["networks", *words]) == 2
+    assert main.run(["networks", *words]) == 2
     out, err = capsys.readouterr()
     assert out == "" and len(err.strip().splitlines()) == 1
     for part in parts:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli
+from minigan.cli import main
 from minigan.data import datasets, pack, packed
 from minigan.data.dataset import Source
 from minigan.errors import FailedWork, WrongUse
@@ -92,14 +92,14 @@ def test_the_command_packs_checks_and_trains(dataset, pictures, tmp_path, capsys
     monkeypatch.setattr(datasets.drawings, "draw", lambda n, *more: drawn(n // 1000, *more))
     root = ["--data-root", str(pictures)] if dataset == "folder" else []
     out = tmp_path / "new" / "out.h5"
-    assert cli.run(["pack", dataset, str(out), "--size", "16", *root]) == 0
+    assert main.run(["pack", dataset, str(out), "--size", "16", *root]) == 0
     assert "20 pictures of 16 x 16 pixels" in capsys.readouterr().out
-    assert cli.run(["pack", "--check", str(out)]) == 0
-    assert cli.run(["pack", dataset, str(out), "--size", "16", *root]) == 2
+    assert main.run(["pack", "--check", str(out)]) == 0
+    assert main.run(["pack", dataset, str(out), "--size", "16", *root]) == 2
     assert "exists already; choose another file, or --overwrite" in capsys.readouterr().err
-    assert cli.run(["pack", dataset, str(out), "--size", "16", "--overwrite", *root]) == 0
-    assert cli.run(["pack"]) == 2 and "which data set" in capsys.readouterr().err
-    assert cli.run(["pack", "packed", str(out) + "2"]) == 2
+    assert main.run(["pack", dataset, str(out), "--size", "16", "--overwrite", *root]) == 0
+    assert main.run(["pack"]) == 2 and "which data set" in capsys.readouterr().err
+    assert main.run(["pack", "packed", str(out) + "2"]) == 2
 
 
 def test_pictures_that_cannot_be_used_are_left_out_only_on_request(pictures, small_chunks, tmp_path):
@@ -447,10 +447,10 @@ def test_training_from_the_file_gives_the_same_bytes_as_from_memory(resumed, fil
 
 def test_the_command_trains_from_the_file_and_resumes(file, tmp_path, capsys):
     words = ["train", "packed", "--data-root", str(file), "--width", "0.05", "--batch-size", "6", "--seed", "3", "-q"]
-    assert cli.run([*words, "--iterations", "4", "--out", str(tmp_path / "once")]) == 0
-    assert cli.run([*words, "--iterations", "2", "--out", str(tmp_path / "twice")]) == 0
+    assert main.run([*words, "--iterations", "4", "--out", str(tmp_path / "once")]) == 0
+    assert main.run([*words, "--iterations", "2", "--out", str(tmp_path / "twice")]) == 0
     moved = file.rename(tmp_path / "moved.h5")
     resume = ["train", "--resume", str(tmp_path / "twice"), "--data-root", str(moved)]
-    assert cli.run([*resume, "--iterations", "4", "-q"]) == 0
+    assert main.run([*resume, "--iterations", "4", "-q"]) == 0
     assert (tmp_path / "once" / "samples.png").read_bytes() == (tmp_path / "twice" / "samples.png").read_bytes()
     assert [thread.name for thread in threading.enumerate() if thread.name == "minigan-read"] == []

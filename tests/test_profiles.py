@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from minigan import cli
+from minigan.cli import main
 from minigan.data import datasets
 from minigan.experiment import experiment, explain
 from minigan.experiment.experiment import Experiment, compose
@@ -65,7 +65,7 @@ def test_paper_and_code_are_told_apart():
 
 
 def test_explain_says_who_chose_what_and_who_does_otherwise(capsys):
-    assert cli.run(["explain", "cifar10", "--setting", "D", "--lr", "0.25"]) == 0
+    assert main.run(["explain", "cifar10", "--setting", "D", "--lr", "0.25"]) == 0
     text = capsys.readouterr().out
     lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("--")}
     assert lines["--lr"].split()[1:] == ["0.25", "given"]
@@ -84,7 +84,7 @@ def test_explain_says_who_chose_what_and_who_does_otherwise(capsys):
 ])
 def test_a_wrong_name_is_said_in_one_line(words, said, capsys):
     for command in ("explain", "train"):
-        assert cli.run([command, "cifar10", *words.split()]) == 2
+        assert main.run([command, "cifar10", *words.split()]) == 2
         err = capsys.readouterr().err
         assert said in err and len(err.strip().splitlines()) == 1
 
@@ -119,11 +119,11 @@ def test_minigans_own_rows_are_of_models_and_data_sets_that_there_are():
 
 
 def test_explain_shows_how_each_source_cuts_resizes_and_draws(capsys):
-    assert cli.run(["explain", "imagenet", "--profile", "bssn"]) == 0
+    assert main.run(["explain", "imagenet", "--profile", "bssn"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--resize plain profile bssn: BSN's code" in text and "but sngan-projection has bilinear" in text
     assert "--init glorot profile bssn" in text and "--model resnet-bssn profile bssn" in text
-    assert cli.run(["explain", "stl10", "--init", "lecun-0.2"]) == 0
+    assert main.run(["explain", "stl10", "--init", "lecun-0.2"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "--split unlabeled default" in text and "--init lecun-0.2 given" in text
     assert "but bssn has truncated-0.02 (BSN's code: in convolutions" in text

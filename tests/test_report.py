@@ -13,7 +13,7 @@ import click
 import numpy as np
 import pytest
 
-from minigan import cli
+from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import compose, experiment, learned
 from minigan.metrics import stored_scores
@@ -80,7 +80,7 @@ def chosen_by(command):
     """The options that a command line of minigan train gives."""
     words = shlex.split(command)
     assert words[:2] == ["minigan", "train"]
-    context = cli.train_command.make_context("train", words[2:])
+    context = main.train_command.make_context("train", words[2:])
     return {name: value for name, value in context.params.items()
             if value is not None and name not in ("out", "overwrite", "resumed", "quiet", "verbose")}
 
@@ -203,12 +203,12 @@ def test_runs_of_one_name_are_told_apart_and_one_run_is_not_shown_twice(tmp_path
 
 def test_the_command_writes_the_page_into_the_run(tmp_path, capsys):
     folder = make_run(tmp_path / "run", 2)
-    assert cli.run(["report", str(folder)]) == 0
+    assert main.run(["report", str(folder)]) == 0
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert str(folder / "report.html") in capsys.readouterr().out
-    assert cli.run(["report", str(folder), str(folder)]) == 2
+    assert main.run(["report", str(folder), str(folder)]) == 2
     assert "--out" in capsys.readouterr().err
-    assert cli.run(["report", str(folder), "--out", str(tmp_path / "x.txt")]) == 2
+    assert main.run(["report", str(folder), "--out", str(tmp_path / "x.txt")]) == 2
     assert "expected an .html file" in capsys.readouterr().err
 
 
@@ -346,5 +346,5 @@ def test_a_browser_shows_all_of_it_at_any_width(browser, both, tmp_path, width, 
 
 
 def test_click_knows_both_commands():
-    assert isinstance(cli.commands.commands["report"], click.Command)
-    assert isinstance(cli.commands.commands["watch"], click.Command)
+    assert isinstance(main.commands.commands["report"], click.Command)
+    assert isinstance(main.commands.commands["watch"], click.Command)

@@ -3,7 +3,7 @@
 import pytest
 from tiny import pictures
 
-from minigan import cli
+from minigan.cli import main
 from minigan.errors import WrongUse
 from minigan.experiment import experiment
 from minigan.metrics.protocols import PROTOCOLS
@@ -79,7 +79,7 @@ def test_the_reports_runs():
 
 
 def test_the_list_has_every_target_with_its_score_and_protocol(capsys):
-    assert cli.run(["reproduce", "--list"]) == 0
+    assert main.run(["reproduce", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split() == ["sn-gan/table2/cifar10/cnn/sn-hinge", "7.58±.12", "/", "25.5", "sn-gan"]
                for line in lines)
@@ -100,9 +100,9 @@ def test_a_name_may_be_a_beginning_or_a_figure(name, full):
 
 
 def test_what_a_grid_varies_cannot_be_given(capsys):
-    assert cli.run(["reproduce", "bssn/figure4", "--norm", "wn"]) == 2
+    assert main.run(["reproduce", "bssn/figure4", "--norm", "wn"]) == 2
     assert "bssn/figure4/cifar10 chooses --norm itself; leave it out" in capsys.readouterr().err
-    assert cli.run(["reproduce", "sn-gan/figure1/cifar10", "--setting", "A"]) == 2
+    assert main.run(["reproduce", "sn-gan/figure1/cifar10", "--setting", "A"]) == 2
     assert "chooses --setting itself" in capsys.readouterr().err
 
 
@@ -110,22 +110,22 @@ def test_what_was_shrunk_is_said_and_a_stopped_one_goes_on(tmp_path, capsys, mon
     monkeypatch.setitem(reproduce.TARGETS, "tiny/table1", reproduce.Target("folder", {"profile": "paper"}, "1 / 2"))
     words = ["reproduce", "tiny/table1", "--out", str(tmp_path / "out"), "-q", "--iterations", "3", "--width", "0.05",
              "--batch-size", "4", "--size", "16", "--data-root", str(pictures(tmp_path / "data"))]
-    assert cli.run(words) == 0
+    assert main.run(words) == 0
     text = capsys.readouterr().out
     assert "SHRUNK: iterations is 3, not 100000" in text and "reported, IS / FID: 1 / 2" in text
     assert "| sn | paper | 1 of 1 |" in text
-    assert cli.run(words) == 0
+    assert main.run(words) == 0
 
 
 def test_a_wrong_name_is_said_in_one_line(capsys):
-    assert cli.run(["reproduce", "sn-gan/table2/cifar10/cnn/snhinge"]) == 2
+    assert main.run(["reproduce", "sn-gan/table2/cifar10/cnn/snhinge"]) == 2
     assert "did you mean sn-gan/table2/cifar10/cnn/sn-hinge?" in capsys.readouterr().err
-    assert cli.run(["reproduce", "sn-gan/table2/cifar10/cnn/sn", "--seeds", "0"]) == 2
+    assert main.run(["reproduce", "sn-gan/table2/cifar10/cnn/sn", "--seeds", "0"]) == 2
     assert "--seeds: expected at least 1, got 0" in capsys.readouterr().err
 
 
 def test_data_that_are_not_there_stop_it_in_one_line(tmp_path, capsys):
     words = ["reproduce", "sn-gan/table2/cifar10/cnn/sn", "--data-root", str(tmp_path / "nowhere"), "--out",
              str(tmp_path / "out")]
-    assert cli.run(words) == 1
+    assert main.run(words) == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny import contents, names, pictures, run_until, tiny, words
 
 import minigan
-from minigan import cli
+from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import from_dict, learned
 from minigan.formats import hdf5_state
@@ -30,7 +30,7 @@ def data(tmp_path_factory) -> Path:
 def finished(data, tmp_path_factory) -> Path:
     """A run that was trained to its end; tests that change it take a copy."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    assert cli.run([*words(data, out), "-q"]) == 0
+    assert main.run([*words(data, out), "-q"]) == 0
     return out
 
 
@@ -92,7 +92,7 @@ def test_the_record_says_what_ran_where(finished):
 def test_the_record_is_there_before_the_first_iteration(data, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("minigan.training.gan.Training.iterate", lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
-    assert cli.run([*words(data, tmp_path / "run"), "-q"]) == 1
+    assert main.run([*words(data, tmp_path / "run"), "-q"]) == 1
     assert "experiment.json" in seen and "checkpoint-0000000.h5" in seen
 
 
@@ -111,7 +111,7 @@ def test_a_resumed_runs_seconds_go_on(data, tmp_path, monkeypatch):
     lines = run_folder.read_log(tmp_path / "run")
     lines[-1]["seconds"] = 1000.0
     (tmp_path / "run" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert cli.run(["train", "--resume", str(tmp_path / "run"), "-q"]) == 0
+    assert main.run(["train", "--resume", str(tmp_path / "run"), "-q"]) == 0
     assert all(line["seconds"] > 1000 for line in run_folder.read_log(tmp_path / "run")[2:])
 
 
@@ -129,7 +129,7 @@ def test_a_log_with_a_half_line_or_a_foreign_one_is_read_without_it(tmp_path):
 
 def test_a_run_is_not_replaced_unless_asked(data, run, capsys):
     before = contents(run)
-    assert cli.run(words(data, run, seed=1)) == 2
+    assert main.run(words(data, run, seed=1)) == 2
     line = capsys.readouterr().err
     assert f"minigan train --resume {run}" in line and "--overwrite" in line and line.count("\n") == 1
     assert contents(run) == before
@@ -139,8 +139,8 @@ def test_overwriting_replaces_the_run_and_keeps_other_files(data, run, tmp_path)
     other = {"notes.txt": b"mine", "samples/best.png": b"mine", "checkpoint.h5": b"mine", "film.mp4": b"mine"}
     for name, content in other.items():
         (run / name).write_bytes(content)
-    assert cli.run([*words(data, run, iterations=4, sample_every=2), "--overwrite", "-q"]) == 0
-    assert cli.run([*words(data, tmp_path / "fresh", iterations=4, sample_every=2), "-q"]) == 0
+    assert main.run([*words(data, run, iterations=4, sample_every=2), "--overwrite", "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "fresh", iterations=4, sample_every=2), "-q"]) == 0
     assert {name: (run / name).read_bytes() for name in other} == other
     assert names(run) == sorted([*names(tmp_path / "fresh"), *other])
     fresh = contents(tmp_path / "fresh")
@@ -155,14 +155,14 @@ def test_a_folder_of_other_files_is_never_overwritten(record, data, tmp_path, ca
     if record:
         (out / "experiment.json").write_text(record)
     before = {name: (out / name).read_bytes() for name in names(out)}
-    assert cli.run([*words(data, out), "--overwrite"]) == 2
+    assert main.run([*words(data, out), "--overwrite"]) == 2
     assert f"{out} exists already and holds other files, which stay untouched" in capsys.readouterr().err
     assert {name: (out / name).read_bytes() for name in names(out)} == before
 
 
 def test_an_empty_folder_may_become_a_run(data, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert cli.run([*words(data, tmp_path / "empty", iterations=1), "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "empty", iterations=1), "-q"]) == 0
 
 
 def test_places_that_cannot_hold_a_run_are_found_before_the_data_are_read(tmp_path, monkeypatch):
@@ -170,13 +170,13 @@ def test_places_that_cannot_hold_a_run_are_found_before_the_data_are_read(tmp_pa
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
         assert "file is a file; choose another --out" in refused(WrongUse, run_folder.check_new, out)
-        assert cli.run(words(tmp_path, out)) == 2
+        assert main.run(words(tmp_path, out)) == 2
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     assert f"{tmp_path} is not writable" in refused(FailedWork, run_folder.check_new, tmp_path / "a" / "b")
 
 
 def test_a_name_longer_than_the_system_takes_is_one_line(data, tmp_path, capsys):
-    assert cli.run(words(data, tmp_path / ("x" * 300))) == 1
+    assert main.run(words(data, tmp_path / ("x" * 300))) == 1
     line = capsys.readouterr().err
     assert "(File name too long)" in line and line.count("\n") == 1 and names(tmp_path) == []
 
@@ -205,7 +205,7 @@ def test_a_record_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 def test_a_record_that_is_none_is_one_line(record, named, run, capsys):
     (run / "experiment.json").write_bytes(record if isinstance(record, bytes) else record.encode())
     before = names(run)
-    assert cli.run(["train", "--resume", str(run)]) == 1
+    assert main.run(["train", "--resume", str(run)]) == 1
     line = capsys.readouterr().err
     assert str(run / "experiment.json") in line and named in line and line.count("\n") == 1
     assert names(run) == before
@@ -216,7 +216,7 @@ def test_a_record_that_does_not_agree_with_its_checkpoints_is_refused(run, capsy
     record = json.loads(path.read_text())
     record["experiment"] |= {"width": 8.0, "iterations": 20}
     path.write_text(json.dumps(record))
-    assert cli.run(["train", "--resume", str(run)]) == 1
+    assert main.run(["train", "--resume", str(run)]) == 1
     assert "was trained with --width 0.05, but experiment.json says 8.0" in capsys.readouterr().err
 
 
@@ -289,7 +289,7 @@ def test_a_forged_checkpoint_is_one_line_and_takes_no_memory(name, run, tmp_path
     if name in FORGERIES:
         commands.append(["sample", str(run), "--out", str(tmp_path / "grid.png")])
     for command in commands:
-        assert cli.run(command) == 1
+        assert main.run(command) == 1
         line = capsys.readouterr().err
         assert line.count("\n") == 1 and "checkpoint-0000010.h5" in line and "fault of minigan" not in line, line
     assert names(run) == before and not (tmp_path / "grid.png").exists()
@@ -298,10 +298,10 @@ def test_a_forged_checkpoint_is_one_line_and_takes_no_memory(name, run, tmp_path
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
 def test_a_width_beside_small_arrays_is_found_by_every_model(model, data, tmp_path, capsys):
-    assert cli.run([*words(data, tmp_path / "run", model=model, iterations=1), "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "run", model=model, iterations=1), "-q"]) == 0
     forge(tmp_path / "run", experiment=learned(tiny(model=model, width=16.0)))
     capsys.readouterr()
-    assert cli.run(["sample", str(tmp_path / "run")]) == 1
+    assert main.run(["sample", str(tmp_path / "run")]) == 1
     assert "describes larger networks than the file holds" in capsys.readouterr().err
 
 
@@ -310,7 +310,7 @@ def test_a_run_whose_checkpoints_are_all_broken_is_failed_work(run, tmp_path, ca
         path.write_bytes(path.read_bytes()[:1000])
     before = names(run)
     for command in (["train", "--resume", str(run)], ["sample", str(run), "--out", str(tmp_path / "grid.png")]):
-        assert cli.run(command) == 1
+        assert main.run(command) == 1
         line = capsys.readouterr().err
         assert "no checkpoint can be read" in line and line.count("\n") == 1
         assert "checkpoint-0000009.h5" in line and "checkpoint-0000010.h5" in line
@@ -321,14 +321,14 @@ def test_a_folder_that_is_no_run_is_wrong_use(tmp_path, capsys):
     for place in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
         (tmp_path / "file").write_text("")
         for command in (["train", "--resume", str(place)], ["sample", str(place)]):
-            assert cli.run(command) == 2
+            assert main.run(command) == 2
             assert f"{place} is not a run: it has no experiment.json" in capsys.readouterr().err
 
 
 def test_training_outside_the_main_thread_does_without_signals(data, tmp_path):
     codes = []
     arguments = [*words(data, tmp_path / "run", iterations=1), "-q"]
-    thread = threading.Thread(target=lambda: codes.append(cli.run(arguments)))
+    thread = threading.Thread(target=lambda: codes.append(main.run(arguments)))
     thread.start()
     thread.join()
     assert codes == [0]

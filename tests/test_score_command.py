@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny import contents, run_until
 
-from minigan import cli
+from minigan.cli import main
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
@@ -41,7 +41,7 @@ def few(tmp_path_factory):
 def run(tmp_path_factory):
     """A run of six iterations, scored on the way."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    assert cli.run(["train", "shapes", *SMALL, "--iterations", "6", "--out", str(out), "-q", "--score-every", "2",
+    assert main.run(["train", "shapes", *SMALL, "--iterations", "6", "--out", str(out), "-q", "--score-every", "2",
                     "--score-count", "100", "--checkpoint-every", "4"]) == 0
     return out
 
@@ -55,7 +55,7 @@ def images(run):
 
 def said(arguments, capsys, code=0) -> tuple[str, str]:
     capsys.readouterr()
-    assert cli.run([str(word) for word in arguments]) == code, capsys.readouterr().err
+    assert main.run([str(word) for word in arguments]) == code, capsys.readouterr().err
     return capsys.readouterr()
 
 
@@ -88,7 +88,7 @@ def test_other_seeds_give_other_pictures_and_the_same_seed_the_same_scores(run, 
 
 
 def test_a_folder_and_an_npz_of_the_same_pictures_have_the_same_scores(run, images, tmp_path, capsys):
-    assert cli.run(["sample", str(run), "-n", "120", "--out", str(tmp_path / "a.npz")]) == 0
+    assert main.run(["sample", str(run), "-n", "120", "--out", str(tmp_path / "a.npz")]) == 0
     (tmp_path / "b").mkdir()
     for i, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / "b" / f"{i:03}.png")
@@ -171,7 +171,7 @@ def test_copies_of_real_pictures_are_shown_as_such(tmp_path, capsys):
 
 def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path, capsys):
     run = tmp_path / "r"
-    assert cli.run(["train", "shapes", *SMALL, "--condition", "projection", "--iterations", "1", "--out", str(run),
+    assert main.run(["train", "shapes", *SMALL, "--condition", "projection", "--iterations", "1", "--out", str(run),
                     "-q"]) == 0
     file = tmp_path / "a.json"
     monkeypatch = pytest.MonkeyPatch()
@@ -249,7 +249,7 @@ def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
 
 
 def test_scores_change_nothing_that_is_learned(run, tmp_path):
-    assert cli.run(["train", "shapes", *SMALL, "--iterations", "6", "--out", str(tmp_path / "b"), "-q"]) == 0
+    assert main.run(["train", "shapes", *SMALL, "--iterations", "6", "--out", str(tmp_path / "b"), "-q"]) == 0
     for path in (run, tmp_path / "b"):
         assert (path / "checkpoint-0000006.h5").is_file()
     assert (run / "checkpoint-0000006.h5").read_bytes() == (tmp_path / "b" / "checkpoint-0000006.h5").read_bytes()
@@ -260,7 +260,7 @@ def test_a_resumed_run_has_the_uninterrupted_ones_curve_and_best(run, tmp_path, 
     words = ["train", "shapes", *SMALL, "--iterations", "6", "--out", str(out), "-q", "--score-every", "2",
              "--score-count", "100", "--checkpoint-every", "4"]
     assert run_until(words, 3, monkeypatch) == 130
-    assert cli.run(["train", "--resume", str(out), "-q"]) == 0
+    assert main.run(["train", "--resume", str(out), "-q"]) == 0
     kept = contents(out)
     for name, data in contents(run).items():
         if name != "log":  # the stop itself leaves no line, but pictures and checkpoints are the same
@@ -283,7 +283,7 @@ def test_the_best_generator_can_be_drawn_from_and_scored(run, tmp_path, capsys):
 
 
 def test_a_run_without_scores_has_no_best(tmp_path, capsys):
-    assert cli.run(["train", "shapes", *SMALL, "--iterations", "1", "--out", str(tmp_path / "b"), "-q"]) == 0
+    assert main.run(["train", "shapes", *SMALL, "--iterations", "1", "--out", str(tmp_path / "b"), "-q"]) == 0
     assert "without --score-every" in said(["sample", tmp_path / "b", "--best"], capsys, 2)[1]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny import OPTIONS, pictures
 
-from minigan import cli
+from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.images import read_png
 from minigan.metrics.thumbnails import distance, thumbnails
@@ -138,9 +138,9 @@ def test_the_command_lists_and_sweeps(common, tmp_path, capsys):
     words = ["sweep", "folder", "--methods", "sn", "--settings", "C, D", "--out", str(tmp_path / "out"), "-q"]
     words += [word for name, value in common.items() if value is not None
               for word in (f"--{name.replace('_', '-')}", str(value))]
-    assert cli.run([*words, "--list"]) == 0
+    assert main.run([*words, "--list"]) == 0
     assert capsys.readouterr().out.split() == ["sn-C-0", "sn-D-0"] and not (tmp_path / "out").exists()
-    assert cli.run(words) == 0
+    assert main.run(words) == 0
     assert "| sn | D | 1 of 1 |" in capsys.readouterr().out
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
-from minigan import cli
+from minigan.cli import main
 from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
@@ -272,7 +272,7 @@ def whole(data, tmp_path_factory):
     def of(model: str) -> dict[str, bytes]:
         if model not in found:
             out = tmp_path_factory.mktemp("whole") / model
-            assert cli.run([*words(data, out, model=model), "-q"]) == 0
+            assert main.run([*words(data, out, model=model), "-q"]) == 0
             found[model] = contents(out)
         return found[model]
 
@@ -289,7 +289,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(model, splits, data, whole
         assert f"stopped at iteration {split} of 10, saved" in capsys.readouterr().err
         assert hdf5_state.newest(out)[1]["iteration"] == split  # nothing is done again
         arguments = ["train", "--resume", str(out), "-q"]
-    assert cli.run(arguments) == 0
+    assert main.run(arguments) == 0
     assert contents(out) == whole(model)
     logged = [line["iteration"] for line in run_folder.read_log(out)]
     assert logged == [2, 4, 6, 8, 10]
@@ -297,18 +297,18 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(model, splits, data, whole
 
 def test_other_experiments_have_other_bytes(data, whole, tmp_path):
     """Else the comparisons would prove nothing."""
-    assert cli.run([*words(data, tmp_path / "run", seed=1), "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "run", seed=1), "-q"]) == 0
     other, first = contents(tmp_path / "run"), whole("cnn")
     assert other.keys() == first.keys() and all(other[name] != first[name] for name in first)
 
 
 def test_a_run_that_lost_its_newest_checkpoint_goes_on_from_the_older_to_the_same_bytes(data, whole, tmp_path, capsys):
     out = tmp_path / "run"
-    assert cli.run([*words(data, out), "-q"]) == 0
+    assert main.run([*words(data, out), "-q"]) == 0
     newest = out / "checkpoint-0000010.h5"
     newest.write_bytes(newest.read_bytes()[:5000])
     capsys.readouterr()
-    assert cli.run(["train", "--resume", str(out), "-q"]) == 0
+    assert main.run(["train", "--resume", str(out), "-q"]) == 0
     error = capsys.readouterr().err
     assert "checkpoint-0000010.h5 cannot be read (truncated" in error and "using checkpoint-0000009.h5" in error
     assert contents(out) == whole("cnn")
@@ -320,17 +320,17 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(data, whole, tmp_
     (out / "samples").mkdir()
     for part in (".samples.png.123.part", "samples/.samples-0000000.png.123.part"):
         (out / part).write_bytes(b"half")
-    assert cli.run(["train", "--resume", str(out), "-q"]) == 0
+    assert main.run(["train", "--resume", str(out), "-q"]) == 0
     assert "no checkpoint yet: beginning again" in capsys.readouterr().err
     assert contents(out) == whole("cnn") and not [name for name in names(out) if name.endswith(".part")]
 
 
 def test_a_run_killed_after_its_last_checkpoint_gets_its_film(data, whole, tmp_path, capsys):
     out = tmp_path / "run"
-    assert cli.run([*words(data, out), "-q"]) == 0
+    assert main.run([*words(data, out), "-q"]) == 0
     (out / "film.png").unlink()
     (out / "progress.gif").write_bytes(b"an older one")
-    assert cli.run(["train", "--resume", str(out)]) == 0
+    assert main.run(["train", "--resume", str(out)]) == 0
     assert "is finished: 10 of 10 iterations" in capsys.readouterr().err
     assert contents(out) == whole("cnn")
 
@@ -338,7 +338,7 @@ def test_a_run_killed_after_its_last_checkpoint_gets_its_film(data, whole, tmp_p
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
 def test_signals_at_random_moments_leave_a_run_that_can_go_on_to_the_same_bytes(data, whole, tmp_path):
     out, chosen = tmp_path / "run", {"iterations": 40, "checkpoint_every": 5, "sample_every": 10}
-    assert cli.run([*words(data, tmp_path / "whole", **chosen), "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "whole", **chosen), "-q"]) == 0
     chance = random.Random(23)
     expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
     for signum in [signal.SIGKILL, *chance.choices(list(expected), k=4)]:
@@ -354,7 +354,7 @@ def test_signals_at_random_moments_leave_a_run_that_can_go_on_to_the_same_bytes(
         if process.returncode in (130, 143) and "stopped at" in error:
             assert error.endswith(f"saved; go on with: minigan train --resume {out}\n")
     arguments = ["train", "--resume", str(out)] if (out / "experiment.json").exists() else words(data, out, **chosen)
-    assert cli.run([*arguments, "-q"]) == 0
+    assert main.run([*arguments, "-q"]) == 0
     assert contents(out) == contents(tmp_path / "whole")
     assert [line["iteration"] for line in run_folder.read_log(out)] == list(range(2, 41, 2))
     assert not [name for name in names(out) if name.endswith(".part")]
@@ -365,7 +365,7 @@ def test_the_number_of_threads_changes_no_byte(data, tmp_path):
     for threads in (1, 2, 3):
         out = tmp_path / str(threads)
         chosen = {"threads": threads, "width": 0.5, "batch_size": 16, "iterations": 2}
-        assert cli.run([*words(data, out, **chosen), "-q"]) == 0
+        assert main.run([*words(data, out, **chosen), "-q"]) == 0
         assert threads == 1 or backend._pool._threads  # the work was large enough to be shared
         found.append(contents(out))
     assert found[0] == found[1] == found[2]
@@ -376,16 +376,16 @@ def test_a_resumed_run_may_change_machine_and_records_but_not_what_is_learned(da
     assert run_until([*words(data, out), "-q"], 4, monkeypatch) == 130
     moved = shutil.move(data, tmp_path / "moved")
     try:
-        assert cli.run(["train", "--resume", str(out), "-q"]) == 1
+        assert main.run(["train", "--resume", str(out), "-q"]) == 1
         capsys.readouterr()
         for option, value, had in (("--lr", "0.1", "0.0002"), ("--norm", "none", "sn"), ("--seed", "1", "0"),
                                    ("--batch-size", "5", "4"), ("--no-skip-bad", None, None)):
-            code = cli.run(["train", "--resume", str(out), option, *([value] if value else []), "-q"])
+            code = main.run(["train", "--resume", str(out), option, *([value] if value else []), "-q"])
             line = capsys.readouterr().err
             if value:
                 assert code == 2 and f"was trained with {option} {had}, not {value}" in line
-        assert cli.run(["train", "cifar10", "--resume", str(out)]) == 2
-        assert cli.run(["train", "--resume", str(out), "--threads", "1", "--data-root", str(moved), "--lr", "0.0002",
+        assert main.run(["train", "cifar10", "--resume", str(out)]) == 2
+        assert main.run(["train", "--resume", str(out), "--threads", "1", "--data-root", str(moved), "--lr", "0.0002",
                         "--log-every", "1", "--iterations", "12", "-q"]) == 0
     finally:
         shutil.move(moved, data)
@@ -398,7 +398,7 @@ def test_a_run_does_not_go_on_with_other_pictures(data, tmp_path, monkeypatch, c
     assert run_until([*words(data, out), "-q"], 4, monkeypatch) == 130
     before = contents(out)
     (other / "00.png").write_bytes((other / "01.png").read_bytes())
-    assert cli.run(["train", "--resume", str(out), "--data-root", str(other)]) == 1
+    assert main.run(["train", "--resume", str(out), "--data-root", str(other)]) == 1
     line = capsys.readouterr().err
     assert "was trained on other pictures (24) than the data set has now (24); see --data-root" in line
     assert contents(out) == before
@@ -416,7 +416,7 @@ def test_a_second_signal_stops_at_once(data, tmp_path, monkeypatch, capsys):
         return update(self, rate)
 
     monkeypatch.setattr(Training, "update_generator", twice)
-    assert cli.run([*words(data, tmp_path / "run"), "-q"]) == 130
+    assert main.run([*words(data, tmp_path / "run"), "-q"]) == 130
     assert capsys.readouterr().err.strip() == "minigan: interrupted"
     assert hdf5_state.newest(tmp_path / "run")[1]["iteration"] == 3
 
@@ -438,14 +438,14 @@ def test_a_signal_in_the_last_iteration_is_no_interruption(data, whole, tmp_path
 
 def test_a_run_that_breaks_down_says_where_and_what_is_still_good(data, tmp_path, capsys, recwarn):
     out = tmp_path / "run"
-    assert cli.run([*words(data, out, norm="none", lr=1e6, loss="hinge"), "-q"]) == 1
+    assert main.run([*words(data, out, norm="none", lr=1e6, loss="hinge"), "-q"]) == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and not len(recwarn)  # no warning of an overflow before it
     assert re.match(r"minigan: (the loss|a weight) is not finite at iteration \d", line)
     assert all(f"conv{i} " in line for i in range(1, 8)) and "dense " in line and "--norm sn" in line
     named = Path(re.search(r"last good checkpoint is (\S+);", line)[1])
     assert named == hdf5_state.newest(out)[0]
-    assert cli.run(["sample", str(out), "-n", "4", "--out", str(tmp_path / "grid.png")]) == 0
+    assert main.run(["sample", str(out), "-n", "4", "--out", str(tmp_path / "grid.png")]) == 0
 
 
 @pytest.mark.parametrize("broken", ["loss", "generator", "discriminator", "moments"])
@@ -466,7 +466,7 @@ def test_nothing_spoilt_is_saved(broken, data, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(Training, "iterate", spoil)
     out = tmp_path / "run"
-    assert cli.run([*words(data, out), "-q"]) == 1
+    assert main.run([*words(data, out), "-q"]) == 1
     line = capsys.readouterr().err
     what = "the loss" if broken == "loss" else "a weight"
     assert line.startswith(f"minigan: {what} is not finite at iteration 6 (") and line.count("\n") == 1
@@ -474,7 +474,7 @@ def test_nothing_spoilt_is_saved(broken, data, tmp_path, monkeypatch, capsys):
     assert ("dense not finite" in line) == (broken == "discriminator")
     assert hdf5_state.newest(out)[1]["iteration"] == 3 and "samples-0000006.png" not in names(out)
     monkeypatch.undo()
-    assert cli.run(["train", "--resume", str(out), "-q"]) == 0
+    assert main.run(["train", "--resume", str(out), "-q"]) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
@@ -493,7 +493,7 @@ def test_a_full_disk_is_said_and_spoils_nothing(limit, data, whole, tmp_path, mo
     after = contents(out)
     assert all(after[name] == data for name, data in before.items() if name not in ("log", "samples.png"))
     assert not [name for name in names(out) if name.endswith(".part")]
-    assert cli.run(["train", "--resume", str(out), "-q"]) == 0
+    assert main.run(["train", "--resume", str(out), "-q"]) == 0
     assert contents(out) == whole("cnn")
 
 
@@ -572,15 +572,15 @@ def test_labels_are_needed_and_absent():
 def test_a_conditional_run_goes_on_to_the_same_bytes_and_is_sampled_by_class(tmp_path, monkeypatch, capsys):
     words = ["train", "shapes", "--size", "16", "--width", "0.05", "--dim-z", "8", "--batch-size", "4", "--iterations",
              "4", "--checkpoint-every", "2", "--condition", "projection", "--norm", "sn", "--ema", "0.9", "-q"]
-    assert cli.run([*words, "--out", str(tmp_path / "whole")]) == 0
+    assert main.run([*words, "--out", str(tmp_path / "whole")]) == 0
     assert run_until([*words, "--out", str(tmp_path / "cut")], 2, monkeypatch) == 130
-    assert cli.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
+    assert main.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     out = tmp_path / "hearts.npz"
-    assert cli.run(["sample", str(tmp_path / "whole"), "-n", "5", "--label", "0", "--out", str(out)]) == 0
+    assert main.run(["sample", str(tmp_path / "whole"), "-n", "5", "--label", "0", "--out", str(out)]) == 0
     assert np.load(out)["images"].shape == (5, 16, 16, 3)
     capsys.readouterr()
-    assert cli.run(["sample", str(tmp_path / "whole"), "--label", "10"]) == 2
+    assert main.run(["sample", str(tmp_path / "whole"), "--label", "10"]) == 2
     assert "--label: expected 0 to 9, got 10" in capsys.readouterr().err
 
 
@@ -630,9 +630,9 @@ def test_a_generators_weights_have_spectral_norm_one(model):
 def test_a_normalized_generator_goes_on_and_is_sampled(tmp_path, monkeypatch):
     data = pictures(tmp_path / "data")
     chosen = {"gen_norm": "bsn", "u_schedule": "update", "ema": 0.9}
-    assert cli.run([*words(data, tmp_path / "whole", **chosen), "-q"]) == 0
+    assert main.run([*words(data, tmp_path / "whole", **chosen), "-q"]) == 0
     assert run_until([*words(data, tmp_path / "cut", **chosen), "-q"], 5, monkeypatch) == 130
-    assert cli.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
+    assert main.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     gen, e, *_ = restore.load_generator(tmp_path / "whole")
     assert draw(gen, latents(np.random.default_rng(0), e, 2)).shape == (2, 16, 16, 3)

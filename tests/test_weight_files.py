@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan.cli import run
+from minigan.cli.main import run
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.download import Published

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan import cli
+from minigan.cli import main
 from minigan.experiment.experiment import Experiment, experiment
 from minigan.training import gan, run_folder
 
@@ -65,7 +65,7 @@ def run_until(arguments: list[str], iteration: int, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as patch:
         patch.setattr(gan.Training, "update_generator", interrupted)
-        return cli.run(arguments)
+        return main.run(arguments)
 
 
 def contents(run: Path) -> dict[str, bytes]:

@@ -14,7 +14,9 @@ import click
 import numpy as np
 
 import minigan
-from minigan.classifier_commands import classifier_commands
+from minigan.cli.classifier import classifier_commands
+from minigan.cli.score import compare_command, score_command, weights_command
+from minigan.cli.view import diagnose_command, figure_command, report_command, watch_command
 from minigan.data import datasets, pack
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
@@ -23,11 +25,9 @@ from minigan.experiment.explain import explain
 from minigan.formats.download import progress_bar
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import model_table
-from minigan.score_commands import compare_command, score_command, weights_command
 from minigan.studies import reproduce
 from minigan.studies import sweep as sweeps
 from minigan.training import loop, restore, run_folder, sampling
-from minigan.view_commands import diagnose_command, figure_command, report_command, watch_command
 
 KINDS = {"int": int, "float": float, "str": str}
 MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
