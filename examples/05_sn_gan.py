@@ -16,7 +16,7 @@ from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
 from minigan.data import datasets
 from minigan.experiment import experiment
-from minigan.formats import images
+from minigan.formats import image_files
 from minigan.training import diagnostics, gan, loop, run_folder
 
 temporary = tempfile.TemporaryDirectory()  # gone when the script ends
@@ -40,7 +40,7 @@ for name, (dataset, norm, _) in RUNS.items():
 figure, axes = plt.subplots(3, 4, figsize=(6.5, 5.1))
 for row, name in zip(axes, RUNS, strict=True):
     for axis, step in zip(row, (25, 75, 150, 250), strict=True):
-        grid = images.read_png(folder / name / "samples" / f"samples-{step:07d}.png")
+        grid = image_files.read_png(folder / name / "samples" / f"samples-{step:07d}.png")
         side = len(grid) * 3 // 8  # three by three of eight by eight
         axis.imshow(grid[:side, :side], interpolation="nearest")
         axis.set(xticks=[], yticks=[])

@@ -15,7 +15,7 @@ from minigan.formats import hdf5_state
 from minigan.metrics import classifier
 
 
-def drawings(n: int, split: str) -> Dataset:
+def drawn(n: int, split: str) -> Dataset:
     images, labels = drawings.draw(n, 16, 3, split)
     return Dataset(images, labels, drawings.CLASSES, "drawn for a test")
 
@@ -28,7 +28,7 @@ def few(monkeypatch, tmp_path):
     def loaded(name, **options):
         if name != "shapes":
             return load(name, **options)
-        return drawings(*{"train": (400, "train"), "test": (100, "test")}[options.get("split") or "train"])
+        return drawn(*{"train": (400, "train"), "test": (100, "test")}[options.get("split") or "train"])
     monkeypatch.setattr(datasets, "load", loaded)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
 
@@ -37,7 +37,7 @@ def few(monkeypatch, tmp_path):
 def trained() -> classifier.Classifier:
     """One that was trained on 16 x 16 drawings for two short epochs."""
     def loaded(name, split, **_):
-        return drawings(1600 if split == "train" else 300, split)
+        return drawn(1600 if split == "train" else 300, split)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", loaded)
         return classifier.train("shapes", size=16, epochs=2, batch_size=50)
@@ -53,7 +53,7 @@ def test_it_learns_to_tell_drawings_it_has_not_seen(trained):
 
 
 def test_its_accuracy_is_the_share_of_right_answers(trained):
-    data = drawings(70, "test")
+    data = drawn(70, "test")
     said = trained.logits(trained.features(data.images)).argmax(1)
     assert classifier.accuracy_of(trained.body, trained.head, data.images, data.labels) == (said == data.labels).mean()
 

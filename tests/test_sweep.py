@@ -9,7 +9,7 @@ from tiny import OPTIONS, pictures
 
 from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
-from minigan.formats.images import read_png
+from minigan.formats.image_files import read_png
 from minigan.metrics.thumbnails import distance, thumbnails
 from minigan.studies import sweep
 from minigan.training import loop, run_folder

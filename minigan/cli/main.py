@@ -22,6 +22,7 @@ from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experiment, option_name
 from minigan.experiment.explain import explain
+from minigan.formats import image_files
 from minigan.formats.download import progress_bar
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import model_table
@@ -334,9 +335,9 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     if suffix == ".npz":
         run_folder.save_npz(out, images)
     elif suffix == ".png":
-        images.save_png(out, images.grid(images, columns=steps, scale=scale))
+        image_files.save_png(out, image_files.grid(images, columns=steps, scale=scale))
     else:
-        images.save_singles(out, images)
+        image_files.save_singles(out, images)
     click.echo(f"{len(images)} pictures of {images.shape[2]} x {images.shape[1]} pixels: {out}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from minigan.errors import WrongUse
-from minigan.formats import images
+from minigan.formats import image_files
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.training import run_folder, score_run
@@ -109,7 +109,7 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
         for line in stored_scores.mean_lines([found.scores for found in made]):
             click.echo(line)
     if out is not None and made[0].nearest is not None:
-        images.save_png(out.with_name("nearest.png"), made[0].nearest)
+        image_files.save_png(out.with_name("nearest.png"), made[0].nearest)
 
 
 @click.command("compare")

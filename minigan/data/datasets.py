@@ -79,8 +79,8 @@ def open_source(name: str, **options: Any) -> Source:
     return source
 
 
-def of_experiment(e: Experiment, **other: Any) -> Dataset:
-    """The data of an experiment, as it is trained on them; other: fields of datafiles.Request instead of its own."""
+def of_experiment(e: Any, **other: Any) -> Dataset:
+    """The data of an experiment, as it is trained on them; other: fields of dataset.Request instead of its own."""
     own = {name: getattr(e, name) for name in ("size", "fit", "skip_bad", "seed", "split", "crop", "resize")}
     return load(e.dataset, **{"root": e.data_root} | own | other)
 

@@ -23,7 +23,7 @@ import numpy as np
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import CHANGEABLE, Experiment, compose, to_dict
 from minigan.experiment.profiles import SETTINGS
-from minigan.formats import images
+from minigan.formats import image_files
 from minigan.formats.whole import write_whole
 from minigan.metrics import stored_scores
 from minigan.networks.norms import NORMS, ONLY_FOR
@@ -112,12 +112,12 @@ def _conclude(cells: list[Cell], out: Path) -> None:
     for method in dict.fromkeys(cell.method for cell in cells):
         mine = [cell for cell in cells if cell.method == method and cell.seed == 0]
         newest = [(cell, out / cell.name / "samples.png") for cell in mine]
-        there = [(cell, images.read_png(path)) for cell, path in newest if path.exists()]
+        there = [(cell, image_files.read_png(path)) for cell, path in newest if path.exists()]
         if there:
-            rows.append(images.film_strip([grid for _, grid in there], len(there),
+            rows.append(image_files.film_strip([grid for _, grid in there], len(there),
                                             [f"{cell.method} {cell.setting}" for cell, _ in there]))
     if rows:
-        images.save_png(out / "samples.png", images.stacked(rows))
+        image_files.save_png(out / "samples.png", image_files.stacked(rows))
 
 
 def summary(cells: list[Cell], out: Path) -> list[str]:

@@ -255,7 +255,7 @@ class Batches:
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go on with the `order` from the `place`. ValueError if that is no order of these pictures."""
-        order, place = restore["order"], restore["place"]
+        order, place = saved["order"], saved["place"]
         if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
             raise ValueError(f"batches: no order of {len(self.order)} pictures")
         self.order, self.place = order.astype(np.int64), int(place)

@@ -35,7 +35,7 @@ import minigan
 from minigan.engine import backend
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
-from minigan.formats import images
+from minigan.formats import image_files
 from minigan.formats.whole import remove_parts, write_whole
 
 
@@ -169,20 +169,20 @@ def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
 
 def save_samples(folder: Path, iteration: int, images: np.ndarray) -> None:
     """A grid of samples, uint8 (N, H, W, C), as samples/samples-0001000.png and samples.png."""
-    picture = images.grid(images)
-    images.save_png(folder / "samples" / f"samples-{iteration:07d}.png", picture)
-    images.save_png(folder / "samples.png", picture)
+    picture = image_files.grid(images)
+    image_files.save_png(folder / "samples" / f"samples-{iteration:07d}.png", picture)
+    image_files.save_png(folder / "samples.png", picture)
 
 
 def save_progress(folder: Path, last: int) -> None:
     """film.png, eight grids side by side, and progress.gif, from the grids up to iteration `last`."""
-    grids = [(iteration, path) for iteration, path in images.sample_grids(folder / "samples") if iteration <= last]
+    grids = [(iteration, path) for iteration, path in image_files.sample_grids(folder / "samples") if iteration <= last]
     if not grids:
         return
-    chosen = [grids[i] for i in images.spread(len(grids), 8)]
-    images.save_png(folder / "film.png", images.film_strip(
-        [images.read_png(path) for _, path in chosen], labels=[iteration for iteration, _ in chosen]))
-    images.progress_gif(folder / "samples", folder / "progress.gif")
+    chosen = [grids[i] for i in image_files.spread(len(grids), 8)]
+    image_files.save_png(folder / "film.png", image_files.film_strip(
+        [image_files.read_png(path) for _, path in chosen], labels=[iteration for iteration, _ in chosen]))
+    image_files.progress_gif(folder / "samples", folder / "progress.gif")
 
 
 def save_npz(path: Path, images: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from minigan.engine import backend
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import SCALINGS, Experiment
-from minigan.formats import images
+from minigan.formats import image_files
 from minigan.metrics import (
     classifier,
     drawings_coverage,
@@ -66,7 +66,7 @@ class Asked:
 class Subject:
     """Generated pictures, and what is known of where they come from."""
 
-    images: Callable[[int, str], Pictures]  # (how many; pixels: truncate, round) -> those
+    pictures: Callable[[int, str], Pictures]  # (how many; pixels: truncate, round) -> those
     available: int  # 0: as many as one likes
     pixels: str  # as they are; "": as one likes
     experiment: Experiment | None = None  # of a run
@@ -191,7 +191,7 @@ def drawn(gen: Any, z: np.ndarray, xp: Any, classes: int, pixels: str, start: in
     """Pictures of latents z, the classes in turn, the first being picture number `start`; pixels: truncate, round."""
     labels = (start + np.arange(len(z))) % classes if classes else None
     return sampling.draw(gen, z, xp, classes=classes, labels=labels,
-                         to_uint8=images.truncated if pixels == "truncate" else images.to_uint8)
+                         to_uint8=image_files.truncated if pixels == "truncate" else image_files.to_uint8)
 
 
 def pixels_of(protocol: Protocol) -> str:
@@ -396,7 +396,7 @@ def nearest_picture(images: np.ndarray, fake: np.ndarray | None, data: Dataset,
     gap = np.full_like(shown[:1], 255)
     cells = [cell for image, near in zip(shown, index, strict=True)
              for cell in (image[None], gap, data.images[rows[near]])]
-    return images.grid(np.concatenate(cells), columns=k + 2)
+    return image_files.grid(np.concatenate(cells), columns=k + 2)
 
 
 def _like(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
