@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.experiment import experiment
 from minigan.training import diagnostics, gan, run_folder
 
@@ -52,7 +52,7 @@ def main(words=None):
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
-    threads = backend.set_threads(args.threads)
+    threads = thread_pool.set_threads(args.threads)
     rows = [compare(model, norm, args) for model in args.models.split(",") for norm in args.norms.split(",")]
     machine = {"processor": run_folder.machine()["processor"], "threads": threads}
     if args.json:

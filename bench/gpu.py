@@ -27,7 +27,7 @@ import sys
 
 import numpy as np
 
-from minigan.engine import backend, fused
+from minigan.engine import backend, devices, fused, thread_pool
 from minigan.experiment import experiment
 from minigan.networks import models, norms
 from minigan.training import gan
@@ -105,12 +105,12 @@ def bench_sn(cupy, args):
     new, sigmas, dWs = kernels()
     others = [candidates[name]() for name in ("CuPy", "CuPy, tuned")]
     for i, W in enumerate(host):
-        W, u, G = (backend.to_host(a).astype(np.float64) for a in (Ws[i], us[i], Gs[i]))
+        W, u, G = (devices.to_host(a).astype(np.float64) for a in (Ws[i], us[i], Gs[i]))
         u, v, sigma = fused.power_iteration(W, u)
         dW = fused.spectral_gradient(G, W, u, v, sigma)
         for found_sigma, found_dW in [(sigmas[i], dWs[i]), *((other[i][1], other[i][3]) for other in others)]:
-            np.testing.assert_allclose(backend.to_host(found_sigma), sigma, rtol=1e-4)
-            np.testing.assert_allclose(backend.to_host(found_dW), dW, rtol=0, atol=1e-4 * np.abs(dW).max())
+            np.testing.assert_allclose(devices.to_host(found_sigma), sigma, rtol=1e-4)
+            np.testing.assert_allclose(devices.to_host(found_dW), dW, rtol=0, atol=1e-4 * np.abs(dW).max())
     return rows(in_turn(cupy, candidates, args.repeats), "CuPy")
 
 
@@ -156,7 +156,7 @@ def bench_pytorch(cupy, args):
     tf32 = os.environ.get("CUPY_TF32", "0") == "1"  # as CuPy reads it; PyTorch's own convolutions would use it unasked
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     check_training(args, TF32_TOLERANCE if tf32 else 1e-3)
-    theirs, facts = torch_steps(args.model, args.batch, backend.cores(), "cuda", args.width)
+    theirs, facts = torch_steps(args.model, args.batch, thread_pool.cores(), "cuda", args.width)
     found, setting = [], f"TF32 {'on' if tf32 else 'off'}"
     for step, ours in steps(training("cuda", args, n_dis=1)).items():
         def both(name=step):
@@ -203,7 +203,7 @@ def main(words=None):
     if unknown := [part for part in args.parts if part not in PARTS]:
         parser.error(f"unknown part '{unknown[0]}'; choose from: {', '.join(PARTS)}")
     try:
-        cupy, facts = backend.cuda_module(), backend.cuda_facts()
+        cupy, facts = devices.cuda_module(), devices.cuda_facts()
     except backend.WrongUse as error:
         sys.exit(f"bench/gpu.py: {error}".removesuffix(", or use --device cpu"))
     if "emulated" in cupy.__version__:

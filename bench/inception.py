@@ -28,9 +28,9 @@ def minigan_features(weights, threads):
     """(function from pictures to their features, facts)."""
     import numpy as np
 
-    from minigan.engine import backend
+    from minigan.engine import thread_pool
     from minigan.metrics import inception
-    backend.set_threads(threads)
+    thread_pool.set_threads(threads)
     net = inception.Inception(weights)
     return lambda images: net.features(images)["2048"], f"minigan, NumPy {np.__version__}"
 
@@ -130,9 +130,9 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from minigan.engine import backend
+    from minigan.engine import thread_pool
     from minigan.training import run_folder
-    threads = args.threads or backend.cores()
+    threads = args.threads or thread_pool.cores()
     if args.worker:
         work(args.worker, args.batch, args.size, threads)
         return

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.experiment import experiment
 from minigan.studies import sweep
 from minigan.training import gan, run_folder
@@ -68,7 +68,7 @@ def main(words=None):
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
-    threads = backend.set_threads(args.threads)
+    threads = thread_pool.set_threads(args.threads)
     results = {size: compare(int(size), args.methods.split(","), args) for size in args.sizes.split(",")}
     machine = {"processor": run_folder.machine()["processor"], "threads": threads}
     if args.json:

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.experiment import experiment
 from minigan.training import gan, run_folder
 
@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    threads = backend.set_threads(args.threads)
+    threads = thread_pool.set_threads(args.threads)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, 32, 32, 3), np.uint8)
     trainings = [gan.Training(experiment.experiment(
         "cifar10", model=args.model, batch_size=args.batch, norm=norm, power_iterations=args.power_iterations), images)

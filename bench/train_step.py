@@ -29,10 +29,10 @@ def minigan_steps(model, batch, threads):
     """(name -> function that takes one step, facts)."""
     import numpy as np
 
-    from minigan.engine import backend
+    from minigan.engine import thread_pool
     from minigan.experiment import experiment
     from minigan.training import gan
-    backend.set_threads(threads)
+    thread_pool.set_threads(threads)
     e = experiment.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
                            beta1=BETAS[0], beta2=BETAS[1])
     images = np.random.default_rng(0).integers(0, 256, (2 * batch, SIZE, SIZE, 3), np.uint8)
@@ -40,7 +40,7 @@ def minigan_steps(model, batch, threads):
     a = np.random.default_rng(0).random((2048, 2048), np.float32)
 
     def sgemm():
-        backend.matmul(a, a)
+        products.matmul(a, a)
     steps = {"discriminator": lambda: training.update_discriminator(LR),
              "generator": lambda: training.update_generator(LR), "sgemm": sgemm}
     return steps, {"library": f"minigan, NumPy {np.__version__}"}
@@ -183,9 +183,9 @@ def main():
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    from minigan.engine import backend
+    from minigan.engine import thread_pool
     from minigan.training import run_folder
-    threads = args.threads or backend.cores()
+    threads = args.threads or thread_pool.cores()
     if args.worker:
         work(args.worker, args.model, args.batch, threads)
         return

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from minigan.engine import backend
+from minigan.engine import devices
 from minigan.errors import WrongUse
 
 SKIPPED = pytest.StashKey[str]()
@@ -22,7 +22,7 @@ def pytest_configure(config):
 def no_gpu() -> str:
     """Why no test can run on a real GPU here; empty if they can."""
     try:
-        backend.cuda_facts()
+        devices.cuda_facts()
     except WrongUse as error:
         return str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(", or use --device cpu")
     return ""
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=f"no GPU: {reason}"))
         config.stash[SKIPPED] = f"GPU: {len(marked)} TESTS ARE SKIPPED, the kernels are only emulated: {reason}"
     elif marked:
-        config.stash[SKIPPED] = f"GPU: {len(marked)} tests run on {backend.cuda_facts()['card']}"
+        config.stash[SKIPPED] = f"GPU: {len(marked)} tests run on {devices.cuda_facts()['card']}"
 
 
 def pytest_report_collectionfinish(config):
@@ -46,7 +46,7 @@ def pytest_report_collectionfinish(config):
 @pytest.fixture
 def real_cupy():
     """CuPy with a card behind it, for tests marked gpu."""
-    return backend.cuda_module()
+    return devices.cuda_module()
 
 
 @pytest.fixture

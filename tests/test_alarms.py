@@ -7,7 +7,7 @@ import pytest
 from tiny import pictures, tiny, words
 
 from minigan.cli import main
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.training import alarms, run_folder
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
@@ -16,7 +16,7 @@ from minigan.training.gan import Training
 @pytest.fixture(autouse=True)
 def threads():
     yield
-    backend.set_threads(None)
+    thread_pool.set_threads(None)
 
 
 def trained(iterations=4, **chosen):

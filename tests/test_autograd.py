@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan.engine import backend, conv_ops, ops
+from minigan.engine import conv_ops, ops, products
 from minigan.engine.autograd import FusedOp, Op, Tensor, grad, no_grad
 
 
@@ -257,7 +257,7 @@ def calls(monkeypatch):
         monkeypatch.setattr(module, name, lambda *args: (names.append(name), real(*args))[1])
     for name in ("correlate", "correlate_transposed", "correlate_weights"):
         watch(conv_ops, name)
-    watch(backend, "matmul")
+    watch(products, "matmul")
     return names
 
 

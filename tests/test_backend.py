@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from minigan.engine import backend
-from minigan.engine.backend import blocks, elementwise, matmul, parallel, scratch
+from minigan.engine import devices, thread_pool
+from minigan.engine.products import elementwise, matmul
+from minigan.engine.thread_pool import blocks, parallel, scratch
 from minigan.errors import WrongUse
 
 
 @pytest.fixture
 def threads():
-    """backend.set_threads, undone afterwards."""
-    before = backend.threads()
-    yield backend.set_threads
-    backend.set_threads(before)
+    """thread_pool.set_threads, undone afterwards."""
+    before = thread_pool.thread_count()
+    yield thread_pool.set_threads
+    thread_pool.set_threads(before)
 
 
 # ---- devices -----------------------------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def fake_cupy(count, nvrtc=None, cublas=None):
 
 
 def test_the_cpu_is_numpy():
-    assert backend.device_module("cpu") is np
+    assert devices.device_module("cpu") is np
 
 
 @pytest.mark.parametrize("cupy, device, message", [
@@ -86,7 +87,7 @@ def test_the_cpu_is_numpy():
 def test_a_device_that_is_not_there_is_refused_in_one_line(cupy, device, message, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", cupy)  # None: importing it fails
     with pytest.raises(WrongUse) as caught:
-        backend.device_module(device)
+        devices.device_module(device)
     assert str(caught.value) == message
 
 
@@ -109,7 +110,7 @@ NEEDED = ("pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]' brings CUD
 def test_a_library_of_cuda_that_is_not_there_is_named_before_it_is_needed(missing, message, monkeypatch):
     """Plain `pip install cupy-cuda12x` brings neither NVRTC nor cuBLAS, and imports all the same."""
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1, **missing))
-    for look in (backend.cuda_module, backend.cuda_facts, lambda: backend.device_module("cuda")):
+    for look in (devices.cuda_module, devices.cuda_facts, lambda: devices.device_module("cuda")):
         with pytest.raises(WrongUse) as caught:
             look()
         assert str(caught.value) == f"--device cuda: {message}{NEEDED}"
@@ -144,7 +145,7 @@ def test_the_reason_why_cupy_cannot_be_imported_is_given(words, reason, tmp_path
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     with pytest.raises(WrongUse) as caught:
-        backend.cuda_module()
+        devices.cuda_module()
     assert str(caught.value) == f"--device cuda: CuPy is installed but cannot be imported ({reason}); {NEEDED}"
 
 
@@ -156,31 +157,31 @@ def test_the_reason_why_cupy_cannot_be_imported_is_given(words, reason, tmp_path
     (RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered"), False),
     (ValueError("cudaErrorMemoryAllocation"), False), (KeyboardInterrupt(), False)], ids=str)
 def test_too_little_memory_is_known_by_any_librarys_words(error, expected):
-    assert backend.out_of_memory(error) is expected
+    assert devices.out_of_memory(error) is expected
 
 
 def test_cuda_is_cupy_where_there_is_a_gpu(monkeypatch):
     cupy = fake_cupy(2)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    assert backend.device_module("cuda") is cupy
+    assert devices.device_module("cuda") is cupy
 
 
 def test_the_array_module_is_that_of_the_first_cupy_array(monkeypatch):
     cupy = fake_cupy(1)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     host, device = np.zeros(2), FakeArray([1, 2])
-    assert backend.array_module(host, host) is np
-    assert backend.array_module(host, device) is cupy
-    assert backend.array_module() is np
+    assert devices.array_module(host, host) is np
+    assert devices.array_module(host, device) is cupy
+    assert devices.array_module() is np
     monkeypatch.delitem(sys.modules, "cupy")
-    assert backend.array_module(host) is np
+    assert devices.array_module(host) is np
 
 
 def test_to_host_gives_arrays():
     a = np.arange(3)
-    assert backend.to_host(a) is a
-    assert backend.to_host(FakeArray([1, 2])).tolist() == [1, 2]
-    number = backend.to_host(np.float32(2))  # what NumPy's reductions give
+    assert devices.to_host(a) is a
+    assert devices.to_host(FakeArray([1, 2])).tolist() == [1, 2]
+    number = devices.to_host(np.float32(2))  # what NumPy's reductions give
     assert isinstance(number, np.ndarray) and number.dtype == np.float32 and number == 2
 
 
@@ -188,15 +189,15 @@ def test_to_host_gives_arrays():
 
 @pytest.mark.parametrize("count", [0, -3])
 def test_less_than_one_thread_is_refused(count):
-    before = backend.threads()
+    before = thread_pool.thread_count()
     with pytest.raises(WrongUse, match=f"^--threads: expected at least 1, got {count}$"):
-        backend.set_threads(count)
-    assert backend.threads() == before
+        thread_pool.set_threads(count)
+    assert thread_pool.thread_count() == before
 
 
 def test_threads_are_as_many_as_asked_for_or_as_there_are_cores(threads):
-    assert threads(3) == backend.threads() == 3
-    assert threads() == backend.threads() == backend.cores() >= 1
+    assert threads(3) == thread_pool.thread_count() == 3
+    assert threads() == thread_pool.thread_count() == thread_pool.cores() >= 1
 
 
 def test_blas_gets_one_thread(threads):
@@ -259,9 +260,9 @@ def test_another_c_library_costs_speed_only(monkeypatch):
     def refuse(name):
         raise OSError("no such library")
     monkeypatch.setattr(ctypes, "CDLL", refuse)
-    backend._keep_freed_memory()
+    thread_pool._keep_freed_memory()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: types.SimpleNamespace())
-    backend._keep_freed_memory()
+    thread_pool._keep_freed_memory()
 
 
 # ---- work arrays -------------------------------------------------------------------------------------------

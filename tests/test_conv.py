@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan.engine import backend, conv_ops, im2col, ops, winograd
+from minigan.engine import conv_ops, im2col, ops, thread_pool, winograd
 from minigan.engine.autograd import Op, Tensor, grad
 from minigan.engine.conv_ops import (
     ConvWeights,
@@ -292,7 +292,7 @@ def small_tiles(monkeypatch):
     def counted(work, items):
         items = list(items)
         counts.append(len(items))
-        return backend.parallel(work, items)
+        return thread_pool.parallel(work, items)
     for module in (im2col, winograd):
         monkeypatch.setattr(module, "TILE_BYTES", 1 << 12)
         monkeypatch.setattr(module, "parallel", counted)
@@ -392,7 +392,7 @@ def test_a_large_image_is_cut_by_rows_of_winograd_tiles(watch, rng):
     """At the sizes as they are: 33 x 33 tiles of 32 channels are more than fit into 4 MiB."""
     x, W = (rng.standard_normal(s).astype(np.float32) for s in [(1, 130, 131, 32), (32, 3, 3, 32)])
     g = rng.standard_normal(x.shape).astype(np.float32)
-    assert len(backend.tiles(1, 33, winograd.T ** 2 * 33 * 32 * 4, winograd.TILE_BYTES)) > 1
+    assert len(thread_pool.tiles(1, 33, winograd.T ** 2 * 33 * 32 * 4, winograd.TILE_BYTES)) > 1
     b = np.zeros(32, np.float32)
     for f, t in zip(gradients(x, W, b, g, 1, 1), gradients(*(a.astype(np.float64) for a in (x, W, b, g)), 1, 1),
                     strict=True):
@@ -434,10 +434,10 @@ def test_winograd_to_second_order(watch, rng):
 
 @pytest.fixture
 def threads():
-    """backend.set_threads, undone afterwards."""
-    before = backend.threads()
-    yield backend.set_threads
-    backend.set_threads(before)
+    """thread_pool.set_threads, undone afterwards."""
+    before = thread_pool.thread_count()
+    yield thread_pool.set_threads
+    thread_pool.set_threads(before)
 
 
 BYTES = {  # x, W, stride, pad

@@ -82,7 +82,7 @@ def test_a_source_inside_the_package_comes_first(monkeypatch, tmp_path):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "a.cu").write_text(text)
     (tmp_path / "kernels" / "b.cu").write_text("beside")
-    monkeypatch.setattr(cuda, "__file__", str(tmp_path / "minigan" / "cuda.py"))
+    monkeypatch.setattr(cuda, "__file__", str(tmp_path / "minigan" / "engine" / "cuda.py"))
     assert cuda.source("a.cu") == "inside"
     assert cuda.source("b.cu") == "beside"
     with pytest.raises(FileNotFoundError, match="c.cu is neither"):

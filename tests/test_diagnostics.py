@@ -12,7 +12,7 @@ from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
 from minigan.cli import main
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.fused import power_iteration
 from minigan.networks.models import MODELS
@@ -37,7 +37,7 @@ from minigan.training.gan import Training
 @pytest.fixture(autouse=True)
 def threads():
     yield
-    backend.set_threads(None)
+    thread_pool.set_threads(None)
 
 
 def trained(iterations=2, size=16, channels=3, classes=3, **chosen):

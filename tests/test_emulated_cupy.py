@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 
-from minigan.engine import backend, conv_ops, fused, im2col, ops
+from minigan.engine import conv_ops, devices, fused, im2col, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
 from minigan.networks.norms import SpectralNorm, spectral_norm
@@ -413,7 +413,7 @@ def test_operations_and_copies_are_counted(cupy):
 
 @pytest.mark.parametrize("look", [
     float, int, bool, repr, str, "{}".format, lambda x: x.get(), lambda x: x.item(), lambda x: x.tolist(),
-    lambda x: sys.modules["cupy"].asnumpy(x), backend.to_host, lambda x: x[None][x[None] > 0],
+    lambda x: sys.modules["cupy"].asnumpy(x), devices.to_host, lambda x: x[None][x[None] > 0],
 ], ids=range(12))
 def test_each_look_at_a_value_is_one_copy_to_the_host(look, cupy):
     x = cupy.ones((), np.float32)
@@ -620,9 +620,9 @@ def copies(device, to_device=None, to_host=None):
 
 
 def test_the_engine_finds_it(cupy):
-    assert backend.device_module("cuda") is cupy
-    assert backend.array_module(np.ones(2), cupy.ones(2)) is cupy is cupy.get_array_module(cupy.ones(2))
-    assert backend.to_host(cupy.ones(2)).tolist() == [1, 1]
+    assert devices.device_module("cuda") is cupy
+    assert devices.array_module(np.ones(2), cupy.ones(2)) is cupy is cupy.get_array_module(cupy.ones(2))
+    assert devices.to_host(cupy.ones(2)).tolist() == [1, 1]
 
 
 def test_afterwards_everything_is_as_before(monkeypatch):
@@ -696,7 +696,7 @@ def derivatives(function, arrays):
     first = grad(ops.sum(y * y), xs, create_graph=True)
     second = grad(sum((ops.sum(g * g) for g in first[1:]), ops.sum(first[0] * first[0])), xs)
     fused = grad(ops.sum(y * y), xs)
-    return [backend.to_host(t.data) for t in (y, *first, *second, *fused)]
+    return [devices.to_host(t.data) for t in (y, *first, *second, *fused)]
 
 
 @pytest.mark.parametrize("function, shapes", functions())
@@ -761,7 +761,7 @@ def test_layers_normalizations_and_optimizers_are_numpys(device, rng):
         norm.load(norm.arrays())
         optimizer.load(optimizer.arrays())
         after = norm(dense(x, False), False)
-        return [loss.item() for loss in found], arrays, backend.to_host(after.data), \
+        return [loss.item() for loss in found], arrays, devices.to_host(after.data), \
             spectral_norm(dense.params["W"].data)
 
     for make in OPTIMIZERS.values():
@@ -806,10 +806,10 @@ def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype,
         first = grad(y, [*Ws, x], create_graph=True)
         second = grad(ops.sum(first[1] ** 2) + ops.sum(first[2] ** 2) + ops.sum(first[0]), [*Ws, x])
         for g in (first, second, grad(y, [*Ws, x])):
-            zero, *others = (backend.to_host(a.data) for a in g)
+            zero, *others = (devices.to_host(a.data) for a in g)
             assert not zero.any() and not np.isnan(zero).any()
             assert all(np.isfinite(a).all() and a.any() for a in others)
-        assert not backend.to_host(spectral_weight(layers[0])).any()
+        assert not devices.to_host(spectral_weight(layers[0])).any()
 
 
 def spectral_weight(layer):
@@ -820,7 +820,7 @@ def test_the_edges_of_a_loop_are_the_same_on_both(device):
     for xp in (np, device):
         for dtype in (np.float32, np.float64):
             assert fused.sample_norms(xp.ones((0, 3, 2), dtype)).shape == (0,)
-            assert backend.to_host(fused.sample_norms(xp.ones((3, 0), dtype))).tolist() == [0, 0, 0]
+            assert devices.to_host(fused.sample_norms(xp.ones((3, 0), dtype))).tolist() == [0, 0, 0]
             for size in ((1, 1), (1, 4), (4, 1)):
                 with pytest.raises(ValueError, match="pool2x: expected images of at least 2 x 2 pixels"):
                     fused.pool2x(xp.ones((2, *size, 3), dtype))
@@ -834,7 +834,7 @@ def test_embedding_looks_up_rows(device, rng):
         x = Tensor(xp.asarray(W), requires_grad=True)
         y = ops.embedding(x, labels)
         (g,) = grad(ops.sum(y * y), [x])
-        assert backend.to_host(y.data).tolist() == W[labels].tolist()
-        np.testing.assert_allclose(backend.to_host(g.data), 2 * W * np.array([[1], [0], [2], [1]]), rtol=1e-6)
+        assert devices.to_host(y.data).tolist() == W[labels].tolist()
+        np.testing.assert_allclose(devices.to_host(g.data), 2 * W * np.array([[1], [0], [2], [1]]), rtol=1e-6)
     with pytest.raises(ValueError, match="0 to 4"):
         ops.embedding(x, np.array([0, 4]))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minigan.engine import backend, fused
+from minigan.engine import fused, thread_pool
 from minigan.engine.autograd import Tensor, grad
 from minigan.nn.spectral_norms import SpectralNormalize
 
@@ -13,16 +13,16 @@ from minigan.nn.spectral_norms import SpectralNormalize
 @pytest.fixture
 def each_thread_count():
     """Calls a function with 1, 2 and 3 worker threads and gives its results; the count is as before afterwards."""
-    before = backend.threads()
+    before = thread_pool.thread_count()
 
     def results(function):
         found = []
         for count in (1, 2, 3):
-            backend.set_threads(count)
+            thread_pool.set_threads(count)
             found.append(function())
         return found
     yield results
-    backend.set_threads(before)
+    thread_pool.set_threads(before)
 
 
 def read_only(*arrays):

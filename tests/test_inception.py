@@ -9,7 +9,7 @@ import golden_inception
 import numpy as np
 import pytest
 
-from minigan.engine import backend
+from minigan.engine import devices, thread_pool
 from minigan.errors import WrongUse
 from minigan.metrics import inception, inception_resize
 from minigan.metrics.inception import KINDS, TAPS, Inception
@@ -41,7 +41,7 @@ def everything(net, images):
     """Features at each tap and both kinds of logits, on the host."""
     found = net.features(images, tuple(TAPS))
     found |= {"logits_unbiased": net.logits(found["2048"]), "logits": net.logits(found["2048"], bias=True)}
-    return {tap: backend.to_host(y) for tap, y in found.items()}
+    return {tap: devices.to_host(y) for tap, y in found.items()}
 
 
 # ---- beside other people's networks --------------------------------------------------------------------------------
@@ -110,15 +110,15 @@ def test_a_picture_has_the_same_bits_in_any_batch_and_with_any_threads(narrow, r
     net = Inception(golden_inception.seeded(inception.tensors(narrow)), narrow)
     images = pictures(rng, 5, 20, 30, 3)
     expected = everything(net, images)
-    before = backend.threads()
+    before = thread_pool.thread_count()
     try:
         for threads in (1, 3):
-            backend.set_threads(threads)
+            thread_pool.set_threads(threads)
             parts = [everything(net, images[part]) for part in (slice(0, 1), slice(1, 4), slice(4, 5))]
             for tap in TAPS:
                 assert np.array_equal(np.concatenate([part[tap] for part in parts]), expected[tap])
     finally:
-        backend.set_threads(before)
+        thread_pool.set_threads(before)
 
 
 def test_a_grey_picture_is_one_of_three_equal_channels(narrow, rng):

@@ -12,7 +12,7 @@ from minigan.cli import main
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
-from minigan.formats import hdf5_state, image_files
+from minigan.formats import hdf5_state
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
 from minigan.studies import sweep
 from minigan.training import restore, run_folder, sampling

@@ -10,7 +10,7 @@ import golden_scores
 import numpy as np
 import pytest
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.errors import FailedWork, WrongUse
 from minigan.metrics import scores
 from minigan.metrics.frechet import distance
@@ -122,14 +122,14 @@ def test_blocks_are_neighbours_of_nearly_one_size_and_their_mean_counts(rng):
 
 def test_threads_change_no_byte(rng):
     real, fake = rng.standard_normal((2, 300, 20))
-    before = backend.threads()
+    before = thread_pool.thread_count()
     try:
         found = []
         for count in (1, 2):
-            backend.set_threads(count)
+            thread_pool.set_threads(count)
             found.append((kid(real, fake, 9, 100), kid_blocks(real, fake, 64)))
     finally:
-        backend.set_threads(before)
+        thread_pool.set_threads(before)
     assert found[0] == found[1]
 
 

@@ -13,7 +13,7 @@ import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
 from minigan.cli import main
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
@@ -28,7 +28,7 @@ from minigan.training.sampling import draw, interpolate, latents
 def threads():
     """The worker threads are this process's: put back what a run chose."""
     yield
-    backend.set_threads(None)
+    thread_pool.set_threads(None)
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_the_number_of_threads_changes_no_byte(data, tmp_path):
         out = tmp_path / str(threads)
         chosen = {"threads": threads, "width": 0.5, "batch_size": 16, "iterations": 2}
         assert main.run([*words(data, out, **chosen), "-q"]) == 0
-        assert threads == 1 or backend._pool._threads  # the work was large enough to be shared
+        assert threads == 1 or thread_pool._pool._threads  # the work was large enough to be shared
         found.append(contents(out))
     assert found[0] == found[1] == found[2]
 

@@ -18,7 +18,7 @@ from minigan.cli.classifier import classifier_commands
 from minigan.cli.score import compare_command, score_command, weights_command
 from minigan.cli.view import diagnose_command, figure_command, report_command, watch_command
 from minigan.data import datasets, pack
-from minigan.engine import backend
+from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experiment, option_name
 from minigan.experiment.explain import explain
@@ -403,7 +403,7 @@ def info_command() -> None:
 def _cuda() -> list[tuple[str, str]]:
     """What there is to compute on a GPU; if something is missing, what, and how to get it."""
     try:
-        found = backend.cuda_facts()
+        found = devices.cuda_facts()
     except WrongUse as error:
         return [("device cuda", "no: " + str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(
             ", or use --device cpu"))]

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, overload
 
 import numpy as np
 
-from minigan.engine.backend import Array, array_module, elementwise
+from minigan.engine.devices import Array, array_module
+from minigan.engine.products import elementwise
 
 _count = itertools.count()
 _recording = True

@@ -19,7 +19,7 @@ import numpy as np
 
 from minigan.engine import launchers, ops
 from minigan.engine.autograd import Op, Tensor
-from minigan.engine.backend import Array, array_module
+from minigan.engine.devices import Array, array_module
 from minigan.engine.fused import bias_leaky_gradient, compact, has_kernels, pool2x, upsample2x
 from minigan.engine.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
 from minigan.engine.ops import LeakyMask

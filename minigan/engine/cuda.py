@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.backend import Array, array_module
+from minigan.engine.devices import Array, array_module
 
 OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
 LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities
@@ -92,7 +92,7 @@ def layout(file: str, struct: str) -> np.dtype:
 @cache
 def source(file: str) -> str:
     """The text of kernels/<file>: inside the package (a wheel), else beside it (a checkout)."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     places = [package / "kernels" / file, package.parent / "kernels" / file]
     for path in places:
         if path.is_file():

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from minigan.engine import launchers, launchers_all
-from minigan.engine.backend import Array, array_module, blocks, elementwise, parallel, scratch
+from minigan.engine.devices import Array, array_module
+from minigan.engine.products import elementwise
+from minigan.engine.thread_pool import blocks, parallel, scratch
 
 BLOCK = 1 << 17  # elements of one block: half a MiB in float32
 

@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from minigan.engine import launchers, winograd
-from minigan.engine.backend import Array, array_module, blocks, parallel, product, scratch, threads, tiles
+from minigan.engine.devices import Array, array_module
 from minigan.engine.fused import bias_leaky, has_kernels
+from minigan.engine.products import product
+from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, tiles
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel; at least a row of windows
@@ -132,7 +134,7 @@ def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
 
 def _run(x: Array, pieces: list[Piece], products: int) -> None:
     """Do all pieces, which take `products` multiplications: in the worker threads, on a CPU, if that pays."""
-    threads()  # small pieces, too: BLAS is held to one thread, or the first result had other bits than the next
+    thread_count()  # small pieces, too: BLAS is held to one thread, or the first result had other bits than the next
     if products < SMALL or array_module(x) is not np:
         for piece in pieces:
             piece()

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.backend import Array
 from minigan.engine.cuda import check, launch, table
+from minigan.engine.devices import Array
 
 THREADS = 256  # of a block; the column kernels have 256 as well, in two directions
 Pair = tuple[int, int]

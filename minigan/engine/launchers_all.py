@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.backend import Array
 from minigan.engine.cuda import check, launch, layout, table
+from minigan.engine.devices import Array
 from minigan.engine.launchers import THREADS, tickets
 
 SPECTRAL = "spectral_norm.cu"

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import products
 from minigan.engine.autograd import Add, Op, Tensor
-from minigan.engine.backend import Array, array_module, elementwise
+from minigan.engine.devices import Array, array_module
 from minigan.engine.fused import bias_leaky_gradient, leaky
+from minigan.engine.products import elementwise
 from minigan.engine.shape_ops import broadcast_to as broadcast_to
 from minigan.engine.shape_ops import concatenate as concatenate
 from minigan.engine.shape_ops import describe
@@ -217,7 +218,7 @@ class MatMul(Op):
 
     def forward(self, x0: Array, x1: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
-        return backend.matmul(x0, x1)
+        return products.matmul(x0, x1)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         return (gy @ swap_last(self.saved[1]) if self.needs[0] else None,

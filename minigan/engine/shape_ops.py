@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minigan.engine.autograd import Op, Tensor
-from minigan.engine.backend import Array, array_module
+from minigan.engine.devices import Array, array_module
 
 
 class BroadcastTo(Op):

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.backend import Array, array_module, blocks, parallel, scratch, tiles
+from minigan.engine.devices import Array, array_module
+from minigan.engine.thread_pool import blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points

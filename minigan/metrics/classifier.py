@@ -19,7 +19,7 @@ import numpy as np
 from minigan.data import datasets
 from minigan.data.dataset import cache_folder
 from minigan.data.resize import resized
-from minigan.engine import backend, ops
+from minigan.engine import devices, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
@@ -99,14 +99,14 @@ class Classifier:
                 # Always BATCH of them: the way BLAS adds up may depend on the number of rows.
                 full = np.concatenate([x, np.zeros((BATCH - len(x), *x.shape[1:]), np.uint8)])
                 y = self.body(to_input(self.xp.asarray(full)), False).data
-                found[at : at + BATCH] = backend.to_host(y)[: len(x)]
+                found[at : at + BATCH] = devices.to_host(y)[: len(x)]
         return found
 
     def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
         """(N, FEATURES) -> (N, classes), always with the bias: without it they would be no probabilities of its."""
         with no_grad():
             x = Tensor(self.xp.asarray(features, np.float32))
-            return backend.to_host(self.head(x, False).data)
+            return devices.to_host(self.head(x, False).data)
 
     def prepared(self, images: np.ndarray) -> np.ndarray:
         """Pictures as it was trained on: uint8 (N, size, size, channels)."""
@@ -139,7 +139,7 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
     if dataset not in TRAINABLE:
         raise WrongUse(f"a classifier of data set {dataset} cannot be trained: it needs labels and a test split; "
                        f"choose from: {', '.join(TRAINABLE)}")
-    xp = backend.device_module(device)
+    xp = devices.device_module(device)
     data, test = (datasets.load(dataset, root=root, size=size, split=split, **options) for split in ("train", "test"))
     if not data.labelled or not test.labelled:
         raise WrongUse(f"{data.source}: a classifier needs a label for every picture")
@@ -175,7 +175,7 @@ def accuracy_of(body: Layer, head: Layer, images: np.ndarray, labels: np.ndarray
     with no_grad():
         for at in range(0, len(images), BATCH):
             logits = head(body(to_input(xp.asarray(images[at : at + BATCH])), False), False).data
-            right += int((backend.to_host(logits).argmax(1) == labels[at : at + BATCH]).sum())
+            right += int((devices.to_host(logits).argmax(1) == labels[at : at + BATCH]).sum())
     return right / len(images)
 
 
@@ -235,7 +235,7 @@ def load(path: Path, device: str = "cpu") -> Classifier:
         body, head = make_network(rng, size, channels, len(classes))
         body.load(state["body"])
         head.load(state["head"])
-    xp = backend.device_module(device)
+    xp = devices.device_module(device)
     return _made(body.to(xp), head.to(xp), dataset, size, channels, tuple(classes), accuracy, trained, xp)
 
 

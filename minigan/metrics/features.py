@@ -23,7 +23,7 @@ import numpy as np
 
 from minigan.data import packed
 from minigan.data.dataset import cache_folder, to_stderr
-from minigan.engine import backend
+from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.archives import take
@@ -67,10 +67,10 @@ class InceptionFeatures:
         self.resize, self.xp = self.network.resize, xp
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        return backend.to_host(self.network.features(images)["2048"])
+        return devices.to_host(self.network.features(images)["2048"])
 
     def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
-        return backend.to_host(self.network.logits(self.xp.asarray(features), biased))
+        return devices.to_host(self.network.logits(self.xp.asarray(features), biased))
 
 
 @dataclass(frozen=True)

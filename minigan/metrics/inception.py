@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from minigan.engine import winograd
-from minigan.engine.backend import Array, array_module, blocks, matmul, parallel
+from minigan.engine.devices import Array, array_module
 from minigan.engine.fused import bias_leaky
 from minigan.engine.im2col import Epilogue, correlate
+from minigan.engine.products import matmul
+from minigan.engine.thread_pool import blocks, parallel
 from minigan.errors import WrongUse, choose, listed
 from minigan.metrics import inception_resize, inception_table
 from minigan.metrics.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.devices import Array, array_module, to_host
 from minigan.errors import choose
 
 RESIZES = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.errors import WrongUse
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, finest first (Wang et al. 2003)
@@ -84,7 +84,7 @@ def _of_pairs(a: list, b: list, i: np.ndarray, j: np.ndarray) -> np.ndarray:
             product = product * np.maximum(cs.mean((2, 3)), 0) ** weight
         return product.mean(1)
 
-    return np.concatenate(backend.parallel(of_block, backend.blocks(len(i), PAIRS)))
+    return np.concatenate(thread_pool.parallel(of_block, thread_pool.blocks(len(i), PAIRS)))
 
 
 def _windows(x: np.ndarray) -> np.ndarray:

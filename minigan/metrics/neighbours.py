@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.errors import WrongUse
 
 TILE = 1024
@@ -29,7 +29,7 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int = 1, *, same: bool = F
     def of_block(block: slice) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(block.stop - block.start)
         best, index = np.full((len(rows), k), np.inf), np.zeros((len(rows), k), np.int64)
-        for at in backend.blocks(len(keys), TILE):
+        for at in thread_pool.blocks(len(keys), TILE):
             d = _squared(queries[block], keys[at], centre)
             if same:
                 own = np.arange(max(block.start, at.start), min(block.stop, at.stop))
@@ -43,7 +43,7 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int = 1, *, same: bool = F
             best, index = np.take_along_axis(best, order, 1), np.take_along_axis(index, order, 1)
         return index, np.sqrt(best)
 
-    parts = backend.parallel(of_block, backend.blocks(len(queries), TILE))
+    parts = thread_pool.parallel(of_block, thread_pool.blocks(len(queries), TILE))
     return np.concatenate([i for i, _ in parts]), np.concatenate([d for _, d in parts])
 
 
@@ -53,13 +53,13 @@ def duplicates(images: np.ndarray, within: float = 0.0) -> np.ndarray:
 
     def of_block(block: slice) -> np.ndarray:
         found = np.zeros(block.stop - block.start, bool)
-        for at in backend.blocks(block.stop, TILE):
+        for at in thread_pool.blocks(block.stop, TILE):
             d = _squared(rows[block], rows[at], centre)
             d[np.arange(block.start, block.stop)[:, None] <= np.arange(at.start, at.stop)] = np.inf
             found |= (d <= within ** 2).any(1)
         return found
 
-    return np.flatnonzero(np.concatenate(backend.parallel(of_block, backend.blocks(len(rows), TILE))))
+    return np.flatnonzero(np.concatenate(thread_pool.parallel(of_block, thread_pool.blocks(len(rows), TILE))))
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
@@ -92,13 +92,13 @@ def _counts(queries: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> tupl
 
     def of_block(block: slice) -> tuple[np.ndarray, np.ndarray]:
         of_queries, of_centres = np.zeros(block.stop - block.start, np.int64), np.zeros(len(centres), np.int64)
-        for at in backend.blocks(len(centres), TILE):
+        for at in thread_pool.blocks(len(centres), TILE):
             inside = _squared(queries[block], centres[at], centre) <= radii[at]
             of_queries += inside.sum(1)
             of_centres[at] += inside.sum(0)
         return of_queries, of_centres
 
-    parts = backend.parallel(of_block, backend.blocks(len(queries), TILE))
+    parts = thread_pool.parallel(of_block, thread_pool.blocks(len(queries), TILE))
     return np.concatenate([q for q, _ in parts]), sum(c for _, c in parts)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.errors import FailedWork, WrongUse, choose, listed
 from minigan.metrics import frechet, ms_ssim, neighbours, scores
 from minigan.metrics.frechet import Statistics
@@ -257,7 +257,7 @@ def _is(p: Protocol, i: Inputs) -> Measured:
     logits = _given("IS", "logits", i.logits)
     if not isinstance(logits, np.ndarray):
         fake = _fakes(p, "IS", i.fake, p.is_count)
-        logits = np.concatenate([logits(fake[block]) for block in backend.blocks(len(fake), frechet.BLOCK)])
+        logits = np.concatenate([logits(fake[block]) for block in thread_pool.blocks(len(fake), frechet.BLOCK)])
     logits = _fakes(p, "IS", logits, p.is_count)
     return ([scores.inception_score(logits, p.splits, p.logits, p.shuffle)], 0, len(logits),
             _few_for_is(len(logits), p.splits))

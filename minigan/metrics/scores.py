@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import thread_pool
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.metrics import frechet
 
@@ -78,7 +78,7 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: int = 100, size: int = 1000
                        "take more pictures, or a smaller protocol")
     rng = np.random.RandomState(seed)
     rows = [[rng.choice(len(x), size, replace=False) for x in (fake, real)] for _ in range(subsets)]
-    found = backend.parallel(lambda pair: _mmd(real[pair[1]], fake[pair[0]]), rows)
+    found = thread_pool.parallel(lambda pair: _mmd(real[pair[1]], fake[pair[0]]), rows)
     return float(np.mean(found)), float(np.std(found))
 
 
@@ -92,7 +92,7 @@ def kid_blocks(real: np.ndarray, fake: np.ndarray, most: int = 1024) -> tuple[fl
     if min(len(real), len(fake)) < 2 * count:
         raise WrongUse(f"KID: {count} blocks of {len(real)} real and {len(fake)} generated ones; each needs 2 and 2")
     pairs = zip(np.array_split(real, count), np.array_split(fake, count), strict=True)
-    found = backend.parallel(lambda pair: _mmd(*pair), pairs)
+    found = thread_pool.parallel(lambda pair: _mmd(*pair), pairs)
     return float(np.mean(found)), float(np.std(found) / math.sqrt(count))
 
 
@@ -106,7 +106,7 @@ def _mmd(x: np.ndarray, y: np.ndarray) -> float:
         return (k * k * k).sum()  # ** 3 takes ten times as long
 
     def total(a: np.ndarray, b: np.ndarray) -> float:
-        return sum(kernel(a[rows] @ b.T) for rows in backend.blocks(len(a), ROWS))
+        return sum(kernel(a[rows] @ b.T) for rows in thread_pool.blocks(len(a), ROWS))
 
     def off_diagonal(a: np.ndarray) -> float:
         return (total(a, a) - kernel((a * a).sum(1))) / (len(a) * (len(a) - 1))

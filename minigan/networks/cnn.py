@@ -11,7 +11,7 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.backend import Array
+from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 from minigan.networks.discriminator import Discriminator, batch_norm, drawing, feature_norm, scaled
 from minigan.networks.norms import Normalization

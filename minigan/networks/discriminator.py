@@ -11,8 +11,8 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.backend import Array, array_module
 from minigan.engine.conv_ops import Scaled
+from minigan.engine.devices import Array, array_module
 from minigan.errors import WrongUse, choose
 from minigan.networks.norms import Normalization, prepare
 from minigan.nn.initializers import Draw, Initializer, by_name

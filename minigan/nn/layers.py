@@ -13,7 +13,7 @@ import numpy as np
 
 from minigan.engine import conv_ops, ops
 from minigan.engine.autograd import FusedOp, Tensor
-from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.errors import FailedWork
 from minigan.nn.initializers import Initializer, normal

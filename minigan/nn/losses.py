@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minigan.engine import fused, ops
 from minigan.engine.autograd import FusedOp, Tensor, grad
-from minigan.engine.backend import Array, array_module
+from minigan.engine.devices import Array, array_module
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minigan.engine.autograd import Tensor
-from minigan.engine.backend import Array, array_module, to_host
+from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.fused import adam_all
 from minigan.errors import FailedWork
 

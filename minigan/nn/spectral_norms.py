@@ -9,8 +9,8 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Op, Tensor
-from minigan.engine.backend import Array, array_module
 from minigan.engine.conv_ops import Scaled
+from minigan.engine.devices import Array, array_module
 from minigan.engine.fused import (
     has_kernels,
     inverse_of,

@@ -16,8 +16,8 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.backend import Array, array_module, to_host
 from minigan.engine.conv_ops import Scaled
+from minigan.engine.devices import Array, array_module, to_host
 
 TINY = 1e-24  # beside a squared norm: zero weights stay zero, with a gradient, and no other number notices
 

@@ -45,10 +45,10 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine import backend, ops
+from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.engine.backend import Array, array_module, to_host
 from minigan.engine.conv_ops import Scaled
+from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.fused import sample_norms
 from minigan.formats import image_files
 from minigan.metrics.thumbnails import thumbnails
@@ -100,7 +100,7 @@ def diagnose(training: Training) -> dict[str, Any]:
     def measure(i: int) -> dict[str, Any]:
         path, w = list(weights.items())[i]
         return _layer(w, g[i], g[len(Ws) + i], to_host(slopes[1 + i].data) / count, _saturation(path, layers))
-    each = backend.parallel if t.xp is np else map  # a GPU is asked from one thread
+    each = thread_pool.parallel if t.xp is np else map  # a GPU is asked from one thread
     rows = dict(zip(weights, each(measure, range(len(Ws))), strict=True))
     middle = 0.5 if e.loss == "lsgan" else 0.0
     real, fake = to_host(real.data), to_host(fake.data)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigan.data import packed
-from minigan.engine import backend
+from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
@@ -40,7 +40,7 @@ class Training:
     def __init__(self, experiment: Experiment, images: np.ndarray | packed.Images, labels: np.ndarray | None = None):
         """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
         self.e = e = experiment
-        self.xp = backend.device_module(e.device)
+        self.xp = devices.device_module(e.device)
         init, *others = (np.random.default_rng([e.seed, stream]) for stream in (0, 1, 2, 3, 4, 6))  # 5: thumbnails
         self.rngs = dict(zip(("order", "noise", "z", "share", "labels"), others, strict=True))
         size, channels = images.shape[1], images.shape[3]
@@ -178,7 +178,7 @@ class Training:
         """How far the pictures of some fixed latents are from real ones (thumbnails.py)."""
         if self.real_thumbnails is None:
             rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
-            self.real_thumbnails = thumbnails.thumbnails(backend.to_host(self.pick(np.sort(rows))))
+            self.real_thumbnails = thumbnails.thumbnails(devices.to_host(self.pick(np.sort(rows))))
         z = latents(np.random.default_rng([self.e.seed, 5]), self.e, thumbnails.FAKE)
         return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
 

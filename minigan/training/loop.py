@@ -17,7 +17,7 @@ from typing import Any
 
 from minigan.data import datasets, packed
 from minigan.data.dataset import to_stderr
-from minigan.engine import backend
+from minigan.engine import devices, thread_pool
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 from minigan.formats import hdf5_state
@@ -113,14 +113,14 @@ def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tupl
 
 def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curve | None]:
     """The training at its beginning, with its data; and the scores to be measured on the way."""
-    backend.device_module(e.device)
+    devices.device_module(e.device)
     data = datasets.of_experiment(e, say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
-    backend.set_threads(e.threads)
+    thread_pool.set_threads(e.threads)
     curve = open_curve(e, data, quiet)
     try:
         training = Training(e, data.images, data.labels)
     except (MemoryError, RuntimeError) as error:  # the pictures go to the GPU in one piece
-        if backend.out_of_memory(error):
+        if devices.out_of_memory(error):
             raise FailedWork(_out_of_memory(e, 0, None, error)) from None
         raise
     if verbose:
@@ -191,7 +191,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                     good = hdf5_state.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
         except (MemoryError, RuntimeError) as error:
-            if backend.out_of_memory(error):
+            if devices.out_of_memory(error):
                 raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
             raise
         finally:
@@ -237,7 +237,7 @@ def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen
     for path, layer in training.dis.walk():
         if "W" in layer.params:
             W = layer.params["W"].data
-            finite = bool(backend.array_module(W).isfinite(W).all())
+            finite = bool(devices.array_module(W).isfinite(W).all())
             norms.append(f"{path} {spectral_norm(W):.3g}" if finite else f"{path} not finite")
     what = "a weight" if math.isfinite(loss_dis + loss_gen) else "the loss"
     return (f"{what} is not finite at iteration {training.iteration:,} (discriminator's loss {loss_dis:.3g}, "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minigan.data import datasets
-from minigan.engine import backend
+from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import (
     CONDITIONS,
@@ -36,7 +36,7 @@ from minigan.training import run_folder
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS, "order": ORDERS,
-    "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": datasets.FITS, "device": backend.DEVICES, "profile": PROFILES,
+    "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": datasets.FITS, "device": devices.DEVICES, "profile": PROFILES,
     "setting": SETTINGS, "score": PROTOCOLS, **NORM_CHOICES}
 
 

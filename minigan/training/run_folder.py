@@ -32,7 +32,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import minigan
-from minigan.engine import backend
+from minigan.engine import devices, thread_pool
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
 from minigan.formats import image_files
@@ -198,8 +198,8 @@ def machine(device: str = "cpu") -> dict[str, Any]:
             for lib in threadpool_info() if lib.get("user_api") == "blas"]
     return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
             "h5py": version("h5py"), "pillow": version("pillow"),
-            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": backend.cores(),
-            **(backend.cuda_facts() if device == "cuda" else {})}
+            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": thread_pool.cores(),
+            **(devices.cuda_facts() if device == "cuda" else {})}
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _processor() -> str:
 
 def _git_revision() -> str | None:
     """The revision of minigan's own checkout, with "+" if it was changed; None if it is not a checkout."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

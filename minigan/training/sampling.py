@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine import backend
+from minigan.engine import devices
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.experiment.experiment import Experiment
 from minigan.formats import image_files
@@ -34,7 +34,7 @@ def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 
     def pictures_of(part: slice) -> np.ndarray:
         given = Tensor(xp.asarray(z[part]))
         y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
-        return to_uint8(backend.to_host(y.data))
+        return to_uint8(devices.to_host(y.data))
     with no_grad():
         return np.concatenate([pictures_of(slice(i, i + batch)) for i in range(0, len(z), batch)])
 

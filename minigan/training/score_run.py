@@ -18,7 +18,7 @@ from PIL import Image
 
 from minigan.data import datasets, image_folder, packed
 from minigan.data.dataset import Dataset, to_stderr
-from minigan.engine import backend
+from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import SCALINGS, Experiment
@@ -90,7 +90,7 @@ class Result:
 
 def score(subject_path: Path, asked: Asked) -> Result:
     """Measure the protocol's scores, and what else can be said, of the pictures of a run, a folder or an .npz file."""
-    backend.threads()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
+    thread_pool.thread_count()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
     if asked.protocol is not None:
         choose("protocol", asked.protocol, PROTOCOLS)
     subject = open_subject(subject_path, asked)
@@ -172,7 +172,7 @@ def open_subject(path: Path, asked: Asked) -> Subject:
 
 def of_run(e: Experiment, state: dict[str, Any], gen: Any, seed: int, device: str = "cpu") -> Subject:
     """The pictures that a run's generator draws of the latents of `seed`: those of minigan sample --seed."""
-    xp = backend.device_module(device)
+    xp = devices.device_module(device)
     digest = hashlib.sha256(f"{e.latent} {e.dim_z} {state['classes']} {seed}".encode())
     for name, a in sorted(gen.arrays().items()):
         digest.update(f" {name} {a.dtype.str} {a.shape} ".encode())
@@ -246,7 +246,7 @@ def open_extractor(protocol: Protocol, asked: Asked, dataset: str | None,
     weights = inception_weights.load(asked.weights or inception_weights.find())
     same = weights.kind == inception_weights.ORIGINAL  # whose weights the Chainer port has, too
     kind = protocol.network if same and protocol.network == "inception-chainer" else weights.kind
-    made = features.InceptionFeatures(weights, kind, protocol.resize or None, backend.device_module(asked.device))
+    made = features.InceptionFeatures(weights, kind, protocol.resize or None, devices.device_module(asked.device))
     remarks = [] if weights.known else [
         f"{asked.weights or 'the weights'}: not the published file, so scores are comparable only to others with the "
         f"digest {weights.digest[:12]}"]
@@ -340,7 +340,7 @@ def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -
             for at in range(0, len(x), 64):
                 given = Tensor(xp.asarray(x[at : at + 64]).astype(np.float32) / scale - np.float32(1))
                 y = dis(given, False, xp.asarray(labels[at : at + 64])) if dis.labelled else dis(given, False)
-                found.append(backend.to_host((y[0] if isinstance(y, tuple) else y).data))
+                found.append(devices.to_host((y[0] if isinstance(y, tuple) else y).data))
         return np.concatenate(found)
 
     def some(of: Dataset) -> np.ndarray:

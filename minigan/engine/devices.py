@@ -1,0 +1,99 @@
+"""Which array module and which device: the only file that may import CuPy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigan.errors import WrongUse
+
+Array = Any  # numpy.ndarray or cupy.ndarray: whatever array_module() knows
+
+DEVICES = ("cpu", "cuda")
+
+
+def cuda_module() -> Any:
+    """CuPy, with a GPU behind it and CUDA's libraries. WrongUse says what is missing and what to install."""
+    try:
+        import cupy
+    except ModuleNotFoundError:
+        raise WrongUse("--device cuda needs CuPy, which is not installed; pip install 'minigan[cuda]' (CUDA 12) or "
+                       "'minigan[cuda13]', or use --device cpu") from None
+    except ImportError as error:  # CuPy is there, one of CUDA's libraries is not
+        raise WrongUse(f"--device cuda: CuPy is installed but cannot be imported ({_reason(error)}); "
+                       "pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]' brings CUDA's libraries, or use "
+                       "--device cpu") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise WrongUse(f"--device cuda: CuPy is installed but finds no usable GPU ({_reason(error)}); "
+                       "install NVIDIA's driver, or use --device cpu") from None
+    if count == 0:
+        raise WrongUse("--device cuda: CuPy is installed but this machine has no GPU; use --device cpu")
+    # `pip install cupy-cuda12x` alone brings neither, and CuPy looks for them when they are first needed
+    _asked("NVRTC", lambda: cupy.cuda.nvrtc.getVersion())
+    _asked("cuBLAS", lambda: cupy.cuda.cublas)
+    return cupy
+
+
+def cuda_facts() -> dict[str, str]:
+    """What the current GPU and its software are, for people. WrongUse says what is missing."""
+    cupy = cuda_module()
+    runtime, device = cupy.cuda.runtime, cupy.cuda.Device()
+    properties = runtime.getDeviceProperties(device.id)
+    free, total = runtime.memGetInfo()
+
+    def version(number: int) -> str:
+        return f"{number // 1000}.{number % 1000 // 10}"
+    major, minor = cupy.cuda.nvrtc.getVersion()
+    cublas = _asked("cuBLAS", lambda: cupy.cuda.cublas.getVersion(device.cublas_handle))
+    return {"card": f"{properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}, "
+                    f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+            "driver": f"for CUDA up to {version(runtime.driverGetVersion())}",
+            "cupy": f"{cupy.__version__}, CUDA {version(runtime.runtimeGetVersion())}", "nvrtc": f"{major}.{minor}",
+            "cublas": f"{cublas // 10000}.{cublas % 10000 // 100}.{cublas % 100}"}  # CUBLAS_VERSION in cublas_api.h
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed for want of memory, the GPU's too: CuPy's own error is a MemoryError, CUDA's not."""
+    words = ("CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation", "_STATUS_ALLOC_FAILED")  # driver, runtime, cuBLAS
+    return isinstance(error, MemoryError) or isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+
+
+def _asked(library: str, question: Callable[[], Any]) -> Any:
+    """The answer of one of CUDA's libraries. WrongUse if it is missing or does not start."""
+    try:
+        return question()
+    except (ImportError, OSError, RuntimeError) as error:  # CuPy's DynamicLibNotFoundError and CUBLASError are the last
+        raise WrongUse(f"--device cuda: CuPy is installed but misses {library} ({_reason(error)}); "
+                       "pip install 'minigan[cuda]' (CUDA 12) or 'minigan[cuda13]' brings CUDA's libraries, or use "
+                       "--device cpu") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The line of an error that says why: CuPy's, if it cannot be imported, begins with a ruler and general advice."""
+    lines = [line.strip() for line in str(error).partition("Original error:")[2].splitlines()] + str(error).splitlines()
+    return next((line for line in lines if any(c.isalpha() for c in line)), type(error).__name__)
+
+
+def device_module(device: str) -> Any:
+    """The array module of a device's name: numpy for "cpu", cupy for "cuda"."""
+    if device not in DEVICES:
+        raise WrongUse(f"unknown device '{device}'; choose from: {', '.join(DEVICES)}")
+    return np if device == "cpu" else cuda_module()
+
+
+def array_module(*arrays: Array) -> Any:
+    """numpy or cupy, by the first array that is a CuPy one."""
+    cupy = sys.modules.get("cupy")  # an array can be CuPy's only if somebody imported CuPy
+    if cupy is not None and any(isinstance(a, cupy.ndarray) for a in arrays):
+        return cupy
+    return np
+
+
+def to_host(x: Array) -> np.ndarray:
+    """A NumPy array with x's values."""
+    return np.asarray(x) if isinstance(x, np.ndarray | np.generic) else x.get()

@@ -1,0 +1,56 @@
+"""Products of matrices and element-by-element work on plain arrays, spread over the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minigan.engine.devices import Array, array_module
+from minigan.engine.thread_pool import blocks, parallel, thread_count
+
+_BLOCK = 1 << 17  # elements that a thread takes at once
+
+
+_SMALL = 1 << 19  # elements; below this the threads cost more than they save
+
+
+def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> Array:
+    """function(first, *others, out=...), for a ufunc-like function and arrays of one shape (others may be scalars)."""
+    xp = array_module(first, *others)
+    if xp is not np or first.size < _SMALL or not first.flags.c_contiguous or not all(
+            np.ndim(o) == 0 or (o.shape == first.shape and o.flags.c_contiguous) for o in others):
+        return function(first, *others)
+    out = np.empty_like(first)
+    flat = [np.ravel(a) if np.ndim(a) else a for a in (first, *others)]
+    flat_out = out.reshape(-1)
+
+    def run(part: slice) -> None:
+        function(*(a[part] if np.ndim(a) else a for a in flat), out=flat_out[part])
+    parallel(run, blocks(first.size, _BLOCK))
+    return out
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """a @ b; a large product of matrices is split by rows over the threads."""
+    xp = array_module(a, b)
+    if xp is np:
+        thread_count()  # BLAS is held to one thread from the first product on
+    if xp is not np or a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
+        return xp.matmul(a, b)
+    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), blocks(a.shape[0], -(-a.shape[0] // 8)))
+    return out
+
+
+def product(a: Array, b: Array, out: Array) -> Array:
+    """out = a @ b for matrices, in this thread. Returns out.
+
+    CuPy's dot and not its matmul: only the product of two matrices is passed on to cuBLAS as it lies in memory, without
+    a copy of a transposed operand, and only it may use TF32.
+    """
+    xp = array_module(a)
+    if xp is np:
+        thread_count()
+    return (np.matmul if xp is np else xp.dot)(a, b, out=out)

@@ -1,0 +1,145 @@
+"""Work shared out over threads, in tiles that depend on the shapes alone.
+
+NumPy's BLAS is held to one thread and the work is split above it, tile by tile (`parallel`), because a convolution's
+tile then stays in one core's cache from the gather to the activation. The tiles depend on the shapes alone and never
+on the number of threads, so every result has the same bytes whatever `--threads` says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from minigan.engine.devices import Array
+from minigan.errors import WrongUse
+
+_threads = 0  # 0: not chosen yet
+
+
+_pool: ThreadPoolExecutor | None = None
+
+
+_in_pool = threading.local()
+
+
+_scratch = threading.local()
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` worker threads (default: the cores this process may use), BLAS one in each. Returns the count."""
+    global _threads, _pool
+    if count is not None and count < 1:
+        raise WrongUse(f"--threads: expected at least 1, got {count}")
+    _threads = count or cores()
+    if _pool is not None:
+        _pool.shutdown()
+    _pool = ThreadPoolExecutor(_threads - 1, "minigan", _enter_pool) if _threads > 1 else None
+    ThreadpoolController().limit(limits=1, user_api="blas")
+    _keep_freed_memory()
+    return _threads
+
+
+def thread_count() -> int:
+    """Worker threads in use; chosen at the first question if `set_threads` was not called."""
+    return _threads or set_threads()
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """[work(item) for item in items], spread over the worker threads; results in the order of the items.
+
+    The calling thread works too: waking one thread less is worth it for pieces of half a millisecond.
+    """
+    items = list(items)
+    if thread_count() == 1 or len(items) < 2 or getattr(_in_pool, "yes", False):
+        return [work(item) for item in items]
+    assert _pool is not None
+    results: list[Any] = [None] * len(items)
+    failures: dict[int, BaseException] = {}
+    places = itertools.count()  # shared: whoever is free takes the next item
+
+    def run() -> None:
+        for place in places:
+            if place >= len(items) or failures:
+                return
+            try:
+                results[place] = work(items[place])
+            except BaseException as error:
+                failures[place] = error
+
+    others = [_pool.submit(run) for _ in range(min(_threads, len(items)) - 1)]
+    _in_pool.yes = True
+    run()
+    _in_pool.yes = False
+    for other in others:
+        if not other.cancel():  # no piece may still be working when this returns
+            other.result()
+    if failures:
+        raise failures[min(failures)]
+    return results
+
+
+def blocks(count: int, size: int) -> list[slice]:
+    """0 .. count cut into slices of at most `size` (at least 1)."""
+    size = max(1, size)
+    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
+
+
+def tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -> list[tuple[slice, slice]]:
+    """(images, rows) of each tile of at most `budget` bytes: whole images while they fit, else rows of one image."""
+    images = budget // max(1, rows * row_bytes)
+    if images >= 1:
+        return [(slice(start + n, start + min(n + images, count)), slice(0, rows)) for n in range(0, count, images)]
+    step = max(1, budget // row_bytes)
+    return [(slice(start + n, start + n + 1), slice(r, min(r + step, rows)))
+            for n in range(count) for r in range(0, rows, step)]
+
+
+def scratch(name: str, shape: Sequence[int], dtype: Any, xp: Any = np) -> Array:
+    """A work array, uninitialized; of NumPy's one that belongs to this thread and is reused under the same name.
+
+    Fresh large arrays cost NumPy a page fault for every 4 KiB; a reused one stays in the cache. CuPy keeps a pool.
+    """
+    if xp is not np:
+        return xp.empty(shape, dtype)
+    buffers = _scratch.__dict__
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if name not in buffers or buffers[name].nbytes < size:
+        buffers[name] = np.empty(size, np.uint8)
+    return buffers[name][:size].view(dtype).reshape(shape)
+
+
+def _enter_pool() -> None:
+    _in_pool.yes = True  # work that is already inside a worker must not wait for other workers
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed arrays for the next ones: a training step allocates the same sizes again and again.
+
+    Without this every array above 128 KiB is mapped anew, and zeroed page by page by the kernel.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library; nothing is lost but speed
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
+    mallopt(M_TRIM_THRESHOLD, 512 << 20)
