@@ -16,8 +16,9 @@ import time
 import numpy as np
 
 from minigan.engine import thread_pool
-from minigan.experiment import experiment
-from minigan.training import diagnostics, gan, run_folder
+from minigan.engine.machine import machine as this_machine
+from minigan.experiment import presets
+from minigan.training import diagnostics, gan
 
 EVERY = (10, 100, 1000)
 
@@ -30,7 +31,7 @@ def seconds(function):
 
 def compare(model, norm, args):
     """One dict: seconds of an iteration and of a diagnosis, their ratio, its share of a run for each N."""
-    e = experiment.experiment("cifar10", model=model, norm=norm, batch_size=args.batch, width=args.width, n_dis=1)
+    e = presets.experiment("cifar10", model=model, norm=norm, batch_size=args.batch, width=args.width, n_dis=1)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, args.size, args.size, 3), np.uint8)
     training = gan.Training(e, images)
     rounds = [(seconds(training.iterate), seconds(lambda: diagnostics.diagnose(training)))
@@ -54,7 +55,7 @@ def main(words=None):
     args = parser.parse_args(words)
     threads = thread_pool.set_threads(args.threads)
     rows = [compare(model, norm, args) for model in args.models.split(",") for norm in args.norms.split(",")]
-    machine = {"processor": run_folder.machine()["processor"], "threads": threads}
+    machine = {"processor": this_machine()["processor"], "threads": threads}
     if args.json:
         print(json.dumps({"machine": machine, "batch": args.batch, "width": args.width, "size": args.size,
                           "results": rows}, indent=2))

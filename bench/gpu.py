@@ -28,7 +28,7 @@ import sys
 import numpy as np
 
 from minigan.engine import backend, devices, fused, thread_pool
-from minigan.experiment import experiment
+from minigan.experiment import presets
 from minigan.networks import models, norms
 from minigan.training import gan
 
@@ -117,7 +117,7 @@ def bench_sn(cupy, args):
 # ---- figure10, pytorch, tf32 ---------------------------------------------------------------------------------------
 
 def training(device, args, **chosen):
-    e = experiment.experiment("cifar10", **{
+    e = presets.experiment("cifar10", **{
         "model": args.model, "batch_size": args.batch, "gen_batch_size": args.batch, "width": args.width,
         "device": device, "beta1": 0.0, "beta2": 0.9} | chosen)
     return gan.Training(e, np.random.default_rng(0).integers(0, 256, (2 * args.batch, SIZE, SIZE, 3), np.uint8))

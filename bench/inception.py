@@ -131,13 +131,13 @@ def main():
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     from minigan.engine import thread_pool
-    from minigan.training import run_folder
+    from minigan.engine.machine import machine as this_machine
     threads = args.threads or thread_pool.cores()
     if args.worker:
         work(args.worker, args.batch, args.size, threads)
         return
     result = compare(args, threads)
-    result["machine"] = {"processor": run_folder.machine()["processor"], "threads": threads,
+    result["machine"] = {"processor": this_machine()["processor"], "threads": threads,
                          "python": platform.python_version()}
     if args.json:
         print(json.dumps({"batch": args.batch, **result}, indent=2))

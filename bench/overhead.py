@@ -17,16 +17,17 @@ import time
 import numpy as np
 
 from minigan.engine import thread_pool
-from minigan.experiment import experiment
-from minigan.studies import sweep
-from minigan.training import gan, run_folder
+from minigan.engine.machine import machine as this_machine
+from minigan.experiment import presets
+from minigan.studies import grid
+from minigan.training import gan
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 
 
 def make(method, size, args):
-    chosen = sweep.METHODS.get(method, {"norm": method})
-    e = experiment.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
+    chosen = grid.METHODS.get(method, {"norm": method})
+    e = presets.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
                            **chosen)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, size, size, 3), np.uint8)
     return gan.Training(e, images)
@@ -70,7 +71,7 @@ def main(words=None):
     args = parser.parse_args(words)
     threads = thread_pool.set_threads(args.threads)
     results = {size: compare(int(size), args.methods.split(","), args) for size in args.sizes.split(",")}
-    machine = {"processor": run_folder.machine()["processor"], "threads": threads}
+    machine = {"processor": this_machine()["processor"], "threads": threads}
     if args.json:
         print(json.dumps({"machine": machine, "batch": args.batch, "width": args.width, "results": results}, indent=2))
         return

@@ -58,10 +58,10 @@ def peak():
 
 def training(path, batch, width, seconds):
     from minigan.data import packed
-    from minigan.experiment import experiment
+    from minigan.experiment import presets
     from minigan.training import gan
     images = packed.Images(path)
-    e = experiment.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
+    e = presets.experiment("packed", batch_size=batch, width=width, size=images.shape[1], iterations=10**6)
     runs = [gan.Training(e, images), gan.Training(e, images[:4096])]
     for run in runs:
         run.update_discriminator(1e-4)  # buffers are made
@@ -79,9 +79,9 @@ def training(path, batch, width, seconds):
 
 def epoch(path, batch, *_):
     from minigan.data import packed
-    from minigan.training import gan
+    from minigan.training import batches
     images = packed.Images(path)
-    batches = gan.Batches(len(images), batch, np.random.default_rng(1))
+    batches = batches.Batches(len(images), batch, np.random.default_rng(1))
     images.prefetch(batches)
     for i in range(len(images) // batch):
         images[batches.next()]

@@ -15,8 +15,9 @@ import time
 import numpy as np
 
 from minigan.engine import thread_pool
-from minigan.experiment import experiment
-from minigan.training import gan, run_folder
+from minigan.engine.machine import machine as this_machine
+from minigan.experiment import presets
+from minigan.training import gan
 
 
 def main():
@@ -30,7 +31,7 @@ def main():
     args = parser.parse_args()
     threads = thread_pool.set_threads(args.threads)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, 32, 32, 3), np.uint8)
-    trainings = [gan.Training(experiment.experiment(
+    trainings = [gan.Training(presets.experiment(
         "cifar10", model=args.model, batch_size=args.batch, norm=norm, power_iterations=args.power_iterations), images)
         for norm in ("sn", "none")]
 
@@ -44,7 +45,7 @@ def main():
     pairs = [[seconds(training) for training in trainings] for _ in range(args.repeats)]
     sn, none = (statistics.median(times) for times in zip(*pairs, strict=True))
     overhead = statistics.median(a / b for a, b in pairs) - 1
-    result = {"processor": run_folder.machine()["processor"], "threads": threads, "model": args.model, "batch": args.batch,
+    result = {"processor": this_machine()["processor"], "threads": threads, "model": args.model, "batch": args.batch,
               "power_iterations": args.power_iterations, "sn_s": sn, "none_s": none, "overhead": overhead}
     if args.json:
         print(json.dumps(result, indent=2))

@@ -30,10 +30,10 @@ def minigan_steps(model, batch, threads):
     import numpy as np
 
     from minigan.engine import thread_pool
-    from minigan.experiment import experiment
+    from minigan.experiment import presets
     from minigan.training import gan
     thread_pool.set_threads(threads)
-    e = experiment.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
+    e = presets.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
                            beta1=BETAS[0], beta2=BETAS[1])
     images = np.random.default_rng(0).integers(0, 256, (2 * batch, SIZE, SIZE, 3), np.uint8)
     training = gan.Training(e, images)
@@ -184,12 +184,12 @@ def main():
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     from minigan.engine import thread_pool
-    from minigan.training import run_folder
+    from minigan.engine.machine import machine as this_machine
     threads = args.threads or thread_pool.cores()
     if args.worker:
         work(args.worker, args.model, args.batch, threads)
         return
-    machine = {"processor": run_folder.machine()["processor"], "threads": threads, "python": platform.python_version()}
+    machine = {"processor": this_machine()["processor"], "threads": threads, "python": platform.python_version()}
     results = {model: compare(model, args.batch, args.repeats, threads)
                for model in ([args.model] if args.model else ["cnn", "resnet"])}
     if args.json:

@@ -15,7 +15,7 @@ import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
 from minigan.data import datasets
-from minigan.experiment import experiment
+from minigan.experiment import presets
 from minigan.formats import image_files
 from minigan.training import diagnostics, gan, loop, run_folder
 
@@ -25,7 +25,7 @@ RUNS = {"shapes, SN": ("shapes", "sn", BLUE), "Fashion, SN": ("fashion-mnist", "
         "Fashion, none": ("fashion-mnist", "none", RED)}
 seen = {}
 for name, (dataset, norm, _) in RUNS.items():
-    e = experiment.experiment(dataset, norm=norm, width=0.125, batch_size=8 if dataset == "shapes" else 16,
+    e = presets.experiment(dataset, norm=norm, width=0.125, batch_size=8 if dataset == "shapes" else 16,
                            iterations=LAST, diagnose=25, log_every=25, sample_every=25, checkpoint_every=LAST)
     loop.fit(e, folder / name, quiet=True)
     seen[name] = run_folder.read_log(folder / name, "diagnostics.jsonl")  # a line for each look
@@ -157,7 +157,7 @@ assert product["Fashion, none"].max() > 100 * product["Fashion, none"][0]
 
 # %%
 images = datasets.load("shapes").images[:64]
-e = experiment.experiment("shapes", norm="sn", width=0.125, batch_size=8, lr=0.05, lr_dis=0.05)
+e = presets.experiment("shapes", norm="sn", width=0.125, batch_size=8, lr=0.05, lr_dis=0.05)
 hasty = gan.Training(e, images)
 hasty.iterate()
 small = gan.Training(dataclasses.replace(e, norm="none"), images)

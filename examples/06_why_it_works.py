@@ -12,7 +12,7 @@ from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 
 from minigan import Tensor, grad
 from minigan.engine import ops
-from minigan.experiment import experiment
+from minigan.experiment import presets
 from minigan.nn.initializers import lecun_normal
 from minigan.nn.layers import Conv2d
 from minigan.nn.spectral_norms import BidirectionalNorm
@@ -223,12 +223,12 @@ np.testing.assert_allclose(diagnostics.operator_norm(layer, W, (1, 6, 6, 2)), np
 
 # %%
 pictures = rng.integers(0, 256, (32, 32, 32, 3), np.uint8)
-drawn = gan.Training(experiment.experiment("cifar10", width=0.25), np.zeros((64, 32, 32, 3), np.uint8)).dis.parameters()
+drawn = gan.Training(presets.experiment("cifar10", width=0.25), np.zeros((64, 32, 32, 3), np.uint8)).dis.parameters()
 
 
 def look(norm, **chosen):
     """Layer -> what a diagnosis says of it, for the same W under every norm."""
-    e = experiment.experiment("cifar10", norm=norm, width=0.25, batch_size=8, **chosen)
+    e = presets.experiment("cifar10", norm=norm, width=0.25, batch_size=8, **chosen)
     training = gan.Training(e, pictures)
     for name, p in training.dis.parameters().items():
         p.data[...] = drawn[name].data

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.experiment.experiment import Experiment, experiment
+from minigan.experiment.experiment import Experiment
+from minigan.experiment.presets import experiment
 from minigan.training import run_folder
 
 LAYERS = {"conv1": (8, 3, 3, 1), "conv2": (16, 4, 4, 8), "dense": (1, 256)}

@@ -134,7 +134,8 @@ def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypat
     assert main.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes" in line]
     assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two made pictures differ")
-    assert [line["alarms"][0]["name"] for line in run_folder.read_log(out, "diagnostics.jsonl")] == ["collapsed-modes"] * 3
+    lines = run_folder.read_log(out, "diagnostics.jsonl")
+    assert [line["alarms"][0]["name"] for line in lines] == ["collapsed-modes"] * 3
 
 
 def test_a_run_with_a_huge_rate_says_what_happens(tmp_path, capsys):

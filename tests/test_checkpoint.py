@@ -17,6 +17,7 @@ import pytest
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
+from minigan.training import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 DTYPES = ["?", "i1", "u1", "<i2", ">u2", "<i4", ">i8", "<u8", "<f2", "<f4", ">f4", "<f8", "<c8", ">c16"]
@@ -326,69 +327,69 @@ def names(folder) -> list[str]:
 def test_the_newest_two_are_kept(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     for iteration in (100, 200, 300):
-        path = hdf5_state.save_in(folder, iteration, {"iteration": iteration})
+        path = checkpoints.save_in(folder, iteration, {"iteration": iteration})
     assert path == folder / "checkpoint-0000300.h5"
     assert names(folder) == ["checkpoint-0000200.h5", "checkpoint-0000300.h5"]
-    hdf5_state.save_in(folder, 10_000_000, {}, keep=1)  # one digit more than the name has room for
+    checkpoints.save_in(folder, 10_000_000, {}, keep=1)  # one digit more than the name has room for
     assert names(folder) == ["checkpoint-10000000.h5"]
-    assert hdf5_state.newest(folder)[0] == folder / "checkpoint-10000000.h5"
+    assert checkpoints.newest(folder)[0] == folder / "checkpoint-10000000.h5"
     with pytest.raises(WrongUse, match="keep 0"):
-        hdf5_state.save_in(folder, 400, {}, keep=0)
+        checkpoints.save_in(folder, 400, {}, keep=0)
 
 
 def test_the_checkpoint_just_written_is_never_the_one_removed(tmp_path):
     """After a resume from an older checkpoint, a newer one may lie there; with keep=1 it must not win."""
     (tmp_path / "checkpoint-0001000.h5").write_bytes(b"broken")
-    hdf5_state.save_in(tmp_path, 900, {"iteration": 900})
-    path = hdf5_state.save_in(tmp_path, 950, {"iteration": 950}, keep=1)
+    checkpoints.save_in(tmp_path, 900, {"iteration": 900})
+    path = checkpoints.save_in(tmp_path, 950, {"iteration": 950}, keep=1)
     assert names(tmp_path) == ["checkpoint-0000950.h5", "checkpoint-0001000.h5"]
-    assert hdf5_state.newest(tmp_path)[0] == path
+    assert checkpoints.newest(tmp_path)[0] == path
 
 
 def test_an_unreadable_newest_falls_back_to_the_older_and_says_so(tmp_path, rng):
     state = small_state(rng)
-    hdf5_state.save_in(tmp_path, 900, state)
-    broken = hdf5_state.save_in(tmp_path, 1000, state)
+    checkpoints.save_in(tmp_path, 900, state)
+    broken = checkpoints.save_in(tmp_path, 1000, state)
     size = broken.stat().st_size
     os.truncate(broken, 1500)
-    path, back, lines = hdf5_state.newest(tmp_path)
+    path, back, lines = checkpoints.newest(tmp_path)
     assert path.name == "checkpoint-0000900.h5"
     assert_same(back, state)
     reason = f"truncated: 1,500 of {size:,} bytes"
     assert lines == [f"checkpoint-0001000.h5 cannot be read ({reason}); using checkpoint-0000900.h5"]
     path.write_bytes(b"")
     with pytest.raises(FailedWork, match="no checkpoint can be read: .*-0001000.h5 .*; .*-0000900.h5 cannot"):
-        hdf5_state.newest(tmp_path)
+        checkpoints.newest(tmp_path)
 
 
 def test_a_folder_without_checkpoints_is_wrong_use(tmp_path):
     (tmp_path / "samples-0000100.png").write_bytes(b"")
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(WrongUse, match="no checkpoint here"):
-            hdf5_state.newest(folder)
+            checkpoints.newest(folder)
 
 
 # ---------------------------------------------------------------------------- full disks and kills
 
 
 def test_a_full_disk_leaves_the_older_checkpoint_and_no_rubbish(tmp_path, monkeypatch):
-    hdf5_state.save_in(tmp_path, 100, {"iteration": 100})
+    checkpoints.save_in(tmp_path, 100, {"iteration": 100})
 
     def full(number):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(FailedWork, match="checkpoint-0000200.h5 cannot be written .No space left") as error:
-        hdf5_state.save_in(tmp_path, 200, {"iteration": 200}, keep=1)
+        checkpoints.save_in(tmp_path, 200, {"iteration": 200}, keep=1)
     assert "older checkpoints are untouched" in one_line(error)
     assert names(tmp_path) == ["checkpoint-0000100.h5"]
-    assert hdf5_state.newest(tmp_path)[1] == {"iteration": 100}
+    assert checkpoints.newest(tmp_path)[1] == {"iteration": 100}
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FailedWork, match="cannot be kept in"):
-        hdf5_state.save_in(tmp_path / "file" / "run", 1, {})
+        checkpoints.save_in(tmp_path / "file" / "run", 1, {})
     with pytest.raises(FailedWork, match="cannot be written"):
         hdf5_state.save(tmp_path / "missing" / "c.h5", {})
 
@@ -417,7 +418,7 @@ except FailedWork as error:
     assert process.returncode == 0 and err == "", err
     assert "File too large" in out and out.count("\n") == 1
     assert names(tmp_path) == ["checkpoint-0000001.h5"]
-    assert np.array_equal(hdf5_state.newest(tmp_path)[1]["x"], np.ones(1000))
+    assert np.array_equal(checkpoints.newest(tmp_path)[1]["x"], np.ones(1000))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
@@ -437,11 +438,11 @@ for i in itertools.count(int(sys.argv[2])):
             time.sleep(rng.uniform(0, 0.1))
             process.send_signal(signal.SIGKILL)
             reported = [last + 1, *map(int, process.stdout.read().split())]
-        path, state, lines = hdf5_state.newest(tmp_path)
+        path, state, lines = checkpoints.newest(tmp_path)
         assert lines == []  # not only some good one: every file under its final name is whole
         assert state["iteration"] in (reported[-1], reported[-1] + 1)  # the rename may precede the report
         assert np.array_equal(state["x"], np.full(500_000, float(state["iteration"])))
         assert len(list(tmp_path.glob("checkpoint-*.h5"))) <= 3  # killed before the removal
         last = state["iteration"]
-    hdf5_state.save_in(tmp_path, last + 1, {})
+    checkpoints.save_in(tmp_path, last + 1, {})
     assert len(names(tmp_path)) == 2  # the killed saves' temporary files are gone too

@@ -22,9 +22,10 @@ from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 import minigan
 from minigan.cli import main
-from minigan.data import dataset
-from minigan.experiment.experiment import DATASET_PRESETS, Experiment, option_name
-from minigan.training import loop, restore
+from minigan.data import places
+from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.presets import DATASET_PRESETS
+from minigan.training import loop, validate
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(dataset, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(places, "SYSTEM_FOLDER", tmp_path / "system")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
@@ -80,7 +81,7 @@ def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(ca
         assert f"{option_name(f.name)} " in text
         if f.default not in (None, False):
             assert f"[{f.default:g}]" in text if isinstance(f.default, float) else f"[{f.default}]" in text
-    for choices in restore.CHOICES.values():  # a line may end after a hyphen
+    for choices in validate.CHOICES.values():  # a line may end after a hyphen
         assert all(choice in text.replace("- ", "-") for choice in choices)
     for name, preset in DATASET_PRESETS.items():
         assert f"{name} --width {preset['width']:g} --batch-size {preset['batch_size']}" in text.replace(":", "")

@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 from checks import check_grads
 
-from minigan.engine import conv_ops, im2col, ops, thread_pool, winograd
+from minigan.engine import conv_ops, im2col, ops, pool_ops, thread_pool, winograd
 from minigan.engine.autograd import Op, Tensor, grad
-from minigan.engine.conv_ops import (
-    ConvWeights,
-    conv2d,
-    conv_mean_pool2d,
-    conv_transpose2d,
-    max_pool2d,
-    mean_pool2d,
-    spread2x2,
-    sum_pool2d,
-    upsample2d,
-    upsample_conv2d,
-    windows,
-)
+from minigan.engine.conv_ops import ConvWeights, conv2d, conv_mean_pool2d, conv_transpose2d, spread2x2, upsample_conv2d
+from minigan.engine.pool_ops import max_pool2d, mean_pool2d, sum_pool2d, upsample2d, windows
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -561,9 +550,9 @@ def test_second_order_of_pools_windows_and_fold(size, kernel, stride, pad, rng):
         check_grads(lambda x, pool=pool: pool(x, kernel, stride, pad) ** 2, x)
     k, p = (n if isinstance(n, tuple) else (n, n) for n in (kernel, pad))
     s = stride or k[0]
-    check_grads(conv_ops.Windows(k, s, p, 5.0), x)
+    check_grads(pool_ops.Windows(k, s, p, 5.0), x)
     w = loop_windows(x, k, s, p, 0)
-    check_grads(conv_ops.Fold(k, s, p, x.shape), rng.standard_normal(w.shape))
+    check_grads(pool_ops.Fold(k, s, p, x.shape), rng.standard_normal(w.shape))
 
 
 @every_pool
@@ -572,7 +561,7 @@ def test_fold_is_the_adjoint_of_windows(size, kernel, stride, pad, rng):
     x = rng.standard_normal((2, *size, 3))
     w = windows(Tensor(x), kernel, stride or k[0], pad).data
     y = rng.standard_normal(w.shape)
-    folded = conv_ops.Fold(k, stride or k[0], p, x.shape)(Tensor(y)).data
+    folded = pool_ops.Fold(k, stride or k[0], p, x.shape)(Tensor(y)).data
     assert np.sum(w * y) == pytest.approx(np.sum(x * folded), rel=1e-12, abs=1e-12)
 
 

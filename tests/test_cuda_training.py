@@ -16,8 +16,8 @@ from emulated_cupy import arrays, device
 
 from minigan.cli import main
 from minigan.engine import devices, im2col
-from minigan.experiment.experiment import experiment
-from minigan.training import loop, run_folder
+from minigan.experiment.presets import experiment
+from minigan.training import loop
 from minigan.training.gan import Training
 
 RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
@@ -155,7 +155,7 @@ def test_a_run_records_its_card(cupy, tmp_path):
         assert main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
                         "--quiet"]) == 0
     machine = json.loads((tmp_path / "run" / "experiment.json").read_text())["machine"]
-    assert machine == run_folder.machine() | devices.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
+    assert machine == machine.machine() | devices.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
     assert machine["card"].startswith("Emulated GPU") and {"driver", "cupy", "nvrtc", "cublas"} <= set(machine)
 
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageDraw
 from test_pickles import py2_batch
 
-from minigan.data import cifar, dataset, datasets
+from minigan.data import cifar, dataset, datasets, places
 from minigan.data.datasets import Dataset, find, load
 from minigan.data.idx import IDX_FILES, IdxFile
 from minigan.errors import FailedWork, WrongUse
@@ -32,7 +32,7 @@ BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, no system folder, and no network."""
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(dataset, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(places, "SYSTEM_FOLDER", tmp_path / "system")
 
     def no_network(*args: object, **options: object) -> None:
         raise AssertionError("a download was tried")
@@ -402,7 +402,7 @@ def test_debians_folder_is_found(digits, tmp_path):
 
 @pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="package not installed")
 def test_debians_fashion_mnist_has_the_published_content(monkeypatch, said):
-    monkeypatch.setattr(dataset, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
+    monkeypatch.setattr(places, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
     for split, n in (("train", 60_000), ("test", 10_000)):
         data = read("fashion-mnist", None, said, split=split)
         assert data.images.shape == (n, 28, 28, 1) and "as published" in data.source

@@ -20,12 +20,14 @@ import numpy as np
 import pytest
 from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 
-from minigan.engine import conv_ops, devices, fused, im2col, ops
+from minigan.engine import conv_ops, devices, fused, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
+from minigan.engine.scaled import Scaled
 from minigan.networks.norms import SpectralNorm, spectral_norm
+from minigan.nn.feature_norms import BatchNorm, BatchNormalize
 from minigan.nn.initializers import glorot_uniform
-from minigan.nn.layers import BatchNorm, BatchNormalize, Conv2d, Linear
+from minigan.nn.layers import Conv2d, Linear
 from minigan.nn.losses import SampleNorms
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNormalize, SpectralNormalizeAll, prepare
@@ -654,7 +656,7 @@ def functions():
         lambda x: ops.concatenate([x[:, ::2].transpose(2, 0, 1), x.reshape(4, 2, 3)], 2)[1:, None] ** 2)
     f("pooling", (2, 5, 6, 3))(lambda x: pool(x))
     f("pooling-2x2", (2, 4, 6, 3))(
-        lambda x: conv_ops.upsample2d(conv_ops.mean_pool2d(x) ** 2) * x + ops.sum(conv_ops.sum_pool2d(x) ** 2))
+        lambda x: pool_ops.upsample2d(pool_ops.mean_pool2d(x) ** 2) * x + ops.sum(pool_ops.sum_pool2d(x) ** 2))
     x, b = (2, 5, 4, 3), (4,)
     f("conv-1x1", x, (4, 1, 1, 3), b)(lambda x, W, b: conv_ops.conv2d(x, W, b, slope=0.1))
     f("conv-3x3", x, (4, 3, 3, 3), b)(lambda x, W, b: conv_ops.conv2d(x, W, b, 1, 1, 0.1))
@@ -679,13 +681,13 @@ def scaled(x, W0, b, W1, W2):
     Ws = (W0, W1, W2)
     matrices = [W.data.reshape(len(W), -1) for W in Ws]
     us, vs, sigmas, inverses = power_iterations(matrices, [m[:, 0].copy() for m in matrices], 2)
-    W0, W1, W2 = (conv_ops.Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
+    W0, W1, W2 = (Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
     y = conv_ops.conv_mean_pool2d(conv_ops.upsample_conv2d(conv_ops.conv2d(x, W0, b, 1, 1, 0.1), W2), W2)
     return conv_ops.linear(ops.reshape(y, (len(y), -1))[:, :40], W1)
 
 
 def pool(x):
-    return ops.sum(conv_ops.max_pool2d(x, 3, 2, 1)) * conv_ops.sum_pool2d(conv_ops.upsample2d(x), 3, 2, 1) \
+    return ops.sum(pool_ops.max_pool2d(x, 3, 2, 1)) * pool_ops.sum_pool2d(pool_ops.upsample2d(x), 3, 2, 1) \
         + conv_ops.spread2x2(ops.transpose(x, (0, 1, 2, 3)))[:, :5, :6] ** 2
 
 

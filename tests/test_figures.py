@@ -14,17 +14,16 @@ import pytest
 from minigan.cli import main
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment import experiment
-from minigan.formats import hdf5_state
+from minigan.experiment import experiment, presets
 from minigan.metrics import stored_scores
-from minigan.metrics.protocols import NAMES, Score
+from minigan.metrics.protocols import NAMES
+from minigan.metrics.stored_scores import Score
 from minigan.networks.norms import NORMS
-from minigan.studies import reproduce, sweep
-from minigan.studies.sweep import METHODS
-from minigan.training import run_folder
+from minigan.studies import grid, reproduce
+from minigan.studies.grid import METHODS
+from minigan.training import checkpoints, run_folder, sampling
 from minigan.training.gan import Training
-from minigan.training.sampling import draw
-from minigan.views.figures import catalogue, data, layers, plots
+from minigan.views.figures import catalogue, data, draw, layers, plots
 from minigan.views.figures.plots import Ask
 from tests.figure_runs import LAYERS, make
 from tests.tiny import tiny
@@ -41,7 +40,7 @@ def trained(tmp_path, rng):
         folder = tmp_path / norm
         folder.mkdir()
         run_folder.write_experiment(folder, e)
-        hdf5_state.save_in(folder, 0, training.state())
+        checkpoints.save_in(folder, 0, training.state())
         return folder, training
     return build
 
@@ -305,7 +304,7 @@ def test_the_critics_losses_are_on_training_and_on_held_out_pictures(trained, tm
     monkeypatch.setattr(data.datasets, "load", lambda name, split, **how: SimpleNamespace(images=parts[split]))
     found = data.critic_losses(data.find_runs([folder])[0][0], count=5)
     z = np.random.default_rng(0).standard_normal((5, training.e.dim_z), np.float32)
-    made = draw(training.gen, z)
+    made = sampling.draw(training.gen, z)
     real, held, fake = (training.dis(Tensor(x / np.float32(127.5) - 1), False).data.mean()
                         for x in (parts["train"], parts["test"], made))
     assert found == pytest.approx((fake - real, fake - held), abs=1e-5) and found[0] != found[1]
@@ -350,9 +349,9 @@ def cells_of(command):
         return reproduce.cells(target)
     if kind == "train":
         assert not options
-        return [sweep.Cell("sn", "default", 0, experiment.experiment(target))]
+        return [grid.Cell("sn", "default", 0, presets.experiment(target))]
     lists = [options.pop(name).split(",") for name in ("methods", "settings")]
-    return sweep.grid(target, *lists, int(options.pop("seeds")), **options)
+    return grid.grid(target, *lists, int(options.pop("seeds")), **options)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -382,8 +381,8 @@ def test_runs_that_lack_what_a_figure_needs_get_one_line(name, tmp_path, capsys)
 
 
 def test_every_method_has_a_colour_of_its_own():
-    assert set(NORMS) | set(METHODS) <= catalogue.STYLES.keys()
-    colours = [colour for name, (colour, _) in catalogue.STYLES.items() if name in NORMS or name in METHODS]
+    assert set(NORMS) | set(METHODS) <= draw.STYLES.keys()
+    colours = [colour for name, (colour, _) in draw.STYLES.items() if name in NORMS or name in METHODS]
     assert len(set(colours)) == len(colours)
 
 
@@ -410,11 +409,11 @@ def test_what_cannot_be_meant_is_said_in_one_line(words, said, capsys, monkeypat
 def test_matplotlib_is_imported_only_to_draw_and_its_absence_is_one_line(monkeypatch, capsys):
     code = "import sys, minigan.cli; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    catalogue._matplotlib.cache_clear()
+    draw._matplotlib.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main.run(["figure", "sn-gan/14", "--out", "never.png"]) == 2
     assert 'pip install "minigan[plot]"' in capsys.readouterr().err
-    catalogue._matplotlib.cache_clear()
+    draw._matplotlib.cache_clear()
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------
@@ -445,16 +444,16 @@ def test_a_figure_is_drawn(name, several, tmp_path, capsys):
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_same_runs_give_the_same_bytes_without_a_date(several, suffix):
     plot = plots.score_curves([several], Ask(), "is")
-    first, second = (catalogue.draw(plot, "title", suffix) for _ in range(2))
+    first, second = (draw.draw(plot, "title", suffix) for _ in range(2))
     assert first == second and b"Date" not in first and b"dc:date" not in first
 
 
 def test_the_users_matplotlibrc_changes_nothing():
     matplotlib = pytest.importorskip("matplotlib")
     plot = plots.possible_singular_values([], Ask())
-    plain = catalogue.draw(plot, "", ".png")
+    plain = draw.draw(plot, "", ".png")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
-        assert catalogue.draw(plot, "", ".png") == plain
+        assert draw.draw(plot, "", ".png") == plain
         assert matplotlib.rcParams["font.size"] == 20  # and the other way round
 
 

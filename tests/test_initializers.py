@@ -5,7 +5,7 @@ import pytest
 
 from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import experiment
+from minigan.experiment.presets import experiment
 from minigan.experiment.profiles import OWN
 from minigan.networks.cnn import CNNDiscriminator
 from minigan.networks.models import MODELS

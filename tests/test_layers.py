@@ -5,22 +5,14 @@ import pytest
 from checks import check_grads
 from twins import to_float64
 
-from minigan.engine import conv_ops, ops
+from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments
 from minigan.errors import FailedWork
 from minigan.networks.norms import NoNorm, SpectralNorm
+from minigan.nn.feature_norms import BatchNorm, BatchNormalize, LayerNorm
 from minigan.nn.initializers import normal
-from minigan.nn.layers import (
-    BatchNorm,
-    BatchNormalize,
-    Conv2d,
-    ConvTranspose2d,
-    Layer,
-    LayerNorm,
-    Linear,
-    Sequential,
-)
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear, Sequential
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +98,8 @@ def test_resampling_has_the_second_derivatives_of_the_plain_composition(resample
     layer = drawn(Conv2d(rng, 2, 3, kernel, pad=kernel // 2, resample=resample), rng)
     x = Tensor(rng.standard_normal((2, 4, 6, 2)), requires_grad=True)
     W, b = layer.params["W"], layer.params["b"]
-    plain = conv_ops.conv2d(conv_ops.upsample2d(x) if resample == "up" else x, W, b, pad=kernel // 2)
-    plain = conv_ops.mean_pool2d(plain) if resample == "down" else plain
+    plain = conv_ops.conv2d(pool_ops.upsample2d(x) if resample == "up" else x, W, b, pad=kernel // 2)
+    plain = pool_ops.mean_pool2d(plain) if resample == "down" else plain
     found = []
     for y in (layer(x), plain):
         gradients = grad(ops.sum(ops.tanh(y)), [x, W, b], create_graph=True)

@@ -10,14 +10,16 @@ from twins import give_to_torch, to_float64, torchs_layout
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import compose
+from minigan.experiment.presets import compose
 from minigan.networks.cnn import CNNDiscriminator, CNNGenerator
-from minigan.networks.models import MODELS, check_model
+from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
 from minigan.networks.resnet import Block, ResNetDiscriminator, ResNetGenerator
-from minigan.nn.layers import BatchNorm, Conv2d, ConvTranspose2d, Linear
+from minigan.nn.feature_norms import BatchNorm
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import NoNorm
+from minigan.training.assembly import check_model
 
 every_model = pytest.mark.parametrize("model", MODELS)
 

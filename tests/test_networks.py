@@ -22,14 +22,14 @@ from minigan.networks.discriminator import CONDITIONS, ConditionalBatchNorm, Emb
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
 from minigan.networks.resnet import DIM_EMBED
+from minigan.nn.feature_norms import BatchNorm, LayerNorm
 from minigan.nn.initializers import glorot_uniform
-from minigan.nn.layers import BatchNorm, LayerNorm
 from minigan.nn.losses import LOSSES, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import spectral_norm
 from minigan.training.gan import Training
-from minigan.training.restore import check_names
+from minigan.training.validate import check_names
 
 every_model = pytest.mark.parametrize("model", MODELS)
 conditioned = pytest.mark.parametrize("model, condition", [

@@ -11,13 +11,14 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, check
-from minigan.networks.models import make_discriminator, make_generator
 from minigan.networks.norms import NORM_CHOICES, NORMS, Normalization, normalization, penalties, prepare
+from minigan.nn.feature_norms import FEATURES, BatchNorm, LayerNorm
 from minigan.nn.initializers import normal
-from minigan.nn.layers import FEATURES, BatchNorm, Conv2d, Layer, LayerNorm, Linear
+from minigan.nn.layers import Conv2d, Layer, Linear
 from minigan.nn.losses import gradient_penalty
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import NoNorm
+from minigan.training.assembly import make_discriminator, make_generator
 
 # every name, and what else decides how the weights are made
 EVERY = {name: {"norm": name} for name in NORMS} | {

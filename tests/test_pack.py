@@ -20,9 +20,9 @@ from minigan.cli import main
 from minigan.data import datasets, pack, packed
 from minigan.data.dataset import Source
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment import experiment
+from minigan.experiment import presets
 from minigan.training import gan
-from minigan.training.gan import Batches
+from minigan.training.batches import Batches
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -413,7 +413,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_said(images, file):
 
 @pytest.mark.parametrize("resumed", [True, False])
 def test_training_from_the_file_gives_the_same_bytes_as_from_memory(resumed, file, pictures):
-    e = experiment.experiment("folder", size=16, width=0.05, batch_size=6, iterations=8, seed=3, model="cnn")
+    e = presets.experiment("folder", size=16, width=0.05, batch_size=6, iterations=8, seed=3, model="cnn")
 
     def state(images: object) -> str:
         training = gan.Training(e, images)

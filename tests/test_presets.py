@@ -7,17 +7,8 @@ import math
 import pytest
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import (
-    CHANGEABLE,
-    Experiment,
-    check,
-    compose,
-    experiment,
-    from_dict,
-    learned,
-    option_name,
-    to_dict,
-)
+from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_dict, learned, option_name, to_dict
+from minigan.experiment.presets import compose, experiment
 
 COUNTS = ("iterations", "batch_size", "gen_batch_size", "n_dis", "dim_z", "power_iterations", "threads", "log_every",
           "sample_every", "checkpoint_every")

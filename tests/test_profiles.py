@@ -6,11 +6,12 @@ import pytest
 
 from minigan.cli import main
 from minigan.data import datasets
-from minigan.experiment import experiment, explain
-from minigan.experiment.experiment import Experiment, compose
+from minigan.experiment import experiment, explain, presets
+from minigan.experiment.experiment import Experiment
+from minigan.experiment.presets import compose
 from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS
 from minigan.networks.models import MODELS
-from minigan.training import restore
+from minigan.training import validate
 
 FIELDS = {f.name: f for f in dataclasses.fields(Experiment)}
 
@@ -24,7 +25,7 @@ def test_the_settings_are_the_papers_tables():
              "bssn-5": (2e-4, 1e-4, 0.5, 0.999, 1)}
     assert SETTINGS.keys() == table.keys()
     for name, row in table.items():
-        e = experiment.experiment("cifar10", setting=name)
+        e = presets.experiment("cifar10", setting=name)
         assert (e.lr, e.lr_dis or e.lr, e.beta1, e.beta2, e.n_dis) == row
 
 
@@ -43,8 +44,8 @@ def test_the_defaults_have_the_defaults_values():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_makes_an_experiment_of_known_names(profile):
-    e = experiment.experiment("cifar10", profile=profile)
-    restore.check_names(e)
+    e = presets.experiment("cifar10", profile=profile)
+    validate.check_names(e)
     for name, (value, _) in PROFILES[profile][""].items():
         assert getattr(e, name) == PROFILES[profile].get(e.model, {}).get(name, (value,))[0]
 
@@ -58,7 +59,7 @@ def test_what_is_given_overrides_the_setting_and_that_the_profile():
 
 
 def test_paper_and_code_are_told_apart():
-    paper, code = (experiment.experiment("cifar10", profile=p, model="resnet") for p in ("paper", "sngan-projection"))
+    paper, code = (presets.experiment("cifar10", profile=p, model="resnet") for p in ("paper", "sngan-projection"))
     assert (paper.iterations, paper.schedule, paper.dequantize) == (100_000, "constant", False)
     assert (code.iterations, code.schedule, code.dequantize, code.gen_batch_size) == (50_000, "linear", True, 128)
     assert paper.n_dis == code.n_dis == 5
@@ -103,10 +104,10 @@ def test_a_profile_says_what_its_source_does_with_a_data_set_and_a_model():
             ("sngan-projection", "cifar10", {"init": "glorot", "iterations": 50_000, "resize": None}),
             ("chainer-gan-lib", "cifar10", {"init": "normal-0.02"}),
             ("wgan-gp", "cifar10", {"init": "glorot"})):
-        e = experiment.experiment(dataset, profile=profile)
+        e = presets.experiment(dataset, profile=profile)
         assert {name: getattr(e, name) for name in expected} == expected, (profile, dataset)
-        restore.check_names(e)
-    assert experiment.experiment("stl10", profile="bssn", model="resnet-stl", split="train").split == "train"
+        validate.check_names(e)
+    assert presets.experiment("stl10", profile="bssn", model="resnet-stl", split="train").split == "train"
 
 
 def test_minigans_own_rows_are_of_models_and_data_sets_that_there_are():

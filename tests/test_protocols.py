@@ -9,8 +9,10 @@ import pytest
 from minigan.errors import FailedWork, WrongUse
 from minigan.metrics import frechet, neighbours, scores
 from minigan.metrics.frechet import statistics
+from minigan.metrics.measures import measure
 from minigan.metrics.ms_ssim import diversity
-from minigan.metrics.protocols import NAMES, PROTOCOLS, Protocol, comparable, from_dict, measure
+from minigan.metrics.protocols import NAMES, PROTOCOLS, Protocol
+from minigan.metrics.stored_scores import comparable, from_dict
 
 ORIGINAL = {"network": "inception-2015-12-05", "weights": "ab12", "resize": "tf", "pixels": "truncate", "data": "real",
             "seed": 3}

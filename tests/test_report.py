@@ -15,10 +15,10 @@ import pytest
 
 from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import compose, experiment, learned
+from minigan.experiment.experiment import learned
+from minigan.experiment.presets import compose, experiment
 from minigan.metrics import stored_scores
-from minigan.metrics.protocols import Score
-from minigan.metrics.stored_scores import Stored
+from minigan.metrics.stored_scores import Score, Stored
 from minigan.studies import deviations
 from minigan.training import run_folder
 from minigan.training.diagnostics import diagnose
@@ -239,7 +239,8 @@ def test_points_lie_where_their_values_say(log):
     points = [(0.0, 1.0), (5.0, 10.0), (10.0, 100.0)]
     tree = drawing(svg_charts.chart("t", {"a": points}, "y", log=log))
     at = [tuple(map(float, pair.split(","))) for pair in tree.find("polyline").get("points").split()]
-    assert all(svg_charts.LEFT <= x <= svg_charts.WIDTH and 0 <= y <= svg_charts.HEIGHT - svg_charts.BOTTOM for x, y in at)
+    bottom = svg_charts.HEIGHT - svg_charts.BOTTOM
+    assert all(svg_charts.LEFT <= x <= svg_charts.WIDTH and 0 <= y <= bottom for x, y in at)
     assert at[0][0] < at[1][0] < at[2][0] and at[0][1] > at[1][1] > at[2][1]
     middle = (at[0][1] + at[2][1]) / 2
     assert abs(at[1][1] - middle) < 0.2 if log else at[1][1] > middle + 10

@@ -8,14 +8,14 @@ from minigan.errors import WrongUse
 from minigan.experiment import experiment
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.studies import reproduce
-from minigan.training import restore
+from minigan.training import validate
 
 
 @pytest.mark.parametrize("name", reproduce.TARGETS)
 def test_every_target_is_made_of_known_names(name):
     cells, target = reproduce.cells(name), reproduce.TARGETS[name]
     for cell in cells:
-        restore.check_names(cell.experiment)
+        validate.check_names(cell.experiment)
         if cell.experiment.condition != "none":
             assert target.dataset in ("cifar10", "cifar100", "imagenet")  # with labels
     assert len(cells) == len(target.methods or (1,)) * len(target.settings or (1,))

@@ -17,7 +17,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import from_dict, learned
 from minigan.formats import hdf5_state
 from minigan.formats.image_files import grid
-from minigan.training import restore, run_folder
+from minigan.training import checkpoints, restore, run_folder
 from minigan.training.sampling import draw
 
 
@@ -70,7 +70,7 @@ def test_a_run_leaves_its_record_log_pictures_film_and_the_newest_two_checkpoint
 def test_the_pictures_show_the_same_latents_at_each_iteration(finished):
     """The last grid is what the last checkpoint's generator makes of the latents that the checkpoint holds."""
     gen, *_ = restore.load_generator(finished)
-    preview = hdf5_state.newest(finished)[1]["preview"]
+    preview = checkpoints.newest(finished)[1]["preview"]
     earlier = hdf5_state.load(finished / "checkpoint-0000009.h5")["preview"]
     assert np.array_equal(preview, earlier) and preview.shape == (64, 8)
     assert np.array_equal(np.asarray(Image.open(finished / "samples.png")), grid(draw(gen, preview)))
@@ -91,7 +91,8 @@ def test_the_record_says_what_ran_where(finished):
 
 def test_the_record_is_there_before_the_first_iteration(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("minigan.training.gan.Training.iterate", lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
+    monkeypatch.setattr("minigan.training.gan.Training.iterate",
+                        lambda self: seen.extend(names(tmp_path / "run")) or 1 / 0)
     assert main.run([*words(data, tmp_path / "run"), "-q"]) == 1
     assert "experiment.json" in seen and "checkpoint-0000000.h5" in seen
 
@@ -186,7 +187,8 @@ def test_a_record_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    assert "experiment.json cannot be written (No space" in refused(FailedWork, run_folder.create, tmp_path / "run", tiny())
+    line = refused(FailedWork, run_folder.create, tmp_path / "run", tiny())
+    assert "experiment.json cannot be written (No space" in line
     assert names(tmp_path / "run") == []
     monkeypatch.undo()
     monkeypatch.setattr(Path, "mkdir", full)
@@ -222,7 +224,7 @@ def test_a_record_that_does_not_agree_with_its_checkpoints_is_refused(run, capsy
 
 def forge(run: Path, **changes) -> None:
     """Change the newest checkpoint's state; a dotted name goes into dicts, None removes."""
-    path, state, _ = hdf5_state.newest(run)
+    path, state, _ = checkpoints.newest(run)
     for name, value in changes.items():
         *outer, last = name.split("__")
         place = state

@@ -14,7 +14,7 @@ from minigan.data.dataset import Dataset
 from minigan.errors import FailedWork
 from minigan.formats import hdf5_state
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
-from minigan.studies import sweep
+from minigan.studies import grid, tables
 from minigan.training import restore, run_folder, sampling
 
 SMALL = ["--size", "16", "--width", "0.05", "--batch-size", "4", "--n-dis", "1", "--dim-z", "8", "--ema", "0"]
@@ -295,14 +295,14 @@ def test_a_missing_classifier_is_said_before_the_run_begins(tmp_path, monkeypatc
 
 
 def test_a_sweeps_summary_has_last_and_best_of_the_score(tmp_path):
-    cells = sweep.grid("shapes", ["sn"], ["C"], 1, size=16, iterations=3)
+    cells = grid.grid("shapes", ["sn"], ["C"], 1, size=16, iterations=3)
     folder = tmp_path / cells[0].name
     folder.mkdir()
     (folder / "checkpoint-0000003.h5").touch()
     (folder / "log.jsonl").write_text("".join(json.dumps(
         {"iteration": i, "seconds": i, "thumbnails": 9.0, "scores": {"IS x": 1.0, "FID x": value}}) + "\n"
         for i, value in ((1, 30.0), (2, 20.0), (3, 25.0))))
-    lines = sweep.summary(cells, tmp_path)
+    lines = tables.summary(cells, tmp_path)
     assert "| 25.000 | - | - | 20.000 | - | - |" in lines[2] and "FID x" in lines[-1]
 
 
@@ -321,9 +321,10 @@ def test_hues_tell_the_kinds_of_real_drawings():
 
 def test_coverage_counts_kinds_and_evenness_knows_their_shares():
     kinds = np.array([0] * 50 + [1] * 49 + [2] + [-1] * 0)
-    assert drawings_coverage.covered(kinds) == pytest.approx(0.3) and drawings_coverage.covered(kinds[:-1]) == pytest.approx(0.2)
-    assert drawings_coverage.evenness(np.arange(10)) == pytest.approx(1) and drawings_coverage.evenness(np.zeros(9, int)) == \
-        pytest.approx(0.1)
+    assert drawings_coverage.covered(kinds) == pytest.approx(0.3)
+    assert drawings_coverage.covered(kinds[:-1]) == pytest.approx(0.2)
+    assert drawings_coverage.evenness(np.arange(10)) == pytest.approx(1)
+    assert drawings_coverage.evenness(np.zeros(9, int)) == pytest.approx(0.1)
     assert drawings_coverage.evenness(np.array([0, 1] * 4)) == pytest.approx(0.2)
     assert drawings_coverage.covered(np.full(5, -1)) == 0 == drawings_coverage.evenness(np.full(5, -1))
 

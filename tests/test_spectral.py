@@ -6,10 +6,10 @@ from checks import check_grads
 from layer_kinds import LAYERS, an_input, largest, matrix, used
 from twins import to_float64
 
-from minigan.engine import conv_ops, ops
+from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.engine.conv_ops import Scaled
 from minigan.engine.fused import power_iteration
+from minigan.engine.scaled import Scaled
 from minigan.experiment.experiment import Experiment
 from minigan.networks.norms import NORMS
 from minigan.nn.initializers import normal
@@ -69,8 +69,9 @@ def test_folding_a_resampling_into_a_convolution_does_not_change_what_is_normali
     layer.params["b"].data = rng.standard_normal(6)
     x = an_input(rng, layer, np.float64)
     W_bar = Tensor(layer.params["W"].data / largest(layer.params["W"].data))
-    plain = conv_ops.conv2d(conv_ops.upsample2d(x) if resample == "up" else x, W_bar, layer.params["b"], pad=kernel // 2)
-    plain = conv_ops.mean_pool2d(plain) if resample == "down" else plain
+    larger = pool_ops.upsample2d(x) if resample == "up" else x
+    plain = conv_ops.conv2d(larger, W_bar, layer.params["b"], pad=kernel // 2)
+    plain = pool_ops.mean_pool2d(plain) if resample == "down" else plain
     np.testing.assert_allclose(layer(x).data, plain.data, rtol=1e-9, atol=1e-9)
 
 

@@ -11,7 +11,7 @@ from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.image_files import read_png
 from minigan.metrics.thumbnails import distance, thumbnails
-from minigan.studies import sweep
+from minigan.studies import grid, sweep, tables
 from minigan.training import loop, run_folder
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
@@ -24,7 +24,7 @@ def common(tmp_path):
 
 
 def test_a_grid_has_every_method_with_every_setting_and_seed(common):
-    cells = sweep.grid("folder", ["none", "sn", "wgan-gp"], ["A", "C"], 2, **common)
+    cells = grid.grid("folder", ["none", "sn", "wgan-gp"], ["A", "C"], 2, **common)
     assert len({cell.name for cell in cells}) == 12
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
     gp = next(cell for cell in cells if cell.name == "wgan-gp-A-1").experiment
@@ -38,16 +38,16 @@ def test_a_grid_has_every_method_with_every_setting_and_seed(common):
 ])
 def test_a_grid_that_contradicts_itself_is_refused(methods, settings, more, said, common):
     with pytest.raises(WrongUse, match=said):
-        sweep.grid("folder", methods.split(","), settings.split(","), 1, **common | more)
+        grid.grid("folder", methods.split(","), settings.split(","), 1, **common | more)
 
 
 def test_a_grid_has_at_least_one_seed(common):
     with pytest.raises(WrongUse, match="--seeds: expected at least 1, got 0"):
-        sweep.grid("folder", ["sn"], ["C"], 0, **common)
+        grid.grid("folder", ["sn"], ["C"], 0, **common)
 
 
 def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypatch, capsys):
-    cells = sweep.grid("folder", ["none", "sn"], ["C"], 2, **common)
+    cells = grid.grid("folder", ["none", "sn"], ["C"], 2, **common)
     fit, begun = loop.fit, []
 
     def stops(experiment, folder, **how):
@@ -60,7 +60,7 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypat
         sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     assert begun == ["none-C-0", "sn-C-0", "none-C-1", "none-C-1", "sn-C-1"]
-    assert all(sweep.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
+    assert all(run_folder.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     assert len(begun) == 5  # finished runs are left alone
     table = (tmp_path / "out" / "summary.md").read_text()
@@ -72,16 +72,16 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypat
 
 
 def test_a_run_that_another_process_trains_is_passed_over(common, tmp_path):
-    cells, said = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), []
+    cells, said = grid.grid("folder", ["none", "sn"], ["C"], 1, **common), []
     with run_folder.locked(tmp_path / "out" / "none-C-0"):
         sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
-    assert [sweep.reached(tmp_path / "out" / cell.name) for cell in cells] == [0, 4]
+    assert [run_folder.reached(tmp_path / "out" / cell.name) for cell in cells] == [0, 4]
 
 
 def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
-    cells = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common | {"optimizer": "sgd"})
-    cells[0] = sweep.Cell("none", "C", 0, dataclasses.replace(cells[0].experiment, lr=1e6))
+    cells = grid.grid("folder", ["none", "sn"], ["C"], 1, **common | {"optimizer": "sgd"})
+    cells[0] = grid.Cell("none", "C", 0, dataclasses.replace(cells[0].experiment, lr=1e6))
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     table = (tmp_path / "out" / "summary.md").read_text()
     assert "1 not finite" in table and "| sn | C | 1 of 1 |" in table
@@ -91,7 +91,7 @@ def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
 
 
 def test_a_run_that_another_process_finished_while_this_one_read_the_data_is_left(common, tmp_path, monkeypatch):
-    cells, said, fit = sweep.grid("folder", ["none", "sn"], ["C"], 1, **common), [], loop.fit
+    cells, said, fit = grid.grid("folder", ["none", "sn"], ["C"], 1, **common), [], loop.fit
 
     def quicker(experiment, folder, **how):
         monkeypatch.setattr(loop, "fit", fit)
@@ -100,38 +100,38 @@ def test_a_run_that_another_process_finished_while_this_one_read_the_data_is_lef
     monkeypatch.setattr(loop, "fit", quicker)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
-    assert all(sweep.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
+    assert all(run_folder.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
 
 
 def test_a_folder_keeps_to_one_grid(common, tmp_path):
-    sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common), tmp_path / "out", quiet=True, say=lambda line: None)
-    more = sweep.grid("folder", ["sn", "none"], ["C"], 1, **common)
+    sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common), tmp_path / "out", quiet=True, say=lambda line: None)
+    more = grid.grid("folder", ["sn", "none"], ["C"], 1, **common)
     sweep.sweep(more, tmp_path / "out", quiet=True, say=lambda line: None)  # more cells are welcome
     assert len(json.loads((tmp_path / "out" / "sweep.json").read_text())) == 2
     with pytest.raises(WrongUse, match="holds another sweep: sn-C-0 has iterations 4 there, not 6"):
-        sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "out")
+        sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "out")
 
 
 def test_a_sweep_goes_on_with_other_threads_and_data_that_were_moved(common, tmp_path):
     with pytest.raises(FailedWork, match="no such file or folder"):  # a slip, put right by the next command
-        sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **common | {"data_root": str(tmp_path / "data")[:-1]}),
+        sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common | {"data_root": str(tmp_path / "data")[:-1]}),
                     tmp_path / "out", quiet=True)
     some = {**common, "threads": 1}
-    sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **some), tmp_path / "out", quiet=True, say=lambda line: None)
+    sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **some), tmp_path / "out", quiet=True, say=lambda line: None)
     for path in (tmp_path / "out" / "sn-C-0").glob("checkpoint-0000004.h5"):
         path.unlink()
     (tmp_path / "data").rename(tmp_path / "moved")
     moved = {**common, "threads": 2, "data_root": str(tmp_path / "moved")}
-    sweep.sweep(sweep.grid("folder", ["sn"], ["C"], 1, **moved), tmp_path / "out", quiet=True, say=lambda line: None)
+    sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **moved), tmp_path / "out", quiet=True, say=lambda line: None)
     e = run_folder.read_experiment(tmp_path / "out" / "sn-C-0")
-    assert (e.threads, e.data_root, sweep.reached(tmp_path / "out" / "sn-C-0")) == (2, str(tmp_path / "moved"), 4)
+    assert (e.threads, e.data_root, run_folder.reached(tmp_path / "out" / "sn-C-0")) == (2, str(tmp_path / "moved"), 4)
 
 
 def test_an_option_of_one_norm_leaves_the_others_of_a_grid_as_they_are(common):
-    cells = sweep.grid("folder", ["sn", "ssn", "clip"], ["C"], 1, **common, scale=1.4)
+    cells = grid.grid("folder", ["sn", "ssn", "clip"], ["C"], 1, **common, scale=1.4)
     assert [cell.experiment.scale for cell in cells] == [1, 1.4, 1]
     with pytest.raises(WrongUse, match="--scale 1.4 does nothing with --norm sn"):
-        sweep.grid("folder", ["sn", "clip"], ["C"], 1, **common, scale=1.4)
+        grid.grid("folder", ["sn", "clip"], ["C"], 1, **common, scale=1.4)
 
 
 def test_the_command_lists_and_sweeps(common, tmp_path, capsys):
@@ -145,14 +145,14 @@ def test_the_command_lists_and_sweeps(common, tmp_path, capsys):
 
 
 def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
-    cells = sweep.grid("folder", ["sn"], ["C"], 3, **common)
+    cells = grid.grid("folder", ["sn"], ["C"], 3, **common)
     for cell, values in zip(cells, ([9.0, 1.0], [2.0, 2.5], [3.0, 6.0]), strict=True):
         folder = tmp_path / cell.name
         folder.mkdir()
         (folder / "checkpoint-0000004.h5").touch()
         (folder / "log.jsonl").write_text("".join(
             json.dumps({"iteration": i, "seconds": 1.0, "thumbnails": v}) + "\n" for i, v in enumerate(values)))
-    row = next(line for line in sweep.summary(cells, tmp_path) if line.startswith("| sn"))
+    row = next(line for line in tables.summary(cells, tmp_path) if line.startswith("| sn"))
     sd = np.std([1, 2.5, 6], ddof=1)
     assert f"| 3.167 | {sd:.3f} | {sd / 3 ** 0.5:.3f} | 2.000 | 1.000 | 0.577 |" in row
 

@@ -17,10 +17,10 @@ from minigan.engine import thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
-from minigan.formats import hdf5_state
 from minigan.networks import discriminator
-from minigan.training import restore, run_folder
-from minigan.training.gan import Batches, Training
+from minigan.training import checkpoints, restore, run_folder
+from minigan.training.batches import Batches
+from minigan.training.gan import Training
 from minigan.training.sampling import draw, interpolate, latents
 
 
@@ -287,7 +287,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(model, splits, data, whole
     for split in splits:
         assert run_until(arguments, split, monkeypatch) == 130
         assert f"stopped at iteration {split} of 10, saved" in capsys.readouterr().err
-        assert hdf5_state.newest(out)[1]["iteration"] == split  # nothing is done again
+        assert checkpoints.newest(out)[1]["iteration"] == split  # nothing is done again
         arguments = ["train", "--resume", str(out), "-q"]
     assert main.run(arguments) == 0
     assert contents(out) == whole(model)
@@ -418,7 +418,7 @@ def test_a_second_signal_stops_at_once(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Training, "update_generator", twice)
     assert main.run([*words(data, tmp_path / "run"), "-q"]) == 130
     assert capsys.readouterr().err.strip() == "minigan: interrupted"
-    assert hdf5_state.newest(tmp_path / "run")[1]["iteration"] == 3
+    assert checkpoints.newest(tmp_path / "run")[1]["iteration"] == 3
 
 
 def test_a_signal_that_the_shell_has_ignored_stays_ignored(data, whole, tmp_path, monkeypatch):
@@ -444,7 +444,7 @@ def test_a_run_that_breaks_down_says_where_and_what_is_still_good(data, tmp_path
     assert re.match(r"minigan: (the loss|a weight) is not finite at iteration \d", line)
     assert all(f"conv{i} " in line for i in range(1, 8)) and "dense " in line and "--norm sn" in line
     named = Path(re.search(r"last good checkpoint is (\S+);", line)[1])
-    assert named == hdf5_state.newest(out)[0]
+    assert named == checkpoints.newest(out)[0]
     assert main.run(["sample", str(out), "-n", "4", "--out", str(tmp_path / "grid.png")]) == 0
 
 
@@ -472,7 +472,7 @@ def test_nothing_spoilt_is_saved(broken, data, tmp_path, monkeypatch, capsys):
     assert line.startswith(f"minigan: {what} is not finite at iteration 6 (") and line.count("\n") == 1
     assert f"the last good checkpoint is {out / 'checkpoint-0000003.h5'};" in line
     assert ("dense not finite" in line) == (broken == "discriminator")
-    assert hdf5_state.newest(out)[1]["iteration"] == 3 and "samples-0000006.png" not in names(out)
+    assert checkpoints.newest(out)[1]["iteration"] == 3 and "samples-0000006.png" not in names(out)
     monkeypatch.undo()
     assert main.run(["train", "--resume", str(out), "-q"]) == 0
 
@@ -608,7 +608,7 @@ def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     training = labelled(condition="projection")
     state = training.state() | {"classes": 1 << 20}
     run_folder.write_experiment(tmp_path, training.e)
-    hdf5_state.save_in(tmp_path, 0, state)
+    checkpoints.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
         restore.load_generator(tmp_path)
 

@@ -244,11 +244,13 @@ def test_a_file_in_the_cache_folder_is_found(tmp_path, monkeypatch):
 def test_without_a_network_it_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path))
     url = "http://127.0.0.1:9/w.pth"  # nobody listens there
-    monkeypatch.setitem(inception_weights.KNOWN, inception_weights.PYTORCH_FID, (ORIGINAL, Published(url, "", 100, "0" * 64)))
+    monkeypatch.setitem(inception_weights.KNOWN, inception_weights.PYTORCH_FID,
+                        (ORIGINAL, Published(url, "", 100, "0" * 64)))
     said = []
     with pytest.raises(FailedWork) as caught:
         inception_weights.find(said.append)
-    assert url in str(caught.value) and f"at {tmp_path / 'inception' / inception_weights.PYTORCH_FID}" in str(caught.value)
+    there = tmp_path / "inception" / inception_weights.PYTORCH_FID
+    assert url in str(caught.value) and f"at {there}" in str(caught.value)
     assert len(said) == 1 and url in said[0]
 
 

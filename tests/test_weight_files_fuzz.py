@@ -28,7 +28,8 @@ def good_files(folder) -> dict[str, tuple[bytes, int]]:
         info = tarfile.TarInfo("classify_image_graph_def.pb")
         info.size = len(graph)
         file.addfile(info, io.BytesIO(graph))
-    weights = inception_weights.Weights(inception_weights.ORIGINAL, arrays, "", "", inception_weights.digest_of(arrays), "")
+    digest = inception_weights.digest_of(arrays)
+    weights = inception_weights.Weights(inception_weights.ORIGINAL, arrays, "", "", digest, "")
     inception_weights.save(weights, folder / "own.h5")
     return {
         "torch-zip": (samples.torch_file(arrays), 1000),

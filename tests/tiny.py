@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from minigan.cli import main
-from minigan.experiment.experiment import Experiment, experiment
+from minigan.experiment.experiment import Experiment
+from minigan.experiment.presets import experiment
 from minigan.training import gan, run_folder
 
 ROOT = Path(__file__).resolve().parents[1]

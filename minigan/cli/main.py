@@ -18,17 +18,18 @@ from minigan.cli.classifier import classifier_commands
 from minigan.cli.score import compare_command, score_command, weights_command
 from minigan.cli.view import diagnose_command, figure_command, report_command, watch_command
 from minigan.data import datasets, pack
-from minigan.engine import devices
+from minigan.engine import devices, machine
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import DATASET_PRESETS, Experiment, experiment, option_name
+from minigan.experiment.experiment import Experiment, option_name
 from minigan.experiment.explain import explain
+from minigan.experiment.presets import DATASET_PRESETS, experiment
 from minigan.formats import image_files
 from minigan.formats.download import progress_bar
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import model_table
-from minigan.studies import reproduce
+from minigan.studies import grid, reproduce, tables
 from minigan.studies import sweep as sweeps
-from minigan.training import loop, restore, run_folder, sampling
+from minigan.training import loop, restore, run_folder, sampling, validate
 
 KINDS = {"int": int, "float": float, "str": str}
 MOST = 100_000  # pictures of one call of sample: 300 MB at 32 x 32 pixels
@@ -100,9 +101,9 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option for each field of Experiment but the data set, in the fields' order."""
     for f in reversed(dataclasses.fields(Experiment)[1:]):
         text = f.metadata["help"]
-        if f.name in restore.CHOICES and f.name not in ("fit", "scaling", "device"):
-            if not all(choice in text for choice in restore.CHOICES[f.name]):
-                text += ": " + ", ".join(restore.CHOICES[f.name])
+        if f.name in validate.CHOICES and f.name not in ("fit", "scaling", "device"):
+            if not all(choice in text for choice in validate.CHOICES[f.name]):
+                text += ": " + ", ".join(validate.CHOICES[f.name])
         if f.type == "bool":
             command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
                                    help=text)(command)
@@ -183,7 +184,7 @@ def explain_command(dataset: str, **given: Any) -> None:
     Below an option stand the profiles that have another value: where paper and code differ, both are there.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
-    restore.check_names(experiment(dataset, **chosen))
+    validate.check_names(experiment(dataset, **chosen))
     click.echo("\n".join(explain(dataset, **chosen)))
 
 
@@ -208,13 +209,13 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
     has a table of what is finished.
     """
     names, rows = ([name.strip() for name in names.split(",")] for names in (methods, settings))
-    cells = sweeps.grid(dataset, names, rows, seeds, **_chosen(given))
+    cells = grid.grid(dataset, names, rows, seeds, **_chosen(given))
     if only_list:
         click.echo("\n".join(cell.name for cell in cells))
         return
     out = out or Path("runs") / f"sweep-{dataset}"
     sweeps.sweep(cells, out, quiet, click.echo)
-    click.echo("\n".join(sweeps.summary(cells, out)))
+    click.echo("\n".join(tables.summary(cells, out)))
 
 
 @commands.command("reproduce")
@@ -242,12 +243,12 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     name = reproduce.find(name)
     cells = reproduce.cells(name, seeds, **chosen)
     for cell in cells:
-        restore.check_names(cell.experiment)
+        validate.check_names(cell.experiment)
     lines = reproduce.describe(name, cells, **chosen)
     click.echo("\n".join(lines))
     out = out or Path("runs") / name
     sweeps.sweep(cells, out, quiet, click.echo)
-    click.echo("\n".join([*sweeps.summary(cells, out), "", *lines]))
+    click.echo("\n".join([*tables.summary(cells, out), "", *lines]))
 
 
 # ---- pack ----------------------------------------------------------------------------------------------------------
@@ -387,7 +388,7 @@ commands.add_command(weights_command)
 @commands.command("info")
 def info_command() -> None:
     """Versions, BLAS, threads, devices, cache folder, data sets, Inception's weights and classifiers found."""
-    found = run_folder.machine()
+    found = machine.machine()
     rows = [("minigan", f"{found['minigan']}  ({Path(minigan.__file__).parent})"),
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
             ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 
 import click
@@ -78,7 +79,8 @@ def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, m
     ask = catalogue.Ask(measure, at)
     if out is None:
         out = Path("classic" if name == "classic" else name.replace("/", "-") + ".png")
-    lines = catalogue.classic(list(runs), out, ask) if name == "classic" else catalogue.figure(name, list(runs), out, ask)
+    made = catalogue.classic if name == "classic" else partial(catalogue.figure, name)
+    lines = made(list(runs), out, ask)
     click.echo("\n".join(lines))
 
 

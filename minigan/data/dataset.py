@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -12,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
-from minigan.errors import FailedWork
 from minigan.formats.download import Progress, Published, fetch, progress_bar
+from minigan.formats.progress import to_stderr
 
-SYSTEM_FOLDER = Path("/usr/share/datasets")  # Debian's package dataset-fashion-mnist
 BLOCK = 256  # pictures that are read at a time
 
 # One piece of a Source: the number of pictures that are dealt with after it, the images that could be used, uint8
@@ -56,10 +52,6 @@ class Source:
         return prod(self.shape)
 
 
-def to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 @dataclass(frozen=True)
 class Request:
     """What was asked of a data set: the options of datasets.load; None: the data set's own."""
@@ -76,25 +68,6 @@ class Request:
     progress: Progress = progress_bar
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: $MINIGAN_CACHE, else the user's cache folder."""
-    chosen = os.environ.get("MINIGAN_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("minigan")
-
-
-def places(name: str, root: Path | None) -> list[Path]:
-    """Folders that may hold data set `name`, the likeliest first."""
-    bases = [cache_folder(), SYSTEM_FOLDER] if root is None else [root]
-    return [place for base in bases for place in (base / name, base)]
-
-
-def first_file(name: str, root: Path | None, *files: str) -> Path | None:
-    """The first of these files that exists in a place of data set `name`; root itself if it is a file."""
-    if root is not None and root.is_file():
-        return root
-    return next((place / file for place in places(name, root) for file in files if (place / file).is_file()), None)
-
-
 def download(published: Published, path: Path, ask: Request) -> Path:
     """The published file, fetched to `path`; says so first."""
     size = published.size / 1e6
@@ -104,15 +77,6 @@ def download(published: Published, path: Path, ask: Request) -> Path:
 
 def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def stamp(path: Path) -> str:
-    """Size and time of a file: what tells, without reading it, that it has changed."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def in_memory(data: Dataset, progress: Progress) -> Source:

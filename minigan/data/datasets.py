@@ -21,8 +21,11 @@ import numpy as np
 
 from minigan.data import cifar, idx, image_folder, packed, stl10, svhn
 from minigan.data import drawings as drawings
-from minigan.data.dataset import Dataset, Request, Source, cache_folder, first_file, in_memory, places
+from minigan.data.celeba import _find_celeba, celeba
+from minigan.data.dataset import Dataset, Request, Source, in_memory
 from minigan.data.image_folder import FITS, Fitting
+from minigan.data.imagenet import _find_imagenet, imagenet
+from minigan.data.places import cache_folder
 from minigan.data.resize import RESIZES, resized
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.formats.download import progress_bar
@@ -142,63 +145,6 @@ def find(name: str, root: str | os.PathLike | None = None) -> str | None:
 
 
 # ---- large sets of pictures ----
-
-CELEBA = ("img_align_celeba.zip", "img_align_celeba")
-
-
-def celeba(ask: Request) -> Source:
-    """Aligned and cropped photographs of faces, 178 x 218, brought to 64 x 64: 202,599 (Liu et al. 2015).
-
-    The BSSN paper cuts a square of 128 from the middle (crop 128, resize plain: the default), mimicry one of 178 (crop
-    178, resize bilinear). Its archive asks for a form to be filled in, so it is never downloaded; no labels are read.
-    """
-    path = _find_celeba(ask.root, ask.split)
-    if path is None:
-        where = ask.root or f"{cache_folder() / 'celeba'} and {cache_folder()}"
-        raise FailedWork(f"{where}: no CelebA there; looked for {CELEBA[0]} and a folder {CELEBA[1]} with .jpg files; "
-                         "get 'Align&Cropped Images' from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html")
-    how = Fitting(ask.size or 64, resize=ask.resize or "plain", cut=ask.crop or 128, whole_pixels=True)
-    if path.is_file():
-        return image_folder.zip_source(path, "", how, ask)
-    source = image_folder.source(path, how, ask)
-    return Source(source.shape, np.full(source.shape[0], -1), (), source.where, source.identity, source.blocks)
-
-
-def _find_celeba(root: Path | None, split: str) -> Path | None:
-    if root is not None and root.is_dir() and next(root.glob("*.jpg"), None):
-        return root
-    for place in places("celeba", root):
-        if (place / CELEBA[1]).is_dir():
-            return place / CELEBA[1]
-    return first_file("celeba", root, CELEBA[0])
-
-
-def imagenet(ask: Request) -> Source:
-    """ILSVRC 2012 in folders, one for each class: the largest square in the middle, brought to 128 x 128.
-
-    Labels count the class folders in sorted order, as the SN-GAN authors' list does. They resize with Pillow's
-    bilinear (the default), the BSSN authors with OpenCV's (resize plain). Smaller pictures are enlarged, as by both.
-    It may not be passed on, so it is never downloaded.
-    """
-    path = _find_imagenet(ask.root, ask.split)
-    if path is None:
-        where = ask.root or f"{cache_folder() / 'imagenet'} and {cache_folder()}"
-        raise FailedWork(f"{where}: no ImageNet there for split {ask.split}; looked for class folders (n01440764 and "
-                         f"so on) in {' and '.join(IMAGENET[ask.split])}, also in imagenet; unpack the archive of each "
-                         "class into a folder of its name")
-    how = Fitting(ask.size or 128, resize=ask.resize or "bilinear", enlarge=True, whole_pixels=True)
-    return image_folder.source(path, how, ask)
-
-
-IMAGENET = {"train": ("train", "itself"), "test": ("val",)}
-
-
-def _find_imagenet(root: Path | None, split: str) -> Path | None:
-    for place in places("imagenet", root):
-        for folder in [place / name if name != "itself" else place for name in IMAGENET[split]]:
-            if folder.is_dir() and next((path for path in folder.glob("n[0-9]*") if path.is_dir()), None):
-                return folder
-    return None
 
 
 # ---- pictures of one's own, drawings, packed files ----

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from minigan.data.dataset import BLOCK, Block, Request, Source, stamp
+from minigan.data.dataset import BLOCK, Block, Request, Source
+from minigan.data.places import stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork, listed
 from minigan.formats.archives import ZipPictures

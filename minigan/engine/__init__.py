@@ -1,0 +1,1 @@
+"""From arrays to gradients: devices, threads, products, kernels, the autograd and its operations. Needs NumPy alone."""

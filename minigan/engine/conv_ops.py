@@ -11,60 +11,14 @@ input gradient it is: (channels of x, kh, kw, channels of the result).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-
-from minigan.engine import launchers, ops
+from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import bias_leaky_gradient, compact, has_kernels, pool2x, upsample2x
+from minigan.engine.fused import bias_leaky_gradient
 from minigan.engine.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
 from minigan.engine.ops import LeakyMask
-
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """Weights scale * W that nobody has multiplied yet: a convolution or dense layer does it to its result.
-
-    W: Tensor of the weights before. The gradient that its node receives is that of the scaled weights: whoever makes a
-    Scaled knows how scale depends on W (norms.SpectralNormalizeAll), a layer need not.
-    scale: an array of one element, on W's device.
-    product: makes scale * W's array, if there is a better way than to multiply (all layers at once).
-    """
-
-    W: Tensor
-    scale: Array
-    product: Callable[[], Array] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.W.shape
-
-    def done(self) -> Tensor:
-        """The scaled weights themselves."""
-        return LateScale(self)(self.W)
-
-    def then(self, linear: Callable[[Tensor], Tensor]) -> Scaled:
-        """The same scale of linear(W), for a map that could as well come after the scaling."""
-        return Scaled(linear(self.W), self.scale)
-
-
-class LateScale(Op):
-    """Scaled.W -> the scaled weights; the gradient is passed on as it is, as Scaled says."""
-
-    def __init__(self, scaled: Scaled):
-        self.scaled = scaled
-
-    def forward(self, W: Array) -> Array:
-        return W * self.scaled.scale if self.scaled.product is None else self.scaled.product()
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (gy,)
+from minigan.engine.pool_ops import Fold, Pair, mean_pool2d, pair, steps, upsample2d
+from minigan.engine.scaled import LateScale, Scaled
 
 
 class Conv(Op):
@@ -77,7 +31,7 @@ class Conv(Op):
     def forward(self, x: Array, W: Array, *b: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
         self.x_shape, self.W_shape = x.shape, W.shape
-        size = (_steps(x.shape[i + 1] + 2 * self.pad[i], W.shape[i + 1], self.stride) for i in (0, 1))
+        size = (steps(x.shape[i + 1] + 2 * self.pad[i], W.shape[i + 1], self.stride) for i in (0, 1))
         y = array_module(x).empty((len(x), *size, len(W)), x.dtype)
         correlate(x, W, self.stride, *self.pad, y, Epilogue(*(b or [None]), self.slope, self.scale))
         self.y = y if self.slope != 1 and any(self.needs) else None
@@ -164,7 +118,7 @@ def conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, stride: int =
     slope: of the leaky ReLU, 0 for ReLU, 1 for none.
     Returns (N, (H + 2 pad - kh) // stride + 1, (W + 2 pad - kw) // stride + 1, O).
     """
-    pad = _pair(pad)
+    pad = pair(pad)
     _check("conv2d", x, W, b, 3, 0, stride, pad, slope)
     if min(x.shape[1] + 2 * pad[0] - W.shape[1], x.shape[2] + 2 * pad[1] - W.shape[2]) < 0:
         raise ValueError(f"conv2d: the kernel {W.shape[1:3]} is larger than the padded image "
@@ -190,7 +144,7 @@ def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, str
     Returns (N, (H - 1) stride + kh - 2 pad + output_pad, ..., O); output_pad < stride picks one of the sizes
     that the convolution would bring to (H, W).
     """
-    pad, more = _pair(pad), _pair(output_pad)
+    pad, more = pair(pad), pair(output_pad)
     W = W.done() if isinstance(W, Scaled) else W
     _check("conv_transpose2d", x, W, b, 0, 3, stride, pad, slope)
     size = tuple((x.shape[1 + i] - 1) * stride + W.shape[1 + i] - 2 * pad[i] + more[i] for i in (0, 1))
@@ -201,119 +155,6 @@ def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, str
 
 
 # ---- pooling and upsampling --------------------------------------------------------------------------------
-
-class Upsample(Op):
-    """upsample2x: each pixel repeated 2 x 2 times, times factor."""
-
-    def __init__(self, factor: float):
-        self.factor = factor
-
-    def forward(self, x: Array) -> Array:
-        return upsample2x(x, self.factor)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (Pool(self.factor)(gy),)
-
-
-class Pool(Op):
-    """pool2x: factor times the sum of 2 x 2 pixels, for even sizes."""
-
-    def __init__(self, factor: float):
-        self.factor = factor
-
-    def forward(self, x: Array) -> Array:
-        return pool2x(x, self.factor)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (Upsample(self.factor)(gy),)
-
-
-class Windows(Op):
-    """(N, H, W, C) -> (N, oh, ow, kh, kw, C): every window of x, zeros (or `fill`) outside."""
-
-    def __init__(self, kernel: Pair, stride: int, pad: Pair, fill: float = 0.0):
-        self.kernel, self.stride, self.pad, self.fill = kernel, stride, pad, fill
-
-    def forward(self, x: Array) -> Array:
-        self.x_shape = x.shape
-        (py, px), xp = self.pad, array_module(x)
-        if self.fill == 0 and has_kernels(x):
-            size = tuple(_steps(x.shape[i + 1] + 2 * self.pad[i], self.kernel[i], self.stride) for i in (0, 1))
-            columns = launchers.im2col(x, self.kernel, self.stride, self.pad, size)
-            return columns.reshape(len(x), *size, *self.kernel, -1)
-        x = xp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=self.fill)
-        taps = _tap_views(x.shape, self.kernel, self.stride)
-        return xp.stack([xp.stack([x[view] for view in row], axis=3) for row in taps], axis=3)
-
-    def backward(self, gy: Tensor) -> tuple[Tensor]:
-        return (Fold(self.kernel, self.stride, self.pad, self.x_shape)(gy),)
-
-
-class Fold(Op):
-    """The adjoint of Windows: every window added back where it was taken."""
-
-    def __init__(self, kernel: Pair, stride: int, pad: Pair, x_shape: tuple[int, ...]):
-        self.kernel, self.stride, self.pad, self.x_shape = kernel, stride, pad, x_shape
-
-    def forward(self, g: Array) -> Array:
-        (N, H, W, C), (py, px) = self.x_shape, self.pad
-        g = compact(g)
-        if has_kernels(g):
-            columns = g.reshape(math.prod(g.shape[:3]), -1)
-            return launchers.col2im(columns, self.x_shape, self.kernel, self.stride, self.pad, g.shape[1:3])
-        padded = array_module(g).zeros((N, H + 2 * py, W + 2 * px, C), g.dtype)
-        for dy, row in enumerate(_tap_views(padded.shape, self.kernel, self.stride)):
-            for dx, view in enumerate(row):
-                padded[view] += g[:, :, :, dy, dx]
-        return padded[:, py:py + H, px:px + W]
-
-    def backward(self, gx: Tensor) -> tuple[Tensor]:
-        return (Windows(self.kernel, self.stride, self.pad)(gx),)
-
-
-def windows(x: Tensor, kernel: int | Pair, stride: int = 1, pad: int | Pair = 0, fill: float = 0.0) -> Tensor:
-    """Every window of x (N, H, W, C) as (N, oh, ow, kh, kw, C); `fill` where a window leaves the image."""
-    kernel, pad = _pair(kernel), _pair(pad)
-    _check_pool(x, kernel, stride, pad)
-    return Windows(kernel, stride, pad, fill)(x)
-
-
-def sum_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
-    """Sum over windows; the stride is the kernel's height by default; padding counts as zeros."""
-    (kh, kw), step = _pair(kernel), stride if stride is not None else _pair(kernel)[0]
-    _check_pool(x, (kh, kw), step, _pair(pad))
-    if kh == kw == step == 2 and _pair(pad) == (0, 0) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
-        return Pool(1.0)(x)
-    return ops.sum(windows(x, kernel, step, pad), (3, 4))
-
-
-def mean_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
-    """Mean over windows; padding counts as zeros (PyTorch's count_include_pad=True)."""
-    kh, kw = _pair(kernel)
-    if (kh, kw, stride or 2, _pair(pad)) == (2, 2, 2, (0, 0)) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
-        return Pool(0.25)(x)
-    return sum_pool2d(x, kernel, stride, pad) * (1 / (kh * kw))
-
-
-def max_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
-    """Largest element of each window; equal ones share the gradient; padding never wins (pad < kernel)."""
-    (kh, kw), (py, px) = _pair(kernel), _pair(pad)
-    if py >= kh or px >= kw:
-        raise ValueError(f"max_pool2d: with kernel {(kh, kw)} and pad {(py, px)} a window may hold padding "
-                         "only; pad by less than the kernel")
-    return ops.max(windows(x, kernel, stride if stride is not None else kh, pad, fill=-np.inf), (3, 4))
-
-
-def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
-    """Nearest-neighbour upsampling: each pixel becomes a square of factor x factor."""
-    if x.ndim != 4 or factor < 1:
-        raise ValueError("upsample2d: expected images (N, H, W, C) and a factor of at least 1, "
-                         f"got x {x.shape}, factor {factor}")
-    if factor == 2:
-        return Upsample(1.0)(x)
-    N, H, W, C = x.shape
-    x = ops.broadcast_to(ops.reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
-    return ops.reshape(x, (N, H * factor, W * factor, C))
 
 
 def upsample_conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, slope: float = 1.0) -> Tensor:
@@ -353,30 +194,6 @@ def spread2x2(W: Tensor) -> Tensor:
 
 
 # ---- inside ------------------------------------------------------------------------------------------------
-
-def _tap_views(shape: tuple[int, ...], kernel: Pair, stride: int) -> list[list[tuple[slice, ...]]]:
-    """For each tap (dy, dx), the pixels that it meets in a padded image."""
-    def along(axis: int) -> list[slice]:
-        last = (_steps(shape[axis + 1], kernel[axis], stride) - 1) * stride
-        return [slice(d, d + last + 1, stride) for d in range(kernel[axis])]
-    return [[(slice(None), rows, columns) for columns in along(1)] for rows in along(0)]
-
-
-def _steps(length: int, kernel: int, stride: int) -> int:
-    """How many windows fit into `length` pixels."""
-    return (length - kernel) // stride + 1
-
-
-def _pair(n: int | Pair) -> Pair:
-    return n if isinstance(n, tuple) else (n, n)
-
-
-def _check_pool(x: Tensor, kernel: Pair, stride: int, pad: Pair) -> None:
-    if min(*kernel, stride) < 1 or min(pad) < 0 or x.ndim != 4 or any(
-            x.shape[i + 1] + 2 * pad[i] < kernel[i] for i in (0, 1)):
-        raise ValueError("pooling: expected images (N, H, W, C) no smaller than the kernel, kernel >= 1, "
-                         f"stride >= 1, pad >= 0; got x {x.shape}, kernel {kernel}, stride {stride}, "
-                         f"pad {pad}")
 
 
 def _check(name: str, x: Tensor, W: Tensor | Scaled, b: Tensor | None, in_axis: int, out_axis: int, stride: int,

@@ -1,8 +1,7 @@
 """Finds, compiles and launches the CUDA kernels in kernels/*.cu; kernels/README.md is their contract.
 
-This file knows no kernel: `minigan/engine/launchers.py` has a function for each. A source is compiled by CuPy at its first
-launch on a device (about 0.05 s with NVRTC, then kept in CuPy's cache on disk). Kernels run on the current device and
-stream.
+This file knows no kernel: engine/loops/ has a function for each. A source is compiled by CuPy at its first launch on a
+device (about 0.05 s with NVRTC, then kept in CuPy's cache on disk). Kernels run on the current device and stream.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse
-from minigan.formats.whole import remove_parts, write_whole
+from minigan.errors import FailedWork
+from minigan.formats.whole import write_whole
 
 FORMAT, VERSION = "minigan checkpoint", 1
 MAX_DEPTH = 64  # of the nested dict; a trainer's state needs about 6
@@ -51,78 +51,13 @@ def load(path: str | Path) -> dict:
     """
     path = Path(path)
     try:
-        return _read(path)
-    except _Unreadable as error:
+        return read(path)
+    except Unreadable as error:
         raise FailedWork(f"{path} cannot be read ({error})") from None
 
 
-def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> Path:
-    """Save `state` as folder/checkpoint-0001000.h5, then remove all but the newest `keep` up to there.
-
-    Checkpoints of later iterations, which exist if a run was resumed from an older one, stay as they are
-    until they are reached. What an earlier, killed save left behind is removed first.
-    """
-    if keep < 1 or iteration < 0:
-        raise WrongUse(f"checkpoint: keep {keep}, iteration {iteration}; expected keep >= 1, iteration >= 0")
-    folder = Path(folder)
-    path = folder / f"checkpoint-{iteration:07d}.h5"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_parts(folder)
-        save(path, state)
-        older = [old for number, old in _checkpoints(folder) if number < iteration]
-        for old in older[keep - 1 :]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        raise FailedWork(f"checkpoints cannot be kept in {folder} ({error.strerror or error})") from None
-    return path
-
-
-def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
-    """The newest checkpoint in `folder` that can be read: path, state, and a line per unreadable newer one.
-
-    Raises WrongUse if there is no checkpoint at all, FailedWork if none can be read.
-    """
-    folder = Path(folder)
-    found = _checkpoints(folder)
-    if not found:
-        raise WrongUse(f"{folder}: no checkpoint here; expected files named checkpoint-0001000.h5")
-    unreadable = []
-    for _, path in found:
-        try:
-            state = _read(path)
-        except _Unreadable as error:
-            unreadable.append(f"{path.name} cannot be read ({error})")
-            continue
-        return path, state, [f"{line}; using {path.name}" for line in unreadable]
-    raise FailedWork(f"{folder}: no checkpoint can be read: {'; '.join(unreadable)}")
-
-
-def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
-    """Save `state` as folder/best-0001000.h5, then remove the best one before it."""
-    path = Path(folder) / f"best-{iteration:07d}.h5"
-    save(path, state)
-    for _, old in _checkpoints(Path(folder), "best"):
-        if old != path:
-            old.unlink(missing_ok=True)
-    return path
-
-
-def best(folder: str | Path) -> Path | None:
-    """The checkpoint that `save_best` wrote last; None if there is none."""
-    return next((path for _, path in _checkpoints(Path(folder), "best")), None)
-
-
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """Why a file is no checkpoint, in a few words."""
-
-
-def _checkpoints(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
-    """(iteration, path) of all checkpoints in the folder, newest first; readable or not."""
-    if not folder.is_dir():
-        return []
-    names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
-    return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
 
 
 def _image(state: dict) -> memoryview:
@@ -194,18 +129,18 @@ def _bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
-def _read(path: Path) -> dict:
-    """The state in the file; _Unreadable for whatever is not a whole, sound checkpoint."""
+def read(path: Path) -> dict:
+    """The state in the file; Unreadable for whatever is not a whole, sound checkpoint."""
     if not path.is_file():
-        raise _Unreadable("not a file" if path.exists() else "no such file")
+        raise Unreadable("not a file" if path.exists() else "no such file")
     size = path.stat().st_size
     try:
         with h5py.File(path, "r", locking=False) as file:  # locking fails on some network file systems
             return _Reader(file, size).state()
-    except _Unreadable:
+    except Unreadable:
         raise
     except Exception as error:  # what h5py, json and NumPy raise on broken bytes cannot be enumerated
-        raise _Unreadable(_reason(error, size)) from None
+        raise Unreadable(_reason(error, size)) from None
 
 
 class _Reader:
@@ -222,21 +157,21 @@ class _Reader:
         self.digest.update(text)
         tree = json.loads(text)
         if not isinstance(tree, dict) or tree.get("format") != FORMAT:
-            raise _Unreadable("not a minigan checkpoint")
+            raise Unreadable("not a minigan checkpoint")
         if tree.get("version") != VERSION:
             given = f"{tree.get('version')!r:.20}"
-            raise _Unreadable(f"format version {given}; this minigan reads version {VERSION}")
+            raise Unreadable(f"format version {given}; this minigan reads version {VERSION}")
         if not isinstance(tree.get("state"), dict):
-            raise _Unreadable("its state is not a dict")
+            raise Unreadable("its state is not a dict")
         state = self.restored(tree["state"], ())
         if self.dataset("sha256", "|u1", [32]).tobytes() != self.digest.digest():
-            raise _Unreadable("checksum does not match: the file is damaged")
+            raise Unreadable("checksum does not match: the file is damaged")
         return state
 
     def restored(self, value, path: tuple[str, ...]):
         """The inverse of _describe."""
         if len(path) > MAX_DEPTH:
-            raise _Unreadable(f"nested deeper than {MAX_DEPTH} levels")
+            raise Unreadable(f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, dict):
             return {key: self.restored(inner, (*path, key)) for key, inner in value.items()}
         if not isinstance(value, list):
@@ -248,27 +183,27 @@ class _Reader:
             self.count += 1
             self.digest.update(_bytes(array))
             return array
-        raise _Unreadable(f"a value of unknown kind, {value!r:.40}")
+        raise Unreadable(f"a value of unknown kind, {value!r:.40}")
 
     def dataset(self, name: str, dtype: str, shape: list | None) -> np.ndarray:
         """One dataset's numbers, if it is what the text says and lies in this file in one plain block."""
         link = self.file.get(name, getlink=True)
         if link is None:
-            raise _Unreadable(f"no dataset '{name}': not a minigan checkpoint, or damaged")
+            raise Unreadable(f"no dataset '{name}': not a minigan checkpoint, or damaged")
         if not isinstance(link, h5py.HardLink):
-            raise _Unreadable(f"'{name}' is a link to elsewhere, which is not followed")
+            raise Unreadable(f"'{name}' is a link to elsewhere, which is not followed")
         dataset = self.file[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or not _plain(dataset.dtype):
-            raise _Unreadable(f"'{name}' is not a dataset of numbers")
+            raise Unreadable(f"'{name}' is not a dataset of numbers")
         layout = dataset.id.get_create_plist()
         if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count():
-            raise _Unreadable(f"'{name}' is not stored as one plain block in this file")
+            raise Unreadable(f"'{name}' is not stored as one plain block in this file")
         if dataset.dtype.str != dtype or shape not in (None, list(dataset.shape)):
             given = f"{dataset.dtype.str} {list(dataset.shape)}"
-            raise _Unreadable(f"'{name}' is {given}, expected {dtype!s:.20} {shape!s:.60}")
+            raise Unreadable(f"'{name}' is {given}, expected {dtype!s:.20} {shape!s:.60}")
         self.left -= math.prod(dataset.shape) * dataset.dtype.itemsize
         if self.left < 0:
-            raise _Unreadable(f"'{name}' claims more bytes than the file has")
+            raise Unreadable(f"'{name}' claims more bytes than the file has")
         array = np.empty(dataset.shape, dataset.dtype)
         if array.size:
             dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, array)  # dataset[()] loses a 0-d array's byte order

@@ -137,3 +137,7 @@ def _width(stream: TextIO) -> int:
     except (OSError, ValueError, AttributeError):
         columns = shutil.get_terminal_size().columns
     return columns or 80
+
+
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 
 from minigan.data import datasets
-from minigan.data.dataset import cache_folder
+from minigan.data.places import cache_folder
 from minigan.data.resize import resized
 from minigan.engine import devices, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
+from minigan.formats.untrusted import Bounded, doubting
+from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.initializers import he_normal
-from minigan.nn.layers import BatchNorm, Conv2d, Layer, Linear, Sequential
+from minigan.nn.layers import Conv2d, Layer, Linear, Sequential
 from minigan.nn.losses import classification
 from minigan.nn.optimizers import Adam
-from minigan.training.restore import Bounded, doubting
 
 FORMAT, VERSION = "minigan classifier", 1
 FEATURES = 128  # of the layer before the last

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from minigan.data.drawings import CLASSES
-from minigan.metrics.protocols import Score
+from minigan.metrics.stored_scores import Score
 
 SATURATED = 0.4  # of a shape's pixels: backgrounds have at most 0.18 (shapes.py), shapes 0.75 or more where unblended
 PRESENT = 0.1  # a kind is covered if it has at least a tenth of an even share

@@ -22,13 +22,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from minigan.data import packed
-from minigan.data.dataset import cache_folder, to_stderr
+from minigan.data.places import cache_folder
 from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
-from minigan.formats.progress import Progress
+from minigan.formats.progress import Progress, to_stderr
 from minigan.metrics.frechet import Moments, Statistics
 from minigan.metrics.inception import Inception
 from minigan.metrics.inception_weights import Weights

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.dataset import Request, cache_folder, download, first_file, to_stderr
+from minigan.data.dataset import Request, download
+from minigan.data.places import cache_folder, first_file
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats import hdf5_state, keras_weights, safetensors, tensorflow_graph, torch_weights
 from minigan.formats.archives import read_whole, tar_members
 from minigan.formats.arrays_in_files import float32
 from minigan.formats.download import Published
+from minigan.formats.progress import to_stderr
 from minigan.metrics import inception
 
 MAX_FILE = 1 << 29  # bytes; the largest published one has 104 million

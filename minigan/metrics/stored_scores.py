@@ -1,7 +1,8 @@
-"""scores.json of a run: every score with all that it depends on; and the table that sets runs side by side."""
+"""A score with all that it depends on; scores.json, which keeps them; the table that sets runs side by side."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,10 +14,60 @@ import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.whole import write_whole
-from minigan.metrics.protocols import Score, comparable, from_dict
 
 FORMAT = "minigan scores"
 MOST = 64 << 20  # bytes of such a file
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number and how it came about."""
+
+    name: str
+    value: float
+    spread: float | None  # standard deviation over splits (IS), subsets (KID), classes, batches
+    protocol: str
+    network: str
+    weights: str  # digest
+    resize: str
+    pixels: str
+    n_real: int  # 0: not known
+    n_fake: int
+    splits: int  # of IS, else 0
+    seed: int  # of the generated pictures
+    data: str  # identity of the real pictures
+    cautions: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The score as plain types, for JSON."""
+        return dataclasses.asdict(self) | {"cautions": list(self.cautions)}
+
+
+def from_dict(values: Any, where: str) -> Score:
+    """The score that `to_dict` gave. FailedWork, naming `where` it was read from, for anything else."""
+    fields = {field.name: str(field.type) for field in dataclasses.fields(Score)}
+    if not isinstance(values, dict) or set(values) != set(fields):
+        raise FailedWork(f"{where}: not a score of this version; expected {', '.join(fields)}")
+    for name, kind in fields.items():
+        value = values[name]
+        good = {"str": type(value) is str, "int": type(value) is int and value >= 0,
+                "float": _is_number(value), "float | None": value is None or _is_number(value),
+                "tuple[str, ...]": type(value) is list and all(type(line) is str for line in value)}[kind]
+        if not good:
+            raise FailedWork(f"{where}: {name} is {value!r:.40}; expected {kind}")
+    return Score(**values | {"cautions": tuple(values["cautions"])})
+
+
+def comparable(a: Score, b: Score) -> str:
+    """Why the two cannot stand in one column, or "" if they can."""
+    for field, what in (("name", "scores"), ("protocol", "protocols"), ("network", "networks"), ("weights", "weights"),
+                        ("resize", "ways of resizing"), ("pixels", "ways to whole pixels"),
+                        ("n_real", "numbers of real pictures"), ("n_fake", "numbers of generated pictures"),
+                        ("splits", "numbers of splits"), ("data", "real pictures")):
+        one, other = getattr(a, field), getattr(b, field)
+        if one != other:
+            return f"different {what}: {_shown(one)} and {_shown(other)}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -177,3 +228,11 @@ def last_and_best(log: Sequence[dict[str, Any]]) -> list[str]:
         iteration, name, value = best
         lines.append(f"best {name}: {number(value)} at iteration {iteration:,}, kept as best-{iteration:07d}.h5")
     return lines
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _shown(value: str | int) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"'{value}'"

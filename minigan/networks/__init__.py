@@ -1,0 +1,1 @@
+"""The papers' generators and discriminators, and the tables of models and normalizations."""

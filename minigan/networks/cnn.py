@@ -15,7 +15,8 @@ from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 from minigan.networks.discriminator import Discriminator, batch_norm, drawing, feature_norm, scaled
 from minigan.networks.norms import Normalization
-from minigan.nn.layers import BatchNorm, Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.nn.feature_norms import BatchNorm
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
 
 
 @dataclass(frozen=True)

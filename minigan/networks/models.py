@@ -12,14 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from minigan.errors import WrongUse
-from minigan.experiment.experiment import Experiment, option_name
 from minigan.networks import bssn_mnist, cnn, resnet
 from minigan.networks.discriminator import Discriminator
-from minigan.networks.norms import Normalization, normalize_generator, spread_scales
-from minigan.nn.layers import Layer, set_batch_norm
 
 # sides of the pictures of data sets where --size does not say
 SIZES = {"cifar10": 32, "cifar100": 32, "svhn": 32, "shapes": 32, "folder": 32, "mnist": 28, "fashion-mnist": 28}
@@ -63,47 +57,6 @@ def _resnet(table: resnet.ResNet, **source: Any) -> Model:
                  conditions=resnet.ResNetDiscriminator.conditions, **source)
 
 
-def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
-    """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants."""
-    gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes, init=e.init)
-    normalize_generator((layer for _, layer in gen.walk()), e, rng)
-    set_batch_norm(gen, e.bn_eps, e.bn_decay)
-    return gen
-
-
-def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, norm: Normalization,
-                       classes: int) -> Layer:
-    """The discriminator of an experiment, on the host: its model's, with this normalization."""
-    more = {name: getattr(e, name) for name in OPTIONS if getattr(e, name) is not None}
-    dis = MODELS[e.model].discriminator(
-        rng, size, channels, norm, e.width * e.width_dis, classes, "" if e.condition == "none" else e.condition,
-        init=e.init_dis or e.init, **more)
-    spread_scales((layer for _, layer in dis.walk()), e.norm, e)
-    return dis
-
-
-def check_model(e: Experiment) -> None:
-    """WrongUse for what the experiment's model has no place for, before any work."""
-    model = MODELS[e.model]
-    if e.condition not in ("none", *model.conditions):
-        others = sorted(name for name, other in MODELS.items() if e.condition in other.conditions)
-        raise WrongUse(f"--condition {e.condition} is not for model '{e.model}'; use one of "
-                       f"{', '.join(model.conditions)}, or another model: {', '.join(others)}")
-    if e.condition != "none" and (e.dataset == "celeba" or e.dataset == "stl10" and e.split in (None, "unlabeled")):
-        raise WrongUse(f"--condition {e.condition} needs labels, and {e.dataset} has none"
-                       + (" in its split unlabeled; use --split train, or" if e.dataset == "stl10" else "; use") +
-                       " cifar10, cifar100, svhn or imagenet")
-    for name in OPTIONS:
-        if getattr(e, name) is not None and name not in model.options:
-            raise WrongUse(f"{option_name(name)} is not for model '{e.model}'; leave it out, or use one of "
-                           f"{', '.join(other for other, m in MODELS.items() if name in m.options)}")
-    size = e.size or SIZES.get(e.dataset)
-    if size is not None:  # the thinnest pair refuses a size as any would, but before the data are read
-        rng = np.random.default_rng(0)
-        model.generator(rng, size, model.channels, 1, 1e-3, 0)
-        model.discriminator(rng, size, model.channels, Normalization(), 1e-3)
-
-
 MODELS = {
     "cnn": _cnn(cnn.TABLE_3, source="Miyato et al. 2018, Table 3", counts=(3_812_355, 2_935_873)),
     "cnn-code": _cnn(cnn.CODE, source="their code for it, chainer-gan-lib", counts=(3_828_739, 5_860_865)),
@@ -120,6 +73,7 @@ MODELS = {
                   counts=(3_576_704, 2_765_568), size=64, dim_z=100, features="bn"),
     "dcgan-32": _cnn(cnn.DCGAN_32, source="the same for 32 pixels; report 2", counts=(3_448_576, 2_637_312), dim_z=100,
                      features="bn"),
-    "mnist-bssn": Model(bssn_mnist.MNISTGenerator, bssn_mnist.MNISTDiscriminator, source="Lin et al. 2021, Tables 4 and 5",
+    "mnist-bssn": Model(bssn_mnist.MNISTGenerator, bssn_mnist.MNISTDiscriminator,
+                        source="Lin et al. 2021, Tables 4 and 5",
                         counts=(852_609, 1_029_696), size=28, channels=1, dim_z=100),
 }

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 
 from minigan.errors import WrongUse
-from minigan.nn.weight_norms import draw_orthonormal
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -88,3 +87,10 @@ def by_name(name: str) -> Draw:
                        "number of 1e-6 to 1000 or without, as in normal-0.02")
     usual, family = FAMILIES[found[1]]
     return family(float(found[2] or usual))
+
+
+def draw_orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """A random matrix with orthonormal rows, or columns if there are more rows."""
+    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))  # makes the distribution uniform
+    return q if rows >= columns else q.T

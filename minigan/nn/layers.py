@@ -6,15 +6,14 @@ Whether this is training or evaluation is an argument of the call, never a hidde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from minigan.engine import conv_ops, ops
-from minigan.engine.autograd import FusedOp, Tensor
+from minigan.engine import conv_ops, ops, pool_ops
+from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module, to_host
-from minigan.engine.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.errors import FailedWork
 from minigan.nn.initializers import Initializer, normal
 from minigan.nn.weight_norms import NoNorm, to_matrix
@@ -173,8 +172,8 @@ class Conv2d(Layer):
                 else conv_ops.conv_mean_pool2d(x, W, b)
         # A 1x1 convolution can be done on the smaller image: it does not see its neighbours.
         if self.resample == "up":
-            return conv_ops.upsample2d(conv_ops.conv2d(x, W, b, slope=self.slope))
-        return conv_ops.conv2d(conv_ops.mean_pool2d(x), W, b)
+            return pool_ops.upsample2d(conv_ops.conv2d(x, W, b, slope=self.slope))
+        return conv_ops.conv2d(pool_ops.mean_pool2d(x), W, b)
 
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -220,102 +219,3 @@ class ConvTranspose2d(Layer):
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The convolution itself."""
         return conv_ops.conv2d(y, W, None, self.stride, self.pad)
-
-
-class BatchNorm(Layer):
-    """Batch normalization over all axes but the last, then leaky ReLU (slope 1: none) (Ioffe and Szegedy 2015).
-
-    In training with the batch's own mean and variance; the running ones move towards them by 1 - decay (the variance
-    the unbiased one) and are used in evaluation.
-    eps and decay are Chainer's, which the authors used. There the running variance starts at 0; here at 1, so that a
-    network that was never trained can be evaluated.
-    gain: whether the multiplier gamma is learned; without, it is 1 (discriminators of Miyato et al. 2018, section 4.1).
-    """
-
-    def __init__(self, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9, gain: bool = True):
-        super().__init__()
-        self.slope, self.eps, self.decay = slope, eps, decay
-        if gain:
-            self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
-        self.params["beta"] = Tensor(np.zeros(channels, np.float32), requires_grad=True)
-        self.state["mean"] = np.zeros(channels, np.float32)
-        self.state["variance"] = np.ones(channels, np.float32)
-
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        beta = self.params["beta"]
-        gamma = self.params["gamma"] if "gamma" in self.params else Tensor(array_module(beta.data).ones_like(beta.data))
-        if x.shape[-1:] != beta.shape:  # else one channel would be broadcast to any number
-            raise ValueError(f"BatchNorm: expected {beta.size} channels in the last axis, got x {x.shape}")
-        if not train:
-            scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
-            y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
-            return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
-        return BatchNormalize(*self.moments(x), self.eps, self.slope)(x, gamma, beta)
-
-    def moments(self, x: Tensor) -> tuple[Array, Array]:
-        """The batch's mean and variance of each channel; moves the running ones."""
-        mean, variance = batch_moments(x.data)
-        self.state["mean"], self.state["variance"] = moved_moments(
-            self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
-        return mean, variance
-
-
-class LayerNorm(Layer):
-    """Layer normalization, then leaky ReLU (slope 1: none): each sample over all its axes (Ba et al. 2016).
-
-    beta, and gamma if `gain`, for each channel, shared by the pixels, as in Gulrajani et al. 2017's code. No sample
-    sees another, and training and evaluation are the same: a gradient penalty goes with it.
-    """
-
-    def __init__(self, channels: int, slope: float = 1.0, eps: float = 1e-5, gain: bool = True):
-        super().__init__()
-        self.slope, self.eps = slope, eps
-        if gain:
-            self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
-        self.params["beta"] = Tensor(np.zeros(channels, np.float32), requires_grad=True)
-
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        beta, axes = self.params["beta"], tuple(range(1, x.ndim))
-        if x.shape[-1:] != beta.shape:
-            raise ValueError(f"LayerNorm: expected {beta.size} channels in the last axis, got x {x.shape}")
-        d = x - ops.mean(x, axes, keepdims=True)
-        y = d / ops.sqrt(ops.mean(d * d, axes, keepdims=True) + self.eps)
-        y = y * self.params["gamma"] + beta if "gamma" in self.params else y + beta
-        return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
-
-
-# norms.Normalization.features -> the layer: FEATURES[name](channels, slope, gain=...)
-FEATURES: dict[str, Callable[..., Layer]] = {"bn": BatchNorm, "ln": LayerNorm}
-
-
-def set_batch_norm(network: Layer, eps: float, decay: float) -> None:
-    """Give every batch normalization of a network these constants."""
-    for _, layer in network.walk():
-        if isinstance(layer, BatchNorm):
-            layer.eps, layer.decay = eps, decay
-
-
-class BatchNormalize(FusedOp):
-    """leaky(gamma * (x - mean) / sqrt(variance + eps) + beta), mean and variance those of x over all axes but the last.
-
-    Inputs x (..., C), gamma (C,), beta (C,); the moments of x are handed in because the layer needs them too.
-    """
-
-    def __init__(self, mean: Array, variance: Array, eps: float, slope: float = 1.0):
-        self.mean, self.variance, self.eps, self.slope = mean, variance, eps, slope
-
-    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
-        self.inverse, scale, shift = batch_factors(self.mean, self.variance, gamma, beta, self.eps)
-        y = normalize(x, scale, shift, self.slope)
-        self.y = y if self.slope != 1 and any(self.needs) else None
-        return y
-
-    def composed(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        axes = tuple(range(x.ndim - 1))
-        d = x - ops.mean(x, axes)
-        y = d / ops.sqrt(ops.mean(d * d, axes) + self.eps) * gamma + beta
-        return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
-
-    def fused_backward(self, gy: Array) -> tuple[Array, Array, Array]:
-        return normalize_gradient(gy, self.saved[0].data, self.y, self.saved[1].data, self.mean, self.inverse,
-                                  self.slope)

@@ -9,7 +9,6 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Op, Tensor
-from minigan.engine.conv_ops import Scaled
 from minigan.engine.devices import Array, array_module
 from minigan.engine.fused import (
     has_kernels,
@@ -21,6 +20,7 @@ from minigan.engine.fused import (
     spectral_gradient,
     spectral_gradients,
 )
+from minigan.engine.scaled import Scaled
 from minigan.nn.weight_norms import NoNorm, Normalized, to_matrix
 
 SCHEDULES = ("forward", "update")  # of u

@@ -16,8 +16,9 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.conv_ops import Scaled
 from minigan.engine.devices import Array, array_module, to_host
+from minigan.engine.scaled import Scaled
+from minigan.nn.initializers import draw_orthonormal
 
 TINY = 1e-24  # beside a squared norm: zero weights stay zero, with a gradient, and no other number notices
 
@@ -175,13 +176,6 @@ def spectral_norm(W: Array) -> float:
     matrix = to_host(W).reshape(len(W), -1).astype(np.float64)
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0)))
-
-
-def draw_orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """A random matrix with orthonormal rows, or columns if there are more rows."""
-    q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
-    q *= np.sign(np.diagonal(r))  # makes the distribution uniform
-    return q if rows >= columns else q.T
 
 
 def _inner(W: Any, out_axis: int) -> tuple[int, ...]:

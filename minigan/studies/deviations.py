@@ -6,7 +6,8 @@ import re
 import shlex
 from typing import Any
 
-from minigan.experiment.experiment import Experiment, compose, learned, option_name
+from minigan.experiment.experiment import Experiment, learned, option_name
+from minigan.experiment.presets import compose
 from minigan.studies import reproduce
 
 

@@ -11,10 +11,11 @@ import re
 from typing import Any
 
 from minigan.errors import WrongUse, listed
-from minigan.experiment.experiment import compose, option_name
+from minigan.experiment.experiment import option_name
 from minigan.experiment.papers import TARGETS, Target
+from minigan.experiment.presets import compose
 from minigan.metrics.protocols import PROTOCOLS
-from minigan.studies.sweep import Cell
+from minigan.studies.grid import Cell
 
 UNCLEAR = "no score, or the source does not say enough of how it was measured"
 

@@ -1,0 +1,1 @@
+"""A run: the GAN algorithm, the loop around it, its folder, checkpoints, samples, scores and diagnoses."""

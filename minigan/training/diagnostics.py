@@ -47,14 +47,15 @@ import numpy as np
 
 from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.engine.conv_ops import Scaled
 from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.fused import sample_norms
+from minigan.engine.scaled import Scaled
 from minigan.formats import image_files
 from minigan.metrics.thumbnails import thumbnails
 from minigan.networks.bssn_mnist import MNISTDiscriminator
 from minigan.networks.resnet import ResNetDiscriminator
-from minigan.nn.layers import BatchNorm, Conv2d, Layer, LayerNorm
+from minigan.nn.feature_norms import BatchNorm, LayerNorm
+from minigan.nn.layers import Conv2d, Layer
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import Gain, NoNorm, to_matrix
 from minigan.training import alarms

@@ -12,13 +12,16 @@ from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
+from minigan.formats import untrusted
 from minigan.metrics import thumbnails
-from minigan.networks.models import MODELS, make_discriminator, make_generator
+from minigan.networks.models import MODELS
 from minigan.networks.norms import normalization, penalties, spectral_norm
-from minigan.nn.layers import Layer, set_batch_norm
+from minigan.nn.feature_norms import set_batch_norm
+from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.training import restore
+from minigan.training.assembly import make_discriminator, make_generator
+from minigan.training.batches import Batches
 from minigan.training.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples
@@ -204,7 +207,7 @@ class Training:
 
     def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
         """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
-        with restore.doubting(where):
+        with untrusted.doubting(where):
             if state["pictures"] != self.pictures:
                 raise FailedWork(f"the run was trained on other pictures ({len(state['batches']['order']):,}) than the "
                                  f"data set has now ({len(self.images):,}); see --data-root")
@@ -229,33 +232,3 @@ def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:
                        "leave it out, or use data with classes: cifar10, cifar100, mnist, fashion-mnist, svhn, shapes, "
                        "imagenet")
     return labels.astype(np.int64)
-
-
-class Batches:
-    """Indices of batches: every picture once per epoch, in a new random order each; a batch may span two epochs.
-
-    sampling "replacement": any picture at any time, as in BSSN's code.
-    """
-
-    def __init__(self, count: int, size: int, rng: np.random.Generator, sampling: str = "epochs"):
-        if size > count:
-            raise WrongUse(f"--batch-size: expected at most the number of pictures, {count}, got {size}")
-        self.size, self.rng, self.sampling = size, rng, sampling
-        self.order, self.place = rng.permutation(count), 0
-
-    def next(self) -> np.ndarray:
-        if self.sampling == "replacement":
-            return self.rng.integers(len(self.order), size=self.size)
-        index = self.order[self.place:self.place + self.size]
-        self.place += len(index)
-        if len(index) < self.size:
-            self.order, self.place = self.rng.permutation(len(self.order)), self.size - len(index)
-            index = np.concatenate([index, self.order[:self.place]])
-        return index
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Go on with the `order` from the `place`. ValueError if that is no order of these pictures."""
-        order, place = saved["order"], saved["place"]
-        if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
-            raise ValueError(f"batches: no order of {len(self.order)} pictures")
-        self.order, self.place = order.astype(np.int64), int(place)

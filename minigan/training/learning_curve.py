@@ -12,7 +12,7 @@ from minigan.data import packed
 from minigan.data.dataset import Dataset
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
-from minigan.metrics import features, protocols
+from minigan.metrics import features, measures, protocols
 from minigan.metrics.features import Extractor, Pictures
 from minigan.metrics.protocols import Protocol
 from minigan.training import sampling, score_run
@@ -44,7 +44,7 @@ class Curve:
         made = Pictures(n, "", lambda part: images[part])
         fake = None if self.extractor is None else features.extract(self.extractor, made, quiet=True, keep=False)
         x = self.extractor
-        found = protocols.measure(
+        found = measures.measure(
             p, self.real, fake, names=self.names, images=images,
             logits=None if x is None else lambda block: x.logits(block, p.biased), network=x.name if x else "",
             weights=x.digest if x else "", resize=x.resize if x else "",

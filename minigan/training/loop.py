@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from minigan.data import datasets, packed
-from minigan.data.dataset import to_stderr
 from minigan.engine import devices, thread_pool
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
-from minigan.formats import hdf5_state
+from minigan.formats import untrusted
 from minigan.formats.download import progress_bar
-from minigan.formats.progress import Progress, duration
+from minigan.formats.progress import Progress, duration, to_stderr
 from minigan.metrics import stored_scores
 from minigan.networks.norms import spectral_norm
-from minigan.training import restore, run_folder
+from minigan.training import checkpoints, restore, run_folder, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
 from minigan.training.learning_curve import Curve, open_curve
@@ -45,7 +44,7 @@ class NotFinite(FailedWork):
 
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False) -> None:
     """Train from the beginning into the new run folder `out`."""
-    restore.check_names(experiment)
+    validate.check_names(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose)
     with run_folder.locked(out):
@@ -65,8 +64,8 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
 
 
 def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool) -> None:
-    with restore.doubting(str(out / "experiment.json")):
-        restore.check_names(before)
+    with untrusted.doubting(str(out / "experiment.json")):
+        validate.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
     for name, value in chosen.items():
         if name not in free and value != getattr(before, name):
@@ -75,7 +74,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
                            "another run with --out")
     experiment = dataclasses.replace(before, **chosen)
     check(experiment)
-    restore.check_names(experiment)
+    validate.check_names(experiment)
     path = state = None
     if any(out.glob("checkpoint-*.h5")):
         path, state, trained, _, remarks = restore.newest(out)
@@ -86,7 +85,8 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
                 raise FailedWork(f"{path} was trained with {option_name(name)} {value}, but experiment.json says "
                                  f"{getattr(before, name)}; put that right")
         if state["iteration"] >= experiment.iterations:
-            run_folder.save_progress(out, state["iteration"])  # a kill may have come between the last checkpoint and this
+            # a kill may have come between the last checkpoint and this
+            run_folder.save_progress(out, state["iteration"])
             to_stderr(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
             return
     training, curve = _training(experiment, quiet, verbose)
@@ -146,7 +146,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
         try:
             if good is None:
                 run_folder.save_samples(out, 0, training.sample(training.preview))
-                good = hdf5_state.save_in(out, 0, training.state())
+                good = checkpoints.save_in(out, 0, training.state())
             sigmas = training.spectral_norms()
             if isinstance(training.images, packed.Images):
                 training.images.prefetch(training.batches)
@@ -177,7 +177,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 if scores:
                     best = stored_scores.best_of(run_folder.read_log(out))
                     if best is not None and best[0] == i:
-                        hdf5_state.save_best(out, i, training.state())
+                        checkpoints.save_best(out, i, training.state())
                 if looks:
                     found = diagnose(training)
                     diagnoses.add(**found)
@@ -188,7 +188,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 if draws:
                     run_folder.save_samples(out, i, training.sample(training.preview))
                 if saves or stop:
-                    good = hdf5_state.save_in(out, i, training.state())
+                    good = checkpoints.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
         except (MemoryError, RuntimeError) as error:
             if devices.out_of_memory(error):

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from minigan.data import datasets
-from minigan.engine import devices
-from minigan.errors import FailedWork, WrongUse, choose
+from minigan.errors import WrongUse
 from minigan.experiment.experiment import (
-    CONDITIONS,
-    FEATURES,
-    LATENTS,
-    ORDERS,
-    SAMPLINGS,
-    SCALINGS,
     Experiment,
     from_dict,
 )
-from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.formats import hdf5_state
-from minigan.metrics.protocols import PROTOCOLS
-from minigan.networks.models import MODELS, check_model, make_generator
-from minigan.networks.norms import NORM_CHOICES, NORMS, normalization
-from minigan.nn.initializers import by_name
-from minigan.nn.losses import LOSSES
-from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.training import run_folder
-
-# field of the experiment -> the names it may have
-CHOICES: dict[str, Collection[str]] = {
-    "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS, "order": ORDERS,
-    "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": datasets.FITS, "device": devices.DEVICES, "profile": PROFILES,
-    "setting": SETTINGS, "score": PROTOCOLS, **NORM_CHOICES}
+from minigan.formats.untrusted import Bounded, doubting
+from minigan.training import checkpoints, run_folder
+from minigan.training.assembly import make_generator
+from minigan.training.validate import check_names
 
 
 def load_generator(run: Path, best: bool = False) -> tuple[Any, Experiment, int, list[str]]:
@@ -58,12 +35,12 @@ def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experim
     WrongUse if the run has none, FailedWork if none can be read or if it is not what minigan train writes.
     """
     if best:
-        path = hdf5_state.best(run)
+        path = checkpoints.best(run)
         if path is None:
             raise WrongUse(f"{run} has no checkpoint of its best score: it was trained without --score-every")
         state, remarks = hdf5_state.load(path), []
     else:
-        path, state, remarks = hdf5_state.newest(run)
+        path, state, remarks = checkpoints.newest(run)
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
         check_names(e)
@@ -77,49 +54,3 @@ def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experim
         gen = make_generator(e, rng, size, channels, classes)
         gen.load(state["average"] if e.ema else state["gen"])
     return path, state, e, gen, remarks
-
-
-def check_names(e: Experiment) -> None:
-    """WrongUse, with the choices, for a name that is not known; and for options that the normalization cannot have."""
-    for name, choices in CHOICES.items():
-        if getattr(e, name) is not None:
-            choose("data set" if name == "dataset" else name.replace("_", " "), getattr(e, name), choices)
-    for init in (e.init, e.init_dis):
-        if init not in (None, "model"):
-            by_name(init)
-    check_model(e)
-    normalization(e)
-
-
-@contextlib.contextmanager
-def doubting(where: str) -> Iterator[None]:
-    """Whatever a foreign or forged state raises becomes FailedWork, one line that says `where` it was read from."""
-    try:
-        yield
-    except (FailedWork, WrongUse) as error:
-        raise FailedWork(f"{where}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise FailedWork(f"{where} does not hold a run of this version ({type(error).__name__}: {error})") from None
-
-
-class Bounded(np.random.Generator):
-    """Random numbers for a network that a file describes: refuses to draw more at once than its largest array has.
-
-    So an experiment with a huge width, beside small arrays, is found before memory is taken for it.
-    """
-
-    def __init__(self, most: int):
-        super().__init__(np.random.PCG64(0))
-        self.most = most
-
-    def standard_normal(self, size: Any = None, *args: Any, **options: Any) -> Any:
-        self._check(size)
-        return super().standard_normal(size, *args, **options)
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        self._check(size)
-        return super().uniform(low, high, size)
-
-    def _check(self, size: Any) -> None:
-        if np.prod(size, dtype=np.float64) > self.most:
-            raise FailedWork("its experiment describes larger networks than the file holds")

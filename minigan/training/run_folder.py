@@ -15,11 +15,8 @@ import contextlib
 import io
 import json
 import os
-import platform
 import shlex
-import subprocess
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +25,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-import numpy as np
-from threadpoolctl import threadpool_info
 
-import minigan
-from minigan.engine import devices, thread_pool
+import numpy as np
+
+from minigan.engine.machine import git_revision, machine
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
 from minigan.formats import image_files
@@ -110,7 +106,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_experiment(folder: Path, experiment: Experiment) -> None:
     """experiment.json: the experiment, and on what it runs."""
-    record = {"experiment": to_dict(experiment), "machine": machine(experiment.device), "git": _git_revision()}
+    record = {"experiment": to_dict(experiment), "machine": machine(experiment.device), "git": git_revision()}
     write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
@@ -192,16 +188,6 @@ def save_npz(path: Path, images: np.ndarray) -> None:
     write_whole(path, data.getbuffer())
 
 
-def machine(device: str = "cpu") -> dict[str, Any]:
-    """Versions and hardware, for the record; with those of the GPU if the device is one."""
-    blas = [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
-            for lib in threadpool_info() if lib.get("user_api") == "blas"]
-    return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
-            "h5py": version("h5py"), "pillow": version("pillow"),
-            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": thread_pool.cores(),
-            **(devices.cuda_facts() if device == "cuda" else {})}
-
-
 def _record(path: Path) -> dict[str, Any]:
     """What an experiment.json holds."""
     try:
@@ -224,25 +210,6 @@ def _is_run(folder: Path) -> bool:
     return isinstance(record.get("machine"), dict) and "minigan" in record["machine"] and "experiment" in record
 
 
-def _processor() -> str:
-    try:
-        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                 if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _git_revision() -> str | None:
-    """The revision of minigan's own checkout, with "+" if it was changed; None if it is not a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        revision = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True,
-                                  timeout=5, check=True).stdout.strip()
-        changed = subprocess.run(["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True,
-                                 text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return revision + ("+" if changed else "")
+def reached(folder: Path) -> int:
+    """The iteration of a run's newest checkpoint; 0 if it has none."""
+    return max((int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.h5")), default=0)

@@ -17,24 +17,26 @@ import numpy as np
 from PIL import Image
 
 from minigan.data import datasets, image_folder, packed
-from minigan.data.dataset import Dataset, to_stderr
+from minigan.data.dataset import Dataset
 from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import SCALINGS, Experiment
 from minigan.formats import image_files
+from minigan.formats.progress import to_stderr
 from minigan.metrics import (
     classifier,
     drawings_coverage,
     features,
     frechet,
     inception_weights,
+    measures,
     neighbours,
-    protocols,
     scores,
 )
 from minigan.metrics.features import Extractor, Pictures
-from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol, Score
+from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
+from minigan.metrics.stored_scores import Score
 from minigan.training import restore, run_folder, sampling
 from minigan.training.gan import Training
 
@@ -290,7 +292,7 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         where = f"{data_name(subject, asked, protocol)} {packed.digest(data.images)[:12]}"
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
     images = made.read(slice(0, n)) if OF_PIXELS & set(names) else None
-    found = protocols.measure(
+    found = measures.measure(
         protocol, real, fake, images=images, names=names, real_labels=real_labels, fake_labels=fake_labels,
         logits=None if extractor is None else lambda block: extractor.logits(block, protocol.biased),
         network=extractor.name if extractor else "", weights=extractor.digest if extractor else "",
@@ -307,7 +309,7 @@ def _alike(images: np.ndarray, classes: int, seed: int, measured: set[str]) -> l
         if score_name in measured or each < 2:
             continue
         protocol = PROTOCOLS[name].smaller(min(each, PROTOCOLS[name].fake))
-        found += protocols.measure(
+        found += measures.measure(
             protocol, None, None, images=images, fake_labels=np.arange(len(images)) % classes if classes else None,
             network="", weights="", resize="", pixels="", data="", seed=seed)
     return found

@@ -24,8 +24,8 @@ from minigan.formats.progress import duration
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Stored
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
-from minigan.studies.sweep import reached
 from minigan.training import run_folder
+from minigan.training.run_folder import reached
 from minigan.views.svg_charts import Points, chart
 
 Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"

@@ -21,11 +21,11 @@ from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.experiment.profiles import SETTINGS
+from minigan.formats import untrusted
 from minigan.metrics import stored_scores
-from minigan.metrics.protocols import Score, comparable
-from minigan.metrics.stored_scores import Stored
+from minigan.metrics.stored_scores import Score, Stored, comparable
 from minigan.nn.weight_norms import to_matrix
-from minigan.studies.sweep import METHODS
+from minigan.studies.grid import METHODS
 from minigan.training import restore, run_folder
 from minigan.training.gan import Training
 from minigan.training.sampling import draw, latents
@@ -113,7 +113,8 @@ def group(found: list[Run]) -> dict[str, list[Run]]:
 
 def _run(folder: Path) -> Run:
     e = run_folder.read_experiment(folder)
-    diagnosed = [line for line in run_folder.read_log(folder, "diagnostics.jsonl") if isinstance(line.get("layers"), dict)]
+    diagnosed = [line for line in run_folder.read_log(folder, "diagnostics.jsonl")
+                 if isinstance(line.get("layers"), dict)]
     return Run(folder, e, run_folder.read_log(folder), diagnosed, stored_scores.read(folder / "scores.json"),
                (folder / "failed.txt").exists())
 
@@ -303,7 +304,7 @@ def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
 def _newest(run: Run) -> tuple[Training, Any]:
     """The training of the newest checkpoint, without its pictures, on the host; and the generator of its samples."""
     path, state, e, gen, _ = restore.newest(run.folder)
-    with restore.doubting(str(path)):
+    with untrusted.doubting(str(path)):
         small = dataclasses.replace(e, device="cpu", batch_size=1, gen_batch_size=None, data_root=None)
         blank = np.zeros((1, state["size"], state["size"], state["channels"]), np.uint8)
         training = Training(small, blank, np.full(1, state["classes"] - 1) if state["classes"] else None)

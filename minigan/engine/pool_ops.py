@@ -1,0 +1,153 @@
+"""Pooling and upsampling, and the windows of a picture as an operation: (N, H, W, C) throughout."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minigan.engine import launchers, ops
+from minigan.engine.autograd import Op, Tensor
+from minigan.engine.devices import Array, array_module
+from minigan.engine.fused import compact, has_kernels, pool2x, upsample2x
+
+Pair = tuple[int, int]
+
+
+class Upsample(Op):
+    """upsample2x: each pixel repeated 2 x 2 times, times factor."""
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def forward(self, x: Array) -> Array:
+        return upsample2x(x, self.factor)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Pool(self.factor)(gy),)
+
+
+class Pool(Op):
+    """pool2x: factor times the sum of 2 x 2 pixels, for even sizes."""
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def forward(self, x: Array) -> Array:
+        return pool2x(x, self.factor)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Upsample(self.factor)(gy),)
+
+
+class Windows(Op):
+    """(N, H, W, C) -> (N, oh, ow, kh, kw, C): every window of x, zeros (or `fill`) outside."""
+
+    def __init__(self, kernel: Pair, stride: int, pad: Pair, fill: float = 0.0):
+        self.kernel, self.stride, self.pad, self.fill = kernel, stride, pad, fill
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        (py, px), xp = self.pad, array_module(x)
+        if self.fill == 0 and has_kernels(x):
+            size = tuple(steps(x.shape[i + 1] + 2 * self.pad[i], self.kernel[i], self.stride) for i in (0, 1))
+            columns = launchers.im2col(x, self.kernel, self.stride, self.pad, size)
+            return columns.reshape(len(x), *size, *self.kernel, -1)
+        x = xp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=self.fill)
+        taps = _tap_views(x.shape, self.kernel, self.stride)
+        return xp.stack([xp.stack([x[view] for view in row], axis=3) for row in taps], axis=3)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Fold(self.kernel, self.stride, self.pad, self.x_shape)(gy),)
+
+
+class Fold(Op):
+    """The adjoint of Windows: every window added back where it was taken."""
+
+    def __init__(self, kernel: Pair, stride: int, pad: Pair, x_shape: tuple[int, ...]):
+        self.kernel, self.stride, self.pad, self.x_shape = kernel, stride, pad, x_shape
+
+    def forward(self, g: Array) -> Array:
+        (N, H, W, C), (py, px) = self.x_shape, self.pad
+        g = compact(g)
+        if has_kernels(g):
+            columns = g.reshape(math.prod(g.shape[:3]), -1)
+            return launchers.col2im(columns, self.x_shape, self.kernel, self.stride, self.pad, g.shape[1:3])
+        padded = array_module(g).zeros((N, H + 2 * py, W + 2 * px, C), g.dtype)
+        for dy, row in enumerate(_tap_views(padded.shape, self.kernel, self.stride)):
+            for dx, view in enumerate(row):
+                padded[view] += g[:, :, :, dy, dx]
+        return padded[:, py:py + H, px:px + W]
+
+    def backward(self, gx: Tensor) -> tuple[Tensor]:
+        return (Windows(self.kernel, self.stride, self.pad)(gx),)
+
+
+def windows(x: Tensor, kernel: int | Pair, stride: int = 1, pad: int | Pair = 0, fill: float = 0.0) -> Tensor:
+    """Every window of x (N, H, W, C) as (N, oh, ow, kh, kw, C); `fill` where a window leaves the image."""
+    kernel, pad = pair(kernel), pair(pad)
+    _check_pool(x, kernel, stride, pad)
+    return Windows(kernel, stride, pad, fill)(x)
+
+
+def sum_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
+    """Sum over windows; the stride is the kernel's height by default; padding counts as zeros."""
+    (kh, kw), step = pair(kernel), stride if stride is not None else pair(kernel)[0]
+    _check_pool(x, (kh, kw), step, pair(pad))
+    if kh == kw == step == 2 and pair(pad) == (0, 0) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+        return Pool(1.0)(x)
+    return ops.sum(windows(x, kernel, step, pad), (3, 4))
+
+
+def mean_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
+    """Mean over windows; padding counts as zeros (PyTorch's count_include_pad=True)."""
+    kh, kw = pair(kernel)
+    if (kh, kw, stride or 2, pair(pad)) == (2, 2, 2, (0, 0)) and x.shape[1] % 2 == x.shape[2] % 2 == 0:
+        return Pool(0.25)(x)
+    return sum_pool2d(x, kernel, stride, pad) * (1 / (kh * kw))
+
+
+def max_pool2d(x: Tensor, kernel: int | Pair = 2, stride: int | None = None, pad: int | Pair = 0) -> Tensor:
+    """Largest element of each window; equal ones share the gradient; padding never wins (pad < kernel)."""
+    (kh, kw), (py, px) = pair(kernel), pair(pad)
+    if py >= kh or px >= kw:
+        raise ValueError(f"max_pool2d: with kernel {(kh, kw)} and pad {(py, px)} a window may hold padding "
+                         "only; pad by less than the kernel")
+    return ops.max(windows(x, kernel, stride if stride is not None else kh, pad, fill=-np.inf), (3, 4))
+
+
+def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
+    """Nearest-neighbour upsampling: each pixel becomes a square of factor x factor."""
+    if x.ndim != 4 or factor < 1:
+        raise ValueError("upsample2d: expected images (N, H, W, C) and a factor of at least 1, "
+                         f"got x {x.shape}, factor {factor}")
+    if factor == 2:
+        return Upsample(1.0)(x)
+    N, H, W, C = x.shape
+    x = ops.broadcast_to(ops.reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
+    return ops.reshape(x, (N, H * factor, W * factor, C))
+
+
+def _tap_views(shape: tuple[int, ...], kernel: Pair, stride: int) -> list[list[tuple[slice, ...]]]:
+    """For each tap (dy, dx), the pixels that it meets in a padded image."""
+    def along(axis: int) -> list[slice]:
+        last = (steps(shape[axis + 1], kernel[axis], stride) - 1) * stride
+        return [slice(d, d + last + 1, stride) for d in range(kernel[axis])]
+    return [[(slice(None), rows, columns) for columns in along(1)] for rows in along(0)]
+
+
+def steps(length: int, kernel: int, stride: int) -> int:
+    """How many windows fit into `length` pixels."""
+    return (length - kernel) // stride + 1
+
+
+def pair(n: int | Pair) -> Pair:
+    return n if isinstance(n, tuple) else (n, n)
+
+
+def _check_pool(x: Tensor, kernel: Pair, stride: int, pad: Pair) -> None:
+    if min(*kernel, stride) < 1 or min(pad) < 0 or x.ndim != 4 or any(
+            x.shape[i + 1] + 2 * pad[i] < kernel[i] for i in (0, 1)):
+        raise ValueError("pooling: expected images (N, H, W, C) no smaller than the kernel, kernel >= 1, "
+                         f"stride >= 1, pad >= 0; got x {x.shape}, kernel {kernel}, stride {stride}, "
+                         f"pad {pad}")

@@ -1,0 +1,45 @@
+"""Whatever a file that somebody else made does to our code becomes one clear line; what it describes is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from minigan.errors import FailedWork, WrongUse
+
+
+@contextlib.contextmanager
+def doubting(where: str) -> Iterator[None]:
+    """Whatever a foreign or forged state raises becomes FailedWork, one line that says `where` it was read from."""
+    try:
+        yield
+    except (FailedWork, WrongUse) as error:
+        raise FailedWork(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise FailedWork(f"{where} does not hold a run of this version ({type(error).__name__}: {error})") from None
+
+
+class Bounded(np.random.Generator):
+    """Random numbers for a network that a file describes: refuses to draw more at once than its largest array has.
+
+    So an experiment with a huge width, beside small arrays, is found before memory is taken for it.
+    """
+
+    def __init__(self, most: int):
+        super().__init__(np.random.PCG64(0))
+        self.most = most
+
+    def standard_normal(self, size: Any = None, *args: Any, **options: Any) -> Any:
+        self._check(size)
+        return super().standard_normal(size, *args, **options)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        self._check(size)
+        return super().uniform(low, high, size)
+
+    def _check(self, size: Any) -> None:
+        if np.prod(size, dtype=np.float64) > self.most:
+            raise FailedWork("its experiment describes larger networks than the file holds")

@@ -1,0 +1,210 @@
+"""From features of real and generated pictures to a protocol's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minigan.engine import thread_pool
+from minigan.errors import WrongUse, choose, listed
+from minigan.metrics import frechet, ms_ssim, neighbours, scores
+from minigan.metrics.frechet import Statistics
+from minigan.metrics.protocols import Protocol
+from minigan.metrics.stored_scores import Score
+
+ENOUGH = 5000  # pictures of IS: it still rises with their number below (the first report's Table 1 shows it)
+
+
+FEW = 2048  # TTUR asks for more pictures than the 2048 features
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What scores are made of; see `measure`."""
+
+    real: np.ndarray | Statistics | None
+    fake: np.ndarray | None
+    logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None
+    real_labels: np.ndarray | None
+    fake_labels: np.ndarray | None
+    images: np.ndarray | None
+
+
+def measure(protocol: Protocol, real: np.ndarray | Statistics | None, fake: np.ndarray | None, *,
+            logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
+            real_labels: np.ndarray | None = None, fake_labels: np.ndarray | None = None,
+            images: np.ndarray | None = None, names: Sequence[str] = (),
+            network: str, weights: str, resize: str, pixels: str, data: str, seed: int) -> list[Score]:
+    """The protocol's scores (or those in `names`) of features.
+
+    real: (N, d), as `protocol.rows` chose them, or statistics (FID only); None for IS.  fake: (M, d), in the order of
+    generation; more than the protocol takes are passed over.  logits: (M, classes), or a function of features.
+    labels: (N,), (M,) integers, for intra-FID.  images: generated pictures uint8 (M, H, W, C), for MS-SSIM.
+    The rest says with what the features were made, of which data, and the seed of the generated pictures.
+    WrongUse for numbers of pictures or a network that the protocol does not ask for, and for a missing input.
+    """
+    for kind, given, wanted in (("network", network, protocol.network), ("resize", resize, protocol.resize)):
+        if wanted and given != wanted:
+            raise WrongUse(f"protocol {protocol.name} has the {kind} '{wanted}', the features were made with '{given}'")
+    for name in names:
+        choose(f"score of protocol {protocol.name}", name, protocol.scores)
+    inputs = Inputs(real, fake, logits, real_labels, fake_labels, images)
+    made: list[Score] = []
+    for of, (function, needs_real, needs_network) in MEASURES.items():
+        wanted_names = [name for name in of if name in (names or protocol.scores)]
+        if not wanted_names:
+            continue
+        values, n_real, n_fake, cautions = function(protocol, inputs)
+        if needs_network and protocol.pixels not in ("", pixels):
+            cautions = [*cautions, f"protocol {protocol.name} has pixels '{protocol.pixels}', these are '{pixels}'"]
+        made += [Score(name, *values[of.index(name)], protocol.name, *(network, weights, resize) if needs_network else
+                       ("", "", ""), pixels, n_real, n_fake, protocol.splits if name == "IS" else 0, seed,
+                       data if needs_real else "", tuple(cautions)) for name in wanted_names]
+    return made
+
+
+# What a measure gives: (value, spread) of each of its names, real and generated pictures used (0: none), cautions.
+Measured = tuple[list[tuple[float, float | None]], int, int, list[str]]
+
+
+def _is(p: Protocol, i: Inputs) -> Measured:
+    logits = _given("IS", "logits", i.logits)
+    if not isinstance(logits, np.ndarray):
+        fake = _fakes(p, "IS", i.fake, p.is_count)
+        logits = np.concatenate([logits(fake[block]) for block in thread_pool.blocks(len(fake), frechet.BLOCK)])
+    logits = _fakes(p, "IS", logits, p.is_count)
+    return ([scores.inception_score(logits, p.splits, p.logits, p.shuffle)], 0, len(logits),
+            _few_for_is(len(logits), p.splits))
+
+
+def _fid(p: Protocol, i: Inputs) -> Measured:
+    real, fake = _given("FID", "real features", i.real), _fakes(p, "FID", i.fake, p.fake)
+    n_real = real.count if isinstance(real, Statistics) else len(_reals(p, "FID", real))
+    if isinstance(real, Statistics) and p.real and n_real not in (0, p.real):
+        raise WrongUse(f"protocol {p.name} takes {p.real:,} real pictures, the statistics are of {n_real:,}")
+    cautions = [] if n_real else ["the statistics do not say of how many pictures they are"]
+    cautions += _few_for_fid("real", n_real, fake.shape[1]) + _few_for_fid("generated", len(fake), fake.shape[1])
+    return [(frechet.distance(real, fake), None)], n_real, len(fake), cautions + _missing_classes(i, len(fake))
+
+
+def _kid(p: Protocol, i: Inputs) -> Measured:
+    real, fake = _reals(p, "KID", i.real), _fakes(p, "KID", i.fake, p.fake)
+    if min(len(real), len(fake)) < p.kid_size:
+        raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} pictures for KID, got {len(real):,} real "
+                       f"and {len(fake):,} generated ones; a smaller protocol takes fewer")
+    cautions = []
+    if p.kid_size < 1000:
+        cautions.append(f"subsets of {p.kid_size} pictures, where 1,000 are usual: KID scatters more")
+    if p.kid_size == max(len(real), len(fake)):
+        cautions.append("each of KID's subsets holds all pictures: the spread over subsets says nothing")
+    return [scores.kid(real, fake, p.kid_subsets, p.kid_size, p.seed)], len(real), len(fake), cautions
+
+
+def _intra_fid(p: Protocol, i: Inputs) -> Measured:
+    real = _given("intra-FID", "features of real pictures, not their statistics",
+                  None if isinstance(i.real, Statistics) else i.real)
+    fake = _given("intra-FID", "generated pictures", i.fake)
+    labels = _given("intra-FID", "labels of both", i.real_labels), _given("intra-FID", "labels of both", i.fake_labels)
+    if (len(real), len(fake)) != (len(labels[0]), len(labels[1])):
+        raise WrongUse(f"intra-FID: {len(real)} real and {len(fake)} generated pictures, but {len(labels[0])} and "
+                       f"{len(labels[1])} labels")
+    cautions = []
+    for kind, wanted, given in (("real", p.real, labels[0]), ("generated", p.fake, labels[1])):
+        classes, counts = np.unique(given, return_counts=True)
+        if wanted and (counts != wanted).any():
+            c = (counts != wanted).argmax()
+            raise WrongUse(f"protocol {p.name} takes {wanted:,} {kind} pictures of each class, got {counts[c]:,} of "
+                           f"class {classes[c]}")
+        cautions += [f"class {classes[counts.argmin()]}: {line}" for line in
+                     _few_for_fid(kind, counts.min(), fake.shape[1])]
+    of_classes = list(scores.intra_fid(real, labels[0], fake, labels[1]).values())
+    return [(float(np.mean(of_classes)), float(np.std(of_classes)))], len(real), len(fake), cautions
+
+
+def _neighbours(p: Protocol, i: Inputs, function: Callable) -> Measured:
+    real, fake = _reals(p, "neighbours", i.real), _fakes(p, "neighbours", i.fake, p.fake)
+    cautions = [] if len(real) == len(fake) else [
+        f"{len(real):,} real and {len(fake):,} generated pictures: the balls around the more numerous ones are smaller"]
+    return [(value, None) for value in function(real, fake)], len(real), len(fake), cautions
+
+
+def _ms_ssim(p: Protocol, i: Inputs) -> Measured:
+    images = _fakes(p, "MS-SSIM", _given("MS-SSIM", "generated pictures", i.images), p.fake)
+    batch = min(64, len(images))
+    return [ms_ssim.diversity(images, batch, min(5, len(images) // batch), p.seed)], 0, len(images), []
+
+
+def _intra_ms_ssim(p: Protocol, i: Inputs) -> Measured:
+    images = _given("intra-MS-SSIM", "generated pictures", i.images)
+    labels = _given("intra-MS-SSIM", "labels of the generated pictures", i.fake_labels)
+    images, labels = (_fakes(p, "intra-MS-SSIM", x, p.fake * len(np.unique(labels))) for x in (images, labels))
+    found = list(ms_ssim.within_classes(images, labels, seed=p.seed).values())
+    return [(float(np.mean(found)), float(np.std(found)))], 0, len(images), []
+
+
+# Scores made at once -> the function, whether the real pictures matter, whether the network does.
+MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, Inputs], Measured], bool, bool]] = {
+    ("IS",): (_is, False, True),
+    ("FID",): (_fid, True, True),
+    ("KID",): (_kid, True, True),
+    ("intra-FID",): (_intra_fid, True, True),
+    ("precision", "recall"): (lambda p, i: _neighbours(p, i, neighbours.precision_recall), True, True),
+    ("density", "coverage"): (lambda p, i: _neighbours(p, i, neighbours.density_coverage), True, True),
+    ("MS-SSIM",): (_ms_ssim, False, False),
+    ("intra-MS-SSIM",): (_intra_ms_ssim, False, False),
+}
+
+
+def _given(score: str, what: str, value: Any) -> Any:
+    if value is None:
+        raise WrongUse(f"{score} needs {what}")
+    return value
+
+
+def _reals(p: Protocol, score: str, real: np.ndarray | Statistics | None) -> np.ndarray:
+    """Features, as many as the protocol takes."""
+    if isinstance(real, Statistics):
+        raise WrongUse(f"{score} needs features of real pictures; statistics will do for FID only")
+    real = _given(score, "features of real pictures", real)
+    if p.real and len(real) != p.real:
+        raise WrongUse(f"protocol {p.name} takes {p.real:,} real pictures, got {len(real):,}; "
+                       "a smaller protocol takes fewer")
+    return real
+
+
+def _fakes(p: Protocol, score: str, fake: np.ndarray | None, count: int) -> np.ndarray:
+    """The first `count` rows; all if it is 0."""
+    fake = _given(score, "generated pictures", fake)
+    if len(fake) < count:
+        raise WrongUse(f"protocol {p.name} takes {count:,} generated pictures for {score}, got {len(fake):,}; "
+                       "a smaller protocol takes fewer")
+    return fake[:count or None]
+
+
+def _few_for_is(count: int, splits: int) -> list[str]:
+    lines = []
+    if count < ENOUGH:
+        lines.append(f"IS of {count:,} pictures: it rises with their number, compare it at the same number only")
+    if count // splits < 1000:
+        lines.append(f"splits of {count // splits} pictures: IS comes out too low, and cannot exceed that number")
+    return lines
+
+
+def _few_for_fid(kind: str, count: int, features: int) -> list[str]:
+    if 0 < count <= features:
+        return [f"{count:,} {kind} pictures for {features:,} features: their covariance has rank {count - 1:,}, "
+                "no spread in the other directions; FID comes out too high, compare it at the same numbers only"]
+    if 0 < count < FEW:
+        return [f"{count:,} {kind} pictures, fewer than {FEW:,}: FID comes out too high, compare it at the same "
+                "numbers only"]
+    return []
+
+
+def _missing_classes(i: Inputs, n_fake: int) -> list[str]:
+    if i.real_labels is None or i.fake_labels is None:
+        return []
+    missing = np.setdiff1d(i.real_labels, i.fake_labels[:n_fake])
+    return [f"no generated picture of class {listed([str(c) for c in missing])}"] if len(missing) else []

@@ -1,0 +1,73 @@
+"""The checkpoints of a run's folder: which there are, which is the newest that can be read, which are kept."""
+
+import re
+from pathlib import Path
+
+from minigan.errors import FailedWork, WrongUse
+from minigan.formats.hdf5_state import Unreadable, read, save
+from minigan.formats.whole import remove_parts
+
+
+def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> Path:
+    """Save `state` as folder/checkpoint-0001000.h5, then remove all but the newest `keep` up to there.
+
+    Checkpoints of later iterations, which exist if a run was resumed from an older one, stay as they are
+    until they are reached. What an earlier, killed save left behind is removed first.
+    """
+    if keep < 1 or iteration < 0:
+        raise WrongUse(f"checkpoint: keep {keep}, iteration {iteration}; expected keep >= 1, iteration >= 0")
+    folder = Path(folder)
+    path = folder / f"checkpoint-{iteration:07d}.h5"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_parts(folder)
+        save(path, state)
+        older = [old for number, old in _checkpoints(folder) if number < iteration]
+        for old in older[keep - 1 :]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        raise FailedWork(f"checkpoints cannot be kept in {folder} ({error.strerror or error})") from None
+    return path
+
+
+def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
+    """The newest checkpoint in `folder` that can be read: path, state, and a line per unreadable newer one.
+
+    Raises WrongUse if there is no checkpoint at all, FailedWork if none can be read.
+    """
+    folder = Path(folder)
+    found = _checkpoints(folder)
+    if not found:
+        raise WrongUse(f"{folder}: no checkpoint here; expected files named checkpoint-0001000.h5")
+    unreadable = []
+    for _, path in found:
+        try:
+            state = read(path)
+        except Unreadable as error:
+            unreadable.append(f"{path.name} cannot be read ({error})")
+            continue
+        return path, state, [f"{line}; using {path.name}" for line in unreadable]
+    raise FailedWork(f"{folder}: no checkpoint can be read: {'; '.join(unreadable)}")
+
+
+def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
+    """Save `state` as folder/best-0001000.h5, then remove the best one before it."""
+    path = Path(folder) / f"best-{iteration:07d}.h5"
+    save(path, state)
+    for _, old in _checkpoints(Path(folder), "best"):
+        if old != path:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def best(folder: str | Path) -> Path | None:
+    """The checkpoint that `save_best` wrote last; None if there is none."""
+    return next((path for _, path in _checkpoints(Path(folder), "best")), None)
+
+
+def _checkpoints(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
+    """(iteration, path) of all checkpoints in the folder, newest first; readable or not."""
+    if not folder.is_dir():
+        return []
+    names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
+    return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
