@@ -27,7 +27,8 @@ import sys
 
 import numpy as np
 
-from minigan.engine import backend, devices, fused, thread_pool
+from minigan.engine import devices, fused, thread_pool
+from minigan.errors import WrongUse
 from minigan.experiment import presets
 from minigan.networks import models, norms
 from minigan.training import gan
@@ -204,7 +205,7 @@ def main(words=None):
         parser.error(f"unknown part '{unknown[0]}'; choose from: {', '.join(PARTS)}")
     try:
         cupy, facts = devices.cuda_module(), devices.cuda_facts()
-    except backend.WrongUse as error:
+    except WrongUse as error:
         sys.exit(f"bench/gpu.py: {error}".removesuffix(", or use --device cpu"))
     if "emulated" in cupy.__version__:
         facts["card"] = "NO GPU: emulated; the times say nothing"

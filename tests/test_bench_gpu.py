@@ -80,7 +80,7 @@ def test_a_wrong_result_is_not_timed(cupy, monkeypatch):
 
 
 def test_without_a_card_it_says_so(capsys, monkeypatch):
-    monkeypatch.setattr(gpu.backend, "cuda_module", lambda: (_ for _ in ()).throw(gpu.backend.WrongUse("no card")))
+    monkeypatch.setattr(gpu.devices, "cuda_module", lambda: (_ for _ in ()).throw(gpu.WrongUse("no card")))
     with pytest.raises(SystemExit, match="no card"):
         gpu.main(["sn"])
     with pytest.raises(SystemExit):

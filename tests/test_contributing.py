@@ -10,16 +10,16 @@ TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encod
 # every example's tests, then an iteration of each from the command line; a wrong name must know the new ones
 USE = """
 import sys
-from minigan import cli
+from minigan.cli import main
 
 found = [function for name, function in sorted(globals().items()) if name.startswith("test_")]
 results = [function() for function in found]
 folder = next(path for path in results if path is not None)
 words = ["--data-root", str(folder), "--width", "0.05", "--batch-size", "4", "--iterations", "1", "-q", "--size", "32"]
 for more in ("--norm ws --loss pearson --model cnn-small", "--norm ws --model resnet --gp 1"):
-    assert cli.run(["train", "kmnist", "--out", str(folder / more), *words, *more.split()]) == 0, more
-assert cli.run(["explain", "kmnist", "--model", "cnn-small"]) == 0
-assert cli.run(["networks", "cnn-small"]) == 0
+    assert main.run(["train", "kmnist", "--out", str(folder / more), *words, *more.split()]) == 0, more
+assert main.run(["explain", "kmnist", "--model", "cnn-small"]) == 0
+assert main.run(["networks", "cnn-small"]) == 0
 print(len(found), "tests", file=sys.stderr)
 """
 

@@ -6,49 +6,33 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "minigan"
-FILES = sorted(PACKAGE.glob("*.py"))
+FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 MAX_LINES = 450
+MAX_FILES = 15
 
-# A file imports only from lines above its own. A new file gets a place here.
-LEVELS = """
-    __init__
-    errors charts
-    profiles papers_table
-    backend presets progress files pickles shapes archives stored
-    cuda explain alarms frechet neighbours ms_ssim
-    launchers thumbnails scores
-    launchers_all protocols torch_files graphdef safetensors_files keras_files
-    stored_scores coverage winograd fused download pictures resample inception_input inception_table
-    datafiles
-    autograd im2col runs image_folder cifar idx stl10 svhn packed
-    shaping inception
-    ops datasets
-    pack
-    conv losses optim checkpoint
-    weights
-    spectral initializers
-    norms
-    layers
-    networks
-    cnn mnist resnet
-    models
-    saved sampling network_table weight_files
-    classifier
-    gan features
-    diagnostics scoring
-    curves
-    train
-    sweep
-    reproduce figure_data
-    deviations
-    report figure_plots
-    watch figure_layers
-    figures
-    view_commands score_commands classifier_commands
+# A file imports only from its own folder (its inner folders included) or from lower lines. A new folder gets a place.
+ROOMS = """
+    __init__ __main__
     cli
-    __main__
+    views
+    studies
+    training
+    networks metrics
+    nn data
+    engine experiment formats
+    errors
 """
-LEVEL = {name: level for level, line in enumerate(LEVELS.split("\n")) for name in line.split()}
+FLOOR = {room: floor for floor, line in enumerate(ROOMS.strip().splitlines()[::-1]) for room in line.split()}
+
+# Besides: room -> what it imports of the package, or does not.
+ONLY = {"engine": {"errors"}}
+NEVER = {"nn": {"experiment"}, "networks": {"experiment"}}
+# What shows runs reads them through these files; a trainer is not among them.
+VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/restore"}
+
+
+def room_of(name: str) -> str:
+    return name.split("/")[0]
 
 
 def imports(tree: ast.AST) -> list[str]:
@@ -59,28 +43,42 @@ def imports(tree: ast.AST) -> list[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             module = ".".join(filter(None, ["minigan" if node.level else "", node.module]))
-            # from minigan import ops: the module is minigan.ops
-            found += [f"{module}.{alias.name}" for alias in node.names] if module == "minigan" else [module]
+            # from minigan.engine import ops: the module is minigan.engine.ops
+            inner = module.replace("minigan", "", 1).strip(".").replace(".", "/")
+            package = module == "minigan" or module.startswith("minigan.") and inner not in FILES
+            found += [f"{module}.{alias.name}" for alias in node.names] if package else [module]
     return found
+
+
+def own(name: str, source: str) -> list[str]:
+    """The files of the package that minigan/<name>.py imports, as FILES names them."""
+    found = []
+    for module in imports(ast.parse(source)):
+        if module.split(".")[0] == "minigan":
+            found.append("/".join(module.split(".")[1:]) or "__init__")
+    return [target for target in dict.fromkeys(found) if target != "__version__"]
 
 
 def faults(name: str, source: str) -> list[str]:
     """What the file minigan/<name>.py does that the layout forbids."""
-    if name == "__init__":  # the face of the package: it names what users import
-        return []
-    if name not in LEVEL:
-        return [f"minigan/{name}.py has no level: add it to LEVELS in tests/test_layout.py"]
+    room, found = room_of(name), []
+    if room not in FLOOR:
+        return [f"minigan/{name}.py: the folder {room} has no place: add it to ROOMS in tests/test_layout.py"]
+    for target in own(name, source) if room != "__init__" else []:  # the face of the package names what users import
+        there = room_of(target)
+        if there != room and FLOOR.get(there, len(FLOOR)) >= FLOOR[room]:
+            found.append(f"minigan/{name}.py imports {target}, and {there} is not below {room}")
+        elif there != room and (there not in ONLY.get(room, {there}) or there in NEVER.get(room, ())):
+            found.append(f"minigan/{name}.py imports {target}: {room} does not know {there}")
+        elif room == "views" and there == "training" and target not in VIEWS_OF_TRAINING:
+            found.append(f"minigan/{name}.py imports {target}: a view reads runs through {VIEWS_OF_TRAINING}")
     tree = ast.parse(source)
-    found = []
     for module in imports(tree):
-        top, *rest = module.split(".")
-        if top == "minigan" and rest and rest[0] != "__version__":
-            if LEVEL.get(rest[0], len(LEVEL)) >= LEVEL[name]:
-                found.append(f"minigan/{name}.py imports {module}, which is not on a lower level")
-        if top == "torch" or (top == "cupy" and name != "backend"):
-            found.append(f"minigan/{name}.py imports {top}; only backend.py imports cupy, and nobody torch")
+        top = module.split(".")[0]
+        if top == "torch" or (top == "cupy" and name != "engine/devices"):
+            found.append(f"minigan/{name}.py imports {top}; only engine/devices.py imports cupy, and nobody torch")
         if top in ("pickle", "_pickle", "cPickle", "dill", "joblib", "shelve", "marshal"):
-            found.append(f"minigan/{name}.py imports {top}; minigan/formats/pickles.py reads such files safely")
+            found.append(f"minigan/{name}.py imports {top}; formats/pickles.py reads such files safely")
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -96,38 +94,104 @@ def faults(name: str, source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_keeps_to_the_layout(file):
-    assert faults(file.stem, file.read_text(encoding="utf-8")) == []
+def cycles(arrows: dict[str, list[str]]) -> list[list[str]]:
+    """The ways round in a graph, name -> names: each as the names in order, the first again at the end."""
+    found, done = [], set()
+
+    def visit(name: str, way: list[str]) -> None:
+        if name in way:
+            found.append([*way[way.index(name):], name])
+        elif name not in done:
+            for target in arrows.get(name, []):
+                visit(target, [*way, name])
+            done.add(name)
+    for name in arrows:
+        visit(name, [])
+    return found
 
 
-def test_the_package_is_flat():
-    assert FILES
-    folders = [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"]
-    assert folders == []
+def reached(name: str, arrows: dict[str, list[str]]) -> set[str]:
+    """All files that importing this one brings with it, itself included."""
+    found, stack = set(), [name]
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found.add(name)
+            stack += arrows.get(name, [])
+    return found
+
+
+@pytest.fixture(scope="module")
+def arrows() -> dict[str, list[str]]:
+    """Every file of the package -> the files it imports."""
+    return {name: [target for target in own(name, path.read_text(encoding="utf-8")) if target in FILES]
+            for name, path in FILES.items()}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_keeps_to_the_layout(name):
+    assert faults(name, FILES[name].read_text(encoding="utf-8")) == []
+
+
+def test_no_file_imports_itself_by_way_of_others(arrows):
+    assert cycles(arrows) == []
+
+
+def test_every_folder_says_what_belongs_there_and_is_no_corridor():
+    folders = [path for path in PACKAGE.rglob("*") if path.is_dir() and path.name not in ("__pycache__", "kernels")]
+    rooms = {path.name for path in folders if path.parent == PACKAGE}
+    assert rooms | {"__init__", "__main__", "errors"} == FLOOR.keys()
+    for folder in [PACKAGE, *folders]:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert 1 <= len(files) <= MAX_FILES, f"{folder.name} holds {len(files)} files"
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder.name
+
+
+def test_showing_a_page_brings_no_trainer_and_little_else(arrows):
+    page = reached("views/report", arrows)
+    assert not {name for name in page if room_of(name) in ("engine", "nn", "networks")}
+    assert not page & {"training/gan", "training/loop"} and len(page) <= 25, sorted(page)
+
+
+def test_drawing_a_figure_brings_no_trainer(arrows):
+    assert not reached("views/figures/catalogue", arrows) & {"training/gan", "training/loop", "nn/optimizers"}
+
+
+def test_the_engine_needs_no_other_library_than_numpy_and_threadpoolctl():
+    found = {module.split(".")[0] for name, path in FILES.items() if room_of(name) in ("engine", "errors", "__init__")
+             for module in imports(ast.parse(path.read_text(encoding="utf-8")))}
+    others = found - {"minigan", "numpy", "threadpoolctl", "cupy"}
+    assert not others & {"h5py", "PIL", "click", "platformdirs", "matplotlib", "scipy"}
 
 
 @pytest.mark.parametrize(
     "name, source",
     [
-        ("ops", "from minigan import train"),
-        ("ops", "from minigan.datasets import load"),
-        ("ops", "import minigan.conv"),
-        ("ops", "from . import conv"),
-        ("ops", "from .ops import add"),
-        ("ops", "def f():\n    from minigan.layers import Linear"),
-        ("ops", "from minigan.unlisted import x"),
-        ("ops", "if TYPE_CHECKING:\n    from minigan.layers import Layer"),
-        ("ops", "if DEBUG:\n    from minigan import layers"),
-        ("unlisted", ""),
-        ("ops", "import cupy.cuda"),
-        ("backend", "from torch import nn"),
-        ("pickles", "import pickle"),
-        ("pickles", "from pickle import loads"),
-        ("datasets", "numpy.load(path, allow_pickle=True)"),
-        ("datasets", "importlib.import_module('cupy')"),
-        ("datasets", "eval(text)"),
-        ("ops", "x = 1\n" * (MAX_LINES + 1)),
+        ("engine/ops", "from minigan.training import loop"),
+        ("engine/ops", "from minigan.data.datasets import load"),
+        ("engine/ops", "import minigan.nn.layers"),
+        ("engine/ops", "from minigan.formats import whole"),
+        ("engine/ops", "from minigan import cli"),
+        ("engine/ops", "def f():\n    from minigan.nn.layers import Linear"),
+        ("engine/ops", "from minigan.unlisted import x"),
+        ("engine/ops", "if TYPE_CHECKING:\n    from minigan.nn.layers import Layer"),
+        ("engine/ops", "if DEBUG:\n    from minigan.nn import layers"),
+        ("nn/layers", "from minigan.experiment.experiment import Experiment"),
+        ("networks/cnn", "from minigan.experiment import presets"),
+        ("networks/cnn", "from minigan.metrics import scores"),
+        ("metrics/scores", "from minigan.networks import cnn"),
+        ("errors", "from minigan.engine import ops"),
+        ("views/report", "from minigan.training import loop"),
+        ("views/figures/data", "from minigan.training.gan import Training"),
+        ("unlisted/file", ""),
+        ("engine/ops", "import cupy.cuda"),
+        ("engine/devices", "from torch import nn"),
+        ("formats/pickles", "import pickle"),
+        ("formats/pickles", "from pickle import loads"),
+        ("data/datasets", "numpy.load(path, allow_pickle=True)"),
+        ("data/datasets", "importlib.import_module('cupy')"),
+        ("data/datasets", "eval(text)"),
+        ("engine/ops", "x = 1\n" * (MAX_LINES + 1)),
     ],
 )
 def test_a_fault_is_found(name, source):
@@ -137,12 +201,21 @@ def test_a_fault_is_found(name, source):
 @pytest.mark.parametrize(
     "name, source",
     [
-        ("ops", "from minigan import backend\nfrom minigan.autograd import Op\nfrom . import errors"),
-        ("cli", "from minigan import __version__, train"),
-        ("backend", "def f():\n    import cupy"),
-        ("pickles", "import pickletools"),
-        ("ops", "x = 1\n" * MAX_LINES),
+        ("engine/ops", "from minigan.engine import devices\nfrom minigan.engine.autograd import Op"),
+        ("engine/ops", "from minigan import errors\nfrom . import devices"),
+        ("cli/main", "from minigan import __version__\nfrom minigan.training import loop"),
+        ("views/figures/data", "from minigan.training import run_folder\nfrom minigan.views import svg_charts"),
+        ("engine/devices", "def f():\n    import cupy"),
+        ("formats/pickles", "import pickletools"),
+        ("engine/ops", "x = 1\n" * MAX_LINES),
     ],
 )
 def test_what_is_allowed_passes(name, source):
     assert faults(name, source) == []
+
+
+@pytest.mark.parametrize("arrows, count", [
+    ({"a": ["b"], "b": ["c"], "c": []}, 0), ({"a": ["a"]}, 1), ({"a": ["b"], "b": ["a"]}, 1),
+    ({"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}, 0), ({"x": ["a"], "a": ["b"], "b": ["c"], "c": ["a"]}, 1)])
+def test_a_way_round_is_found(arrows, count):
+    assert len(cycles(arrows)) == count

@@ -73,7 +73,7 @@ def test_the_wheel_holds_the_package_the_kernels_and_nothing_else(source, wheel)
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = {name.split("/", 1)[1] for name in archive.namelist() if ".dist-info/" in name}
-    python = {f"minigan/{path.name}" for path in (source / "minigan").glob("*.py")}
+    python = {path.relative_to(source).as_posix() for path in (source / "minigan").rglob("*.py")}
     kernels = {f"minigan/kernels/{path.name}" for path in (source / "kernels").iterdir() if path.is_file()}
     assert "minigan/kernels/README.md" in kernels
     assert held == python | kernels | {"minigan/py.typed"}

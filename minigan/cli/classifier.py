@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from minigan.engine import thread_pool
 from minigan.errors import WrongUse
 from minigan.formats.progress import Progress
 from minigan.metrics import classifier
@@ -41,7 +42,7 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
         raise WrongUse(f"--lr: expected 1e-12 to 1e+06, got {rate}")
     if out is not None and out.suffix != ".h5":
         raise WrongUse(f"--out {out}: expected a name that ends with .h5")
-    threads.set_threads(threads)
+    thread_pool.set_threads(threads)
     line: Progress | None = None
 
     def progress(done: int, total: int, numbers: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import numpy as np
 
-import minigan
+from minigan import __version__
 from minigan.cli.classifier import classifier_commands
 from minigan.cli.score import compare_command, score_command, weights_command
 from minigan.cli.view import diagnose_command, figure_command, report_command, watch_command
@@ -79,7 +79,7 @@ def _fail(line: str, code: int) -> int:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
              invoke_without_command=True)
-@click.version_option(minigan.__version__, message="minigan %(version)s")
+@click.version_option(__version__, message="minigan %(version)s")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Train and explain spectrally normalized GANs, with no deep-learning framework underneath.
@@ -389,7 +389,7 @@ commands.add_command(weights_command)
 def info_command() -> None:
     """Versions, BLAS, threads, devices, cache folder, data sets, Inception's weights and classifiers found."""
     found = machine.machine()
-    rows = [("minigan", f"{found['minigan']}  ({Path(minigan.__file__).parent})"),
+    rows = [("minigan", f"{found['minigan']}  ({Path(__file__).parents[1]})"),
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
             ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),

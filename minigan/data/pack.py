@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-import minigan
+from minigan import __version__
 from minigan.data import datasets
 from minigan.data.dataset import Source
 from minigan.data.packed import FORMAT, VERSION, Layout
@@ -58,7 +58,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
 
 def write(source: Source, made: dict[str, Any], out: Path, say: Any = to_stderr) -> str:
     """Write a source's pictures into the packed file `out`; made: how they came about, for the file."""
-    made = {**made, "minigan": minigan.__version__, "files": source.identity, "from": source.where}
+    made = {**made, "minigan": __version__, "files": source.identity, "from": source.where}
     part = out.with_name(out.name + ".part")
     try:
         writer = _Writer(part, source, made)

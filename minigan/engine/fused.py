@@ -2,7 +2,7 @@
 
 Each function here is the definition of one loop in NumPy; for CuPy's arrays in float32 it hands over to the launcher of
 the CUDA kernel that does the same, and for all others CuPy has (float64, views) it runs as it stands here.
-tests/test_kernels.py holds the two equal. On a CPU large arrays are cut into blocks over the threads; the cuts depend
+tests/kernels/ hold the two equal. On a CPU large arrays are cut into blocks over the threads; the cuts depend
 on the shapes alone, so sums have the same bytes for any number of threads.
 """
 

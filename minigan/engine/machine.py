@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-import minigan
+from minigan import __version__
 from minigan.engine import devices, thread_pool
 
 
@@ -19,7 +19,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     """Versions and hardware, for the record; with those of the GPU if the device is one."""
     blas = [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
             for lib in threadpool_info() if lib.get("user_api") == "blas"]
-    return {"minigan": minigan.__version__, "python": platform.python_version(), "numpy": np.__version__,
+    return {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
             "h5py": version("h5py"), "pillow": version("pillow"),
             "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": thread_pool.cores(),
             **(devices.cuda_facts() if device == "cuda" else {})}

@@ -13,7 +13,7 @@ All of it is linear, so the weight gradient is the transposed expression: G^T [s
 
 For NumPy's arrays: a GPU takes im2col.
 
-Rounding: in float32 a result may be off by more than im2col's, which tests/test_conv.py holds to 1e-5 of the largest
+Rounding: in float32 a result may be off by more than im2col's, which test_conv_ops.py holds to 1e-5 of the largest
 result. float64 always takes im2col.
 """
 

@@ -6,7 +6,7 @@
     c.kernels, c.operations, c.launches, c.to_device, c.to_host
 
 Its rule is to be a subset: what it accepts, CuPy accepts with the same meaning, dtype and shape; it may refuse more.
-tests/test_emulated_cupy.py holds it against the real wheel: names, arguments, dtypes. Arrays lie in the emulator's
+kernels/test_emulated_cupy.py holds it against the real wheel: names, arguments, dtypes. Arrays lie in the emulator's
 memory and kernels run in the emulator, so a green test here has seen every access checked. What it cannot show: speed,
 anything asynchronous, the last digits of CUDA's math, and denormals, which CuPy's kernels flush to zero.
 """
@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-
 from emulated_cupy import device
 from emulated_cupy.arrays import DTYPES, UFUNCS, ndarray
 from emulated_cupy.device import counted, counts

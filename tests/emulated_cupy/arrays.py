@@ -13,7 +13,6 @@ from typing import Any
 
 import emulator
 import numpy as np
-
 from emulated_cupy import device
 from emulated_cupy.device import Memory, MemoryPointer, count_operation, count_to_host
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
 from emulated_cupy.arrays import (
     allocate,
     allocate_like,

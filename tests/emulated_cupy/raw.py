@@ -10,7 +10,6 @@ from typing import Any
 
 import emulator
 import numpy as np
-
 from emulated_cupy.arrays import ndarray
 from emulated_cupy.device import count_kernel
 

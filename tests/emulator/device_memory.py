@@ -8,7 +8,6 @@ import weakref
 from typing import Any
 
 import numpy as np
-
 from emulator import build
 
 ALIGNMENT = 512  # as CuPy's memory pool

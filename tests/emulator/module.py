@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from emulator import build
 from emulator.device_memory import runtime
 from emulator.modes import ORDERS, Counts, Line, Mode, Profile, record

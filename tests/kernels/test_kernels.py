@@ -1,0 +1,298 @@
+"""Every kernel against its NumPy twin in float64, and every seeded bug found. Emulated on the CPU (tests/emulator).
+
+What the emulator checks beside the numbers (races, missed barriers, wrong addresses, numbers never written) is in
+tests/emulator/README.md; what no emulator can show is in kernels/README.md.
+"""
+
+import contextlib
+import re
+from collections import Counter
+from pathlib import Path
+
+import emulated_cupy
+import emulator
+import numpy as np
+import pytest
+from kernel_cases import CASES
+
+from minigan.engine import cuda, launchers
+
+FOLDER = Path(__file__).resolve().parents[2] / "kernels"
+ORDERS = [("ascending", 0), ("descending", 0), *(("random", seed) for seed in range(20))]
+NAMES = [case.name for case in CASES]
+
+
+@pytest.fixture
+def cupy():
+    with emulated_cupy.installed() as cupy:
+        yield cupy
+
+
+def mapped(function, tree):
+    """The tree of tuples and lists with function(array) for each array."""
+    if isinstance(tree, tuple | list):
+        return type(tree)(mapped(function, part) for part in tree)
+    return function(tree) if isinstance(tree, np.ndarray) or hasattr(tree, "get") else tree
+
+
+def leaves(tree):
+    return [leaf for part in tree for leaf in leaves(part)] if isinstance(tree, tuple | list) else [tree]
+
+
+def compare(case, found, expected):
+    found, expected = leaves(found), leaves(expected)
+    assert len(found) == len(expected)
+    for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+        if b is None or a is None:
+            assert a is b
+            continue
+        assert (a.dtype, a.shape) == (np.float32, np.shape(b)), f"result {i}: {a.dtype} {a.shape}, {np.shape(b)}"
+        finite = np.isfinite(b)
+        atol = case.rtol * max(np.abs(b[finite]).max(initial=0), 1e-30)
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol, equal_nan=True, err_msg=f"{case.name}, result {i}")
+
+
+def run(cupy, case, arguments):
+    """Launch with these float32 arguments and compare with the twin in float64; the results, on the host."""
+    given = mapped(cupy.array, arguments)
+    result = mapped(lambda a: a.get(), case.launcher(*given))
+    exact = mapped(lambda a: a.astype(np.float64), arguments)
+    expected = case.twin(*exact)
+    compare(case, result, expected)
+    for i, (before, after, twins) in enumerate(zip(arguments, given, exact, strict=True)):
+        after = mapped(lambda a: a.get(), after)
+        if i not in case.in_place:
+            assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(leaves(before), leaves(after), strict=True)
+                       if isinstance(a, np.ndarray)), f"{case.name} has changed its argument {i}"
+        elif expected is None:
+            compare(case, after, twins)
+    return result, [mapped(lambda a: a.get(), given[i]) for i in case.in_place]
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_a_kernel_computes_what_its_twin_computes(case, cupy, rng):
+    for arguments in case.inputs(rng):
+        run(cupy, case, arguments)
+
+
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_any_order_of_threads_and_blocks_gives_the_same_bytes(case, cupy, rng):
+    """The checker raises no false alarm, and no sum depends on who comes first."""
+    inputs = sorted(case.inputs(rng), key=lambda a: sum(x.size for x in leaves(a) if isinstance(x, np.ndarray)))[-3:]
+    for arguments in inputs:
+        seen = set()
+        for which, seed in ORDERS:
+            with emulator.order(which, seed):
+                seen.add(b"".join(a.tobytes() for a in leaves(run(cupy, case, arguments)) if a is not None))
+        assert len(seen) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_a_kernel_computes_what_its_twin_computes_on_a_gpu(case, real_cupy, rng):
+    for arguments in case.inputs(rng):
+        first, second = (leaves(run(real_cupy, case, arguments)) for _ in range(2))
+        assert all(a is b is None or a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
+def test_every_kernel_is_run(cupy, rng):
+    with emulated_cupy.counted() as c:
+        for case in CASES:
+            for arguments in case.inputs(rng):
+                case.launcher(*mapped(cupy.array, arguments))
+    sources = [path.read_text(encoding="utf-8") for path in FOLDER.glob("*.cu")]
+    assert set(c.kernels) == {name for source in sources for name in re.findall(r"__global__ void (\w+)", source)}
+
+
+def test_many_blocks_share_one_matrix(cupy, rng):
+    """The CIFAR discriminator's largest layer but one, 256 x 2304: 72 strips, 256 rows, 144 parts of <G, W>."""
+    for name in ("power_iterations", "spectral_gradients"):
+        case = CASES[NAMES.index(name)]
+        W, u, v = (rng.standard_normal(shape).astype(np.float32) for shape in ((256, 2304), (256,), (2304,)))
+        run(cupy, case, ([W], [u], 1, 1e-12) if name == "power_iterations" else
+            ([W[::-1].copy()], [W], [u], [v], np.array([3], np.float32)))
+
+
+# ---- seeded bugs ---------------------------------------------------------------------------------------------------
+
+TICKET = "__threadfence();  // release: what this block wrote is visible before its ticket is"
+ACQUIRE = "__threadfence();  // acquire: nothing below is read before the ticket was drawn"
+RESET = "if (last) *ticket = 0;  // for the next launch"
+
+# (launcher whose case must fail, file, function, text that stands there once, what takes its place)
+BUGS = [
+    # spectral_norm.cu
+    ("power_iterations", "spectral_norm", "sn_wtu", "sums[threadIdx.y][threadIdx.x] = sum;\n    __syncthreads();",
+     "sums[threadIdx.y][threadIdx.x] = sum;"),
+    ("power_iterations", "spectral_norm", "sn_wtu", "for (int r = threadIdx.y; r < rows; r += 8)",
+     "for (int r = threadIdx.y; r <= rows; r += 8)"),
+    ("power_iterations", "spectral_norm", "sn_wtu", "if (threadIdx.y == 0 && c < cols) {", "if (threadIdx.y == 0) {"),
+    ("power_iterations", "spectral_norm", "is_last_block", TICKET, ""),
+    ("power_iterations", "spectral_norm", "is_last_block", ACQUIRE, ""),
+    ("power_iterations", "spectral_norm", "is_last_block", RESET, ""),
+    ("power_iterations", "spectral_norm", "is_last_block", "atomicAdd(ticket, 1)", "(*ticket)++"),
+    ("power_iterations", "spectral_norm", "block_sum", "__syncthreads();  // parts may now be written again", ""),
+    ("power_iterations", "spectral_norm", "sn_wv", "cols % 4 == 0 && ", ""),
+    ("power_iterations", "spectral_norm", "sn_wv", "sqrtf(block_sum(squares)) + eps)", "sqrtf(block_sum(squares)))"),
+    ("power_iterations", "spectral_norm", "sn_wv", "sigmas[layers.offset + l]", "sigmas[l]"),
+    ("power_iterations", "spectral_norm", "inverse_of", "sigma == 0.0f ? 0.0f : ", ""),
+    ("power_iterations", "spectral_norm", "sn_wv", "tickets + l, rows", "tickets, rows"),
+    ("power_iterations", "spectral_norm", "block_sum", "step > 0; step /= 2", "step > 1; step /= 2"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "float slant = inner * inverse;", "float slant = inner;"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "u[i / cols] * v[i % cols]", "u[i % cols] * v[i / cols]"),
+    ("spectral_gradients", "spectral_norm", "sn_dots", "if (threadIdx.x == 0) parts[block] = sum;",
+     "parts[block] = sum;"),
+    ("spectral_gradients", "spectral_norm", "sn_dots", "sum += G[i] * W[i];", "sum += G[i] * G[i];"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "layers.first[l] + threadIdx.x; part", "threadIdx.x; part"),
+    ("scale_weights", "spectral_norm", "sn_scale", "inverses[layers.offset + l];", "inverses[l];"),
+    ("scale_weights", "spectral_norm", "sn_scale", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
+    ("scale_weights", "spectral_norm", "sn_scale", "W[i] * inverse", "W[i] / inverse"),
+    ("scale_weights", "spectral_norm", "sn_scale", "i < layers.size[l]", "i < layers.size[l] - 1"),
+    ("spectral_gradients", "spectral_norm", "sn_dots", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "sigmas[layers.offset + l]", "sigmas[l]"),
+    # power_iteration.cu
+    ("power_iteration_one", "power_iteration", "power_iteration",
+     "__syncthreads();  // all of u is there\n        length",
+     "length"),
+    ("power_iteration_one", "power_iteration", "power_iteration", "__syncthreads();  // the next iteration reads u",
+     ""),
+    ("power_iteration_one", "power_iteration", "block_sum", "__syncthreads();  // the parts of all warps are there",
+     ""),
+    ("power_iteration_one", "power_iteration", "block_sum",
+     "__syncthreads();  // all threads have read; parts may be written again",
+     ""),
+    ("power_iteration_one", "power_iteration", "power_iteration", "length = sqrtf(squares) + eps;",
+     "length = sqrtf(squares);"),
+    ("power_iteration_one", "power_iteration", "power_iteration", "if (threadIdx.x == 0) u[r] = sum;", "u[r] = sum;"),
+    # windows.cu
+    ("im2col", "windows", "im2col", "if (window >= w.count) return;", "if (window > w.count) return;"),
+    ("im2col", "windows", "pixel_of", "y >= w.H", "y > w.H"),
+    ("im2col", "windows", "pixel_of", "window / w.ow % w.oh", "window / w.ow"),
+    ("im2col", "windows", "pixel_of", "w.ow / w.oh", "w.ow"),
+    ("im2col", "windows", "im2col4", "if (window >= w.count) return;", "if (window > w.count) return;"),
+    ("im2col", "windows", "im2col", "k % w.C]", "k]"),
+    ("im2col", "windows", "im2col4", "x[pixel * C + k % C]", "x[pixel * w.C + k % C]"),
+    ("im2col", "windows", "im2col4", "int C = w.C / 4;", "int C = w.C;"),
+    ("col2im", "windows", "col2im", "i * w.stride <= py", "i * w.stride < py"),
+    ("col2im", "windows", "col2im", "py < w.kh ? 0 : ", ""),
+    ("col2im", "windows", "col2im", "if (at >= w.count) return;", ""),
+    ("col2im", "windows", "col2im", "if (has_scale) sum *= scale[0];\n    if (has_bias) sum += bias[c];",
+     "if (has_bias) sum += bias[c];\n    if (has_scale) sum *= scale[0];"),
+    # activation.cu
+    ("bias_leaky", "activation", "bias_leaky", "bias[i % C]", "bias[i / C]"),
+    ("bias_leaky", "activation", "leaky", "slope == 0.0f ? 0.0f : z * slope", "z * slope"),
+    ("bias_leaky", "activation", "bias_leaky", "if (i >= count) return;\n    float z",
+     "if (i > count) return;\n    float z"),
+    ("bias_leaky", "activation", "leaky", "z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z",
+     "z > 0.0f ? z : (slope == 0.0f ? 0.0f : z * slope)"),
+    ("bias_leaky_gradient", "activation", "leaky_gradient", "gz[i] = gy[i] * (y[i] > 0.0f",
+     "gz[i] = gy[i] * (y[i] >= 0.0f"),
+    ("bias_leaky_gradient", "activation", "bias_leaky_gradient", "float g = gy[i] * (y[i] > 0.0f",
+     "float g = gy[i] * (gy[i] > 0.0f"),
+    ("bias_leaky_gradient", "activation", "bias_leaky_gradient", "            gz[i] = g;\n", ""),
+    ("sum_rows", "activation", "sum_over_y", "        __syncthreads();\n        if ((int)threadIdx.y < half)",
+     "        if ((int)threadIdx.y < half)"),
+    ("sum_rows", "activation", "sum_over_y", "(int)threadIdx.y < half", "(int)threadIdx.y <= half"),
+    ("sum_rows", "activation", "is_last_block", TICKET, ""),
+    ("sum_rows", "activation", "is_last_block", ACQUIRE, ""),
+    ("sum_rows", "activation", "is_last_block", RESET, ""),
+    ("sum_rows", "activation", "is_last_block", "__syncthreads();  // all threads have written", ""),
+    ("sum_rows", "activation", "add_up", "is_last_block(tickets + blockIdx.x, gridDim.y)",
+     "is_last_block(tickets, gridDim.y)"),
+    ("sum_rows", "activation", "sum_rows", "first + rows_per_block < rows ? first + rows_per_block : rows",
+     "first + rows_per_block"),
+    ("bias_leaky_gradient", "activation", "leaky_gradient", "if (i >= count) return;", ""),
+    ("bias_leaky_gradient", "activation", "leaky_gradient", "1.0f : slope", "slope : 1.0f"),
+    ("sum_rows", "activation", "sum_rows", "first + threadIdx.y", "first"),
+    ("sum_rows", "activation", "sum_rows", "x[row * C + c]", "x[row + c * rows]"),
+    # batch_norm.cu
+    ("batch_moments", "batch_norm", "batch_moments", "m.mean += distance / m.count;", "m.mean += distance / rows;"),
+    ("batch_moments", "batch_norm", "batch_moments", "all.squares / all.count", "all.squares / (all.count - 1.0f)"),
+    ("normalize_gradient", "batch_norm", "normalize_sums", "sum.y += gz * (x[i] - mean[c]);", "sum.y += gz * x[i];"),
+    ("normalize_gradient", "batch_norm", "normalize_sums", "gbeta[c] = all.x;", "gbeta[c] = sum.x;"),
+    ("normalize_gradient", "batch_norm", "normalize_gradient", "if (i >= count) return;", "if (i > count) return;"),
+    ("normalize_gradient", "batch_norm", "normalize_gradient", "gamma[c] * inverse[c] * (gz", "inverse[c] * (gz"),
+    ("batch_moments", "batch_norm", "batch_moments", "distance * (value - m.mean)", "distance * distance"),
+    ("batch_moments", "batch_norm", "merge", "if (b.count == 0.0f) return a;", ""),
+    ("batch_moments", "batch_norm", "merge", "distance * distance * a.count * share", "distance * distance * share"),
+    ("batch_moments", "batch_norm", "is_last_block", RESET, ""),
+    ("batch_moments", "batch_norm", "merge_over_y",
+     "        __syncthreads();\n        if ((int)threadIdx.y < half) shared[at] = merge",
+     "        if ((int)threadIdx.y < half) shared[at] = merge"),
+    ("moved_moments", "batch_norm", "moved_moments", "(variance[c] * unbias)", "variance[c]"),
+    ("moved_moments", "batch_norm", "moved_moments", "to_mean[c] = decay", "to_mean[c] = rest"),
+    ("batch_factors", "batch_norm", "batch_factors", "gamma[c] * inverse[c];", "gamma[c];"),
+    ("batch_factors", "batch_norm", "batch_factors", "variance[c] + eps", "variance[c]"),
+    ("normalize", "batch_norm", "normalize", "int c = (int)(i % C);\n    y[i]", "int c = (int)(i / C);\n    y[i]"),
+    ("normalize", "batch_norm", "normalize", "if (i >= count) return;\n    int c = (int)(i % C);\n    y[i]",
+     "int c = (int)(i % C);\n    y[i]"),
+    ("normalize_gradient", "batch_norm", "normalize_sums", "all.y * inverse[c]", "all.y"),
+    ("normalize_gradient", "batch_norm", "normalize_gradient", "(gbeta[c] + hat * ggamma[c]) * share",
+     "gbeta[c] + hat * ggamma[c] * share"),
+    ("normalize_gradient", "batch_norm", "before_leaky", "slope == 1.0f || y[i] > 0.0f",
+     "slope == 1.0f || y[i] >= 0.0f"),
+    ("normalize_gradient", "batch_norm", "sum_over_y",
+     "            shared[at].y += shared[at + half * blockDim.x].y;\n", ""),
+    ("normalize_gradient", "batch_norm", "is_last_block", ACQUIRE, ""),
+    # adam.cu
+    ("adam_all", "adam", "adam", "sqrtf(square) + eps", "sqrtf(square + eps)"),
+    ("adam_all", "adam", "adam", "rest2 * g[i] * g[i]", "rest1 * g[i] * g[i]"),
+    ("adam_all", "adam", "adam", "        m[i] = mean;\n", ""),
+    ("adam_all", "adam", "adam", "i < params.size[p]", "i <= params.size[p]"),
+    ("adam_all", "adam", "adam", "block >= params.first[p + 1]", "block > params.first[p + 1]"),
+    # penalty.cu
+    ("sample_norms", "penalty", "block_sum", "    __syncthreads();\n    float sum", "    float sum"),
+    ("sample_norms", "penalty", "sample_norms", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),
+    ("sample_norms", "penalty", "sample_norms", "norms[blockIdx.x] = sqrtf(squares)", "norms[blockIdx.x] = squares"),
+    ("sample_norms_gradient", "penalty", "sample_norms_gradient", "norms[n] == 0.0f ? 0.0f : ", ""),
+    ("sample_norms_gradient", "penalty", "sample_norms_gradient", "i / size", "i % size"),
+    # resample.cu
+    ("upsample2x", "resample", "upsample2x", "row / 2 * W", "row * W"),
+    ("upsample2x", "resample", "upsample2x", "int j = (int)(pixel % (2 * W));", "int j = (int)(pixel % W);"),
+    ("pool2x", "resample", "pool2x", "corner[below + C]", "corner[below]"),
+    ("pool2x", "resample", "pool2x", "pixel / (W / 2) % (H / 2)", "pixel / (W / 2) % H"),
+    ("pool2x", "resample", "pool2x", "(n * H + 2 * i) * W", "(n * (H / 2 * 2) + 2 * i) * W"),
+]
+
+
+def functions(file):
+    """Name of a function of kernels/<file>.cu -> its text."""
+    return {found[1]: found[0] for found in re.finditer(
+        r'^(?:extern "C" )?__(?:global|device)__ [\w ]+?(\w+)\(.*?^\}\n', cuda.source(f"{file}.cu"), re.M | re.S)}
+
+
+def test_every_kernel_has_two_bugs_of_its_own():
+    """Beside those in functions that several kernels call."""
+    count = Counter((file, function) for _, file, function, _, _ in BUGS)
+    kernels = [(path.stem, name) for path in FOLDER.glob("*.cu")
+               for name in re.findall(r"__global__ void (\w+)", path.read_text(encoding="utf-8"))]
+    assert [kernel for kernel in kernels if count[kernel] < 2] == []
+
+
+@contextlib.contextmanager
+def changed(monkeypatch, file, function, old, new):
+    """kernels/<file>.cu with `new` in the place of `old` in one function, and all others as they are."""
+    text = cuda.source(f"{file}.cu")
+    body = functions(file)[function]
+    assert text.count(body) == body.count(old) == 1, f"{function} in kernels/{file}.cu has not {old!r} once"
+    text, source = text.replace(body, body.replace(old, new)), cuda.source
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda, "source", lambda name: text if name == f"{file}.cu" else source(name))
+        for cache in (cuda._modules, cuda._functions, launchers._tickets):
+            cache.clear()
+        try:
+            yield
+        finally:
+            for cache in (cuda._modules, cuda._functions, launchers._tickets):
+                cache.clear()
+
+
+@pytest.mark.parametrize("launcher, file, function, old, new", BUGS)
+def test_a_seeded_bug_is_found(launcher, file, function, old, new, cupy, rng, monkeypatch):
+    with changed(monkeypatch, file, function, old, new), pytest.raises((AssertionError, emulator.KernelFault)):
+        for which, seed in ORDERS[:4]:
+            for case in CASES:
+                if case.name == launcher:
+                    with emulator.order(which, seed):
+                        for arguments in case.inputs(rng):
+                            run(cupy, case, arguments)

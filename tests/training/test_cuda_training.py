@@ -1,0 +1,209 @@
+"""Whole training steps on an emulated CuPy, kernels and all: the losses are NumPy's, and the launches are counted.
+
+Emulated: the kernels run on the CPU from their own source (tests/emulator), the rest in tests/emulated_cupy, which says
+what that cannot show. `pytest -m gpu` runs the same comparison on a real card.
+"""
+
+import dataclasses
+import json
+
+import emulated_cupy
+import emulator
+import numpy as np
+import pytest
+import tiny
+from emulated_cupy import arrays, device
+
+from minigan.cli import main
+from minigan.engine import devices, im2col
+from minigan.engine.machine import machine as this_machine
+from minigan.experiment.presets import experiment
+from minigan.training import loop
+from minigan.training.gan import Training
+
+RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
+    "cnn-hinge": ({"model": "cnn", "loss": "hinge"}, 1e-5),
+    "cnn-ns": ({"model": "cnn", "loss": "ns"}, 1e-5),
+    "cnn-penalty": ({"model": "cnn", "loss": "wasserstein", "gp": 10.0, "norm": "none"}, 1e-4),
+    "cnn-sn-penalty": ({"model": "cnn", "loss": "hinge", "gp": 10.0, "n_dis": 2}, 1e-4),
+    "resnet-hinge": ({"model": "resnet", "loss": "hinge"}, 1e-3),
+    "resnet-ns": ({"model": "resnet", "loss": "ns", "power_iterations": 2}, 1e-3),
+    "resnet-penalty": ({"model": "resnet", "loss": "ns", "gp": 1.0, "norm": "none"}, 1e-3),
+}
+
+
+@pytest.fixture
+def cupy():
+    with emulated_cupy.installed() as cupy:
+        yield cupy
+
+
+def training(device, **chosen):
+    pictures = np.random.default_rng(3).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
+    return Training(tiny.tiny(device=device, iterations=1000, **chosen), pictures)
+
+
+def losses(device, iterations, **chosen):
+    run = training(device, **chosen)
+    return np.array([[loss.item() for loss in run.iterate()] for _ in range(iterations)]), run
+
+
+def compare(chosen, tolerance):
+    """20 iterations with NumPy and with whatever CuPy is."""
+    expected, numpys = losses("cpu", 20, **chosen)
+    found, ours = losses("cuda", 20, **chosen)
+    assert np.isfinite(expected).all() and np.ptp(expected, axis=0).min() > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+    # The generator has come the same way. Not each weight: the gradient of a bias in front of BN is rounding alone.
+    pictures = [run.sample(run.preview[:8]).astype(int) for run in (numpys, ours)]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 2, "grey levels"
+
+
+@pytest.mark.parametrize("chosen, tolerance", RUNS.values(), ids=RUNS)
+def test_the_same_seed_gives_the_same_losses_emulated(chosen, tolerance, cupy):
+    with emulator.checking(False):
+        compare(chosen, tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("chosen, tolerance", RUNS.values(), ids=RUNS)
+def test_the_same_seed_gives_the_same_losses_on_a_gpu(chosen, tolerance, real_cupy):
+    compare(chosen, 10 * tolerance)  # cuBLAS and CUDA's tanh and exp round in their own way
+
+
+@pytest.mark.parametrize("order", ["ascending", "random"])
+@pytest.mark.parametrize("chosen", [RUNS["cnn-sn-penalty"][0], RUNS["resnet-hinge"][0]], ids=["cnn", "resnet"])
+def test_an_iteration_under_the_checker_emulated(chosen, order, cupy):
+    """Every load and store of every kernel in a whole step: no race, no access out of bounds, nothing uninitialized."""
+    with emulator.checking(True), emulator.order(order, seed=5):
+        found, _ = losses("cuda", 1, **chosen)
+    np.testing.assert_allclose(found, losses("cpu", 1, **chosen)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("gp", [0.0, 10.0], ids=["no-penalty", "penalty"])
+@pytest.mark.parametrize("update", ["discriminator", "generator"])
+@pytest.mark.parametrize("model", ["cnn", "resnet"])
+def test_an_update_reads_nothing_back(model, update, gp, cupy):
+    with emulator.checking(False):
+        run = training("cuda", model=model, gp=gp)
+        run.iterate()
+        with emulated_cupy.counted() as counts:
+            getattr(run, f"update_{update}")(1e-4)
+    assert counts.to_host == 0  # each would wait for all that was launched before
+    assert counts.to_device <= 4  # indices of the batch, noise, latents, the penalty's shares
+
+
+# What the updates of discriminator and generator may launch at most, kernels and array operations (emulated: an
+# operation is counted as one launch), at the papers' size: 32 x 32 pixels, all channels, the presets' batches of 64,
+# the ResNet's generator 128. Larger layers are cut into more tiles.
+BOUNDS = {("cnn", 0.0): (192, 113), ("cnn", 10.0): (306, 113),
+          ("resnet", 0.0): (350, 311), ("resnet", 10.0): (530, 311)}
+SHARE = 4  # of a batch and of a tile that is counted here: the tiles are as many, or one more where they do not divide
+
+
+@pytest.mark.parametrize("model, gp", BOUNDS, ids=lambda value: str(value))
+def test_launches_are_bounded_at_the_papers_size(model, gp, cupy, monkeypatch):
+    """What is launched depends on the shapes alone, so nothing large is computed here: the values are not looked at."""
+    monkeypatch.setattr(emulator.Module, "launch", lambda *given, **how: None)
+    monkeypatch.setattr(cupy.ndarray, "dot", uncomputed)
+    monkeypatch.setattr(im2col, "CUDA_TILE_BYTES", im2col.CUDA_TILE_BYTES // SHARE)
+    e = experiment("cifar10", model=model, gp=gp, device="cuda")
+    e = dataclasses.replace(e, batch_size=e.batch_size // SHARE,
+                            gen_batch_size=(e.gen_batch_size or e.batch_size) // SHARE)
+    run = Training(e, np.random.default_rng(3).integers(0, 256, (e.batch_size, 32, 32, 3)).astype(np.uint8))
+    found = []
+    for update in (run.update_discriminator, run.update_generator):
+        with emulated_cupy.counted() as counts:
+            update(1e-4)
+        found.append(counts.launches)
+        print(f"{model}, gp {gp:g}, emulated: {counts.launches} launches, {dict(counts.kernels)}, "
+              f"{dict(counts.operations)}")
+    assert [n for n, bound in zip(found, BOUNDS[model, gp], strict=True) if n > bound] == []
+    assert min(found) > 100  # they are counted
+
+
+def uncomputed(a, b, out=None):
+    """cupy.ndarray.dot of matrices: an array of its shape, and one launch."""
+    device.count_operation("dot")
+    return arrays.allocate((a.shape[0], b.shape[1]), a.dtype) if out is None else out
+
+
+def test_launches_for_spectral_normalization_do_not_grow_with_the_layers(cupy):
+    """CNN: 8 layers, ResNet: 11. Real and fake forward and one backward through each: two launches every time."""
+    with emulator.checking(False):
+        for model in ("cnn", "resnet"):
+            run = training("cuda", model=model)
+            with emulated_cupy.counted() as counts:
+                run.update_discriminator(1e-4)
+            assert {name: n for name, n in counts.kernels.items() if name.startswith("sn_")} == {
+                "sn_wtu": 2, "sn_wv": 2, "sn_dots": 2, "sn_correct": 2}
+            assert counts.kernels["adam"] == 1
+
+
+def test_nor_do_they_with_a_gradient_penalty(cupy):
+    """The penalty's graph of the gradient uses W / sigma itself: made for all layers in one launch."""
+    with emulator.checking(False):
+        for model in ("cnn", "resnet"):
+            run = training("cuda", model=model, gp=10.0)
+            with emulated_cupy.counted() as counts:
+                run.update_discriminator(1e-4)
+            assert {name: n for name, n in counts.kernels.items() if name.startswith("sn_")} == {
+                "sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 3, "sn_correct": 3}
+
+
+def test_a_run_records_its_card(cupy, tmp_path):
+    with emulator.checking(False):
+        assert main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
+                        "--quiet"]) == 0
+    machine = json.loads((tmp_path / "run" / "experiment.json").read_text())["machine"]
+    assert machine == this_machine() | devices.cuda_facts() | {"card": machine["card"]}  # less memory is free by now
+    assert machine["card"].startswith("Emulated GPU") and {"driver", "cupy", "nvrtc", "cublas"} <= set(machine)
+
+
+@pytest.mark.parametrize("where", ["Training", "Training.sample", "Training.spectral_norms", "Training.iterate"])
+@pytest.mark.parametrize("error", [MemoryError("Out of memory allocating 512 bytes"),
+                                   RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+                                   RuntimeError("cudaErrorMemoryAllocation: out of memory")],
+                         ids=["cupy", "cublas", "cuda"])
+def test_too_little_memory_at_any_time_in_any_words_is_failed_work(where, error, tmp_path, monkeypatch, capsys):
+    """Beginning with the upload of the pictures."""
+    def starved(*given, **how):
+        raise error
+    monkeypatch.setattr(loop, where, starved) if where == "Training" else monkeypatch.setattr(
+        Training, where.partition(".")[2], starved)
+    code = main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run"), "--quiet"])
+    err = capsys.readouterr().err
+    assert code == 1 and len(err.strip().splitlines()) == 1
+    assert "out of main memory after iteration 0" in err and str(error) in err
+    assert ("checkpoint-0000000.h5" in err) == (where in ("Training.spectral_norms", "Training.iterate"))
+
+
+def test_another_error_is_not_taken_for_too_little_memory(tmp_path, monkeypatch):
+    def broken(self):
+        raise RuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+    monkeypatch.setattr(Training, "iterate", broken)
+    run = tiny.tiny(data_root=str(tiny.pictures(tmp_path / "data")))
+    with pytest.raises(RuntimeError, match="IllegalAddress"):
+        loop.fit(run, tmp_path / "run", quiet=True)
+
+
+def test_too_little_gpu_memory_is_said_in_one_line(cupy, tmp_path, monkeypatch, capsys):
+    """The message names the batch size and what to lower, and the run can be looked at."""
+    pool = cupy.get_default_memory_pool()
+    iterate = Training.iterate
+
+    def starved(self):
+        if self.iteration == 2:
+            pool.set_limit(size=pool.used_bytes() + 1000)
+        return iterate(self)
+    monkeypatch.setattr(Training, "iterate", starved)
+    words = tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", checkpoint_every=2)
+    try:
+        with emulator.checking(False):
+            code = main.run([*words, "--quiet"])
+    finally:
+        pool.set_limit(size=0)
+    err = capsys.readouterr().err
+    assert code == 1 and len(err.strip().splitlines()) == 1
+    for part in ("out of GPU memory after iteration 2", "batches of 5", "--batch-size", "checkpoint-0000002.h5"):
+        assert part in err
