@@ -1,0 +1,62 @@
+"""Commands that say what there is: info (this machine), networks (the models)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from minigan.data import datasets
+from minigan.engine import devices, machine
+from minigan.errors import WrongUse
+from minigan.metrics import classifier, inception_weights
+from minigan.networks import model_table
+
+
+@click.command("info")
+def info_command() -> None:
+    """Versions, BLAS, threads, devices, cache folder, data sets, Inception's weights and classifiers found."""
+    found = machine.machine()
+    rows = [("minigan", f"{found['minigan']}  ({Path(__file__).parents[1]})"),
+            ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
+            ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),
+            ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
+            *_cuda(), ("cache folder", str(datasets.cache_folder()))]
+    rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
+    rows += [("inception's weights", inception_weights.kept() or "not found (minigan weights says what to put where)"),
+             ("classifiers", ", ".join(path.stem for path in classifier.kept()) or "none (minigan classifier train)")]
+    for name, value in rows:
+        click.echo(f"{name:20} {value}")
+
+
+def _cuda() -> list[tuple[str, str]]:
+    """What there is to compute on a GPU; if something is missing, what, and how to get it."""
+    try:
+        found = devices.cuda_facts()
+    except WrongUse as error:
+        return [("device cuda", "no: " + str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(
+            ", or use --device cpu"))]
+    return [("device cuda", "yes"), *found.items()]
+
+
+@click.command("networks")
+@click.argument("name", required=False, metavar="[MODEL]")
+@click.option("--size", type=int, help="side of the pictures in pixels [the source's]")
+@click.option("--width", default=1.0, help="factor on every number of channels [1]")
+@click.option("--classes", default=0, help="number of classes of a conditional GAN [0]")
+@click.option("--condition", default="", help="how the discriminator uses the label: projection, concat, ac [none]")
+def networks_command(name: str | None, size: int | None, width: float, classes: int, condition: str) -> None:
+    """The layers of MODEL as a table: shapes, kernels, parameters, multiplications; without MODEL, all models.
+
+    \b
+    minigan networks
+    minigan networks cnn --size 48
+    minigan networks resnet-imagenet --classes 1000 --condition projection
+    """
+    if name is None and (size, width, classes, condition) != (None, 1.0, 0, ""):
+        raise WrongUse("networks: --size, --width, --classes and --condition are for one model; name it")
+    if condition and not classes:
+        raise WrongUse(f"networks: --condition {condition} needs labels: give --classes, their number")
+    for line in model_table.overview() if name is None else model_table.lines(name, size, width, classes,
+                                                                                 condition):
+        click.echo(line)

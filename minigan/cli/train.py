@@ -1,0 +1,176 @@
+"""Commands that train: train, sweep, reproduce; and explain, which says what would be trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minigan.data import datasets
+from minigan.errors import WrongUse
+from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.explain import explain
+from minigan.experiment.presets import DATASET_PRESETS, experiment
+from minigan.studies import grid, reproduce, tables
+from minigan.studies import sweep as sweeps
+from minigan.training import loop, validate
+
+KINDS = {"int": int, "float": float, "str": str}
+
+
+def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for each field of Experiment but the data set, in the fields' order."""
+    for f in reversed(dataclasses.fields(Experiment)[1:]):
+        text = f.metadata["help"]
+        if f.name in validate.CHOICES and f.name not in ("fit", "scaling", "device"):
+            if not all(choice in text for choice in validate.CHOICES[f.name]):
+                text += ": " + ", ".join(validate.CHOICES[f.name])
+        if f.type == "bool":
+            command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
+                                   help=text)(command)
+            continue
+        if f.default is not None:
+            text += f" [{f.default:g}]" if isinstance(f.default, float) else f" [{f.default}]"
+        command = click.option(option_name(f.name), f.name, default=None, help=text,
+                               type=KINDS[str(f.type).split(" | ")[0]])(command)
+    return command
+
+
+def _chosen(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the data's folder as it is called from anywhere, as a resumed run may be."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if "data_root" in chosen:
+        chosen["data_root"] = os.path.abspath(os.path.expanduser(chosen["data_root"]))
+    return chosen
+
+
+def _presets() -> str:
+    """The presets of the data sets, for the end of the help."""
+    def words(preset: dict[str, Any]) -> str:
+        return " ".join(f"{option_name(name)} {value:g}" for name, value in preset.items())
+    return "\n\n".join(f"{name}: {words(preset)}" for name, preset in DATASET_PRESETS.items())
+
+
+@click.command("train", epilog=_presets())
+@click.argument("dataset", required=False, metavar="[DATASET]")
+@experiment_options
+@click.option("--out", type=click.Path(path_type=Path), help="the run's folder [runs/DATASET-MODEL-NORM]")
+@click.option("--overwrite", is_flag=True, help="replace the run that is in that folder")
+@click.option("--resume", "resumed", metavar="RUN", type=click.Path(path_type=Path),
+              help="go on with the run in this folder")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines")
+@click.option("-v", "--verbose", is_flag=True, help="say every choice first")
+def train_command(dataset: str | None, out: Path | None, overwrite: bool, resumed: Path | None, quiet: bool,
+                  verbose: bool, **given: Any) -> None:
+    """Train a GAN on DATASET: shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10, or with --data-root celeba,
+    imagenet, folder, packed (what minigan pack made).
+
+    \b
+    minigan train shapes
+    minigan train cifar10 --model resnet --out runs/resnet
+    minigan train folder --data-root ~/pictures --size 48 --norm none
+    minigan train --resume runs/resnet
+
+    Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
+    the authors' settings for it, --profile those of another source, --setting a row of a paper's table; small data sets
+    have presets of their own (below). What is given counts in any case; `minigan explain` shows where each value
+    comes from.
+
+    Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
+    """
+    chosen = _chosen(given)
+    if resumed is not None:
+        if out is not None or overwrite:
+            raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")
+        loop.resume(resumed, chosen | ({"dataset": dataset} if dataset else {}), quiet, verbose)
+        return
+    if dataset is None:
+        raise WrongUse(f"train: which data set? choose from: {', '.join(sorted(datasets.DATASETS))}; "
+                       "or --resume RUN")
+    e = experiment(dataset, **chosen)
+    loop.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
+
+
+@click.command("explain")
+@click.argument("dataset")
+@experiment_options
+def explain_command(dataset: str, **given: Any) -> None:
+    """Print every choice of `minigan train DATASET` with these options: its value, who made it, where that is said.
+
+    \b
+    minigan explain cifar10
+    minigan explain cifar10 --profile bssn --lr 2e-4
+    minigan explain cifar10 --model resnet --profile sngan-projection --norm ssn
+
+    Below an option stand the profiles that have another value: where paper and code differ, both are there.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    validate.check_names(experiment(dataset, **chosen))
+    click.echo("\n".join(explain(dataset, **chosen)))
+
+
+@click.command("sweep")
+@click.argument("dataset")
+@click.option("--methods", default="none,sn,wn,wgan-gp", help="norms, wgan-gp, gan-gp [none,sn,wn,wgan-gp]")
+@click.option("--settings", default="A,C,D,F", help="rows of the papers' tables: A to F, bssn-1 to bssn-5 [A,C,D,F]")
+@click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
+@click.option("--out", type=click.Path(path_type=Path), help="the sweep's folder [runs/sweep-DATASET]")
+@click.option("--list", "only_list", is_flag=True, help="print the runs and stop")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines of the runs")
+@experiment_options
+def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Path | None, only_list: bool,
+                  quiet: bool, **given: Any) -> None:
+    """Train a grid of runs on DATASET: every method with every setting and seed; other options hold for all.
+
+    \b
+    minigan sweep fashion-mnist --seeds 2 --iterations 3000
+    minigan sweep cifar10 --methods sn,bssn,wgan-gp --settings C,bssn-4 --seeds 5 --out runs/grid
+
+    A sweep that was stopped goes on with the same command; several processes may work on one. summary.md in its folder
+    has a table of what is finished.
+    """
+    names, rows = ([name.strip() for name in names.split(",")] for names in (methods, settings))
+    cells = grid.grid(dataset, names, rows, seeds, **_chosen(given))
+    if only_list:
+        click.echo("\n".join(cell.name for cell in cells))
+        return
+    out = out or Path("runs") / f"sweep-{dataset}"
+    sweeps.sweep(cells, out, quiet, click.echo)
+    click.echo("\n".join(tables.summary(cells, out)))
+
+
+@click.command("reproduce")
+@click.argument("name", required=False)
+@click.option("--list", "only_list", is_flag=True, help="all names, with the scores to reach and their protocols")
+@click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
+@click.option("--out", type=click.Path(path_type=Path), help="the folder of the runs [runs/NAME]")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines of the runs")
+@experiment_options
+def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path | None, quiet: bool,
+                      **given: Any) -> None:
+    """Train what a table or a figure of the papers shows: NAME as --list has it, its beginning, or bssn/figure18.
+
+    \b
+    minigan reproduce --list
+    minigan reproduce sn-gan/table2/cifar10/cnn/sn-hinge
+    minigan reproduce bssn/table1/cifar10/cnn/bssn --iterations 2000 --width 0.25
+
+    Options change the experiment, and what was shrunk is said. Stopped, it goes on with the same command.
+    """
+    if only_list or name is None:
+        click.echo("\n".join(reproduce.listing()))
+        return
+    chosen = _chosen(given)
+    name = reproduce.find(name)
+    cells = reproduce.cells(name, seeds, **chosen)
+    for cell in cells:
+        validate.check_names(cell.experiment)
+    lines = reproduce.describe(name, cells, **chosen)
+    click.echo("\n".join(lines))
+    out = out or Path("runs") / name
+    sweeps.sweep(cells, out, quiet, click.echo)
+    click.echo("\n".join([*tables.summary(cells, out), "", *lines]))
