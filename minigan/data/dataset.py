@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,11 +21,22 @@ BLOCK = 256  # pictures that are read at a time
 Block = tuple[int, np.ndarray, np.ndarray]
 
 
+class StoredImages(Protocol):
+    """Images that stay in their file, as packed.Images: uint8 (N, H, W, C), read when they are indexed."""
+
+    shape: tuple[int, ...]
+    digest: str  # SHA-256 of the bytes of all of them
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Images with their labels, in memory, or read from a packed file batch by batch."""
 
-    images: Any  # uint8 (N, H, W, C), C = 1 or 3: an array, or a packed.Images, which is indexed like one
+    images: np.ndarray | StoredImages  # uint8 (N, H, W, C), C = 1 or 3
     labels: np.ndarray  # int64 (N,); -1 where a picture has none
     classes: tuple[str, ...]  # labels index it; empty if there are none
     source: str  # one line: where it was read from, and how it was checked
@@ -73,6 +84,13 @@ def download(published: Published, path: Path, ask: Request) -> Path:
     size = published.size / 1e6
     ask.say(f"downloading {published.url} ({size:.{0 if size > 100 else 1}f} MB) to {path}")
     return fetch(published, path, ask.progress)
+
+
+def digest_of(images: np.ndarray | StoredImages) -> str:
+    """SHA-256 of the bytes of images (N, H, W, C); of stored ones it is known."""
+    if isinstance(images, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+    return images.digest
 
 
 def md5(data: bytes) -> str:

@@ -55,11 +55,6 @@ def load(path: Path) -> Dataset:
     return Dataset(Images(path, layout), labels, tuple(classes), " ".join(source.split()))
 
 
-def digest(images: np.ndarray | Images) -> str:
-    """SHA-256 of the bytes of images (N, H, W, C); of packed ones it is known."""
-    return images.digest if isinstance(images, Images) else hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
-
-
 class Images:
     """Packed images as an array that stays on disk: `images[index]` for an array of numbers, a slice or a number.
 

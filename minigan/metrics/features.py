@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan.data import packed
+from minigan.data.dataset import StoredImages, digest_of
 from minigan.data.places import cache_folder
 from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse
@@ -83,9 +83,9 @@ class Pictures:
     what: str = "pictures"  # for the progress line
 
 
-def of_images(images: np.ndarray | packed.Images, rows: np.ndarray | None = None, what: str = "real") -> Pictures:
+def of_images(images: np.ndarray | StoredImages, rows: np.ndarray | None = None, what: str = "real") -> Pictures:
     """Those of an array, or of a packed file; rows: only these, in their order."""
-    identity = packed.digest(images)
+    identity = digest_of(images)
     if rows is None or np.array_equal(rows, np.arange(len(images))):
         return Pictures(len(images), identity, lambda part: images[np.arange(len(images))[part]], what)
     identity = hashlib.sha256(f"{identity} rows ".encode() + np.asarray(rows, "<i8").tobytes()).hexdigest()

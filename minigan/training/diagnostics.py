@@ -45,12 +45,12 @@ from typing import Any
 
 import numpy as np
 
+from minigan.data.pixels import to_uint8
 from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.fused import sample_norms
 from minigan.engine.scaled import Scaled
-from minigan.formats import image_files
 from minigan.metrics.thumbnails import thumbnails
 from minigan.networks.bssn_mnist import MNISTDiscriminator
 from minigan.networks.resnet import ResNetDiscriminator
@@ -114,7 +114,7 @@ def diagnose(training: Training) -> dict[str, Any]:
         "inactive": {"real": np.mean(real >= 1), "fake": np.mean(fake <= -1)} if e.loss == "hinge" else None,
         "outputs": {"real": [real.mean(), real.std()], "fake": [fake.mean(), fake.std()]},
         "accuracy": (np.mean(real > middle) + np.mean(fake < middle)) / 2,
-        "diversity": diversity(*(image_files.to_uint8(to_host(x.data[:PAIRS])) for x in (x_real, x_fake)))}
+        "diversity": diversity(*(to_uint8(to_host(x.data[:PAIRS])) for x in (x_real, x_fake)))}
     found["seconds"] = time.perf_counter() - began
     found = _plain(found)
     return found | {"alarms": alarms.alarms(found, e)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import packed
+from minigan.data.dataset import StoredImages, digest_of
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
@@ -40,7 +40,7 @@ class Training:
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
     """
 
-    def __init__(self, experiment: Experiment, images: np.ndarray | packed.Images, labels: np.ndarray | None = None):
+    def __init__(self, experiment: Experiment, images: np.ndarray | StoredImages, labels: np.ndarray | None = None):
         """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
         self.e = e = experiment
         self.xp = devices.device_module(e.device)
@@ -67,10 +67,10 @@ class Training:
                                       for network in (self.gen, self.dis))
         set_batch_norm(self.dis, e.bn_eps, e.bn_decay)
         self.loss = LOSSES[e.loss]
-        self.images = images if isinstance(images, packed.Images) else self.xp.asarray(images)
+        self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
         self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)
         self.preview = latents(init, e, SAMPLES)
-        self.pictures = packed.digest(images)  # a resumed run must have the same
+        self.pictures = digest_of(images)  # a resumed run must have the same
         self.iteration = 0
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
 
@@ -159,10 +159,10 @@ class Training:
         return Tensor(self.xp.asarray(latents(self.rngs["z"], self.e, count)))
 
     def pick(self, index: np.ndarray) -> Any:
-        """Real pictures as they are, uint8, on the device; packed ones are read from their file."""
-        if isinstance(self.images, packed.Images):
-            return self.xp.asarray(self.images[index])
-        return self.images[self.xp.asarray(index)]
+        """Real pictures as they are, uint8, on the device; stored ones are read from their file."""
+        if isinstance(self.images, self.xp.ndarray):
+            return self.images[self.xp.asarray(index)]
+        return self.xp.asarray(self.images[index])
 
     def real(self, index: np.ndarray) -> Tensor:
         """Real pictures as floats in [-1, 1], with noise of one grey level if asked for."""

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data import packed
-from minigan.data.dataset import Dataset
+from minigan.data.dataset import Dataset, digest_of
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
 from minigan.metrics import features, measures, protocols
@@ -72,5 +71,5 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | Non
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)
             real = features.extract(extractor, features.of_images(data.images, rows), quiet)
-            where = f"{e.dataset} {packed.digest(data.images)[:12]}"
+            where = f"{e.dataset} {digest_of(data.images)[:12]}"
     return Curve(protocol, names, extractor, real, where)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from minigan.data import pixels
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.experiment.experiment import Experiment
-from minigan.formats import image_files
 
 
 def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
@@ -22,11 +22,11 @@ def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
 
 def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 0,
          labels: np.ndarray | None = None,
-         to_uint8: Callable[[np.ndarray], np.ndarray] = image_files.to_uint8) -> np.ndarray:
+         to_uint8: Callable[[np.ndarray], np.ndarray] = pixels.to_uint8) -> np.ndarray:
     """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode.
 
     classes: how many a conditional one knows; labels: integers (N,), or the classes in turn.  to_uint8: how numbers
-    in [-1, 1] become pixels; pictures.truncated is another way.
+    in [-1, 1] become pixels; pixels.truncated is another way.
     """
     if classes and labels is None:
         labels = np.arange(len(z)) % classes

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from minigan.data import datasets, image_folder, packed
-from minigan.data.dataset import Dataset
+from minigan.data import datasets, image_folder
+from minigan.data.dataset import Dataset, digest_of
+from minigan.data.pixels import to_uint8, truncated
 from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
@@ -193,7 +194,7 @@ def drawn(gen: Any, z: np.ndarray, xp: Any, classes: int, pixels: str, start: in
     """Pictures of latents z, the classes in turn, the first being picture number `start`; pixels: truncate, round."""
     labels = (start + np.arange(len(z))) % classes if classes else None
     return sampling.draw(gen, z, xp, classes=classes, labels=labels,
-                         to_uint8=image_files.truncated if pixels == "truncate" else image_files.to_uint8)
+                         to_uint8=truncated if pixels == "truncate" else to_uint8)
 
 
 def pixels_of(protocol: Protocol) -> str:
@@ -289,7 +290,7 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
             known = real, rows
         if asked.write_stats is not None:
             frechet.write(asked.write_stats, frechet.statistics(real) if known else real)
-        where = f"{data_name(subject, asked, protocol)} {packed.digest(data.images)[:12]}"
+        where = f"{data_name(subject, asked, protocol)} {digest_of(data.images)[:12]}"
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
     images = made.read(slice(0, n)) if OF_PIXELS & set(names) else None
     found = measures.measure(

@@ -18,7 +18,7 @@ from PIL import Image
 
 from minigan.cli import main
 from minigan.data import datasets, pack, packed
-from minigan.data.dataset import Source
+from minigan.data.dataset import Source, digest_of
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import presets
 from minigan.training import gan
@@ -70,7 +70,7 @@ def test_a_packed_set_is_the_set(file, pictures):
     np.testing.assert_array_equal(data.labels, original.labels)
     assert data.classes == original.classes == ("a", "b") and data.labelled
     assert data.images.shape == (20, 16, 16, 3) and data.images.dtype == np.uint8
-    assert packed.digest(data.images) == packed.digest(original.images)
+    assert digest_of(data.images) == digest_of(original.images)
     assert "20 pictures, checksums right" in pack.check(file, quiet)
     assert datasets.find("packed", file) == str(file)
     assert sorted(path.name for path in file.parent.iterdir()) == ["out.h5", "pictures"]

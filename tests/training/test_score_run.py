@@ -11,8 +11,9 @@ from tiny import contents, run_until
 from minigan.cli import main
 from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
+from minigan.data.pixels import truncated
 from minigan.errors import FailedWork
-from minigan.formats import hdf5_state, image_files
+from minigan.formats import hdf5_state
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
 from minigan.studies import grid, tables
 from minigan.training import restore, run_folder, sampling
@@ -183,7 +184,7 @@ def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path,
     gen, e, *_ = restore.load_generator(run)
     labels = np.arange(30) % 10
     z = sampling.latents(np.random.default_rng(0), e, 30)
-    fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=image_files.truncated)
+    fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=truncated)
     c, data = classifier.find("shapes", 16), datasets.load("shapes", size=16)
     rows = p.smaller(3).rows(300, data.labels)
     assert (np.bincount(data.labels[rows]) == 3).all()
