@@ -8,7 +8,7 @@ import click
 
 from minigan.engine import thread_pool
 from minigan.errors import WrongUse
-from minigan.formats.progress import Progress
+from minigan.formats.progress import ProgressLine
 from minigan.metrics import classifier
 
 
@@ -43,11 +43,11 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     if out is not None and out.suffix != ".h5":
         raise WrongUse(f"--out {out}: expected a name that ends with .h5")
     thread_pool.set_threads(threads)
-    line: Progress | None = None
+    line: ProgressLine | None = None
 
     def progress(done: int, total: int, numbers: dict[str, float]) -> None:
         nonlocal line
-        line = line or Progress(total, quiet=quiet)
+        line = line or ProgressLine(total, quiet=quiet)
         if "accuracy" in numbers:
             line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test pictures "
                      "are right")

@@ -9,7 +9,7 @@ import click
 
 from minigan.data import datasets, pack
 from minigan.errors import WrongUse
-from minigan.formats.download import progress_bar
+from minigan.formats.progress import progress_bar
 
 
 @click.command("pack")

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minigan.formats.download import Progress, Published, fetch, progress_bar
-from minigan.formats.progress import to_stderr
+from minigan.formats.download import Published, fetch
+from minigan.formats.progress import Progress, progress_bar, to_stderr
 
 BLOCK = 256  # pictures that are read at a time
 

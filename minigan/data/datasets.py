@@ -28,7 +28,7 @@ from minigan.data.imagenet import _find_imagenet, imagenet
 from minigan.data.places import cache_folder
 from minigan.data.resize import RESIZES, resized
 from minigan.errors import FailedWork, WrongUse, choose
-from minigan.formats.download import progress_bar
+from minigan.formats.progress import progress_bar
 
 __all__ = ["DATASETS", "FITS", "RESIZES", "Dataset", "Source", "cache_folder", "find", "load", "open_source"]
 

@@ -24,8 +24,7 @@ from minigan.data import datasets
 from minigan.data.dataset import Source
 from minigan.data.packed import FORMAT, VERSION, Layout
 from minigan.errors import FailedWork, WrongUse
-from minigan.formats.download import Progress, progress_bar
-from minigan.formats.progress import to_stderr
+from minigan.formats.progress import Progress, progress_bar, to_stderr
 from minigan.formats.whole import write_whole
 
 try:

@@ -3,16 +3,14 @@
 import hashlib
 import http.client
 import os
-import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from minigan.errors import FailedWork
+from minigan.formats.progress import Progress, progress_bar
 
-Progress = Callable[[int, int, str], None]  # (done, total, what), called now and then and at the end
 ATTEMPTS = 5  # connections for one file; each but the last must have brought something
 BLOCK = 1 << 18  # bytes
 
@@ -88,15 +86,6 @@ def _digest_of(path: Path, kind: str) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def progress_bar(done: int, total: int, what: str) -> None:
-    """Draws a bar on the terminal's error stream; says nothing where that is no terminal."""
-    if sys.stderr.isatty() and total > 0:
-        filled = 30 * done // total
-        bar = "#" * filled + "." * (30 - filled)
-        end = "\n" if done >= total else "\r"  # a line printed next, such as an error, starts at the margin
-        print(f"{what} [{bar}] {100 * done // total:3d} %", end=end, file=sys.stderr, flush=True)
 
 
 def _receive(published: Published, part: Path, have: int, progress: Progress, timeout: float) -> None:

@@ -1,4 +1,6 @@
-"""One line that says how far a run is, how fast it goes, how long it will take, and what its losses are.
+"""What long work says on the error stream: a line of progress, a bar, remarks.
+
+The line says how far a run is, how fast it goes, how long it will take, and what its losses are:
 
     1,200/100,000   3.4 it/s   left 8 h 04 min   dis 1.234  gen 0.567  sigma-1 0.012
 """
@@ -11,11 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+Progress = Callable[[int, int, str], None]  # (done, total, what), called now and then and at the end: progress_bar
 LIVE_S = 0.2  # at most five redraws a second: more cannot be read and costs time on slow terminals
 WINDOW_S = 30.0  # the rate is that of the last half minute, so that it follows a change and does not jitter
 
 
-class Progress:
+class ProgressLine:
     """Says on `stream` where a run of `total` iterations is; the training loop calls `update` after each.
 
     In a terminal, one line is rewritten in place; elsewhere (a file, a pipe) a plain line is written at the
@@ -139,5 +142,15 @@ def _width(stream: TextIO) -> int:
     return columns or 80
 
 
+def progress_bar(done: int, total: int, what: str) -> None:
+    """Draws a bar on the terminal's error stream; says nothing where that is no terminal."""
+    if sys.stderr.isatty() and total > 0:
+        filled = 30 * done // total
+        bar = "#" * filled + "." * (30 - filled)
+        end = "\n" if done >= total else "\r"  # a line printed next, such as an error, starts at the margin
+        print(f"{what} [{bar}] {100 * done // total:3d} %", end=end, file=sys.stderr, flush=True)
+
+
 def to_stderr(line: str) -> None:
+    """Print a remark, a line of its own."""
     print(line, file=sys.stderr)

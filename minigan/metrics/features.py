@@ -28,7 +28,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
-from minigan.formats.progress import Progress, to_stderr
+from minigan.formats.progress import ProgressLine, to_stderr
 from minigan.metrics.frechet import Moments, Statistics
 from minigan.metrics.inception import Inception
 from minigan.metrics.inception_weights import Weights
@@ -137,7 +137,7 @@ def _go(extractor: Extractor, pictures: Pictures, use: Callable[[slice, np.ndarr
         keep: bool) -> None:
     """Call use(part, features) for every block of pictures, in order."""
     place, key = folder(extractor, pictures), _key(extractor, pictures)
-    progress: Progress | None = None  # begins with the first block that is not there: that tells the rate
+    progress: ProgressLine | None = None  # begins with the first block that is not there: that tells the rate
     try:
         for start in range(0, pictures.count, BLOCK):
             part = slice(start, min(start + BLOCK, pictures.count))
@@ -158,7 +158,7 @@ def _go(extractor: Extractor, pictures: Pictures, use: Callable[[slice, np.ndarr
             progress.close()
 
 
-def _computed(extractor: Extractor, images: np.ndarray, start: int, progress: Progress) -> np.ndarray:
+def _computed(extractor: Extractor, images: np.ndarray, start: int, progress: ProgressLine) -> np.ndarray:
     """Features of a block's pictures; the progress line hears of every STEP of them."""
     found = np.empty((len(images), extractor.dimension), np.float32)
     for at in range(0, len(images), STEP):
@@ -167,8 +167,8 @@ def _computed(extractor: Extractor, images: np.ndarray, start: int, progress: Pr
     return found
 
 
-def _begun(pictures: Pictures, extractor: Extractor, start: int, quiet: bool) -> Progress:
-    progress = Progress(pictures.count, start, quiet=quiet)
+def _begun(pictures: Pictures, extractor: Extractor, start: int, quiet: bool) -> ProgressLine:
+    progress = ProgressLine(pictures.count, start, quiet=quiet)
     if not quiet:
         more = f", going on after {start:,}" if start else ""
         progress.say(f"features of {pictures.count:,} {pictures.what} pictures, {extractor.name}{more}")

@@ -20,8 +20,7 @@ from minigan.engine import devices, thread_pool
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 from minigan.formats import untrusted
-from minigan.formats.download import progress_bar
-from minigan.formats.progress import Progress, duration, to_stderr
+from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.metrics import stored_scores
 from minigan.networks.norms import spectral_norm
 from minigan.training import checkpoints, restore, run_folder, validate
@@ -139,7 +138,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     diagnoses = run_folder.Log(out, training.iteration, "diagnostics.jsonl") \
         if e.diagnose or (out / "diagnostics.jsonl").exists() else None
     said: set[str] = set()  # alarms
-    progress = Progress(e.iterations, training.iteration, quiet=quiet)
+    progress = ProgressLine(e.iterations, training.iteration, quiet=quiet)
     began = time.monotonic() - log.seconds
     with _signals() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line

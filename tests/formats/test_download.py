@@ -238,14 +238,3 @@ def test_a_full_disk_is_not_taken_for_the_network(server, path, monkeypatch):
     monkeypatch.setattr(download, "open", Full, raising=False)
     with pytest.raises(FailedWork, match=r"a\.tar\.gz\.part: cannot be written: No space left on device"):
         get(server, path)
-
-
-def test_the_bar_is_for_terminals_only(capsys, monkeypatch):
-    download.progress_bar(1, 2, "reading")
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    download.progress_bar(1, 2, "reading")
-    download.progress_bar(2, 2, "reading")
-    half, whole = capsys.readouterr().err.split("\r")
-    assert half == "reading [" + "#" * 15 + "." * 15 + "]  50 %"
-    assert whole == "reading [" + "#" * 30 + "] 100 %\n"

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from minigan.formats import progress
-from minigan.formats.progress import Progress, duration, number
+from minigan.formats.progress import ProgressLine, duration, number
 
 
 class Clock:
@@ -45,7 +45,7 @@ def columns(monkeypatch):
     return lambda n: monkeypatch.setenv("COLUMNS", str(n))
 
 
-def run(p: Progress, clock: Clock, iterations, seconds: float, **numbers):
+def run(p: ProgressLine, clock: Clock, iterations, seconds: float, **numbers):
     for i in iterations:
         clock.now += seconds
         p.update(i, **numbers)
@@ -54,7 +54,7 @@ def run(p: Progress, clock: Clock, iterations, seconds: float, **numbers):
 def test_a_line_says_where_how_fast_how_long_and_the_losses(clock, columns):
     columns(120)
     terminal = Terminal()
-    p = Progress(100_000, start=1100, stream=terminal, clock=clock)
+    p = ProgressLine(100_000, start=1100, stream=terminal, clock=clock)
     run(p, clock, range(1101, 1201), 1 / 3.4, dis=1.2341, gen=0.5666, **{"sigma-1": 0.012})
     # 98,800 iterations at 3.4 a second are 29,059 s = 8 h 04 min 19 s
     assert terminal.screen(120) == [
@@ -64,7 +64,7 @@ def test_a_line_says_where_how_fast_how_long_and_the_losses(clock, columns):
 
 def test_a_terminal_is_redrawn_at_most_five_times_a_second_and_always_at_the_end(clock, columns):
     terminal = Terminal()
-    p = Progress(1000, stream=terminal, clock=clock)
+    p = ProgressLine(1000, stream=terminal, clock=clock)
     run(p, clock, range(1, 1001), 0.01)  # ten seconds
     assert 40 <= terminal.getvalue().count("\r") <= 52
     assert terminal.screen()[0].startswith("1,000/1,000")
@@ -73,7 +73,7 @@ def test_a_terminal_is_redrawn_at_most_five_times_a_second_and_always_at_the_end
 
 def test_a_shorter_line_leaves_nothing_of_the_longer_one(clock, columns):
     terminal = Terminal()
-    p = Progress(10, stream=terminal, clock=clock)
+    p = ProgressLine(10, stream=terminal, clock=clock)
     run(p, clock, [1], 1.0, dis=1.0, gen=-123.456)
     run(p, clock, [10], 1.0, dis=1.0)
     assert terminal.screen() == ["10/10   5.0 it/s   dis 1.000"]
@@ -83,7 +83,7 @@ def test_a_shorter_line_leaves_nothing_of_the_longer_one(clock, columns):
 def test_a_line_is_cut_at_the_terminals_width(clock, columns, n):
     columns(n)
     terminal = Terminal()
-    p = Progress(100_000, stream=terminal, clock=clock)
+    p = ProgressLine(100_000, stream=terminal, clock=clock)
     run(p, clock, range(1, 9), 1.0, **{f"loss{k}": 1.0 for k in range(9)})
     assert len(terminal.screen(n)[0]) == n - 1
     columns(n - 10)  # made narrower
@@ -94,7 +94,7 @@ def test_a_line_is_cut_at_the_terminals_width(clock, columns, n):
 
 def test_a_file_gets_plain_lines_now_and_then_and_the_first_and_the_last(clock):
     file = io.StringIO()
-    p = Progress(101, stream=file, every_s=10.0, clock=clock)
+    p = ProgressLine(101, stream=file, every_s=10.0, clock=clock)
     run(p, clock, range(1, 102), 0.5)  # 50.5 s
     p.close()
     assert "\r" not in file.getvalue()
@@ -104,7 +104,7 @@ def test_a_file_gets_plain_lines_now_and_then_and_the_first_and_the_last(clock):
 
 def test_an_interrupted_run_still_shows_its_newest_numbers_once(clock, columns):
     for stream in (io.StringIO(), Terminal()):
-        p = Progress(1000, stream=stream, clock=clock)
+        p = ProgressLine(1000, stream=stream, clock=clock)
         run(p, clock, range(1, 8), 0.01, dis=0.5)
         p.close()
         p.close()
@@ -114,7 +114,7 @@ def test_an_interrupted_run_still_shows_its_newest_numbers_once(clock, columns):
 
 def test_a_remark_stands_above_the_live_line(clock, columns):
     terminal = Terminal()
-    p = Progress(10, stream=terminal, clock=clock)
+    p = ProgressLine(10, stream=terminal, clock=clock)
     p.say("resumed from checkpoint-0000000.h5")
     run(p, clock, [1, 2], 1.0, dis=1.0)
     p.say("FID 23.4")
@@ -130,7 +130,7 @@ def test_a_remark_stands_above_the_live_line(clock, columns):
 
 def test_quiet_leaves_only_remarks(clock, columns):
     for stream in (io.StringIO(), Terminal()):
-        p = Progress(10, quiet=True, stream=stream, clock=clock)
+        p = ProgressLine(10, quiet=True, stream=stream, clock=clock)
         run(p, clock, [1], 1.0)
         p.say("one file was skipped")
         run(p, clock, [10], 1.0)
@@ -140,7 +140,7 @@ def test_quiet_leaves_only_remarks(clock, columns):
 
 def test_nothing_happens_before_the_first_update(clock):
     stream = Terminal()
-    Progress(10, stream=stream, clock=clock).close()
+    ProgressLine(10, stream=stream, clock=clock).close()
     assert stream.getvalue() == ""
 
 
@@ -150,7 +150,7 @@ def shown_rate(file) -> str:
 
 def test_the_rate_is_that_of_the_last_half_minute(clock):
     file = io.StringIO()
-    p = Progress(10**6, stream=file, every_s=0, clock=clock)
+    p = ProgressLine(10**6, stream=file, every_s=0, clock=clock)
     run(p, clock, range(1, 1001), 0.1)
     assert shown_rate(file) == "10.0 it/s"
     run(p, clock, range(1001, 1020), 2.0)  # 38 s: the window holds nothing of the faster time
@@ -160,7 +160,7 @@ def test_the_rate_is_that_of_the_last_half_minute(clock):
 
 def test_a_rate_is_known_even_if_an_iteration_takes_longer_than_the_window(clock):
     file = io.StringIO()
-    p = Progress(100, start=50, stream=file, every_s=0, clock=clock)
+    p = ProgressLine(100, start=50, stream=file, every_s=0, clock=clock)
     run(p, clock, [51, 52], 90.0)
     assert shown_rate(file) == "90.0 s/it"
     assert "left 1 h 12 min" in file.getvalue().splitlines()[-1]  # 48 iterations of 90 s
@@ -168,7 +168,7 @@ def test_a_rate_is_known_even_if_an_iteration_takes_longer_than_the_window(clock
 
 def test_an_update_at_the_very_start_shows_no_rate(clock):
     file = io.StringIO()
-    Progress(100, stream=file, clock=clock).update(0, dis=1.0)
+    ProgressLine(100, stream=file, clock=clock).update(0, dis=1.0)
     assert file.getvalue() == "  0/100   dis 1.000\n"
 
 
@@ -183,7 +183,7 @@ def test_a_real_terminal_is_asked_for_its_own_width(clock, monkeypatch):
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 33, 0, 0))
     with open(follower, "w") as stream:
         assert progress._width(stream) == 33
-        p = Progress(100, stream=stream, clock=clock)
+        p = ProgressLine(100, stream=stream, clock=clock)
         run(p, clock, [1], 1.0, **{f"loss{k}": 1.0 for k in range(9)})
         assert len(os.read(leader, 1000).decode().strip("\r")) == 32
     os.close(leader)
@@ -221,3 +221,14 @@ def test_durations_are_for_people(seconds, text):
 )
 def test_numbers_are_short(value, text):
     assert number(value) == text
+
+
+def test_the_bar_is_for_terminals_only(capsys, monkeypatch):
+    progress.progress_bar(1, 2, "reading")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress.progress_bar(1, 2, "reading")
+    progress.progress_bar(2, 2, "reading")
+    half, whole = capsys.readouterr().err.split("\r")
+    assert half == "reading [" + "#" * 15 + "." * 15 + "]  50 %"
+    assert whole == "reading [" + "#" * 30 + "] 100 %\n"

@@ -121,7 +121,7 @@ def test_a_progress_line_says_what_is_left_and_quiet_says_nothing(images, capsys
 def test_the_progress_line_moves_within_a_block_and_features_stay(images, monkeypatch):
     monkeypatch.setattr(features, "STEP", 2)
     heard = []
-    monkeypatch.setattr(features.Progress, "update", lambda self, done, **_: heard.append(done))
+    monkeypatch.setattr(features.ProgressLine, "update", lambda self, done, **_: heard.append(done))
     found = features.extract(Sums(), features.of_images(images), quiet=True)
     assert heard == [2, 3, 5, 6, 8]  # blocks of 3
     assert np.array_equal(found, Sums().features(images))
