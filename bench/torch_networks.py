@@ -1,4 +1,4 @@
-"""The networks of cnn.py, mnist.py and resnet.py in PyTorch, for comparisons of values (tests) and of speed (bench)."""
+"""minigan/networks in PyTorch, for comparisons of values (tests) and of speed (bench)."""
 
 from functools import partial
 from itertools import pairwise

@@ -21,7 +21,7 @@ STORAGE = {"<f4": "FloatStorage", "<f8": "DoubleStorage", "<f2": "HalfStorage", 
 
 
 def toy_table(kind: str = "inception-2015-12-05") -> dict[str, tuple[int, ...]]:
-    """inception.tensors for a network of three convolutions: what the tests put in its place."""
+    """inception_table.tensors for a network of three convolutions: what the tests put in its place."""
     convs = {"Conv2d_1a_3x3": (4, 3, 3, 3), "Mixed_5b.branch5x5_1": (2, 4, 1, 1), "Mixed_5b.branch5x5_2": (3, 2, 1, 5)}
     found: dict[str, tuple[int, ...]] = {}
     for module, shape in convs.items():

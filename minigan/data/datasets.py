@@ -2,7 +2,8 @@
 
 A published data set is taken from the folder the user names, else from the cache folder or where Debian
 installs it, else it is downloaded to the cache folder where its authors offer it freely. Files are data, whoever made
-them: pickles are read by pickles.py, archives by archives.py, pictures by image_folder.py, .mat files by svhn.py.
+them: pickles are read by formats/pickles.py, archives by formats/archives.py, images by image_folder.py, .mat files by
+svhn.py.
 What was downloaded must have the published checksum; what somebody put there by hand must have the right
 format, and a digest other than the published one is remarked on.
 """
@@ -43,13 +44,13 @@ class Kind:
 
 
 def load(name: str, **options: Any) -> Dataset:
-    """The data set `name` (a key of DATASETS); options: the fields of datafiles.Request.
+    """The data set `name` (a key of DATASETS); options: the fields of dataset.Request.
 
     root: a folder that holds the data, or the archive or packed file; None: the cache folder, else a download.
     split: "train", "test" or what else the data set has; None: train, unlabeled for stl10.
     size: side of the images. None is the native one (cifar10, cifar100, svhn and shapes 32, mnist and fashion-mnist
     28) or that of the papers (stl10 48, celeba 64, imagenet 128), 32 for a folder. Shapes are drawn at any size.
-    resize: how another size is reached, see resample.py; None is lanczos, plain for stl10 and celeba, bilinear for
+    resize: how another size is reached, see resize.py; None is lanczos, plain for stl10 and celeba, bilinear for
     imagenet.  crop: side of the square in the middle of celeba's pictures that is used; None: 128.
     fit, skip_bad: for a folder of pictures, see image_folder.py.  seed: of the drawings of `shapes`.
     say receives remarks, one line each; progress (done, total, what).
@@ -160,7 +161,7 @@ def folder(ask: Request) -> Source:
 
 
 def shapes(ask: Request) -> Dataset:
-    """Ten kinds of drawings made by code, see shapes.py: 20,000 to train, 10,000 to test; no files needed."""
+    """Ten kinds of drawings made by code, see drawings.py: 20,000 to train, 10,000 to test; no files needed."""
     n = {"train": 20_000, "test": 10_000}[ask.split]
     images, labels = drawings.draw(n, ask.size or 32, ask.seed, ask.split)
     return Dataset(images, labels, drawings.CLASSES, f"drawn by the program (seed {ask.seed}, {ask.split})")

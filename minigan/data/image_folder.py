@@ -43,7 +43,7 @@ class Fitting:
 
     size: int
     fit: str = "crop"  # the largest square in the middle; "stretch": all of it
-    resize: str = "lanczos"  # one of resample.RESIZES
+    resize: str = "lanczos"  # one of resize.RESIZES
     cut: int | None = None  # a square of this side in the middle, rather than the largest one
     enlarge: bool = False  # pictures smaller than size; otherwise they cannot be used
     whole_pixels: bool = False  # the square begins at a whole pixel, and a JPEG is decoded at its own size

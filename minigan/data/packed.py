@@ -126,9 +126,9 @@ class Images:
     def prefetch(self, batches: Any, ahead: int = AHEAD) -> None:
         """Read, from now on, the pictures of each batches.next() before they are asked for, at most `ahead` batches.
 
-        batches: an object whose next() gives index arrays, e.g. gan.Batches. It is copied, so that what is saved with
-        a checkpoint is the state of the training, not that of the reader: another order, or a jump in it, makes
-        images[index] read for itself.
+        batches: an object whose next() gives index arrays, such as training/batches.py's. It is copied, so that what
+        is saved with a checkpoint is the state of the training, not that of the reader: another order, or a jump in it,
+        makes images[index] read for itself.
         """
         self.stop()
         self._ahead = _Ahead(self, copy.deepcopy(batches), ahead)

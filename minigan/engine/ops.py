@@ -1,4 +1,4 @@
-"""Operations on tensors: arithmetic, functions, reductions, matrix products, look-up; shapes from shaping.py.
+"""Operations on tensors: arithmetic, functions, reductions, matrix products, look-up; shapes from shape_ops.py.
 
 Each is a small `Op` and a function that calls it. Two-argument operations work on one shape; broadcasting is
 an operation of its own, and summation is its adjoint, so no other operation has to think of it.

@@ -13,8 +13,8 @@ All of it is linear, so the weight gradient is the transposed expression: G^T [s
 
 For NumPy's arrays: a GPU takes im2col.
 
-Rounding: in float32 a result may be off by more than im2col's, which test_conv_ops.py holds to 1e-5 of the largest
-result. float64 always takes im2col.
+Rounding: in float32 a result may be off by more than im2col's; tests/engine/test_conv_ops.py holds it to 1e-5 of the
+largest result. float64 always takes im2col.
 """
 
 from __future__ import annotations

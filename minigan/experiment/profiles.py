@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Rows = dict[str, tuple[Any, str]]  # option (a field of presets.Experiment) -> (value, where it is said)
+Rows = dict[str, tuple[Any, str]]  # option (a field of experiment.Experiment) -> (value, where it is said)
 
 _P3, _P4 = "Miyato et al. 2018", "Lin et al. 2021"
 _GULRAJANI = "Gulrajani et al. 2017"

@@ -32,7 +32,7 @@ def looks_like(data: bytes) -> bool:
 
 
 def read(data: bytes, file: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors by name, views of `data` (see stored.py), and the texts of __metadata__.
+    """The tensors by name, views of `data` (see arrays_in_files.py), and the texts of __metadata__.
 
     data: a whole file.  file: what an error calls it.  Raises FailedWork, one line, for anything broken.
     """

@@ -63,7 +63,7 @@ class _OrderedDict(dict, pickles.Buildable):
 
 
 def read(data: bytes, file: str) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, by name: views of `data`, see stored.py.
+    """The tensors of a state dict, by name: views of `data`, see arrays_in_files.py.
 
     data: a whole file.  file: what an error calls it.
     Raises FailedWork, one line, for TorchScript, for anything but a dict of tensors, and for broken files.

@@ -1,4 +1,4 @@
-"""Of drawings (shapes.py): which kinds and which colours there are, and how evenly; whether they belong together.
+"""Of drawings (data/drawings.py): which kinds and colours there are, and how evenly; whether they belong together.
 
 Kinds are what a classifier of `shapes` says. Colours are read off the pixels: shapes are saturated and each kind has a
 hue of its own, backgrounds are pale.
@@ -13,7 +13,7 @@ import numpy as np
 from minigan.data.drawings import CLASSES
 from minigan.metrics.stored_scores import Score
 
-SATURATED = 0.4  # of a shape's pixels: backgrounds have at most 0.18 (shapes.py), shapes 0.75 or more where unblended
+SATURATED = 0.4  # of a shape's pixels: backgrounds have at most 0.18, shapes 0.75 or more where unblended
 PRESENT = 0.1  # a kind is covered if it has at least a tenth of an even share
 
 

@@ -1,11 +1,12 @@
 """Features of pictures: whoever extracts them, of whichever pictures; each block computed once and kept in the cache.
 
-    extractor = InceptionFeatures(weight_files.load(path))            # or a classifier.Classifier
+    extractor = InceptionFeatures(inception_weights.load(path))       # or a classifier.Classifier
     found = extract(extractor, of_images(data.images[rows]))          # float32 (N, d)
 
 The cache holds a folder for each pair of pictures and extractor, named by the digests of both, and in it a file for
-each block of pictures, written whole and with a checksum (checkpoint.py). So an extraction that was killed goes on with
-the block it was at, more pictures from the same seed add to those that are there, and a broken file is made anew.
+each block of pictures, written whole and with a checksum (formats/hdf5_state.py). So an extraction that was killed goes
+on with the block it was at, more pictures from the same seed add to those that are there, and a broken file is made
+anew.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Extractor(Protocol):
 class InceptionFeatures:
     """Inception's 2048 features of the last pooling, as an Extractor.
 
-    kind: how to run the weights, if not as their own kind (inception.KINDS); resize: if not the kind's.
+    kind: how to run the weights, if not as their own kind (inception_table.KINDS); resize: if not the kind's.
     """
 
     dimension = 2048

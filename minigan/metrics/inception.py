@@ -60,7 +60,7 @@ class Head:
 class Inception:
     """Pictures to features; tensors: name -> array, as `tensors(kind)` lists them (others are ignored).
 
-    resize: another way than the kind's own, one of inception_input.RESIZES. dtype: float32 or float64.
+    resize: another way than the kind's own, one of inception_resize.RESIZES. dtype: float32 or float64.
     """
 
     def __init__(self, tensors: Mapping[str, np.ndarray], kind: str = "inception-2015-12-05",

@@ -67,8 +67,8 @@ class Kind:
     text: str
     network: Mapping[str, Mapping[str, str]]
     classes: int
-    resize: str  # of inception_input.RESIZES
-    scale: str  # of inception_input.SCALES
+    resize: str  # of inception_resize.RESIZES
+    scale: str  # of inception_resize.SCALES
     gamma: bool = True  # whether the batch normalizations have factors of their own
     padding_counts: bool = False  # whether average pooling divides by 9 at the picture's edge, too
     size: int = 299

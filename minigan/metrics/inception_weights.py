@@ -1,8 +1,8 @@
 """The published weights of Inception in whatever file they come: what it is, its tensors, whether it is the known one.
 
-The formats are read elsewhere (torch_files.py, graphdef.py, keras_files.py, safetensors_files.py), each to names and
-views of the file's bytes. Here the names become those of PyTorch's files, the layouts PyTorch's, too: a convolution
-(out, in, kh, kw), the last layer (out, in). Nothing is executed, and no memory is taken for what was not asked for.
+The room formats reads the files (torch_weights, tensorflow_graph, keras_weights, safetensors), each to names and views
+of the file's bytes. Here the names become those of PyTorch's files, the layouts PyTorch's, too: a convolution (out, in,
+kh, kw), the last layer (out, in). Nothing is executed, and no memory is taken for what was not asked for.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ GRAPHS = {PB, "inceptionv1_for_inception_score.pb"}  # in archives
 class Weights:
     """The tensors of one file, and where they come from."""
 
-    kind: str  # a key of inception.KINDS
-    tensors: dict[str, np.ndarray]  # float32, names and shapes of inception.tensors(kind), in that order
+    kind: str  # a key of inception_table.KINDS
+    tensors: dict[str, np.ndarray]  # float32, names and shapes of inception_table.tensors(kind), in that order
     sha256: str  # of the file, in hexadecimal
     known: str  # the published file that it is, or was converted from; "" if it is none
     digest: str  # of the tensors: the same weights have one digest in whatever format, see digest_of
@@ -108,7 +108,7 @@ def load(path: str | Path) -> Weights:
 
 
 def save(weights: Weights, path: str | Path) -> None:
-    """Write weights as .h5 (minigan's own, see checkpoint.py) or as .safetensors; `load` gives the same ones back."""
+    """Write weights as .h5 (minigan's own, see formats/hdf5_state.py) or .safetensors; `load` gives the same back."""
     path = Path(path)
     check_name(path)
     noted = {"kind": weights.kind, "known": weights.known, "digest": weights.digest}

@@ -28,8 +28,8 @@ class Model:
     generator(rng, size, channels, dim_z, width, classes, init): with classes > 0 its BN is conditional.
     discriminator(rng, size, channels, norm, width, classes, condition, init): norm is a norms.Normalization, condition
         one of `conditions` or "".
-    init: a name for networks.drawing, "model" for the source's own way.
-    The rest is the source's, where it gives it; what the command line takes by default is in presets.py.
+    init: a name for discriminator.drawing, "model" for the source's own way.
+    The rest is the source's, where it gives it; what the command line takes by default is in experiment/presets.py.
     counts: parameters of generator and discriminator, unconditional and at the source's size, counted by hand from the
         source (none prints them): the constructors must come to the same.
     """

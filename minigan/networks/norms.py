@@ -1,7 +1,7 @@
 """What --norm means: the name of every normalization of a discriminator, made for an experiment.
 
-The weight normalizations are in weights.py and spectral.py; those of features are layers (layers.FEATURES). To add one:
-a class there, a line in NORMS, and a test of the property that defines it.
+The weight normalizations are in nn/weight_norms.py and nn/spectral_norms.py; those of features are layers
+(feature_norms.FEATURES). To add one: a class there, a line in NORMS, and a test of the property that defines it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Normalization:
 
     weight: makes the weight normalization of one layer; every layer gets its own (what they share, the closure holds).
     features: "", or the normalization of the features between a convolution and its activation, a name of
-        layers.FEATURES: "bn", "ln".
+        feature_norms.FEATURES: "bn", "ln".
     gain: whether that one learns its multiplier gamma. Miyato et al. 2018 left it out (section 4.1).
     """
 

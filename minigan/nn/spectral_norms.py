@@ -172,7 +172,7 @@ class SpectralNormalize(FusedOp):
 
 
 class SpectralNormalizeAll(Op):
-    """Every layer's W -> itself, to be used as conv.Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
+    """Every layer's W -> itself, to be used as scaled.Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
 
     Its results' gradients are those of W / sigma, as Scaled has them. us, vs, sigmas: constants, as power_iterations
     gave them for the Ws as matrices (out, everything else).

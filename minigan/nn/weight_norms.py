@@ -3,7 +3,7 @@
 One small class each. A layer that was given one calls `attach` once and `weight` in every forward; the training loop
 adds norms.penalties to the discriminator's loss and calls `after_update` after every optimizer step. What a
 normalization must remember lies in `layer.state` (saved with the layer, not trained), what it learns in `layer.params`.
-Here are those that need no iteration; spectral.py has the others, norms.py the names.
+Here are those that need no iteration; spectral_norms.py has the others, networks/norms.py the names.
 
 A convolution's matrix is (out, everything else), as in Miyato et al. 2018.
 """
@@ -82,7 +82,7 @@ class Gain(NoNorm):
     """gamma times another normalization's weights, gamma learned (Miyato et al. 2018, Eq. (32)).
 
     rows: one gamma for each row of the matrix, as in Salimans and Kingma 2016; or one for the layer, for norms that
-        divide by singular values (spectral.py).
+        divide by singular values (spectral_norms.py).
     start: "weights", such that the weights in use are at first those that were drawn (gamma is the norm of the drawn W:
         for sn sigma, as in the authors' ResNet code, for wn each row's length, as in Gulrajani et al.'s), or "one" (as
         in the code of Lin et al. 2021). The papers do not say.

@@ -1,6 +1,7 @@
 """The papers' tables and figures that need training, by name: what is trained, and the scores that were reported.
 
-The names and what they mean are in papers_table.py. A name is found by its beginning, too, and by a figure's number.
+The names and what they mean are in experiment/papers.py. A name is found by its beginning too, and by a figure's
+number.
 """
 
 from __future__ import annotations

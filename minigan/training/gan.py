@@ -178,7 +178,7 @@ class Training:
         return draw(self.gen if self.average is None else self.average, z, self.xp, classes=self.classes)
 
     def thumbnail_distance(self) -> float:
-        """How far the pictures of some fixed latents are from real ones (thumbnails.py)."""
+        """How far the pictures of some fixed latents are from real ones (metrics/thumbnails.py)."""
         if self.real_thumbnails is None:
             rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
             self.real_thumbnails = thumbnails.thumbnails(devices.to_host(self.pick(np.sort(rows))))

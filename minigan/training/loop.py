@@ -54,8 +54,8 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
 def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False) -> None:
     """Go on with the run in `out` from its newest readable checkpoint; `chosen`: options given, by field name.
 
-    WrongUse if they contradict the run's experiment: only presets.CHANGEABLE may differ, and with a constant schedule
-    the number of iterations. A run that was killed before its first checkpoint begins again.
+    WrongUse if they contradict the run's experiment: only experiment.CHANGEABLE may differ, and with a constant
+    schedule the number of iterations. A run that was killed before its first checkpoint begins again.
     """
     before = run_folder.read_experiment(out)
     with run_folder.locked(out):

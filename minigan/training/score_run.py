@@ -1,7 +1,7 @@
 """Scores of a run, of a folder of pictures, or of an .npz file: pictures, real data, features, protocol, and a record.
 
-What is measured on what is protocols.py; here it is brought together. All that depends on chance has its own stream:
-scoring changes nothing that a run learns.
+metrics/protocols.py says what is measured on what; here it is brought together. All that depends on chance has its own
+stream: scoring changes nothing that a run learns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""keras_files.read on HDF5 files of Keras' layouts, and its refusals of what points elsewhere."""
+"""keras_weights.read on HDF5 files of Keras' layouts, and its refusals of what points elsewhere."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""graphdef.read against protobuf's own classes where they are installed, and on graphs encoded by hand."""
+"""tensorflow_graph.read against protobuf's own classes where they are installed, and on graphs encoded by hand."""
 
 import struct
 import tracemalloc

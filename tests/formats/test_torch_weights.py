@@ -1,4 +1,4 @@
-"""torch_files.read against PyTorch's own files, and its refusals of broken and hostile ones."""
+"""torch_weights.read against PyTorch's own files, and its refusals of broken and hostile ones."""
 
 import io
 import os

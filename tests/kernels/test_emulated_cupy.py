@@ -677,7 +677,7 @@ def functions():
 
 
 def scaled(x, W0, b, W1, W2):
-    """Layers of all kinds with weights W / sigma that are never multiplied: spectral.prepare's way."""
+    """Layers of all kinds with weights W / sigma that are never multiplied: spectral_norms.prepare's way."""
     Ws = (W0, W1, W2)
     matrices = [W.data.reshape(len(W), -1) for W in Ws]
     us, vs, sigmas, inverses = power_iterations(matrices, [m[:, 0].copy() for m in matrices], 2)
@@ -789,7 +789,7 @@ def test_the_power_iteration_stays_on_the_device(device, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
 def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype, device, rng):
-    """To second order, beside a layer that is not zero, each for itself and both at once (spectral.prepare)."""
+    """To second order, beside a layer that is not zero, each for itself and both at once (spectral_norms.prepare)."""
     for xp in (np, device):
         layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=SpectralNorm()), Linear(rng, 2, 1, glorot_uniform(),
                                                                            norm=SpectralNorm())]

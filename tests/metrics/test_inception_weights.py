@@ -1,4 +1,4 @@
-"""weight_files.load: the same weights from every format, and one line for everything else; minigan weights."""
+"""inception_weights.load: the same weights from every format, and one line for everything else; minigan weights."""
 
 import gzip
 import hashlib

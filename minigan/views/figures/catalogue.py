@@ -1,8 +1,5 @@
-"""The papers' figures by name: a table of what each needs and shows, and the drawing, by matplotlib.
-
-The numbers come from figure_plots.py. matplotlib is imported when a picture is drawn, and the same numbers give the
-same bytes under one version of it. A method has one colour and one marker everywhere (Okabe and Ito's palette, and
-others that colour-blind readers tell apart), layers go from dark to light, and legends stand outside the axes.
+"""The papers' figures by name: a table of what each needs and shows. plots.py and layers.py have the numbers, draw.py
+draws them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Draws a plot's panels with matplotlib: the same bytes for the same numbers."""
+"""Draws a plot's panels with matplotlib, imported only then; the same numbers give the same bytes under one version.
+
+A method has one colour and one marker everywhere (Okabe and Ito's palette, and others that colour-blind readers tell
+apart), layers go from dark to light, and legends stand outside the axes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each figure shows, as plain numbers: a function a kind of figure, from paths to a Plot, which figures.py draws.
+"""What each figure shows, as plain numbers: a function a kind of figure, from paths to a Plot, which draw.py draws.
 
 Paths are runs, or folders of runs such as a sweep's. Nothing here needs a plotting library.
 """
