@@ -18,6 +18,7 @@ from minigan.data import datasets
 from minigan.experiment import presets
 from minigan.formats import image_files
 from minigan.training import diagnostics, gan, loop, run_folder
+from minigan.views import diagnosis_table
 
 temporary = tempfile.TemporaryDirectory()  # gone when the script ends
 folder, LAST = Path(temporary.name), 250
@@ -70,7 +71,7 @@ save("05_samples")
 
 # %%
 last = seen["Fashion, SN"][-1]
-print("\n".join(diagnostics.table(last)))
+print("\n".join(diagnosis_table.table(last)))
 
 
 def column(look, name):

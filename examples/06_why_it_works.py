@@ -15,6 +15,7 @@ from minigan.engine import ops
 from minigan.experiment import presets
 from minigan.nn.initializers import lecun_normal
 from minigan.nn.layers import Conv2d
+from minigan.nn.operator_norms import conv_bounds, operator_norm
 from minigan.nn.spectral_norms import BidirectionalNorm
 from minigan.training import diagnostics, gan
 
@@ -198,8 +199,8 @@ figure, axes = plt.subplots(1, 3, figsize=(9, 3.5), width_ratios=[1, 1, 1.5])
 for axis, name, W in zip(axes, ("random", "smooth"), (rough, smooth), strict=False):
     W = W / sigma(W)
     layer = Conv2d(rng, 16, 16, 3, pad=1)
-    conv = diagnostics.operator_norm(layer, Tensor(W), (1, 32, 32, 16))
-    lower, upper = diagnostics.conv_bounds(layer, W, (1, 32, 32, 16))
+    conv = operator_norm(layer, Tensor(W), (1, 32, 32, 16))
+    lower, upper = conv_bounds(layer, W, (1, 32, 32, 16))
     found = waves(W)
     image = axis.imshow(np.fft.fftshift(found), cmap="viridis", vmin=0, vmax=3, extent=(-1, 1, -1, 1))
     axis.set(title=f"{name} W: norm {conv:.2f}", xticks=[], yticks=[],
@@ -210,7 +211,7 @@ figure.colorbar(image, ax=axes[:2], location="bottom", shrink=0.7, aspect=30)
 layer = Conv2d(rng, 2, 3, 3, pad=1)  # as one large matrix, column by column
 W = Tensor(rng.standard_normal((3, 3, 3, 2)))
 columns = layer.operator(W, Tensor(np.eye(72).reshape(72, 6, 6, 2))).data.reshape(72, -1)
-np.testing.assert_allclose(diagnostics.operator_norm(layer, W, (1, 6, 6, 2)), np.linalg.norm(columns, 2), rtol=1e-3)
+np.testing.assert_allclose(operator_norm(layer, W, (1, 6, 6, 2)), np.linalg.norm(columns, 2), rtol=1e-3)
 
 # %% [markdown]
 # ## What it does to a discriminator

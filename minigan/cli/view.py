@@ -13,7 +13,7 @@ import click
 from minigan.errors import WrongUse
 from minigan.formats.whole import write_whole
 from minigan.training import diagnostics, loop
-from minigan.views import report, watch
+from minigan.views import diagnosis_table, report, watch
 from minigan.views.figures import catalogue
 
 
@@ -100,4 +100,4 @@ def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
     for line in remarks:
         click.echo(line, err=True)
     found = diagnostics.diagnose(training)
-    click.echo(json.dumps(found) if as_json else "\n".join(diagnostics.table(found)))
+    click.echo(json.dumps(found) if as_json else "\n".join(diagnosis_table.table(found)))

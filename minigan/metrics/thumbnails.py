@@ -28,3 +28,16 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
 def distance(real: np.ndarray, fake: np.ndarray) -> float:
     """Frechet distance of two sets of thumbnails (n, d), each taken for a normal distribution."""
     return frechet.distance(real, fake)
+
+
+def diversity(real: np.ndarray, fake: np.ndarray) -> float | None:
+    """The mean distance of two of the fake pictures in that of two of the real ones, by thumbnails; about 1 is good.
+
+    real, fake: uint8 (N, H, W, C). None if there are no two, or all real ones are equal.
+    """
+    def mean_distance(images: np.ndarray) -> float:
+        x = thumbnails(images)
+        i, j = np.triu_indices(len(x), 1)
+        return float(np.linalg.norm(x[i] - x[j], axis=1).mean()) if len(i) else 0.0
+    between_real = mean_distance(real)
+    return mean_distance(fake) / between_real if between_real else None

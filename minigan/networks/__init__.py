@@ -1,1 +1,1 @@
-"""The papers' generators and discriminators, and the tables of models and normalizations."""
+"""The papers' generators and discriminators, tables of models and normalizations, and a way to watch a network work."""

@@ -1,4 +1,4 @@
-"""The grid of runs, its summary, and the measure in it."""
+"""The grid of runs and its summary."""
 
 import dataclasses
 import json
@@ -10,7 +10,6 @@ from tiny import OPTIONS, pictures
 from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.image_files import read_png
-from minigan.metrics.thumbnails import distance, thumbnails
 from minigan.studies import grid, sweep, tables
 from minigan.training import loop, run_folder
 
@@ -155,31 +154,3 @@ def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
     row = next(line for line in tables.summary(cells, tmp_path) if line.startswith("| sn"))
     sd = np.std([1, 2.5, 6], ddof=1)
     assert f"| 3.167 | {sd:.3f} | {sd / 3 ** 0.5:.3f} | 2.000 | 1.000 | 0.577 |" in row
-
-
-# ---- the measure ---------------------------------------------------------------------------------------------------
-
-def test_thumbnails_are_means_of_boxes(rng):
-    images = rng.integers(0, 256, (3, 16, 24, 2)).astype(np.uint8)
-    boxes = images.reshape(3, 8, 2, 8, 3, 2).mean((2, 4)) / 255
-    np.testing.assert_allclose(thumbnails(images), boxes.reshape(3, -1), rtol=1e-12)
-    assert thumbnails(images[:, :13, :9]).shape == (3, 128)
-
-
-def test_the_distance_has_its_closed_forms(rng):
-    x = rng.standard_normal((4000, 6)) @ rng.standard_normal((6, 6))
-    assert distance(x, x) == pytest.approx(0, abs=1e-9)
-    assert distance(x, x + np.arange(6)) == pytest.approx(55)  # moved: the squared length of the way
-    scaled = x.mean(0) + 3 * (x - x.mean(0))  # spread threefold: (3 - 1)^2 times the variance
-    assert distance(x, scaled) == pytest.approx(4 * x.var(0, ddof=1).sum())
-    one = np.repeat(x[:1], 50, 0)  # collapsed to one picture
-    assert distance(x, one) == pytest.approx(((x.mean(0) - x[0]) ** 2).sum() + x.var(0, ddof=1).sum())
-
-
-def test_the_distance_is_that_of_two_normal_distributions(rng):
-    """Against the formula with matrix square roots by eigenvalues."""
-    a, b = (rng.standard_normal((n, 5)) @ rng.standard_normal((5, 5)) for n in (300, 40))
-    A, B = np.cov(a.T), np.cov(b.T)
-    root = np.sqrt(np.maximum(np.linalg.eigvals(A @ B).real, 0)).sum()
-    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(A) + np.trace(B) - 2 * root
-    assert distance(a, b) == pytest.approx(expected, rel=1e-9)

@@ -1,5 +1,4 @@
-"""What a diagnosis says: SVD, convolutions written out, finite differences, closed forms; and that looking changes
-nothing."""
+"""What a diagnosis says: SVD, finite differences, closed forms; and that looking changes nothing."""
 
 import copy
 import json
@@ -7,7 +6,7 @@ import json
 import emulated_cupy
 import numpy as np
 import pytest
-from convolutions import CONVOLUTIONS, every_convolution, operator
+from convolutions import operator
 from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
@@ -18,19 +17,10 @@ from minigan.engine.fused import power_iteration
 from minigan.networks.models import MODELS
 from minigan.networks.norms import NORMS
 from minigan.nn import feature_norms
-from minigan.nn.layers import Conv2d, Linear, normal
 from minigan.nn.losses import LOSSES
-from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
-from minigan.nn.weight_norms import WeightNorm, to_matrix
+from minigan.nn.weight_norms import to_matrix
 from minigan.training import diagnostics, run_folder
-from minigan.training.diagnostics import (
-    conv_bounds,
-    diagnose,
-    diversity,
-    operator_norm,
-    singular_values,
-    variance_bounds,
-)
+from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
 
 
@@ -103,51 +93,6 @@ def test_the_same_training_gives_the_same_diagnosis_and_another_iteration_anothe
 
 
 # ---- norms ---------------------------------------------------------------------------------------------------------
-
-@every_convolution
-def test_the_operator_norm_is_that_of_the_convolution_written_out(kind, rng):
-    make, size = CONVOLUTIONS[kind]
-    layer = to_float64(make(rng, None))
-    W = Tensor(rng.standard_normal(layer.params["W"].shape))
-    channels = W.shape[0 if layer.out_axis else -1]
-    shape = layer.operand_shape((1, *size, channels))
-    expected = np.linalg.norm(operator(layer, W.data, size), 2)
-    np.testing.assert_allclose(operator_norm(layer, W, shape, 1e-5), expected, rtol=1e-9)
-    np.testing.assert_allclose(operator_norm(layer, W, shape), expected, rtol=2e-3)
-
-
-def test_the_operator_norm_of_zero_weights_and_of_the_identity():
-    layer = Conv2d(np.random.default_rng(0), 2, 2, 1)
-    assert operator_norm(layer, Tensor(np.zeros((2, 1, 1, 2), np.float32)), (1, 4, 4, 2)) == 0
-    identity = Tensor(np.eye(2, dtype=np.float32).reshape(2, 1, 1, 2))
-    np.testing.assert_allclose(operator_norm(layer, identity, (1, 4, 4, 2)), 1, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("kernel", "stride", "pad", "size"), [
-    (3, 1, 1, (5, 4)), (3, 1, 1, (2, 5)), (4, 2, 1, (6, 8)), (4, 2, 1, (2, 2)), (5, 2, 2, (3, 6)), (1, 1, 0, (2, 2))])
-def test_the_operator_norm_lies_between_its_bounds_however_small_the_picture(kernel, stride, pad, size, rng):
-    layer = to_float64(Conv2d(rng, 2, 3, kernel, stride, pad))
-    upper_reached = []
-    for _ in range(30):
-        W = rng.standard_normal((3, kernel, kernel, 2)) * rng.random((3, kernel, kernel, 2)) ** 6
-        lower, upper = conv_bounds(layer, W, (1, *size, 2))
-        whole = np.linalg.norm(operator(layer, W, size), 2)
-        assert lower * (1 - 1e-9) <= whole <= upper * (1 + 1e-9)
-        upper_reached.append(whole / upper)
-    if min(size) >= kernel:
-        assert lower == singular_values(to_matrix(W))[0]
-    # one tap alone makes the lower bound exact; where windows do not overlap both are
-    tap = np.zeros((3, kernel, kernel, 2))
-    tap[:, pad, pad] = rng.standard_normal((3, 2))
-    lower, _ = conv_bounds(layer, tap, (1, *size, 2))
-    np.testing.assert_allclose(lower, np.linalg.norm(operator(layer, tap, size), 2), rtol=1e-9)
-
-
-@pytest.mark.parametrize("shape", [(7, 30), (30, 7), (1, 9), (5, 5)])
-def test_singular_values_are_those_of_the_svd(shape, rng):
-    matrix = rng.standard_normal(shape) @ np.diag(rng.random(shape[1]) ** 3)
-    np.testing.assert_allclose(singular_values(matrix), np.linalg.svd(matrix, compute_uv=False), rtol=1e-6, atol=1e-7)
-
 
 @pytest.mark.parametrize("norm", ["sn", "ssn", "sn-gamma", "bsn", "sn-conv"])
 def test_the_estimate_is_the_power_iterations_own_and_meant_is_its_limit(norm):
@@ -274,30 +219,6 @@ def test_neighbours_ratios_are_those_of_their_rows():
 
 # ---- bounds --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12), (2, 3), (60, 50), (1, 20)])
-def test_random_matrices_have_variances_within_theorem_2s_bounds(shape, rng):
-    lower, upper = variance_bounds(SpectralNorm(), shape, 1.5)
-    draws = rng.standard_normal((300, *shape))
-    found = np.var(1.5 * draws / np.linalg.norm(draws, 2, (1, 2))[:, None, None])
-    assert lower <= found <= upper * (1 + 1e-9)
-    assert found > upper / 8 and (lower > 0) == (min(shape) > 1)  # neither is far away
-
-
-@pytest.mark.parametrize(("c_in", "c_out"), [(6, 6), (2, 12), (12, 2), (30, 40)])
-def test_random_kernels_have_variances_within_theorem_3s_bounds(c_in, c_out, rng):
-    lower, upper = variance_bounds(BidirectionalNorm(), (c_out, 3, 3, c_in))
-    found = []
-    for W in rng.standard_normal((60, c_out, 3, 3, c_in)):
-        found.append(W * 2 / (np.linalg.norm(to_matrix(W, 0), 2) + np.linalg.norm(to_matrix(W, 3), 2)))
-    assert 0 < lower <= np.var(found) <= upper == 2 / (9 * (c_in + c_out))
-
-
-def test_no_bounds_are_claimed_where_the_theorems_say_nothing():
-    assert variance_bounds(WeightNorm(), (5, 9)) is None
-    assert variance_bounds(OperatorNorm(), (5, 3, 3, 4)) is None
-    assert variance_bounds(BidirectionalNorm(), (64, 3, 3, 3)) is None  # 9 windows, 21 times as many channels
-
-
 @pytest.mark.parametrize("model", ["cnn", "mnist-bssn", "resnet", "resnet-wgan-gp"])
 def test_the_lipschitz_bound_is_reached_where_every_layer_passes_on_the_same_direction(model, monkeypatch):
     """Kernels of one tap and equal channels, positive on white pictures; residual branches of zero."""
@@ -345,14 +266,6 @@ def test_inactive_terms_and_right_answers_are_counted():
         assert list(found["inactive"].values()) == inactive and found["accuracy"] == accuracy
         assert found["outputs"] == {"real": [b, 0], "fake": [b, 0]}
     assert set(found["slope"].values()) == {0.0}
-
-
-def test_diversity_is_1_for_alike_sets_and_0_for_one_picture(rng):
-    images = rng.integers(0, 256, (20, 16, 16, 3)).astype(np.uint8)
-    assert diversity(images, images) == 1 and diversity(images, np.repeat(images[:1], 20, 0)) == 0
-    half = (images // 2).astype(np.uint8)
-    np.testing.assert_allclose(diversity(images, half), 0.5, rtol=0.05)
-    assert diversity(np.repeat(images[:1], 20, 0), images) is None and diversity(images[:1], images[:1]) is None
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
@@ -428,9 +341,3 @@ def test_an_emulated_gpu_says_what_the_cpu_says():
     assert gpu["slope"] == pytest.approx(cpu["slope"], rel=1e-3)
     for name in ("lipschitz_bound", "diversity"):
         np.testing.assert_allclose(gpu[name], cpu[name], rtol=1e-3)
-
-
-def test_a_dense_layer_is_its_own_operator(rng):
-    layer = Linear(rng, 6, 4, normal())
-    assert conv_bounds(layer, layer.params["W"].data, (2, 6)) == (
-        pytest.approx(np.linalg.norm(layer.params["W"].data, 2)),) * 2
