@@ -14,10 +14,11 @@ from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module
 from minigan.engine.scaled import Scaled
 from minigan.errors import WrongUse, choose
-from minigan.networks.norms import Normalization, prepare
+from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import FEATURES, BatchNorm, BatchNormalize
 from minigan.nn.initializers import Draw, Initializer, by_name
 from minigan.nn.layers import Layer, Linear
+from minigan.nn.spectral_norms import prepare
 from minigan.nn.weight_norms import NoNorm
 
 CONDITIONS = {

@@ -1,7 +1,7 @@
-"""What --norm means: the name of every normalization of a discriminator, made for an experiment.
+"""What a name of --norm means: the normalizations of a discriminator, made of numbers and names.
 
-The weight normalizations are in nn/weight_norms.py and nn/spectral_norms.py; those of features are layers
-(feature_norms.FEATURES). To add one: a class there, a line in NORMS, and a test of the property that defines it.
+Those of weights are in nn/weight_norms.py and nn/spectral_norms.py, those of features in nn/feature_norms.py. To add
+one: a class there, a line in NORMS, and a test of the property that defines it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,28 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.errors import WrongUse, choose
-from minigan.experiment.experiment import Experiment, option_name
-from minigan.nn.spectral_norms import SCHEDULES, BidirectionalNorm, OperatorNorm, SpectralNorm
-from minigan.nn.spectral_norms import prepare as prepare
-from minigan.nn.weight_norms import (
-    CLIPPED,
-    STARTS,
-    Clip,
-    FrobeniusNorm,
-    Gain,
-    NoNorm,
-    Normalized,
-    Orthonormal,
-    WeightNorm,
-)
-from minigan.nn.weight_norms import spectral_norm as spectral_norm
+from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
+from minigan.nn.weight_norms import Clip, FrobeniusNorm, Gain, NoNorm, Normalized, Orthonormal, WeightNorm
+
+
+@dataclass(frozen=True)
+class NormOptions:
+    """What normalizations can be told beside their name: each takes what it knows, and none knows all.
+
+    power_iterations, u_schedule, u_gradient, scale: SpectralNorm's n_iter, schedule, through, scale.
+    gamma_start: Gain's start.  clip, clip_which: Clip's bound and which.  orthonormal: Orthonormal's strength.
+    features_gain: whether normalized features get a multiplier, see Normalization.gain.
+    """
+
+    power_iterations: int = 1
+    scale: float = 1.0
+    u_schedule: str = "forward"
+    u_gradient: bool = False
+    gamma_start: str = "weights"
+    clip: float = 0.01
+    clip_which: str = "conv"
+    orthonormal: float = 1e-4
+    features_gain: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,100 +53,65 @@ class Normalization:
     gain: bool = False
 
 
-def _spectral(kind: type[SpectralNorm], e: Experiment, scale: float = 1.0) -> SpectralNorm:
-    return kind(e.power_iterations, scale=scale, schedule=e.u_schedule, through=e.u_gradient)
+def _spectral(kind: type[SpectralNorm], o: NormOptions, scale: float = 1.0) -> SpectralNorm:
+    return kind(o.power_iterations, scale=scale, schedule=o.u_schedule, through=o.u_gradient)
 
 
-def _shared_gamma(kind: type[SpectralNorm], e: Experiment) -> Normalization:
+def _shared_gamma(kind: type[SpectralNorm], o: NormOptions) -> Normalization:
     shared: list[Tensor] = []
-    return Normalization(lambda: Gain(_spectral(kind, e), shared=shared))
+    return Normalization(lambda: Gain(_spectral(kind, o), shared=shared))
 
 
-# name -> what it means for a discriminator, made for an experiment: by `normalization`, which checks its options
-NORMS: dict[str, Callable[[Experiment], Normalization]] = {
-    "none": lambda e: Normalization(),
-    "sn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e)),
-    "sn-conv": lambda e: Normalization(lambda: _spectral(OperatorNorm, e, e.scale)),
-    "ssn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e, e.scale)),
-    "bsn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e)),
-    "bssn": lambda e: Normalization(lambda: _spectral(BidirectionalNorm, e, e.scale)),
-    "sn-gamma": lambda e: Normalization(lambda: Gain(_spectral(SpectralNorm, e), start=e.gamma_start)),
-    "sn-gamma-shared": lambda e: _shared_gamma(SpectralNorm, e),
-    "bsn-gamma": lambda e: Normalization(lambda: Gain(_spectral(BidirectionalNorm, e), start=e.gamma_start)),
-    "bsn-gamma-shared": lambda e: _shared_gamma(BidirectionalNorm, e),
-    "wn": lambda e: Normalization(WeightNorm),
-    "wn-gain": lambda e: Normalization(lambda: Gain(WeightNorm(), rows=True, start=e.gamma_start)),
-    "frobenius": lambda e: Normalization(FrobeniusNorm),
-    "clip": lambda e: Normalization(lambda: Clip(e.clip, e.clip_which)),
-    "orthonormal": lambda e: Normalization(lambda: Orthonormal(e.orthonormal)),
-    "bn": lambda e: Normalization(features="bn", gain=e.features_gain),
-    "ln": lambda e: Normalization(features="ln", gain=e.features_gain),
-    "sn-bn": lambda e: Normalization(lambda: _spectral(SpectralNorm, e), "bn", e.features_gain),
+# name -> what it means for a discriminator, made of these options
+NORMS: dict[str, Callable[[NormOptions], Normalization]] = {
+    "none": lambda o: Normalization(),
+    "sn": lambda o: Normalization(lambda: _spectral(SpectralNorm, o)),
+    "sn-conv": lambda o: Normalization(lambda: _spectral(OperatorNorm, o, o.scale)),
+    "ssn": lambda o: Normalization(lambda: _spectral(SpectralNorm, o, o.scale)),
+    "bsn": lambda o: Normalization(lambda: _spectral(BidirectionalNorm, o)),
+    "bssn": lambda o: Normalization(lambda: _spectral(BidirectionalNorm, o, o.scale)),
+    "sn-gamma": lambda o: Normalization(lambda: Gain(_spectral(SpectralNorm, o), start=o.gamma_start)),
+    "sn-gamma-shared": lambda o: _shared_gamma(SpectralNorm, o),
+    "bsn-gamma": lambda o: Normalization(lambda: Gain(_spectral(BidirectionalNorm, o), start=o.gamma_start)),
+    "bsn-gamma-shared": lambda o: _shared_gamma(BidirectionalNorm, o),
+    "wn": lambda o: Normalization(WeightNorm),
+    "wn-gain": lambda o: Normalization(lambda: Gain(WeightNorm(), rows=True, start=o.gamma_start)),
+    "frobenius": lambda o: Normalization(FrobeniusNorm),
+    "clip": lambda o: Normalization(lambda: Clip(o.clip, o.clip_which)),
+    "orthonormal": lambda o: Normalization(lambda: Orthonormal(o.orthonormal)),
+    "bn": lambda o: Normalization(features="bn", gain=o.features_gain),
+    "ln": lambda o: Normalization(features="ln", gain=o.features_gain),
+    "sn-bn": lambda o: Normalization(lambda: _spectral(SpectralNorm, o), "bn", o.features_gain),
 }
 
-STREAM = 7  # of random numbers, beside those of gan.Training
-
-# --gen-norm: normalizations of weights that neither add to a loss nor act after an update of the discriminator
+# normalizations of weights that neither add to a loss nor act after an update of the discriminator: a generator's, too
 GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "bsn-gamma", "wn", "wn-gain",
                    "frobenius")
 
-# option -> the names it may have
-NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
-
-SCALED = ("ssn", "bssn", "sn-conv")
-
-# option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
-ONLY_FOR = {
-    "scale": (SCALED, {"sn": "ssn", "bsn": "bssn"}), "scale_spread": (SCALED, {"sn": "ssn", "bsn": "bssn"}),
-    "clip": (("clip",), {}), "clip_which": (("clip",), {}), "orthonormal": (("orthonormal",), {})}
+SCALED = ("ssn", "bssn", "sn-conv")  # those that know NormOptions.scale
 
 
-def normalization(e: Experiment) -> Normalization:
-    """The normalization that an experiment names. WrongUse where its options do not go together, before any work."""
-    choose("norm", e.norm, NORMS)
-    for option, choices in NORM_CHOICES.items():
-        choose(option_name(option), getattr(e, option), choices)
-    for option, (norms, instead) in ONLY_FOR.items():
-        value = getattr(e, option)
-        if not {e.norm, e.gen_norm} & {*norms} and value != getattr(Experiment, option):
-            better = f"; use --norm {instead[e.norm]}" if e.norm in instead else "; leave it out"
-            raise WrongUse(f"{option_name(option)} {value} does nothing with --norm {e.norm}, it is for "
-                           f"{', '.join(norms)}{better}")
-    made = NORMS[e.norm](e)
-    if e.gp and (made.features if e.features == "model" else e.features) == "bn":
-        by_norm = e.features == "model"
-        named, better = (f"--norm {e.norm}", "--norm ln") if by_norm else ("--features bn", "--features ln")
-        raise WrongUse(f"--gp {e.gp:g} does not go with {named}: batch normalization makes each picture's "
-                       "output depend on the others, and the penalty is on the gradient of each alone; use "
-                       f"{better}")
-    return made
+def normalize(layers: Iterable[Normalized], norm: Normalization, rng: np.random.Generator) -> None:
+    """Give layers that were made without it this normalization of their weights: a generator's, as SAGAN has it.
 
-
-def spread_scales(layers: Iterable[Normalized], name: str, e: Experiment) -> None:
-    """--scale-spread: multiply the scale of each layer that has a norm of this name by a random factor of its own.
-
-    The product of all factors is 1: the geometric mean of the scales stays --scale. With it Lin et al. 2021 (appendix
-    K) let the spectral norms of the layers differ, and with them the gradients (Eq. (2)). They do not say how far; here
-    a factor is exp(N(0, spread^2)). The seed alone decides it, so that it need not be saved.
+    Zhang et al. 2019.  rng: draws what a normalization begins with.
     """
-    if not e.scale_spread or name not in SCALED:
-        return
-    norms = [layer.norm for layer in layers if isinstance(layer.norm, SpectralNorm)]
-    logs = np.random.default_rng([e.seed, STREAM]).normal(0, e.scale_spread, len(norms))
-    for norm, factor in zip(norms, np.exp(logs - logs.mean()).tolist(), strict=True):
-        norm.scale *= factor
-
-
-def normalize_generator(layers: Iterable[Normalized], e: Experiment, rng: np.random.Generator) -> None:
-    """Give the layers of a generator the normalization of --gen-norm, as SAGAN has it (Zhang et al. 2019)."""
-    if e.gen_norm == "none":
-        return
-    made, layers = NORMS[e.gen_norm](e), list(layers)
     for layer in layers:
         if "W" in layer.params:
-            layer.norm = made.weight()
+            layer.norm = norm.weight()
             layer.norm.attach(layer, rng)
-    spread_scales(layers, e.gen_norm, e)
+
+
+def spread_scales(layers: Iterable[Normalized], deviation: float, rng: np.random.Generator) -> None:
+    """Multiply the scale of each layer's normalization by a random factor of its own, exp(N(0, deviation^2)).
+
+    The product of all factors is 1: the geometric mean of the scales stays. With it Lin et al. 2021 (appendix K) let
+    the spectral norms of the layers differ, and with them the gradients (Eq. (2)). They do not say how far.
+    """
+    norms = [layer.norm for layer in layers if isinstance(layer.norm, SpectralNorm)]
+    logs = rng.normal(0, deviation, len(norms))
+    for norm, factor in zip(norms, np.exp(logs - logs.mean()).tolist(), strict=True):
+        norm.scale *= factor
 
 
 def penalties(layers: Iterable[Normalized]) -> Tensor | None:

@@ -10,8 +10,9 @@ from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import Experiment
 from minigan.experiment.presets import compose
 from minigan.experiment.profiles import SETTINGS
-from minigan.networks.norms import NORMS, ONLY_FOR
+from minigan.networks.norms import NORMS
 from minigan.training import validate
+from minigan.training.assembly import ONLY_FOR
 
 # Methods that are more than a --norm; every --norm is a method, too.
 METHODS: dict[str, dict[str, Any]] = {

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+
 import numpy as np
 
-from minigan.errors import WrongUse
+from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import Experiment, option_name
 from minigan.networks.models import MODELS, OPTIONS, SIZES
-from minigan.networks.norms import Normalization, normalize_generator, spread_scales
+from minigan.networks.norms import (
+    GENERATOR_NORMS,
+    NORMS,
+    SCALED,
+    Normalization,
+    NormOptions,
+    normalize,
+    spread_scales,
+)
 from minigan.nn.feature_norms import set_batch_norm
 from minigan.nn.layers import Layer
+from minigan.nn.spectral_norms import SCHEDULES
+from minigan.nn.weight_norms import CLIPPED, STARTS
+
+STREAM = 7  # of random numbers, beside those of gan.Training
+
+# option -> the names it may have
+NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
+
+# option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
+ONLY_FOR = {
+    "scale": (SCALED, {"sn": "ssn", "bsn": "bssn"}), "scale_spread": (SCALED, {"sn": "ssn", "bsn": "bssn"}),
+    "clip": (("clip",), {}), "clip_which": (("clip",), {}), "orthonormal": (("orthonormal",), {})}
 
 
 def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
     """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants."""
     gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes, init=e.init)
-    normalize_generator((layer for _, layer in gen.walk()), e, rng)
+    layers = [layer for _, layer in gen.walk()]
+    if e.gen_norm != "none":
+        normalize(layers, NORMS[e.gen_norm](norm_options(e)), rng)
+    _spread(layers, e.gen_norm, e)
     set_batch_norm(gen, e.bn_eps, e.bn_decay)
     return gen
 
@@ -27,8 +53,40 @@ def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, chann
     dis = MODELS[e.model].discriminator(
         rng, size, channels, norm, e.width * e.width_dis, classes, "" if e.condition == "none" else e.condition,
         init=e.init_dis or e.init, **more)
-    spread_scales((layer for _, layer in dis.walk()), e.norm, e)
+    _spread((layer for _, layer in dis.walk()), e.norm, e)
     return dis
+
+
+def normalization(e: Experiment) -> Normalization:
+    """The normalization that an experiment names. WrongUse where its options do not go together, before any work."""
+    choose("norm", e.norm, NORMS)
+    for option, choices in NORM_CHOICES.items():
+        choose(option_name(option), getattr(e, option), choices)
+    for option, (norms, instead) in ONLY_FOR.items():
+        value = getattr(e, option)
+        if not {e.norm, e.gen_norm} & {*norms} and value != getattr(Experiment, option):
+            better = f"; use --norm {instead[e.norm]}" if e.norm in instead else "; leave it out"
+            raise WrongUse(f"{option_name(option)} {value} does nothing with --norm {e.norm}, it is for "
+                           f"{', '.join(norms)}{better}")
+    made = NORMS[e.norm](norm_options(e))
+    if e.gp and (made.features if e.features == "model" else e.features) == "bn":
+        by_norm = e.features == "model"
+        named, better = (f"--norm {e.norm}", "--norm ln") if by_norm else ("--features bn", "--features ln")
+        raise WrongUse(f"--gp {e.gp:g} does not go with {named}: batch normalization makes each picture's "
+                       "output depend on the others, and the penalty is on the gradient of each alone; use "
+                       f"{better}")
+    return made
+
+
+def norm_options(e: Experiment) -> NormOptions:
+    """The options of normalizations that an experiment names: its fields of these names."""
+    return NormOptions(**{field.name: getattr(e, field.name) for field in dataclasses.fields(NormOptions)})
+
+
+def _spread(layers: Iterable[Layer], name: str, e: Experiment) -> None:
+    """--scale-spread, if layers have a norm of this name that it is for. The seed alone decides it: nothing to save."""
+    if e.scale_spread and name in SCALED:
+        spread_scales(layers, e.scale_spread, np.random.default_rng([e.seed, STREAM]))
 
 
 def check_model(e: Experiment) -> None:

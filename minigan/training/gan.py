@@ -15,12 +15,13 @@ from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
 from minigan.networks.models import MODELS
-from minigan.networks.norms import normalization, penalties, spectral_norm
+from minigan.networks.norms import penalties
 from minigan.nn.feature_norms import set_batch_norm
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.training.assembly import make_discriminator, make_generator
+from minigan.nn.weight_norms import spectral_norm
+from minigan.training.assembly import make_discriminator, make_generator, normalization
 from minigan.training.batches import Batches
 from minigan.training.sampling import draw, latents
 

@@ -22,7 +22,7 @@ from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.metrics import stored_scores
-from minigan.networks.norms import spectral_norm
+from minigan.nn.weight_norms import spectral_norm
 from minigan.training import checkpoints, restore, run_folder, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training

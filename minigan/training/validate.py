@@ -19,11 +19,11 @@ from minigan.experiment.experiment import (
 from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.networks.models import MODELS
-from minigan.networks.norms import NORM_CHOICES, NORMS, normalization
+from minigan.networks.norms import NORMS
 from minigan.nn.initializers import by_name
 from minigan.nn.losses import LOSSES
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.training.assembly import check_model
+from minigan.training.assembly import NORM_CHOICES, check_model, normalization
 
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {

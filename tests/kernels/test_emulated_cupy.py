@@ -24,13 +24,13 @@ from minigan.engine import conv_ops, devices, fused, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
 from minigan.engine.scaled import Scaled
-from minigan.networks.norms import SpectralNorm, spectral_norm
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import Conv2d, Linear
 from minigan.nn.losses import SampleNorms
 from minigan.nn.optimizers import OPTIMIZERS
-from minigan.nn.spectral_norms import SpectralNormalize, SpectralNormalizeAll, prepare
+from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll, prepare
+from minigan.nn.weight_norms import spectral_norm
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every name of --norm on a small discriminator: training, a gradient penalty, saving, CuPy; and its options."""
+"""Every name of --norm on a small discriminator: training, a gradient penalty, saving, CuPy; and what it means."""
 
 import emulated_cupy
 import emulator
@@ -9,16 +9,13 @@ from twins import to_float64
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
-from minigan.errors import WrongUse
-from minigan.experiment.experiment import Experiment, check
-from minigan.networks.norms import NORM_CHOICES, NORMS, Normalization, normalization, penalties, prepare
+from minigan.networks.norms import NORMS, Normalization, NormOptions, penalties
 from minigan.nn.feature_norms import FEATURES, BatchNorm, LayerNorm
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Layer, Linear
 from minigan.nn.losses import gradient_penalty
-from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
+from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm, prepare
 from minigan.nn.weight_norms import NoNorm
-from minigan.training.assembly import make_discriminator, make_generator
 
 # every name, and what else decides how the weights are made
 EVERY = {name: {"norm": name} for name in NORMS} | {
@@ -59,8 +56,12 @@ class Discriminator(Layer):
         return ops.reshape(dense(ops.reshape(x, (len(x), -1)), train), (-1,))
 
 
+def norm_of(norm, **options):
+    return NORMS[norm](NormOptions(**options))
+
+
 def made(chosen, seed=0):
-    return Discriminator(np.random.default_rng(seed), normalization(Experiment(**chosen)))
+    return Discriminator(np.random.default_rng(seed), norm_of(**chosen))
 
 
 def pictures(rng, count=4):
@@ -105,7 +106,7 @@ def test_zero_weights_give_finite_numbers_to_second_order(chosen, kind, rng):
 
     Of wn and frobenius the first order alone is asked for: there a zero W has a large gradient (test_weight_norms.py).
     """
-    layer = LAYERS[kind](rng, normalization(Experiment(**chosen)).weight())
+    layer = LAYERS[kind](rng, norm_of(**chosen).weight())
     W, x = layer.params["W"], Tensor(an_input(rng, layer).data, requires_grad=True)
     W.data[...] = 0
     for _ in range(2):  # what is remembered has been 0, too
@@ -119,7 +120,7 @@ def test_zero_weights_give_finite_numbers_to_second_order(chosen, kind, rng):
 
 @every_norm
 def test_the_base_class_contract_is_kept(chosen, rng):
-    made_norm = normalization(Experiment(**chosen))
+    made_norm = norm_of(**chosen)
     assert isinstance(made_norm, Normalization) and isinstance(made_norm.weight(), NoNorm)
     for kind, make in LAYERS.items():
         layer = make(rng, made_norm.weight())
@@ -201,44 +202,16 @@ def test_steps_on_the_emulated_cupy_are_numpys(chosen):
 
 # ---- what the names mean -------------------------------------------------------------------------------------------
 
-def test_the_experiment_decides_how_u_moves_and_what_is_scaled():
-    e = Experiment(norm="bssn", power_iterations=4, scale=1.3, u_schedule="update", u_gradient=True)
-    norm = normalization(e)
+def test_the_options_decide_how_u_moves_and_what_is_scaled():
+    options = NormOptions(power_iterations=4, scale=1.3, u_schedule="update", u_gradient=True)
+    norm = NORMS["bssn"](options)
     made_norm = norm.weight()
     assert (made_norm.n_iter, made_norm.scale, made_norm.schedule, made_norm.through) == (4, 1.3, "update", True)
     assert norm.weight() is not made_norm
-    assert normalization(Experiment()).weight().n_iter == 1
+    assert norm_of("sn").weight().n_iter == 1
     for name, kind in {"none": NoNorm, "sn": SpectralNorm, "ssn": SpectralNorm, "bsn": BidirectionalNorm,
                        "bssn": BidirectionalNorm, "sn-conv": OperatorNorm, "sn-bn": SpectralNorm}.items():
-        assert type(NORMS[name](e).weight()) is kind, name
-
-
-@pytest.mark.parametrize("name", ["ssn", "sn-conv", "bssn"])
-def test_spread_scales_differ_and_keep_their_geometric_mean(name):
-    def scales(seed):
-        e = Experiment(norm=name, scale=1.75, scale_spread=0.5, width=0.05, seed=seed)
-        dis = make_discriminator(e, np.random.default_rng(0), 32, 3, normalization(e), 0)
-        layers = [layer for _, layer in dis.walk() if "W" in layer.params]
-        for _ in range(300 if name == "ssn" else 0):
-            for layer in layers:
-                layer.norm.weight(layer, (), True)
-        used = [np.linalg.norm(layer.norm.weight(layer, (), False).data.reshape(len(layer.params["W"].data), -1), 2)
-                for layer in layers]
-        return np.array(used if name == "ssn" else [layer.norm.scale for layer in layers])  # ssn: by its SVD
-    found = scales(3)
-    assert len(found) == 8 and np.exp(np.log(found).mean()) == pytest.approx(1.75, rel=1e-4)
-    assert 0.2 < np.log(found).std() < 1
-    np.testing.assert_array_equal(found, scales(3))  # a resumed run's are the same
-    assert not np.allclose(found, scales(4), rtol=0.01)
-
-
-def test_only_the_network_with_the_scaled_norm_is_spread():
-    e = Experiment(norm="sn", gen_norm="ssn", scale_spread=0.5, width=0.05)
-    dis = make_discriminator(e, np.random.default_rng(0), 32, 3, normalization(e), 0)
-    gen = make_generator(e, np.random.default_rng(0), 32, 3, 0)
-    assert {layer.norm.scale for _, layer in dis.walk() if "W" in layer.params} == {1}
-    scales = [layer.norm.scale for _, layer in gen.walk() if "W" in layer.params]
-    assert len({*scales}) == len(scales) == 5 and np.prod(scales) == pytest.approx(1)
+        assert type(NORMS[name](options).weight()) is kind, name
 
 
 def test_features_are_normalized_without_a_multiplier_unless_asked_for():
@@ -252,41 +225,6 @@ def test_features_are_normalized_without_a_multiplier_unless_asked_for():
 
 
 def test_each_discriminator_has_a_shared_gamma_of_its_own():
-    e = Experiment(norm="sn-gamma-shared")
-    one, other = (Discriminator(np.random.default_rng(0), normalization(e)) for _ in range(2))
+    one, other = (made({"norm": "sn-gamma-shared"}) for _ in range(2))
     assert [name for name in one.parameters() if "gamma" in name] == ["conv0/gamma"]
     assert one.parameters()["conv0/gamma"] is not other.parameters()["conv0/gamma"]
-
-
-@pytest.mark.parametrize("chosen, line", [
-    ({"norm": "spn"}, "unknown norm 'spn'; choose from: "),
-    ({"norm": "sn", "scale": 1.4}, "--scale 1.4 does nothing with --norm sn, it is for ssn, bssn, sn-conv; "
-                                   "use --norm ssn"),
-    ({"norm": "bsn", "scale": 1.4}, "use --norm bssn"),
-    ({"norm": "wn", "scale": 1.4}, "leave it out"),
-    ({"norm": "sn", "clip": 0.1}, "--clip 0.1 does nothing with --norm sn, it is for clip; leave it out"),
-    ({"norm": "sn", "clip_which": "all"}, "--clip-which all does nothing with --norm sn"),
-    ({"norm": "none", "orthonormal": 1.0}, "--orthonormal 1.0 does nothing with --norm none"),
-    ({"norm": "sn", "u_schedule": "never"}, "unknown --u-schedule 'never'; choose from: forward, update"),
-    ({"norm": "clip", "clip_which": "some"}, "unknown --clip-which 'some'; choose from: all, conv, weights"),
-    ({"norm": "sn-gamma", "gamma_start": "two"}, "unknown --gamma-start 'two'; choose from: one, weights"),
-    ({"norm": "bn", "gp": 10.0}, "--gp 10 does not go with --norm bn"),
-    ({"norm": "sn-bn", "gp": 10.0}, "use --norm ln"),
-])
-def test_what_does_not_go_together_gets_one_line(chosen, line):
-    with pytest.raises(WrongUse) as caught:
-        normalization(Experiment(**chosen))
-    assert line in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("chosen, line", [
-    ({"scale": 0.0}, "--scale: expected"), ({"clip": -1.0}, "--clip: expected"),
-    ({"orthonormal": -1.0}, "--orthonormal: expected"), ({"scale": float("nan")}, "--scale: expected")])
-def test_numbers_outside_their_range_are_refused(chosen, line):
-    with pytest.raises(WrongUse, match=line):
-        check(Experiment(**chosen))
-
-
-def test_every_choice_is_a_name_with_a_default_among_its_choices():
-    for option, choices in NORM_CHOICES.items():
-        assert getattr(Experiment, option) in choices

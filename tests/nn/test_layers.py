@@ -9,10 +9,11 @@ from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.fused import batch_moments
 from minigan.errors import FailedWork
-from minigan.networks.norms import NoNorm, SpectralNorm
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize, LayerNorm
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear, Sequential
+from minigan.nn.spectral_norms import SpectralNorm
+from minigan.nn.weight_norms import NoNorm
 
 
 @pytest.fixture(scope="module")

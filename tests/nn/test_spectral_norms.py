@@ -10,8 +10,7 @@ from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.fused import power_iteration
 from minigan.engine.scaled import Scaled
-from minigan.experiment.experiment import Experiment
-from minigan.networks.norms import NORMS
+from minigan.networks.norms import NORMS, NormOptions
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Linear, Sequential
 from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll
@@ -55,7 +54,7 @@ def test_scaled_weights_give_the_same_used_weights(rng):
 
 
 def test_without_normalization_the_weights_are_used_as_they_are(rng):
-    layer = LAYERS["conv"](rng, NORMS["none"](Experiment()).weight())
+    layer = LAYERS["conv"](rng, NORMS["none"](NormOptions()).weight())
     assert layer.norm.weight(layer, (), train=True) is layer.params["W"]
     layer(an_input(rng, layer))
     layer.after_update()
@@ -126,8 +125,8 @@ def test_u_is_drawn_from_the_generator_given_and_saved_with_the_layer():
 
 
 def test_the_experiment_says_how_many_iterations():
-    assert NORMS["sn"](Experiment()).weight().n_iter == 1
-    normalization = NORMS["sn"](Experiment(power_iterations=4))
+    assert NORMS["sn"](NormOptions()).weight().n_iter == 1
+    normalization = NORMS["sn"](NormOptions(power_iterations=4))
     assert normalization.weight().n_iter == 4
     assert normalization.weight() is not normalization.weight()
 
