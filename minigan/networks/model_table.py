@@ -10,6 +10,7 @@ import numpy as np
 
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, choose
+from minigan.formats.plain_text import columns
 from minigan.networks.discriminator import CONDITIONS, Embedding
 from minigan.networks.models import MODELS, Model
 from minigan.networks.norms import Normalization
@@ -90,14 +91,9 @@ def lines(name: str, size: int | None = None, width: float = 1.0, classes: int =
                   for r in found]
         parameters = sum(r.parameters for r in found)
         texts += [("total", "", "", f"{parameters:,}", f"{sum(r.multiplications for r in found):,}")]
-        columns = [max(map(len, column)) for column in zip(*texts, strict=True)]
         yield ""
-        for i, cells in enumerate(texts):
-            left = [cell.ljust(n) for cell, n in zip(cells[:3], columns[:3], strict=True)]
-            right = [cell.rjust(n) for cell, n in zip(cells[3:], columns[3:], strict=True)]
-            yield "  ".join(left + right).rstrip()
-            if i in (0, len(texts) - 2):
-                yield "-" * (sum(columns) + 2 * (len(columns) - 1))
+        head, *middle, total = columns(texts, right=(3, 4))
+        yield from (head, "-" * len(head), *middle, "-" * len(head), total)
         where = "" if theirs else f" (at {model.size} pixels, width 1, without classes)"
         yield f"the source, counted by hand: {count:,} parameters{where}"
 
@@ -108,11 +104,7 @@ def overview() -> Iterator[str]:
     for name, model in MODELS.items():
         texts.append((name, str(model.size), str(model.dim_z), *(f"{count:,}" for count in model.counts),
                       ", ".join(model.conditions), model.source))
-    columns = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for cells in texts:
-        padded = [cell.rjust(n) if i in (1, 2, 3, 4) else cell.ljust(n)
-                  for i, (cell, n) in enumerate(zip(cells, columns, strict=True))]
-        yield "  ".join(padded).rstrip()
+    yield from columns(texts, right=(1, 2, 3, 4))
 
 
 class Zeros(np.random.Generator):

@@ -1,0 +1,18 @@
+"""Numbers and tables as plain text, for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import Any
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """A line for each row, the cells of a column all as wide as its widest, two spaces between columns.
+
+    right: the columns, counted from 0, that end in one line, as numbers do; the others begin in one. No line ends
+    with spaces. ValueError if the rows differ in length.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) if i in right else cell.ljust(width)
+                      for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
