@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from typing import Any
+
+from minigan.formats.untrusted import is_number
+
+
+def short(value: Any) -> str:
+    """A finite number with three significant digits; a dash for anything else, such as None."""
+    return f"{value:.3g}" if is_number(value) else "-"
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:

@@ -109,7 +109,7 @@ class ProgressLine:
             parts.append(f"{1 / seconds:,.1f} it/s" if seconds <= 1 else f"{seconds:,.1f} s/it")
             if iteration < self.total:
                 parts.append(f"left {duration(seconds * (self.total - iteration))}")
-        parts.append("  ".join(f"{name} {number(value)}" for name, value in numbers.items()))
+        parts.append("  ".join(f"{name} {at_a_glance(value)}" for name, value in numbers.items()))
         return "   ".join(part for part in parts if part)
 
 
@@ -125,7 +125,7 @@ def duration(seconds: float) -> str:
     return f"{s // 86400} d {s % 86400 // 3600:02d} h"
 
 
-def number(value: float) -> str:
+def at_a_glance(value: float) -> str:
     """A loss or a norm at a glance: 1.234, -0.012, 3.2e-05, 1.2e+06, 12,000 for integers, nan."""
     if isinstance(value, int):
         return f"{value:,}"

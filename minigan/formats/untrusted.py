@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +22,16 @@ def doubting(where: str) -> Iterator[None]:
         raise FailedWork(f"{where}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise FailedWork(f"{where} does not hold a run of this version ({type(error).__name__}: {error})") from None
+
+
+def is_number(value: Any) -> bool:
+    """Whether what a JSON file holds is a finite number; True, NaN and Infinity are none."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # no int is too large to ask
+
+
+def number(value: Any) -> float:
+    """The finite number that a JSON file holds; nan for anything else."""
+    return float(value) if is_number(value) else math.nan
 
 
 class Bounded(np.random.Generator):

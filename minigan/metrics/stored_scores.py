@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats.untrusted import is_number
 from minigan.formats.whole import write_whole
 
 FORMAT = "minigan scores"
@@ -51,7 +52,7 @@ def from_dict(values: Any, where: str) -> Score:
     for name, kind in fields.items():
         value = values[name]
         good = {"str": type(value) is str, "int": type(value) is int and value >= 0,
-                "float": _is_number(value), "float | None": value is None or _is_number(value),
+                "float": is_number(value), "float | None": value is None or is_number(value),
                 "tuple[str, ...]": type(value) is list and all(type(line) is str for line in value)}[kind]
         if not good:
             raise FailedWork(f"{where}: {name} is {value!r:.40}; expected {kind}")
@@ -115,8 +116,8 @@ def _same(a: Stored, b: Stored) -> bool:
 
 def line(score: Score) -> str:
     """A score on one line, with all that it depends on."""
-    spread = "" if score.spread is None else f" \u00b1 {number(score.spread)}"
-    return f"{score.name:16} {number(score.value) + spread:20} {how(score)}, seed {score.seed}"
+    spread = "" if score.spread is None else f" \u00b1 {rounded(score.spread)}"
+    return f"{score.name:16} {rounded(score.value) + spread:20} {how(score)}, seed {score.seed}"
 
 
 def mean_lines(found: Sequence[Sequence[Score]]) -> list[str]:
@@ -134,8 +135,8 @@ def how(score: Score) -> str:
     return f"{score.protocol}: {', '.join([*counts, *made])}"
 
 
-def number(value: float) -> str:
-    """Four significant digits, and no fewer decimals than papers print."""
+def rounded(value: float) -> str:
+    """A score with four significant digits, and no fewer decimals than papers print."""
     return f"{value:.2f}" if 100 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
@@ -188,8 +189,8 @@ def _cell(found: Sequence[Score]) -> str:
     values = [score.value for score in by_seed.values()]
     if len(values) == 1:
         spread = next(iter(by_seed.values())).spread
-        return number(values[0]) + ("" if spread is None else f" \u00b1 {number(spread)}")
-    return f"{number(float(np.mean(values)))} \u00b1 {number(float(np.std(values, ddof=1)))} ({len(values)} seeds)"
+        return rounded(values[0]) + ("" if spread is None else f" \u00b1 {rounded(spread)}")
+    return f"{rounded(float(np.mean(values)))} \u00b1 {rounded(float(np.std(values, ddof=1)))} ({len(values)} seeds)"
 
 
 def better(name: str) -> int:
@@ -222,16 +223,12 @@ def last_and_best(log: Sequence[dict[str, Any]]) -> list[str]:
     if not scored:
         return []
     last = scored[-1]
-    lines = [f"{name}: {number(value)} at iteration {last['iteration']:,}" for name, value in last["scores"].items()]
+    lines = [f"{name}: {rounded(value)} at iteration {last['iteration']:,}" for name, value in last["scores"].items()]
     best = best_of(log)
     if best is not None:
         iteration, name, value = best
-        lines.append(f"best {name}: {number(value)} at iteration {iteration:,}, kept as best-{iteration:07d}.h5")
+        lines.append(f"best {name}: {rounded(value)} at iteration {iteration:,}, kept as best-{iteration:07d}.h5")
     return lines
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _shown(value: str | int) -> str:

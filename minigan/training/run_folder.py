@@ -32,6 +32,7 @@ from minigan.engine.machine import git_revision, machine
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
 from minigan.formats import image_files
+from minigan.formats.untrusted import is_number
 from minigan.formats.whole import remove_parts, write_whole
 
 
@@ -158,7 +159,7 @@ def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             continue
         if isinstance(values, dict) and type(values.get("iteration")) is int \
-                and type(values.get("seconds")) in (int, float) and 0 <= values["seconds"] < 1e12:
+                and is_number(values.get("seconds")) and 0 <= values["seconds"] < 1e12:
             found.append(values)
     return found
 

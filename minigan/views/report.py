@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ from PIL import Image
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, option_name
 from minigan.experiment.explain import shown
+from minigan.formats.plain_text import short
 from minigan.formats.progress import duration
+from minigan.formats.untrusted import is_number
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Stored
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
@@ -199,26 +200,26 @@ def _layers(name: str, line: dict[str, Any]) -> str:
         bounds = row["variance_bounds"] if isinstance(row.get("variance_bounds"), list) else []
         low, high = [*bounds, None, None][:2]
         dead = _dict(row.get("saturation"))
-        rows.append((path, _short(" / ", *map(row.get, ("sigma_estimate", "sigma_meant"))),
-                     _short("", row.get("sigma_conv")) + _between(row.get("conv_lower"), row.get("conv_upper")),
-                     _short(" / ", *map(row.get, ("gradient", "gradient_bar"))), _short("", row.get("removed")),
-                     _short("", row.get("lambda")), _short("", row.get("variance")) + _between(low, high),
-                     _short(" / ", *map(pair.get, ("gradients", "norms"))),
-                     _short(" / ", *map(dead.get, ("negative", "dead")))))
+        rows.append((path, _joined(" / ", *map(row.get, ("sigma_estimate", "sigma_meant"))),
+                     _joined("", row.get("sigma_conv")) + _between(row.get("conv_lower"), row.get("conv_upper")),
+                     _joined(" / ", *map(row.get, ("gradient", "gradient_bar"))), _joined("", row.get("removed")),
+                     _joined("", row.get("lambda")), _joined("", row.get("variance")) + _between(low, high),
+                     _joined(" / ", *map(pair.get, ("gradients", "norms"))),
+                     _joined(" / ", *map(dead.get, ("negative", "dead")))))
     return _table("", f"{name}, iteration {line['iteration']:,}:", (
         "layer", "#sigma: power iteration / exact", "#norm of the convolution (bounds)", "#|dL/dW| / |dL/dW_bar|",
         "#share removed", "#lambda of Eq. 12", "#variance (Theorem 2, 3)",
         "#to the next layer: gradients / inverse norms", "#activations: negative / dead"), rows)
 
 
-def _short(between: str, *values: Any) -> str:
+def _joined(between: str, *values: Any) -> str:
     """Numbers of a few digits; one dash if there are none."""
-    kept = ["-" if _number(value) is None else f"{value:.3g}" for value in values]
+    kept = list(map(short, values))
     return "-" if set(kept) == {"-"} else between.join(kept)
 
 
 def _between(low: Any, high: Any) -> str:
-    return "" if _number(low) is None or _number(high) is None else f" ({low:.3g} to {high:.3g})"
+    return f" ({short(low)} to {short(high)})" if is_number(low) and is_number(high) else ""
 
 
 def _alarms(found: Sequence[Run]) -> str:
@@ -285,7 +286,7 @@ def _time(found: Sequence[Run]) -> str:
         seconds, iteration = (run.log[-1]["seconds"], run.log[-1]["iteration"]) if run.log else (0, 0)
         machine = "{processor}, {cores} cores; minigan {minigan}, NumPy {numpy}, Python {python}".format_map(
             {key: run.machine.get(key, "?") for key in ("processor", "cores", "minigan", "numpy", "python")})
-        looking = sum(_number(line.get("seconds")) or 0 for line in run.diagnoses)
+        looking = sum(line["seconds"] for line in run.diagnoses)
         rows.append((run.name, duration(seconds), f"{100 * seconds / iteration:.1f} s" if iteration > 0 else "-",
                      f"{looking:.1f} s" if run.diagnoses else "-", machine))
     return _table("Time", "", ("run", "#in all", "#100 iterations", "#diagnoses", "machine"), rows)
@@ -326,7 +327,7 @@ def _points(lines: Log, *keys: str) -> Points:
         value: Any = line
         for key in keys:
             value = _dict(value).get(key)
-        if _number(value) is not None:
+        if is_number(value):
             found.append((line["iteration"], float(value)))
     return found
 
@@ -339,7 +340,7 @@ def _by_layer(lines: Log, outer: str, *inner: str) -> dict[str, Points]:
 
 def _spectrum(values: Any) -> Points:
     """Singular values over the largest, against their place from 0 to 1."""
-    kept = [value for value in values if _number(value) is not None] if isinstance(values, list) else []
+    kept = [value for value in values if is_number(value)] if isinstance(values, list) else []
     if not kept or max(kept) <= 0:
         return []
     return [(i / max(1, len(kept) - 1), value / max(kept)) for i, value in enumerate(sorted(kept, reverse=True))]
@@ -356,11 +357,6 @@ def _picture(path: Path) -> str:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or None for whatever else a file may hold."""
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minigan.formats.plain_text import columns
+from minigan.formats.plain_text import columns, short
 
 ROWS = [("layer", "shape", "sigma"), ("conv1", "", "1.5"), ("block1/conv2", "3 x 3", "12.25"), ("dense", "10", "-")]
 
@@ -21,3 +21,10 @@ def test_no_line_ends_with_spaces_and_rows_of_different_lengths_are_refused():
     assert columns([("a", "bb"), ("ccc", "")]) == ["a    bb", "ccc"]
     with pytest.raises(ValueError):
         columns([("a", "b"), ("c",)])
+
+
+@pytest.mark.parametrize("value, text", [
+    (0.123456, "0.123"), (12345.6, "1.23e+04"), (3, "3"), (None, "-"), (True, "-"), ("3", "-"), ([1.0], "-"),
+    (10 ** 400, "-"), (float("nan"), "-"), (float("-inf"), "-")])
+def test_what_is_no_finite_number_is_a_dash(value, text):
+    assert short(value) == text

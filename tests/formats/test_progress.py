@@ -7,7 +7,7 @@ import re
 import pytest
 
 from minigan.formats import progress
-from minigan.formats.progress import ProgressLine, duration, number
+from minigan.formats.progress import ProgressLine, at_a_glance, duration
 
 
 class Clock:
@@ -220,7 +220,7 @@ def test_durations_are_for_people(seconds, text):
     ],
 )
 def test_numbers_are_short(value, text):
-    assert number(value) == text
+    assert at_a_glance(value) == text
 
 
 def test_the_bar_is_for_terminals_only(capsys, monkeypatch):

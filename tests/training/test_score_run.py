@@ -146,7 +146,7 @@ def test_several_seeds_in_one_call_are_those_of_several_calls_and_their_mean(run
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     values = [one.score.value for one in stored_scores.read(tmp_path / "a.json") if one.score.name == "FID"]
     line = next(line for line in out[-len(each[0]):] if line.startswith("FID "))
-    assert f"{stored_scores.number(np.mean(values))} \u00b1 {stored_scores.number(np.std(values, ddof=1))}" in line
+    assert f"{stored_scores.rounded(np.mean(values))} \u00b1 {stored_scores.rounded(np.std(values, ddof=1))}" in line
     assert line.endswith("seeds 5 to 6")
     assert "--repeat" in said(["score", tmp_path / "x.npz", "--repeat", 2], capsys, 2)[1]
 
@@ -207,7 +207,7 @@ def test_scores_are_added_and_a_repeated_one_replaced(run, tmp_path, capsys):
     assert [one.score.seed for one in stored] == [1, 2] and {one.iteration for one in stored} == {6}
     table = said(["compare", path], capsys)[0]
     mean, sd = np.mean([one.score.value for one in stored]), np.std([one.score.value for one in stored], ddof=1)
-    assert f"{stored_scores.number(mean)} \u00b1 {stored_scores.number(sd)} (2 seeds)" in table
+    assert f"{stored_scores.rounded(mean)} \u00b1 {stored_scores.rounded(sd)} (2 seeds)" in table
 
 
 def test_compare_keeps_apart_what_cannot_be_compared_and_says_why(run, tmp_path, capsys):

@@ -22,6 +22,7 @@ from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.experiment.profiles import SETTINGS
 from minigan.formats import untrusted
+from minigan.formats.untrusted import number
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored, comparable
 from minigan.nn.weight_norms import to_matrix
@@ -139,11 +140,6 @@ def _rank(method: str) -> tuple[int, str]:
 
 
 # ---- numbers of one run --------------------------------------------------------------------------------------------
-
-def number(value: Any) -> float:
-    """A number that a file holds; nan for anything else."""
-    return float(value) if type(value) in (int, float) else math.nan
-
 
 def measures(run: Run, best: bool = False) -> dict[str, Points]:
     """Measure -> its course: the thumbnail distance, the log's scores by their names, those of scores.json with their

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse, listed
+from minigan.formats.untrusted import number
 from minigan.views.figures.data import (
     Missing,
     Points,
@@ -31,7 +32,6 @@ from minigan.views.figures.data import (
     measure_label,
     measures,
     method_label,
-    number,
     of_seeds,
     over_seeds,
 )
