@@ -8,8 +8,8 @@ import click
 import numpy as np
 
 from minigan.errors import WrongUse
-from minigan.formats import image_files
-from minigan.training import restore, run_folder, sampling
+from minigan.formats import image_files, image_grids
+from minigan.training import restore, sampling
 
 MOST = 100_000  # images of one call: 300 MB at 32 x 32 pixels
 
@@ -57,9 +57,9 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
                        f"--label: {run} was trained without labels; leave it out")
     images = sampling.draw(gen, z, classes=classes, labels=None if label is None else np.full(len(z), label))
     if suffix == ".npz":
-        run_folder.save_npz(out, images)
+        image_files.save_npz(out, images)
     elif suffix == ".png":
-        image_files.save_png(out, image_files.grid(images, columns=steps, scale=scale))
+        image_files.save_png(out, image_grids.grid(images, columns=steps, scale=scale))
     else:
         image_files.save_singles(out, images)
     click.echo(f"{len(images)} pictures of {images.shape[2]} x {images.shape[1]} pixels: {out}")

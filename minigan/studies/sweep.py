@@ -16,7 +16,7 @@ from pathlib import Path
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, to_dict
-from minigan.formats import image_files
+from minigan.formats import image_files, image_grids
 from minigan.formats.whole import write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
@@ -64,10 +64,10 @@ def _conclude(cells: list[Cell], out: Path) -> None:
         newest = [(cell, out / cell.name / "samples.png") for cell in mine]
         there = [(cell, image_files.read_png(path)) for cell, path in newest if path.exists()]
         if there:
-            rows.append(image_files.film_strip([grid for _, grid in there], len(there),
+            rows.append(image_grids.film_strip([grid for _, grid in there], len(there),
                                             [f"{cell.method} {cell.setting}" for cell, _ in there]))
     if rows:
-        image_files.save_png(out / "samples.png", image_files.stacked(rows))
+        image_files.save_png(out / "samples.png", image_grids.stacked(rows))
 
 
 def _claim(cells: list[Cell], out: Path) -> None:

@@ -23,7 +23,7 @@ from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import SCALINGS, Experiment
-from minigan.formats import image_files
+from minigan.formats import image_grids
 from minigan.formats.progress import to_stderr
 from minigan.metrics import (
     classifier,
@@ -399,7 +399,7 @@ def nearest_picture(images: np.ndarray, fake: np.ndarray | None, data: Dataset,
     gap = np.full_like(shown[:1], 255)
     cells = [cell for image, near in zip(shown, index, strict=True)
              for cell in (image[None], gap, data.images[rows[near]])]
-    return image_files.grid(np.concatenate(cells), columns=k + 2)
+    return image_grids.grid(np.concatenate(cells), columns=k + 2)
 
 
 def _like(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.formats import hdf5_state
+from minigan.formats import hdf5_state, image_files
 from minigan.metrics import classifier, features, frechet
-from minigan.training import run_folder
 
 
 class Sums:
@@ -142,7 +141,7 @@ def test_a_pictures_features_do_not_depend_on_the_others(rng):
 # ---- pictures in .npz files ----
 
 def test_an_npz_file_gives_back_its_pictures(images, tmp_path):
-    run_folder.save_npz(tmp_path / "a.npz", images)
+    image_files.save_npz(tmp_path / "a.npz", images)
     assert np.array_equal(features.read_npz(tmp_path / "a.npz"), images)
 
 

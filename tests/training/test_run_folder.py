@@ -16,7 +16,7 @@ from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import from_dict, learned
 from minigan.formats import hdf5_state
-from minigan.formats.image_files import grid
+from minigan.formats.image_grids import grid
 from minigan.training import checkpoints, restore, run_folder
 from minigan.training.sampling import draw
 

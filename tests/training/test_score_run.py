@@ -13,7 +13,7 @@ from minigan.data import datasets, drawings
 from minigan.data.dataset import Dataset
 from minigan.data.pixels import truncated
 from minigan.errors import FailedWork
-from minigan.formats import hdf5_state
+from minigan.formats import hdf5_state, image_files
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
 from minigan.studies import grid, tables
 from minigan.training import restore, run_folder, sampling
@@ -101,7 +101,7 @@ def test_a_folder_and_an_npz_of_the_same_pictures_have_the_same_scores(run, imag
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it(run, images, tmp_path, capsys, monkeypatch):
-    run_folder.save_npz(tmp_path / "a.npz", images)
+    image_files.save_npz(tmp_path / "a.npz", images)
     assert "--data" in said(["score", tmp_path / "a.npz"], capsys, 2)[1]
     assert "--count 120 shrinks it" in said(["score", tmp_path / "a.npz", "--data", "shapes", "-q"], capsys, 2)[1]
     assert "unknown protocol" in said(["score", run, "--protocol", "x"], capsys, 2)[1]
@@ -159,7 +159,7 @@ def test_inceptions_weights_are_told_from_a_classifiers(run, tmp_path, capsys):
 
 def test_copies_of_real_pictures_are_shown_as_such(tmp_path, capsys):
     real = datasets.load("shapes", size=16).images
-    run_folder.save_npz(tmp_path / "a.npz", np.repeat(real[:20], 2, axis=0))
+    image_files.save_npz(tmp_path / "a.npz", np.repeat(real[:20], 2, axis=0))
     out, error = said(["score", tmp_path / "a.npz", "--data", "shapes", "--count", 40, "--out", tmp_path / "a.json",
                        "-q"], capsys)
     assert "20 of 40 generated pictures equal an earlier one" in error
