@@ -46,15 +46,25 @@ def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels:
     return gen
 
 
-def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, norm: Normalization,
-                       classes: int) -> Layer:
-    """The discriminator of an experiment, on the host: its model's, with this normalization."""
+def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
+    """The discriminator of an experiment, on the host: its model's, with --norm, --features and BN's constants."""
     more = {name: getattr(e, name) for name in OPTIONS if getattr(e, name) is not None}
     dis = MODELS[e.model].discriminator(
-        rng, size, channels, norm, e.width * e.width_dis, classes, "" if e.condition == "none" else e.condition,
-        init=e.init_dis or e.init, **more)
+        rng, size, channels, _of_discriminator(e), e.width * e.width_dis, classes,
+        "" if e.condition == "none" else e.condition, init=e.init_dis or e.init, **more)
     _spread((layer for _, layer in dis.walk()), e.norm, e)
+    set_batch_norm(dis, e.bn_eps, e.bn_decay)
     return dis
+
+
+def _of_discriminator(e: Experiment) -> Normalization:
+    """--norm, with the normalization of features that --features names, or the model has without a penalty (--gp)."""
+    norm, model = normalization(e), MODELS[e.model]
+    if e.features != "model":
+        return dataclasses.replace(norm, features="" if e.features == "none" else e.features)
+    if model.features and not norm.features and not e.gp:
+        return dataclasses.replace(norm, features=model.features, gain=True)
+    return norm
 
 
 def normalization(e: Experiment) -> Normalization:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,12 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
-from minigan.networks.models import MODELS
 from minigan.networks.norms import penalties
-from minigan.nn.feature_norms import set_batch_norm
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.weight_norms import spectral_norm
-from minigan.training.assembly import make_discriminator, make_generator, normalization
+from minigan.training.assembly import make_discriminator, make_generator
 from minigan.training.batches import Batches
 from minigan.training.sampling import draw, latents
 
@@ -51,14 +48,8 @@ class Training:
         self.labels, self.classes = _labels(e, labels), 0
         if self.labels is not None:
             self.classes = int(self.labels.max()) + 1
-        model = MODELS[e.model]
         self.gen = make_generator(e, init, size, channels, self.classes).to(self.xp)
-        norm = normalization(e)
-        if e.features != "model":
-            norm = dataclasses.replace(norm, features="" if e.features == "none" else e.features)
-        elif model.features and not norm.features and not e.gp:
-            norm = dataclasses.replace(norm, features=model.features, gain=True)
-        self.dis = make_discriminator(e, init, size, channels, norm, self.classes).to(self.xp)
+        self.dis = make_discriminator(e, init, size, channels, self.classes).to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
             self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes)
@@ -66,7 +57,6 @@ class Training:
             self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
                                       for network in (self.gen, self.dis))
-        set_batch_norm(self.dis, e.bn_eps, e.bn_decay)
         self.loss = LOSSES[e.loss]
         self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
         self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)

@@ -31,7 +31,7 @@ def test_every_option_of_norms_is_the_experiments_field_of_that_name():
 def test_spread_scales_differ_and_keep_their_geometric_mean(name):
     def scales(seed):
         e = Experiment(norm=name, scale=1.75, scale_spread=0.5, width=0.05, seed=seed)
-        dis = make_discriminator(e, np.random.default_rng(0), 32, 3, normalization(e), 0)
+        dis = make_discriminator(e, np.random.default_rng(0), 32, 3, 0)
         layers = [layer for _, layer in dis.walk() if "W" in layer.params]
         for _ in range(300 if name == "ssn" else 0):
             for layer in layers:
@@ -48,7 +48,7 @@ def test_spread_scales_differ_and_keep_their_geometric_mean(name):
 
 def test_only_the_network_with_the_scaled_norm_is_spread():
     e = Experiment(norm="sn", gen_norm="ssn", scale_spread=0.5, width=0.05)
-    dis = make_discriminator(e, np.random.default_rng(0), 32, 3, normalization(e), 0)
+    dis = make_discriminator(e, np.random.default_rng(0), 32, 3, 0)
     gen = make_generator(e, np.random.default_rng(0), 32, 3, 0)
     assert {layer.norm.scale for _, layer in dis.walk() if "W" in layer.params} == {1}
     scales = [layer.norm.scale for _, layer in gen.walk() if "W" in layer.params]
