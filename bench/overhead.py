@@ -19,16 +19,15 @@ import numpy as np
 from minigan.engine import thread_pool
 from minigan.engine.machine import machine as this_machine
 from minigan.experiment import presets
-from minigan.studies import grid
+from minigan.experiment.methods import options_of
 from minigan.training import gan
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 
 
 def make(method, size, args):
-    chosen = grid.METHODS.get(method, {"norm": method})
     e = presets.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
-                           **chosen)
+                           **options_of(method))
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, size, size, 3), np.uint8)
     return gan.Training(e, images)
 

@@ -28,7 +28,7 @@ def make(folder: Path, iterations: int = 100, thumbnails: float = 1.0, scores: d
     folder.mkdir(parents=True)
     e = e or experiment(dataset, iterations=iterations, **chosen)
     iterations = e.iterations
-    run_folder.write_experiment(folder, e)
+    run_folder.write_experiment(folder, e, {})
     log, diagnoses = [], []
     for i in range(1, steps + 1):
         at = iterations * i // steps

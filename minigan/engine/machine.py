@@ -25,6 +25,11 @@ def machine(device: str = "cpu") -> dict[str, Any]:
             **(devices.cuda_facts() if device == "cuda" else {})}
 
 
+def provenance(device: str = "cpu") -> dict[str, Any]:
+    """On what something is made, as a run's experiment.json keeps it: the machine, and minigan's revision."""
+    return {"machine": machine(device), "git": git_revision()}
+
+
 def _processor() -> str:
     try:
         names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -7,8 +7,8 @@ import shlex
 from typing import Any
 
 from minigan.experiment.experiment import Experiment, learned, option_name
+from minigan.experiment.papers import TARGETS
 from minigan.experiment.presets import compose
-from minigan.studies import reproduce
 
 
 def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:
@@ -42,7 +42,7 @@ def rows_of_papers(e: Experiment) -> list[tuple[str, str, str, list[str]]]:
     normalization and loss."""
     same = ("dataset", "model", "norm", "loss", "gp", "condition", "scale", "gen_norm")
     found = []
-    for name, target in reproduce.TARGETS.items():
+    for name, target in TARGETS.items():
         if target.score and not target.methods and target.dataset == e.dataset:
             theirs, _ = compose(target.dataset, **target.options)
             if all(getattr(theirs, field) == getattr(e, field) for field in same):

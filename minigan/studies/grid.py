@@ -8,17 +8,12 @@ from typing import Any
 
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import Experiment
+from minigan.experiment.methods import METHODS, options_of
 from minigan.experiment.presets import compose
 from minigan.experiment.profiles import SETTINGS
 from minigan.networks.norms import NORMS
 from minigan.training import validate
 from minigan.training.assembly import ONLY_FOR
-
-# Methods that are more than a --norm; every --norm is a method, too.
-METHODS: dict[str, dict[str, Any]] = {
-    "wgan-gp": {"norm": "none", "loss": "wasserstein", "gp": 10.0},  # Gulrajani et al. 2017
-    "gan-gp": {"norm": "none", "loss": "ns", "gp": 10.0},  # Miyato et al. 2018, Table 2
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +39,14 @@ def grid(dataset: str, methods: list[str], settings: list[str], seeds: int, **co
             choose(what, name, choices)
         if len(set(given)) < len(given):
             raise WrongUse(f"--{what}s: '{next(n for n in given if given.count(n) > 1)}' is named twice; each once")
-    fixed = {"norm", "setting", "seed"} | {name for method in methods for name in METHODS.get(method, {})}
+    fixed = {"norm", "setting", "seed"} | {name for method in methods for name in options_of(method)}
     clash = sorted(fixed & common.keys())
     if clash:
         raise WrongUse(f"a sweep chooses --{clash[0].replace('_', '-')} itself, by --methods, --settings or --seeds; "
                        "leave it out")
-    cells, norms = [], [METHODS.get(method, {"norm": method})["norm"] for method in methods]
+    cells, norms = [], [options_of(method)["norm"] for method in methods]
     for seed, setting, method in itertools.product(range(seeds), settings, methods):
-        chosen = METHODS.get(method, {"norm": method})
+        chosen = options_of(method)
         fitting = _common_to(chosen["norm"], norms, common)
         e, _ = compose(dataset, **fitting | chosen | {"setting": setting, "seed": seed})
         validate.check_names(e)

@@ -17,6 +17,7 @@ from typing import Any
 
 from minigan.data import datasets, packed
 from minigan.engine import devices, thread_pool
+from minigan.engine.machine import provenance
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 from minigan.formats import untrusted
@@ -47,7 +48,7 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose)
     with run_folder.locked(out):
-        run_folder.create(out, experiment, overwrite)
+        run_folder.create(out, experiment, provenance(experiment.device), overwrite)
         _loop(training, curve, out, quiet)
 
 
@@ -92,7 +93,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if state is not None:
         training.load(state, str(path))
     if experiment != before:
-        run_folder.write_experiment(out, experiment)
+        run_folder.write_experiment(out, experiment, provenance(experiment.device))
     to_stderr(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
     _loop(training, curve, out, quiet, path)
 

@@ -28,7 +28,6 @@ except ImportError:  # Windows
 
 import numpy as np
 
-from minigan.engine.machine import git_revision, machine
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
 from minigan.formats import image_files, image_grids
@@ -58,8 +57,11 @@ def check_new(folder: Path, overwrite: bool = False) -> None:
             "or choose another --out" if is_run else "holds other files, which stay untouched; choose another --out"))
 
 
-def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> None:
-    """Make the run's folder and write experiment.json; of a run to overwrite, remove its files and no others."""
+def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], overwrite: bool = False) -> None:
+    """Make the run's folder and write experiment.json; of a run to overwrite, remove its files and no others.
+
+    provenance: on what the run is made, engine.machine.provenance.
+    """
     check_new(folder, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def create(folder: Path, experiment: Experiment, overwrite: bool = False) -> Non
             path.unlink(missing_ok=True)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
-    write_experiment(folder, experiment)
+    write_experiment(folder, experiment, provenance)
 
 
 def prepare(folder: Path) -> None:
@@ -105,9 +107,9 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)  # gives the lock back
 
 
-def write_experiment(folder: Path, experiment: Experiment) -> None:
+def write_experiment(folder: Path, experiment: Experiment, provenance: dict[str, Any]) -> None:
     """experiment.json: the experiment, and on what it runs."""
-    record = {"experiment": to_dict(experiment), "machine": machine(experiment.device), "git": git_revision()}
+    record = {"experiment": to_dict(experiment)} | provenance
     write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode())
 
 

@@ -316,7 +316,7 @@ def test_a_run_that_lost_its_newest_checkpoint_goes_on_from_the_older_to_the_sam
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(data, whole, tmp_path, capsys):
     out = tmp_path / "run"
-    run_folder.create(out, tiny(data_root=str(data)))
+    run_folder.create(out, tiny(data_root=str(data)), {})
     (out / "samples").mkdir()
     for part in (".samples.png.123.part", "samples/.samples-0000000.png.123.part"):
         (out / part).write_bytes(b"half")
@@ -607,7 +607,7 @@ def test_the_conditions_of_the_command_line_are_the_networks():
 def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     training = labelled(condition="projection")
     state = training.state() | {"classes": 1 << 20}
-    run_folder.write_experiment(tmp_path, training.e)
+    run_folder.write_experiment(tmp_path, training.e, {})
     checkpoints.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
         restore.load_generator(tmp_path)

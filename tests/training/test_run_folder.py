@@ -187,12 +187,12 @@ def test_a_record_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    line = refused(FailedWork, run_folder.create, tmp_path / "run", tiny())
+    line = refused(FailedWork, run_folder.create, tmp_path / "run", tiny(), {})
     assert "experiment.json cannot be written (No space" in line
     assert names(tmp_path / "run") == []
     monkeypatch.undo()
     monkeypatch.setattr(Path, "mkdir", full)
-    assert "cannot be made (No space" in refused(FailedWork, run_folder.create, tmp_path / "other", tiny())
+    assert "cannot be made (No space" in refused(FailedWork, run_folder.create, tmp_path / "other", tiny(), {})
 
 
 # ---- forged ones ---------------------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from minigan.cli import main
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment, presets
+from minigan.experiment.methods import METHODS
 from minigan.metrics import stored_scores
 from minigan.metrics.protocols import NAMES
 from minigan.metrics.stored_scores import Score
 from minigan.networks.norms import NORMS
 from minigan.studies import grid, reproduce
-from minigan.studies.grid import METHODS
 from minigan.training import checkpoints, run_folder, sampling
 from minigan.training.gan import Training
 from minigan.views.figures import catalogue, data, draw, layers, plots
@@ -39,7 +39,7 @@ def trained(tmp_path, rng):
         training = Training(e, rng.integers(0, 256, (4, 16, 16, 3), np.uint8), np.arange(4) % 3)
         folder = tmp_path / norm
         folder.mkdir()
-        run_folder.write_experiment(folder, e)
+        run_folder.write_experiment(folder, e, {})
         checkpoints.save_in(folder, 0, training.state())
         return folder, training
     return build
@@ -372,7 +372,7 @@ def test_runs_that_lack_what_a_figure_needs_get_one_line(name, tmp_path, capsys)
     pytest.importorskip("matplotlib")
     bare = tmp_path / "bare"
     bare.mkdir()
-    run_folder.write_experiment(bare, tiny())
+    run_folder.write_experiment(bare, tiny(), {})
     assert main.run(["figure", name, str(bare), "--out", str(tmp_path / "figure.png")]) in (1, 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "bare" in said and not (tmp_path / "figure.png").exists()

@@ -56,7 +56,7 @@ class Page(html.parser.HTMLParser):
 def make_run(folder, lines=60, diagnoses=True, **chosen):
     """A run's folder as minigan train leaves it, with a diagnosis every 20 iterations."""
     e = experiment("shapes", iterations=lines, **chosen)
-    run_folder.create(folder, e)
+    run_folder.create(folder, e, {"machine": {"processor": "a processor", "cores": 2}})
     run_folder.prepare(folder)
     log = run_folder.Log(folder, 0)
     for i in range(1, lines + 1):
@@ -122,7 +122,7 @@ def test_a_rows_score_is_read_with_its_spread(score, is_, fid):
 def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
     """7.12 (.07) and 31.43 (.90): Lin et al. 2021, Table 1, CIFAR-10, SN."""
     run = tmp_path / "run"
-    run_folder.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5))
+    run_folder.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5), {})
     for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 pictures", 6, "")):
         scores = [Score(name, value, None, protocol, "inception", "0123456789abcdef", "tf", "float", 5000, 10_000, 0, 7,
                         "cifar10 train", (caution,) if caution else ())
@@ -165,14 +165,15 @@ def test_a_page_is_whole_and_fetches_nothing(both):
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     assert "http:" not in text and "https:" not in text
     for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real pictures",
-                 "saturated discriminator", "90 % <inactive>", "minigan train shapes --norm wn", "30 s"):
+                 "saturated discriminator", "90 % <inactive>", "minigan train shapes --norm wn", "30 s",
+                 "a processor, 2 cores"):
         assert said in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 4  # newest samples and film, of each
 
 
 def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
     fresh = tmp_path / "fresh"
-    run_folder.create(fresh, experiment("shapes"))
+    run_folder.create(fresh, experiment("shapes"), {})
     odd = make_run(tmp_path / "odd", lines=3, diagnoses=False)
     (odd / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with (odd / "log.jsonl").open("a") as file:

@@ -20,13 +20,13 @@ from minigan.data import datasets
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import SCALINGS, Experiment, learned
+from minigan.experiment.methods import method_of
 from minigan.experiment.profiles import SETTINGS
 from minigan.formats import untrusted
 from minigan.formats.untrusted import number
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored, comparable
 from minigan.nn.weight_norms import to_matrix
-from minigan.studies.grid import METHODS
 from minigan.training import restore, run_folder
 from minigan.training.gan import Training
 from minigan.training.sampling import draw, latents
@@ -59,11 +59,7 @@ class Run:
 
     @property
     def method(self) -> str:
-        """As minigan sweep --methods has it: a norm, wgan-gp, gan-gp; both, as in wgan-gp+sn."""
-        if not self.e.gp:
-            return self.e.norm
-        penalty = "wgan-gp" if self.e.loss == METHODS["wgan-gp"]["loss"] else "gan-gp"
-        return penalty if self.e.norm == "none" else f"{penalty}+{self.e.norm}"
+        return method_of(self.e)
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
