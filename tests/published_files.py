@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from cifar_pickles import py2_batch
 
-from minigan.data.datasets import Dataset, load
+from minigan.data.dataset import Dataset
+from minigan.data.datasets import load
 from minigan.errors import FailedWork, WrongUse
 
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")

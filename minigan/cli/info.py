@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from minigan.data import datasets
+from minigan.data import datasets, places
 from minigan.engine import devices, machine
 from minigan.errors import WrongUse
 from minigan.metrics import classifier, inception_weights
@@ -21,7 +21,7 @@ def info_command() -> None:
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
             ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
-            *_cuda(), ("cache folder", str(datasets.cache_folder()))]
+            *_cuda(), ("cache folder", str(places.cache_folder()))]
     rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
     rows += [("inception's weights", inception_weights.kept() or "not found (minigan weights says what to put where)"),
              ("classifiers", ", ".join(path.stem for path in classifier.kept()) or "none (minigan classifier train)")]

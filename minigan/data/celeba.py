@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data import drawings as drawings
 from minigan.data import image_folder
 from minigan.data.dataset import Request, Source
 from minigan.data.image_folder import Fitting
@@ -22,7 +21,7 @@ def celeba(ask: Request) -> Source:
     The BSSN paper cuts a square of 128 from the middle (crop 128, resize plain: the default), mimicry one of 178 (crop
     178, resize bilinear). Its archive asks for a form to be filled in, so it is never downloaded; no labels are read.
     """
-    path = _find_celeba(ask.root, ask.split)
+    path = find(ask.root, ask.split)
     if path is None:
         where = ask.root or f"{cache_folder() / 'celeba'} and {cache_folder()}"
         raise FailedWork(f"{where}: no CelebA there; looked for {CELEBA[0]} and a folder {CELEBA[1]} with .jpg files; "
@@ -34,7 +33,7 @@ def celeba(ask: Request) -> Source:
     return Source(source.shape, np.full(source.shape[0], -1), (), source.where, source.identity, source.blocks)
 
 
-def _find_celeba(root: Path | None, split: str) -> Path | None:
+def find(root: Path | None, split: str) -> Path | None:
     if root is not None and root.is_dir() and next(root.glob("*.jpg"), None):
         return root
     for place in places("celeba", root):

@@ -20,18 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import cifar, idx, image_folder, packed, stl10, svhn
-from minigan.data import drawings as drawings
-from minigan.data.celeba import _find_celeba, celeba
+from minigan.data import celeba, cifar, drawings, idx, image_folder, imagenet, packed, stl10, svhn
 from minigan.data.dataset import Dataset, Request, Source, in_memory
-from minigan.data.image_folder import FITS, Fitting
-from minigan.data.imagenet import _find_imagenet, imagenet
-from minigan.data.places import cache_folder
+from minigan.data.image_folder import FITS
 from minigan.data.resize import RESIZES, resized
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.formats.progress import progress_bar
-
-__all__ = ["DATASETS", "FITS", "RESIZES", "Dataset", "Source", "cache_folder", "find", "load", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -145,49 +139,16 @@ def find(name: str, root: str | os.PathLike | None = None) -> str | None:
     return None if found is None else str(found)
 
 
-# ---- large sets of pictures ----
-
-
-# ---- pictures of one's own, drawings, packed files ----
-
-
-def folder(ask: Request) -> Source:
-    """Any folder of pictures, brought to ask.size (default 32) x the same: see image_folder.source."""
-    if ask.root is None:
-        raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
-    if not ask.root.is_dir():
-        raise WrongUse(f"{ask.root}: is a file, expected a folder of pictures")
-    return image_folder.source(ask.root, Fitting(ask.size or 32, ask.fit, ask.resize or "lanczos"), ask)
-
-
-def shapes(ask: Request) -> Dataset:
-    """Ten kinds of drawings made by code, see drawings.py: 20,000 to train, 10,000 to test; no files needed."""
-    n = {"train": 20_000, "test": 10_000}[ask.split]
-    images, labels = drawings.draw(n, ask.size or 32, ask.seed, ask.split)
-    return Dataset(images, labels, drawings.CLASSES, f"drawn by the program (seed {ask.seed}, {ask.split})")
-
-
-def from_packed(ask: Request) -> Dataset:
-    """What `minigan pack` wrote: read batch by batch while training, see packed.py."""
-    if ask.root is None:
-        raise WrongUse("data set 'packed' needs to know which file; give it with --data-root")
-    return packed.load(ask.root)
-
-
-def _at(root: Path | None, there: Callable[[Path], bool]) -> Path | None:
-    return root if root is not None and there(root) else None
-
-
 DATASETS: dict[str, Kind] = {
-    "celeba": Kind(celeba, _find_celeba, ("train",)),
+    "celeba": Kind(celeba.celeba, celeba.find, ("train",)),
     "cifar10": Kind(cifar.cifar10, partial(cifar.find, cifar.CIFAR10)),
     "cifar100": Kind(cifar.cifar100, partial(cifar.find, cifar.CIFAR100)),
     "fashion-mnist": Kind(idx.fashion_mnist, partial(idx.find, "fashion-mnist")),
-    "folder": Kind(folder, lambda root, split: _at(root, Path.is_dir), ("train",)),
-    "imagenet": Kind(imagenet, _find_imagenet),
+    "folder": Kind(image_folder.folder, image_folder.find, ("train",)),
+    "imagenet": Kind(imagenet.imagenet, imagenet.find),
     "mnist": Kind(idx.mnist, partial(idx.find, "mnist")),
-    "packed": Kind(from_packed, lambda root, split: _at(root, Path.is_file), ("train",)),
-    "shapes": Kind(shapes, lambda root, split: "drawn by the program"),
+    "packed": Kind(packed.packed, packed.find, ("train",)),
+    "shapes": Kind(drawings.shapes, drawings.find),
     "stl10": Kind(stl10.stl10, stl10.find, ("unlabeled", "train", "test")),
     "svhn": Kind(svhn.svhn, svhn.find, ("train", "test", "extra")),
 }

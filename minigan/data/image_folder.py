@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from minigan.data.dataset import BLOCK, Block, Request, Source
 from minigan.data.places import stamp
 from minigan.data.resize import resized
-from minigan.errors import FailedWork, listed
+from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats.archives import ZipPictures
 
 FITS = ("crop", "stretch")
@@ -47,6 +47,19 @@ class Fitting:
     cut: int | None = None  # a square of this side in the middle, rather than the largest one
     enlarge: bool = False  # pictures smaller than size; otherwise they cannot be used
     whole_pixels: bool = False  # the square begins at a whole pixel, and a JPEG is decoded at its own size
+
+
+def folder(ask: Request) -> Source:
+    """The data set "folder": any folder of pictures, brought to ask.size (default 32) x the same."""
+    if ask.root is None:
+        raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
+    if not ask.root.is_dir():
+        raise WrongUse(f"{ask.root}: is a file, expected a folder of pictures")
+    return source(ask.root, Fitting(ask.size or 32, ask.fit, ask.resize or "lanczos"), ask)
+
+
+def find(root: Path | None, split: str) -> Path | None:
+    return root if root is not None and root.is_dir() else None
 
 
 def source(root: Path, how: Fitting, ask: Request) -> Source:

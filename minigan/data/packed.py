@@ -27,12 +27,23 @@ from typing import Any
 import h5py
 import numpy as np
 
-from minigan.data.dataset import Dataset
-from minigan.errors import FailedWork
+from minigan.data.dataset import Dataset, Request
+from minigan.errors import FailedWork, WrongUse
 
 FORMAT, VERSION = "minigan packed images", 1
 AHEAD = 4  # batches that wait
 DATASETS = ("images", "labels", "state", "sha256")
+
+
+def packed(ask: Request) -> Dataset:
+    """The data set "packed": what `minigan pack` wrote, read batch by batch while training."""
+    if ask.root is None:
+        raise WrongUse("data set 'packed' needs to know which file; give it with --data-root")
+    return load(ask.root)
+
+
+def find(root: Path | None, split: str) -> Path | None:
+    return root if root is not None and root.is_file() else None
 
 
 def load(path: Path) -> Dataset:

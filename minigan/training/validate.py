@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from minigan.data import datasets
+from minigan.data.image_folder import FITS
 from minigan.engine import devices
 from minigan.errors import choose
 from minigan.experiment.experiment import (
@@ -29,7 +30,7 @@ from minigan.training.assembly import NORM_CHOICES, check_model, normalization
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "model": MODELS, "norm": NORMS, "loss": LOSSES, "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS, "order": ORDERS,
-    "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": datasets.FITS, "device": devices.DEVICES, "profile": PROFILES,
+    "sampling": SAMPLINGS, "scaling": SCALINGS, "fit": FITS, "device": devices.DEVICES, "profile": PROFILES,
     "setting": SETTINGS, "score": PROTOCOLS, **NORM_CHOICES}
 
 

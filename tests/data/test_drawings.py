@@ -5,8 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from published_files import read
 
 from minigan.data import drawings
+from minigan.data.datasets import find
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +154,13 @@ def test_twenty_thousand_take_seconds_and_little_memory():
     tracemalloc.stop()
     assert taken < 6  # a fifth of the data set; 0.5 s on two slow cores
     assert peak < images.nbytes + 30e6
+
+
+def test_shapes_need_no_files_and_their_splits_differ(monkeypatch):
+    drawn = drawings.draw
+    monkeypatch.setattr(drawings, "draw", lambda n, *more: drawn(n // 100, *more))
+    train, test = read("shapes", None), read("shapes", None, split="test")
+    assert train.images.shape == (200, 32, 32, 3) and test.images.shape == (100, 32, 32, 3)
+    assert not (train.images[:100] == test.images).all(axis=(1, 2, 3)).any()
+    assert read("shapes", None, size=20, seed=5).images.shape[1] == 20
+    assert find("shapes") is not None
