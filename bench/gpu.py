@@ -4,8 +4,8 @@
                         [--repeats 20] [--json]
 
 sn        spectral normalization of all layers of the discriminator, forward and backward: the kernels of
-          kernels/spectral_norm.cu, the same as one would write it with CuPy, and that with every launch saved that
-          CuPy allows (the kernels alone also do without writing W / sigma)
+          power_iteration.cu and spectral_norm.cu, the same as one would write it with CuPy, and that with every launch
+          saved that CuPy allows (the kernels alone also do without writing W / sigma)
 figure10  100 generator updates with 5 of the discriminator each: no normalization, SN, WGAN-GP (Miyato et al. 2018,
           Figure 10)
 pytorch   a training step beside PyTorch's, eager, on the same card (if torch with CUDA is installed)
@@ -27,7 +27,8 @@ import sys
 
 import numpy as np
 
-from minigan.engine import devices, fused, thread_pool
+from minigan.engine import devices, thread_pool
+from minigan.engine.loops import power_iteration, spectral_norm
 from minigan.errors import WrongUse
 from minigan.experiment import presets
 from minigan.networks import models, norms
@@ -97,8 +98,8 @@ def bench_sn(cupy, args):
     Gs = [cupy.asarray(rng.standard_normal(W.shape).astype(np.float32)) for W in host]
 
     def kernels():
-        new, vs, sigmas, _ = fused.power_iterations(Ws, us)
-        return new, sigmas, fused.spectral_gradients(Gs, Ws, new, vs, sigmas)
+        new, vs, sigmas, _ = power_iteration.power_iterations(Ws, us)
+        return new, sigmas, spectral_norm.spectral_gradients(Gs, Ws, new, vs, sigmas)
 
     candidates = {"kernels": kernels,
                   "CuPy": lambda: [plain(cupy, *layer) for layer in zip(Ws, us, Gs, strict=True)],
@@ -107,8 +108,8 @@ def bench_sn(cupy, args):
     others = [candidates[name]() for name in ("CuPy", "CuPy, tuned")]
     for i, W in enumerate(host):
         W, u, G = (devices.to_host(a).astype(np.float64) for a in (Ws[i], us[i], Gs[i]))
-        u, v, sigma = fused.power_iteration(W, u)
-        dW = fused.spectral_gradient(G, W, u, v, sigma)
+        u, v, sigma = power_iteration.power_iteration(W, u)
+        dW = spectral_norm.spectral_gradient(G, W, u, v, sigma)
         for found_sigma, found_dW in [(sigmas[i], dWs[i]), *((other[i][1], other[i][3]) for other in others)]:
             np.testing.assert_allclose(devices.to_host(found_sigma), sigma, rtol=1e-4)
             np.testing.assert_allclose(devices.to_host(found_dW), dW, rtol=0, atol=1e-4 * np.abs(dW).max())

@@ -11,7 +11,9 @@ import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 
 from minigan import Tensor, grad
-from minigan.engine import fused, ops
+from minigan.engine import ops
+from minigan.engine.loops.power_iteration import power_iteration
+from minigan.engine.loops.spectral_norm import spectral_gradient
 
 rng = np.random.default_rng(0)
 
@@ -41,7 +43,7 @@ for r, colour in ((0.5, BLUE), (0.9, ORANGE), (0.99, RED)):
     U, _, V = np.linalg.svd(W)
     u, angles, errors = U.sum(1), [], []
     for _ in rounds:
-        u, v, sigma = fused.power_iteration(W, u)
+        u, v, sigma = power_iteration(W, u)
         angles.append(np.linalg.norm(v - v @ V[0] * V[0]) / abs(v @ V[0]))
         errors.append(max(1 - sigma, 1e-17))
     tangent = r ** (2.0 * rounds - 1)
@@ -64,7 +66,7 @@ save("03_convergence")
 W, u, off = rng.standard_normal((64, 128)), rng.standard_normal(64), []
 for _ in range(100):
     W += 0.03 * rng.standard_normal(W.shape)
-    u, v, sigma = fused.power_iteration(W, u)
+    u, v, sigma = power_iteration(W, u)
     off.append(1 - sigma / np.linalg.norm(W, 2))
 print(f"one iteration a step: sigma is too small by {off[0]:.0%} at first, {max(off[50:]):.3%} at most after 50 steps")
 assert min(off) >= 0 and max(off[50:]) < 0.01 < 0.1 < off[0]
@@ -109,7 +111,7 @@ for place in np.ndindex(*W.shape):
     measured[place] = (values[0] - values[1]) / 2e-6
 X = Tensor(W, requires_grad=True)
 by_tape = grad(loss(X / (Tensor(u) @ X @ Tensor(v))), X).data  # u and v constant: by Eq. (11) that is all there is
-for other in (measured, by_tape, fused.spectral_gradient(G, W, u, v, sigma), project(project(G)) / sigma):
+for other in (measured, by_tape, spectral_gradient(G, W, u, v, sigma), project(project(G)) / sigma):
     np.testing.assert_allclose(other, right, atol=1e-7)
 assert abs((right * W).sum()) < 1e-12
 print("Eq. (12) is what finite differences measure; it is orthogonal to W")
@@ -135,11 +137,11 @@ seen = {}
 for name in ("right", "wrong"):
     W, u, seen[name] = start.copy(), np.ones(6), []
     for rate in rates:
-        u, v, sigma = fused.power_iteration(W, u, n_iter=5)
+        u, v, sigma = power_iteration(W, u, n_iter=5)
         W_bar = W / sigma
         G = W_bar - T
         seen[name].append((sigma, (G**2).sum() / 2, np.linalg.svd(W_bar)[1]))
-        W -= rate * (fused.spectral_gradient(G, W, u, v, sigma) if name == "right" else G / sigma)
+        W -= rate * (spectral_gradient(G, W, u, v, sigma) if name == "right" else G / sigma)
 
 ends = {"right": np.minimum(wanted, 1), "wrong": wanted / 2}  # as foretold
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.7), width_ratios=[1, 1, 1.2])

@@ -2,9 +2,10 @@
 # # 7. From NumPy to CUDA
 #
 # Chapter 3's power iteration is four lines of NumPy. On a GPU it is one of the smallest kernels that is not trivial
-# (kernels/power_iteration.cu, forty lines), and has all that is hard about kernels: threads that share work, sums over
-# threads, and the moments when everybody must wait. We write it in Python first, where threads are generators; then
-# take away one wait, and look for the mistake by eye, by result and by machine. No GPU is needed for any of it.
+# (the first in kernels/power_iteration.cu, forty lines), and has all that is hard about kernels: threads that share
+# work, sums over threads, and the moments when everybody must wait. We write it in Python first, where threads are
+# generators; then take away one wait, and look for the mistake by eye, by result and by machine. No GPU is needed for
+# any of it.
 
 # %%
 import importlib.util
@@ -16,7 +17,8 @@ import chapter
 import numpy as np
 from chapter import BLUE, GREEN, GREY, ORANGE, PINK, RED, plt, save
 
-from minigan.engine import cuda, fused
+from minigan.engine import cuda
+from minigan.engine.loops.power_iteration import power_iteration as in_numpy
 
 # %% [markdown]
 # ## A kernel in Python
@@ -102,7 +104,7 @@ def run(W, u, T=8, backwards=False, **how):
 
 rng = np.random.default_rng(0)
 W, u = rng.standard_normal((6, 20)), rng.standard_normal(6)
-expected, _, _ = fused.power_iteration(W, u)
+expected, _, _ = in_numpy(W, u)
 good, bad, lucky = run(W, u, backwards=True), run(W, u, backwards=True, barrier=False), run(W, u, barrier=False)
 np.testing.assert_allclose(good[0].data, expected)
 np.testing.assert_allclose(lucky[0].data, expected)  # the barrier is missing, and nothing is wrong, in this order
@@ -167,7 +169,7 @@ import emulator  # noqa: E402
 
 source = cuda.source("power_iteration.cu")
 W, u = rng.standard_normal((24, 40)).astype(np.float32), rng.standard_normal(24).astype(np.float32)
-expected, _, expected_sigma = fused.power_iteration(W, u, n_iter=2)
+expected, _, expected_sigma = in_numpy(W, u, n_iter=2)
 
 
 def launch(text, kernel, *arrays_and_numbers, threads=64):
@@ -234,4 +236,4 @@ assert waste["power_iteration"] < 1.5 and waste["row_a_thread"] == 8
 # %% [markdown]
 # Learned: a kernel is a loop whose turns are shared out; sums over threads need barriers, and a missing one may show in
 # no result; so races are looked for by rule, not by luck. And threads share the work along memory, not along the
-# equation. kernels/spectral_norm.cu does the same for all layers at once, with all of the GPU.
+# equation. The other kernels in power_iteration.cu do the same for all layers at once, with all of the GPU.

@@ -1,6 +1,6 @@
 // Twice the size by repeating pixels, half the size by averaging 2 x 2 of them.
 //
-// Twins: fused.upsample2x, fused.pool2x. Each is the adjoint of the other but for a factor: the adjoint
+// Twins in loops/resample.py: upsample2x, pool2x. Each is the adjoint of the other but for a factor: the adjoint
 //     of upsampling is the sum of 2 x 2 pixels (factor 1), that of the mean is upsampling with factor 0.25.
 // Layout: (N, H, W, C). float32. Block (256), one thread a number of y.
 // Determinism: each number is written by one thread, its four terms in a fixed order.
@@ -12,7 +12,7 @@ extern "C" __global__ void upsample2x(const float* x, float* y, float factor, in
     int c = (int)(at % C);
     long long pixel = at / C;
     int j = (int)(pixel % (2 * W));
-    long long row = pixel / (2 * W);  // over all pictures: 2 H is even, so row / 2 is the row of x
+    long long row = pixel / (2 * W);  // over all images: 2 H is even, so row / 2 is the row of x
     y[at] = factor * x[(row / 2 * W + j / 2) * C + c];
 }
 

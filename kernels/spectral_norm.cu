@@ -1,29 +1,13 @@
-// Spectral normalization of all layers at once.
+// W / sigma and its gradient, of all layers at once. What finds sigma is power_iteration.cu.
 //
-// Twins: fused.power_iterations, fused.spectral_gradients, fused.scale_weights.
-// Equations: Miyato et al. 2018, Eqs. (18), (19) and (12). W_bar = W / sigma, sigma = u^T W v.
+// Twins in loops/spectral_norm.py: spectral_gradients, scale_weights.
+// Equation: Miyato et al. 2018, Eq. (12). W_bar = W / sigma, sigma = u^T W v.
 // Layout: W (rows, cols), rows = out, cols = everything else; u (rows,), v (cols,). float32.
 // Tables: which layer a block works on, and where its arrays lie, is in a struct that is passed by value.
 //     Layer l has the blocks first[l] .. first[l + 1] - 1 of a launch.
 // Determinism: every sum is added up in an order that depends on the shapes alone; no float atomics.
 //
-// One power iteration is two launches, because all of W^T u must stand before W v can begin:
-//     sn_wtu   t = W^T u, not normalized yet, stored in v
-//     sn_wv    W t, stored in u_new; the last block of each layer then makes v, u, sigma and 1/sigma of it
 // The gradient is two launches: sn_dots (<G, W>) and sn_correct (the rank-1 term). sn_scale is W / sigma.
-
-struct Layers {
-    int count;
-    int offset;  // the place of the first layer in sigmas and inverses
-    int first_strip[33];  // blocks of sn_wtu
-    int first_row[33];  // blocks of sn_wv
-    int rows[32];
-    int cols[32];
-    const float* W[32];
-    const float* u[32];
-    float* v[32];
-    float* u_new[32];
-};
 
 struct Gradients {
     int count;
@@ -61,104 +45,9 @@ __device__ float block_sum(float value) {
     return sum;
 }
 
-// True in every thread of the block that comes here last of `blocks`; it sees all that the others' thread 0 wrote
-// before. (What the other threads read before lies in front of block_sum's barriers.)
-__device__ bool is_last_block(int* ticket, int blocks) {
-    __shared__ int last;
-    if (threadIdx.x == 0) {
-        __threadfence();  // release: what this block wrote is visible before its ticket is
-        last = atomicAdd(ticket, 1) == blocks - 1;
-        __threadfence();  // acquire: nothing below is read before the ticket was drawn
-        if (last) *ticket = 0;  // for the next launch
-    }
-    __syncthreads();
-    return last;
-}
-
 // 1 / sigma; a zero W has sigma 0 and gives 0, so that W_bar and its gradient are zero, not nan.
 __device__ float inverse_of(float sigma) {
     return sigma == 0.0f ? 0.0f : 1.0f / sigma;
-}
-
-// v = W^T u of each layer, not normalized. Block (32, 8): 32 columns, rows shared out to 8; ceil(cols / 32) blocks a
-// layer.
-extern "C" __global__ void sn_wtu(Layers layers) {
-    __shared__ float sums[8][32];
-    int block = blockIdx.x;
-    int l = 0;
-    while (block >= layers.first_strip[l + 1]) l++;
-    int rows = layers.rows[l];
-    int cols = layers.cols[l];
-    const float* W = layers.W[l];
-    const float* u = layers.u[l];
-    int c = (block - layers.first_strip[l]) * 32 + threadIdx.x;
-
-    float sum = 0.0f;
-    if (c < cols)
-        for (int r = threadIdx.y; r < rows; r += 8)
-            sum += W[(long long)r * cols + c] * u[r];
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y == 0 && c < cols) {
-        for (int y = 1; y < 8; y++)
-            sum += sums[y][threadIdx.x];
-        layers.v[l][c] = sum;
-    }
-}
-
-// u_new = W v, one row a block; the last block of a layer normalizes. Block (128): any number of whole warps.
-// tickets: one int a layer, 0 before and after.
-extern "C" __global__ void sn_wv(Layers layers, float* sigmas, float* inverses, int* tickets, float eps) {
-    int block = blockIdx.x;
-    int l = 0;
-    while (block >= layers.first_row[l + 1]) l++;
-    int rows = layers.rows[l];
-    int cols = layers.cols[l];
-    int row = block - layers.first_row[l];
-    const float* W = layers.W[l] + (long long)row * cols;
-    float* v = layers.v[l];
-    float* u = layers.u_new[l];
-
-    float sum = 0.0f;
-    if (cols % 4 == 0 && (unsigned long long)W % 16 == 0 && (unsigned long long)v % 16 == 0) {
-        const float4* W4 = (const float4*)W;
-        const float4* v4 = (const float4*)v;
-        for (int c = threadIdx.x; c < cols / 4; c += blockDim.x) {
-            float4 a = W4[c];
-            float4 b = v4[c];
-            sum += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
-        }
-    } else {
-        for (int c = threadIdx.x; c < cols; c += blockDim.x)
-            sum += W[c] * v[c];
-    }
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) u[row] = sum;
-
-    if (is_last_block(tickets + l, rows)) {  // the same in all threads: the barriers inside are met by all
-        float squares = 0.0f;
-        for (int c = threadIdx.x; c < cols; c += blockDim.x)
-            squares += v[c] * v[c];
-        float v_scale = 1.0f / (sqrtf(block_sum(squares)) + eps);
-
-        squares = 0.0f;  // of W v with the normalized v
-        for (int r = threadIdx.x; r < rows; r += blockDim.x) {
-            float Wv = u[r] * v_scale;
-            squares += Wv * Wv;
-        }
-        squares = block_sum(squares);
-        float u_scale = 1.0f / (sqrtf(squares) + eps);
-
-        for (int c = threadIdx.x; c < cols; c += blockDim.x)
-            v[c] *= v_scale;
-        for (int r = threadIdx.x; r < rows; r += blockDim.x)
-            u[r] = u[r] * v_scale * u_scale;
-        if (threadIdx.x == 0) {
-            float sigma = squares * u_scale;  // u^T W v, u = W v * u_scale
-            sigmas[layers.offset + l] = sigma;
-            inverses[layers.offset + l] = inverse_of(sigma);
-        }
-    }
 }
 
 // parts[block] = the block's share of <G, W>. Block (256); the blocks of a layer take its elements in turn.

@@ -1,8 +1,8 @@
 // Windows of images as rows of a matrix, and back: what makes a convolution one product of matrices.
 //
-// Twins: im2col's gather of columns (conv.Windows) and its adjoint (conv.Fold).
+// Twins in loops/windows.py: im2col, col2im. Each is the adjoint of the other.
 // Layout: x (N, H, W, C); columns (count, kh * kw * C): row (n, i, j), column (dy, dx, c), which is pixel
-//     (i * stride + dy - top, j * stride + dx - left) of picture n, and zero where that lies outside. float32.
+//     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32.
 // Determinism: each result is written by one thread, its sum in a fixed order: a gather both ways, no atomics.
 
 struct Windows {

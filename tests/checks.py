@@ -1,4 +1,4 @@
-"""Derivatives against central differences, order after order."""
+"""Derivatives against central differences, order after order; arrays that nobody may write to."""
 
 from collections.abc import Callable, Sequence
 
@@ -82,12 +82,17 @@ def _compare(name: str, found: np.ndarray, other: str, expected: np.ndarray, rto
                              f"{wrong.sum()} of {wrong.size} elements differ")
 
 
+def read_only(*arrays: np.ndarray) -> None:
+    """Whoever writes to one of them from now on fails."""
+    for a in arrays:
+        a.flags.writeable = False
+
+
 def _several(y: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
     return [y] if isinstance(y, Tensor) else y
 
 
 def _variables(arrays: Sequence[np.ndarray]) -> list[Tensor]:
     """Variables on read-only arrays."""
-    for a in arrays:
-        a.flags.writeable = False
+    read_only(*arrays)
     return [Tensor(a, requires_grad=True) for a in arrays]

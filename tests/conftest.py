@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from minigan.engine import devices
+from minigan.engine import devices, thread_pool
 from minigan.errors import WrongUse
 
 SKIPPED = pytest.StashKey[str]()
@@ -53,3 +53,18 @@ def real_cupy():
 def rng(request) -> np.random.Generator:
     """Random numbers that depend on the test's name alone: not on the order or on which others run."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def each_thread_count():
+    """Calls a function with 1, 2 and 3 worker threads and gives its results; the count is as before afterwards."""
+    before = thread_pool.thread_count()
+
+    def results(function):
+        found = []
+        for count in (1, 2, 3):
+            thread_pool.set_threads(count)
+            found.append(function())
+        return found
+    yield results
+    thread_pool.set_threads(before)

@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine import fused, launchers, launchers_all
+from minigan.engine.loops import (
+    activation,
+    adam,
+    batch_norm,
+    power_iteration,
+    resample,
+    sample_norms,
+    spectral_norm,
+    windows,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return self.launcher.__name__
+        return self.launcher.__name__.removeprefix("launch_")
 
 
 # ---- spectral normalization ----------------------------------------------------------------------------------------
@@ -53,7 +62,7 @@ def iterations_inputs(rng):
 
 
 def iterations_twin(Ws, us, n_iter, eps):
-    triples = [fused.power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
+    triples = [power_iteration.power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
     us, vs, sigmas = ([triple[k] for triple in triples] for k in range(3))
     return us, vs, np.array(sigmas), np.array([1 / s if s else 0 for s in sigmas])
 
@@ -72,7 +81,7 @@ def gradients_inputs(rng):
 
 
 def gradients_twin(gWs, Ws, us, vs, sigmas):
-    return [fused.spectral_gradient(*layer) for layer in zip(gWs, Ws, us, vs, sigmas, strict=True)]
+    return [spectral_norm.spectral_gradient(*layer) for layer in zip(gWs, Ws, us, vs, sigmas, strict=True)]
 
 
 def scale_inputs(rng):
@@ -130,7 +139,7 @@ def col2im_twin(columns, x_shape, kernel, stride, pad, size, scale=None, bias=No
     x, columns = np.zeros(x_shape), columns.reshape(x_shape[0], *size, *kernel, x_shape[3])
     for i, j, dy, dx, y, px in taps(x_shape, kernel, stride, pad, size):
         x[:, y, px] += columns[:, i, j, dy, dx]
-    return fused.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
+    return activation.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
 
 
 # ---- channels ------------------------------------------------------------------------------------------------------
@@ -147,7 +156,7 @@ def bias_leaky_inputs(rng):
 
 
 def bias_leaky_twin(y, bias=None, slope=1.0, scale=None):
-    return fused.leaky(y * (1 if scale is None else scale) + (0 if bias is None else bias), slope)
+    return activation.leaky(y * (1 if scale is None else scale) + (0 if bias is None else bias), slope)
 
 
 def bias_gradient_inputs(rng):
@@ -160,7 +169,7 @@ def bias_gradient_inputs(rng):
 
 
 def bias_gradient_twin(gy, y, slope, want_bias):
-    gz = fused.leaky_mask(gy, y, slope)
+    gz = activation.leaky_mask(gy, y, slope)
     return gz, gz.reshape(-1, gz.shape[-1]).sum(0) if want_bias else None
 
 
@@ -204,12 +213,12 @@ def normalize_gradient_inputs(rng):
             x, gamma = normal(rng, shape), normal(rng, shape[-1:])
             mean = x.reshape(-1, shape[-1]).mean(0)
             inverse = np.abs(normal(rng, shape[-1:])) + np.float32(0.5)
-            y = fused.leaky(x * gamma + mean, slope)
+            y = activation.leaky(x * gamma + mean, slope)
             yield normal(rng, shape), x, None if slope == 1 else y, gamma, mean, inverse, slope
 
 
 def normalize_gradient_twin(gy, x, y, gamma, mean, inverse, slope):
-    """The closed form in one piece, written apart from fused.py: gz, gz's mean, and gz * hat's mean."""
+    """The closed form in one piece, written apart from loops.batch_norm: gz, gz's mean, and gz * hat's mean."""
     gz, axes, count = gy * (1 if y is None else np.where(y > 0, 1, slope)), tuple(range(x.ndim - 1)), x[..., 0].size
     hat = (x - mean) * inverse
     gbeta, ggamma = gz.sum(axes), (gz * hat).sum(axes)
@@ -226,7 +235,7 @@ def adam_inputs(rng):
 
 
 def adam_twin(ws, gs, ms, vs, rate, beta1, beta2, eps):
-    """fused.adam, written apart from it."""
+    """loops.adam, written apart from it."""
     for w, g, m, v in zip(ws, gs, ms, vs, strict=True):
         m += (1 - beta1) * (g - m)
         v += (1 - beta2) * (g * g - v)
@@ -266,26 +275,26 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
 
 CASES = [
     # three iterations, whose errors add up, of matrices up to 130 x 36
-    Case(launchers_all.power_iterations, iterations_twin, iterations_inputs, 1e-5),
-    Case(launchers.power_iteration_one, fused.power_iteration, one_inputs, 1e-5),
-    Case(launchers_all.spectral_gradients, gradients_twin, gradients_inputs),
-    Case(launchers_all.scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
+    Case(power_iteration.launch_power_iterations, iterations_twin, iterations_inputs, 1e-5),
+    Case(power_iteration.launch_power_iteration, power_iteration.power_iteration, one_inputs, 1e-5),
+    Case(spectral_norm.launch_spectral_gradients, gradients_twin, gradients_inputs),
+    Case(spectral_norm.launch_scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
          scale_inputs, 1e-7),
-    Case(launchers.im2col, im2col_twin, im2col_inputs, 0.0),
-    Case(launchers.col2im, col2im_twin, col2im_inputs),
-    Case(launchers.bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
-    Case(launchers.bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
-    Case(launchers.sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
-    Case(launchers.batch_moments, fused.batch_moments, moments_inputs),
+    Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
+    Case(windows.launch_col2im, col2im_twin, col2im_inputs),
+    Case(activation.launch_bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
+    Case(activation.launch_bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
+    Case(activation.launch_sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
+    Case(batch_norm.launch_batch_moments, batch_norm.batch_moments, moments_inputs),
     # the running mean near 1000 is rounded to 6e-5; E[x^2] - E[x]^2 would be off by 6e-2
-    Case(launchers.batch_moments, fused.batch_moments, large_mean_inputs, 3e-5),
-    Case(launchers.moved_moments, fused.moved_moments, moved_inputs),
-    Case(launchers.batch_factors, fused.batch_factors, factors_inputs),
-    Case(launchers.normalize, fused.normalize, normalize_inputs),
-    Case(launchers.normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
-    Case(launchers_all.adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
-    Case(launchers.sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),
-    Case(launchers.sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
-    Case(launchers.upsample2x, fused.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),
-    Case(launchers.pool2x, fused.pool2x, lambda rng: images(rng, 0.25, 1.0)),
+    Case(batch_norm.launch_batch_moments, batch_norm.batch_moments, large_mean_inputs, 3e-5),
+    Case(batch_norm.launch_moved_moments, batch_norm.moved_moments, moved_inputs),
+    Case(batch_norm.launch_batch_factors, batch_norm.batch_factors, factors_inputs),
+    Case(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs),
+    Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
+    Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
+    Case(sample_norms.launch_sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),
+    Case(sample_norms.launch_sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
+    Case(resample.launch_upsample2x, resample.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),
+    Case(resample.launch_pool2x, resample.pool2x, lambda rng: images(rng, 0.25, 1.0)),
 ]

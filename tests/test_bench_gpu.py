@@ -74,7 +74,7 @@ def test_a_check_that_fails_in_a_process_of_tf32_is_a_failure(as_json, cupy, mon
 
 
 def test_a_wrong_result_is_not_timed(cupy, monkeypatch):
-    monkeypatch.setattr(gpu.fused, "spectral_gradients", lambda Gs, *rest: Gs)
+    monkeypatch.setattr(gpu.spectral_norm, "spectral_gradients", lambda Gs, *rest: Gs)
     with pytest.raises(AssertionError):
         gpu.main(["sn", *SMALL])
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import bias_leaky_gradient
 from minigan.engine.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
+from minigan.engine.loops.activation import bias_leaky_gradient
 from minigan.engine.ops import LeakyMask
 from minigan.engine.pool_ops import Fold, Pair, mean_pool2d, pair, steps, upsample2d
 from minigan.engine.scaled import LateScale, Scaled

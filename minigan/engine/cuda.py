@@ -1,7 +1,9 @@
-"""Finds, compiles and launches the CUDA kernels in kernels/*.cu; kernels/README.md is their contract.
+"""Which arrays the CUDA kernels in kernels/*.cu take, and how these are found, compiled and launched.
 
-This file knows no kernel: engine/loops/ has a function for each. A source is compiled by CuPy at its first launch on a
-device (about 0.05 s with NVRTC, then kept in CuPy's cache on disk). Kernels run on the current device and stream.
+kernels/README.md is their contract. This file knows no kernel: engine/loops/ has the functions that use them. A source
+is compiled by CuPy at its first launch on a device (about 0.05 s with NVRTC, then kept in CuPy's cache on disk).
+Kernels run on the current device and stream. Nothing here waits for the GPU or copies anything to it: sizes and
+pointers travel as a kernel's own arguments.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +21,92 @@ from minigan.engine.devices import Array, array_module
 
 OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
 LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities
+THREADS = 256  # of a block; the kernels that add up columns have 256 as well, in two directions
 
 _modules: dict[tuple[Any, int, str], Any] = {}  # (array module, device, file) -> RawModule
 _functions: dict[tuple[Any, int, str, str], Any] = {}
+_tickets: dict[tuple[Any, int], Array] = {}
 
 _C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
 
 
-def launch(file: str, kernel: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Any],
-           shared_mem: int = 0, xp: Any = None) -> None:
-    """Run one kernel of kernels/<file>.
+# ---- which arrays ----------------------------------------------------------------------------------------------------
 
-    args: CuPy arrays, structs made by `table`, and np.int32, np.int64 or np.float32 scalars: a Python number would be
-    passed as 64 bits, whatever the kernel takes. xp: CuPy; needed only if no array is among the args.
-    An empty grid launches nothing. Raises TypeError or ValueError, naming the kernel, for what CUDA would refuse late
-    or not at all.
+def kernels_take(*arrays: Array | None) -> bool:
+    """Whether the kernels take these arrays: CuPy's, float32, C-contiguous; None is passed over.
+
+    Every function in engine/loops/ begins by asking this, and goes on with array operations if not.
     """
-    xp = array_module(*args) if xp is None else xp
-    if xp is np:
-        raise TypeError(f"{kernel}: expected CuPy arrays among the arguments, got {_names(args)}")
-    for a in args:
-        by_value = isinstance(a, np.int32 | np.int64 | np.float32) or (
-            isinstance(a, np.ndarray) and a.size == 1 and a.dtype.names is not None)
-        if not by_value and array_module(a) is not xp:
-            raise TypeError(f"{kernel}: expected CuPy arrays, structs, np.int32, np.int64 and np.float32, "
-                            f"got {_names(args)}")
-    if 0 in grid:
-        return
-    if any(size > limit for size, limit in zip(grid, LIMITS, strict=False)):
-        raise ValueError(f"{kernel}: expected a grid of at most {LIMITS} blocks, got {tuple(grid)}")
-    device = xp.cuda.Device().id
-    key = (xp, device, file, kernel)
-    if key not in _functions:
-        _functions[key] = _module(xp, device, file).get_function(kernel)
-    _functions[key](tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
+    return array_module(*arrays) is not np and all(
+        a is None or (a.dtype == np.float32 and a.flags.c_contiguous) for a in arrays)
 
+
+def compact(x: Array) -> Array:
+    """x itself; of CuPy's a copy if it is a view that the kernels would not take."""
+    return x if isinstance(x, np.ndarray) else array_module(x).ascontiguousarray(x)
+
+
+def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], **arrays: Array | None) -> Any:
+    """The array module of a launcher's arguments, after checking what the kernels rely on.
+
+    Each array that is not None must be a CuPy one, float32, C-contiguous, and of the shape in `shapes` if one is there.
+    Raises TypeError or ValueError that names the launcher, what it expected and what was given.
+    """
+    xp = array_module(*arrays.values())
+    for name, a in arrays.items():
+        if a is None:
+            continue
+        if xp is np or not isinstance(a, xp.ndarray):
+            raise TypeError(f"{launcher}: expected {name} to be a CuPy array, got {type(a).__name__}")
+        if a.dtype != np.float32:
+            raise TypeError(f"{launcher}: expected {name} in float32, got {a.dtype}")
+        if not a.flags.c_contiguous:
+            raise ValueError(f"{launcher}: expected {name} to be C-contiguous, got a view of shape {a.shape}; copy it")
+        shape = shapes.get(name)
+        if shape is not None and tuple(a.shape) != tuple(shape):
+            raise ValueError(f"{launcher}: expected {name} of shape {tuple(shape)}, got {a.shape}")
+    return xp
+
+
+def check_lists(launcher: str, lists: dict[str, Sequence[Array]], shapes: dict[str, list[Any]]) -> Any:
+    """`check` of every array of every list; the array module (None for empty lists)."""
+    xp = None
+    for i, arrays in enumerate(zip(*lists.values(), strict=True)):
+        names = [f"{name}s[{i}]" for name in lists]
+        expected = {f"{name}s[{i}]": shape[i] for name, shape in shapes.items()}
+        xp = check(launcher, expected, **dict(zip(names, arrays, strict=True)))
+    return xp
+
+
+# ---- sizes of a launch -----------------------------------------------------------------------------------------------
+
+def one_each(count: int) -> tuple[int]:
+    """A grid with a thread for each of `count` numbers."""
+    return (-(-count // THREADS),)
+
+
+def column_grid(rows: int, C: int) -> tuple[tuple[int, int], tuple[int, int], np.int64]:
+    """(grid, block, rows of a block) of the kernels that add up columns; from the shape alone, so sums stay equal."""
+    width = min(32, 1 << (C - 1).bit_length())  # a warp reads 32 neighbouring channels; few channels: several rows
+    height = THREADS // width
+    strips = -(-C // width)
+    groups = max(1, min(512 // strips, rows // (8 * height)))  # some blocks for each of 100 and more processors
+    per_block = -(-rows // groups)
+    return (strips, -(-rows // per_block)), (width, height), np.int64(per_block)
+
+
+def tickets(xp: Any, count: int) -> Array:
+    """At least `count` zero ints on the current device: the counters by which a kernel finds its last block.
+
+    A kernel leaves them zero, so they are made once; kernels that use them must be launched on one stream.
+    """
+    key = (xp, xp.cuda.Device().id)
+    if key not in _tickets or _tickets[key].size < count:
+        _tickets[key] = xp.zeros((max(1024, count),), np.int32)
+    return _tickets[key]
+
+
+# ---- tables of sizes and pointers ------------------------------------------------------------------------------------
 
 def table(file: str, struct: str, **values: Any) -> np.ndarray:
     """A struct of kernels/<file> with these fields, to be passed by value: a NumPy array of one structured element.
@@ -88,6 +142,52 @@ def layout(file: str, struct: str) -> np.dtype:
     return np.dtype(fields, align=True)
 
 
+def groups(file: str, struct: str, field: str, count: int) -> list[slice]:
+    """0 .. count, cut into as many arrays as the table has room for in its `field`."""
+    room = layout(file, struct)[field].shape[0]
+    return [slice(i, min(i + room, count)) for i in range(0, count, room)]
+
+
+def starts(blocks: Sequence[int]) -> list[int]:
+    """[2, 3] -> [0, 2, 5]: the first block of each array, and the end."""
+    return list(accumulate(blocks, initial=0))
+
+
+def pointers(arrays: Sequence[Array]) -> list[int]:
+    return [a.data.ptr for a in arrays]
+
+
+# ---- launching -------------------------------------------------------------------------------------------------------
+
+def launch(file: str, kernel: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Any],
+           shared_mem: int = 0, xp: Any = None) -> None:
+    """Run one kernel of kernels/<file>.
+
+    args: CuPy arrays, structs made by `table`, and np.int32, np.int64 or np.float32 scalars: a Python number would be
+    passed as 64 bits, whatever the kernel takes. xp: CuPy; needed only if no array is among the args.
+    An empty grid launches nothing. Raises TypeError or ValueError, naming the kernel, for what CUDA would refuse late
+    or not at all.
+    """
+    xp = array_module(*args) if xp is None else xp
+    if xp is np:
+        raise TypeError(f"{kernel}: expected CuPy arrays among the arguments, got {_names(args)}")
+    for a in args:
+        by_value = isinstance(a, np.int32 | np.int64 | np.float32) or (
+            isinstance(a, np.ndarray) and a.size == 1 and a.dtype.names is not None)
+        if not by_value and array_module(a) is not xp:
+            raise TypeError(f"{kernel}: expected CuPy arrays, structs, np.int32, np.int64 and np.float32, "
+                            f"got {_names(args)}")
+    if 0 in grid:
+        return
+    if any(size > limit for size, limit in zip(grid, LIMITS, strict=False)):
+        raise ValueError(f"{kernel}: expected a grid of at most {LIMITS} blocks, got {tuple(grid)}")
+    device = xp.cuda.Device().id
+    key = (xp, device, file, kernel)
+    if key not in _functions:
+        _functions[key] = _module(xp, device, file).get_function(kernel)
+    _functions[key](tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
+
+
 @cache
 def source(file: str) -> str:
     """The text of kernels/<file>: inside the package (a wheel), else beside it (a checkout)."""
@@ -98,26 +198,6 @@ def source(file: str) -> str:
             return path.read_text(encoding="utf-8")
     raise FileNotFoundError(f"the CUDA source {file} is neither {places[0]} nor {places[1]}: is minigan installed "
                             "completely?")
-
-
-def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], **arrays: Array) -> Any:
-    """The array module of a launcher's arguments, after checking what the kernels rely on.
-
-    Each array must be a CuPy one, float32, C-contiguous, and of the shape in `shapes` if one is there. Raises
-    TypeError or ValueError that names the launcher, what it expected and what was given.
-    """
-    xp = array_module(*arrays.values())
-    for name, a in arrays.items():
-        if xp is np or not isinstance(a, xp.ndarray):
-            raise TypeError(f"{launcher}: expected {name} to be a CuPy array, got {type(a).__name__}")
-        if a.dtype != np.float32:
-            raise TypeError(f"{launcher}: expected {name} in float32, got {a.dtype}")
-        if not a.flags.c_contiguous:
-            raise ValueError(f"{launcher}: expected {name} to be C-contiguous, got a view of shape {a.shape}; copy it")
-        shape = shapes.get(name)
-        if shape is not None and tuple(a.shape) != tuple(shape):
-            raise ValueError(f"{launcher}: expected {name} of shape {tuple(shape)}, got {a.shape}")
-    return xp
 
 
 def _module(xp: Any, device: int, file: str) -> Any:

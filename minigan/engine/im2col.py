@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine import launchers, winograd
+from minigan.engine import winograd
+from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import bias_leaky, has_kernels
+from minigan.engine.loops.activation import bias_leaky
+from minigan.engine.loops.windows import col2im, framed, im2col
 from minigan.engine.products import product
 from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, tiles
 
@@ -72,7 +74,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     """
     (_, kh, kw, C), xp = W.shape, array_module(W)
     windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one picture, in bytes
-    if has_kernels(gy, W, out) and windows <= CUDA_TILE_BYTES:
+    if kernels_take(gy, W, out) and windows <= CUDA_TILE_BYTES:
         return _scatter(gy, W, stride, pad, out, epilogue)
     flipped = W.transpose(3, 1, 2, 0)[:, ::-1, ::-1]  # (C, kh, kw, O)
     pieces: list[Piece] = []
@@ -128,8 +130,8 @@ def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
     for images in blocks(N, step):
         g = gy[images].reshape(-1, O)
         columns = product(g, W.reshape(O, K), scratch("columns", (len(g), K), gy.dtype, array_module(gy)))
-        launchers.col2im(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow), epilogue.scale, epilogue.b,
-                         epilogue.slope, out[images])
+        col2im(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow), epilogue.scale, epilogue.b,
+               epilogue.slope, out[images])
 
 
 def _run(x: Array, pieces: list[Piece], products: int) -> None:
@@ -189,7 +191,7 @@ def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: 
 
     def tile(images: slice, rows: slice) -> None:
         n, r = images.stop - images.start, rows.stop - rows.start
-        frame = winograd.framed(x[images], top - rows.start, left, r + kh - 1, width)
+        frame = framed(x[images], top - rows.start, left, r + kh - 1, width)
         planes = product(taps, frame.reshape(-1, C).T, scratch("columns", (len(taps), frame.size // C), x.dtype))
         planes = planes.reshape(kh, kw, O, n, r + kh - 1, width)
         y = scratch("tile", (O, n, r, ow), x.dtype)
@@ -205,22 +207,12 @@ def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: 
 
 
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:
-    """Columns (N * oh * ow, kh * kw * C); row (n, i, j) is the window of x at i*stride - top, j*stride - left."""
-    (N, H, W, C), (kh, kw), (oh, ow), xp = x.shape, kernel, size, array_module(x)
+    """im2col in a work array: row (n, i, j) is the window of x at i*stride - top, j*stride - left."""
+    (N, H, W, C), (kh, kw), (oh, ow) = x.shape, kernel, size
     if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
         return x.reshape(-1, C)
-    if has_kernels(x):
-        return launchers.im2col(x, kernel, stride, (top, left), size)
-    height, width = (oh - 1) * stride + kh, (ow - 1) * stride + kw
-    if top > 0 or left > 0 or height - top > H or width - left > W:
-        x = winograd.framed(x, top, left, height, width)
-    else:
-        x = x[:, -top:height - top, -left:width - left]
-    sn, sy, sx, sc = x.strides
-    windows = xp.lib.stride_tricks.as_strided(x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc))
-    columns = scratch("columns", windows.shape, x.dtype, xp)
-    xp.copyto(columns, windows)
-    return columns.reshape(N * oh * ow, kh * kw * C)
+    columns = scratch("columns", (N * oh * ow, kh * kw * C), x.dtype, array_module(x))
+    return im2col(x, kernel, stride, (top, left), size, columns)
 
 
 def _phases(k: int, stride: int, pad: int) -> list[tuple[int, slice, int]]:

@@ -17,7 +17,7 @@ import numpy as np
 from minigan.engine import products
 from minigan.engine.autograd import Add, Op, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import bias_leaky_gradient, leaky
+from minigan.engine.loops.activation import bias_leaky_gradient, leaky
 from minigan.engine.products import elementwise
 from minigan.engine.shape_ops import broadcast_to as broadcast_to
 from minigan.engine.shape_ops import concatenate as concatenate

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from minigan.engine import launchers, ops
+from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
+from minigan.engine.cuda import compact
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import compact, has_kernels, pool2x, upsample2x
+from minigan.engine.loops.resample import pool2x, upsample2x
+from minigan.engine.loops.windows import col2im, im2col
 
 Pair = tuple[int, int]
 
@@ -47,15 +47,12 @@ class Windows(Op):
         self.kernel, self.stride, self.pad, self.fill = kernel, stride, pad, fill
 
     def forward(self, x: Array) -> Array:
-        self.x_shape = x.shape
-        (py, px), xp = self.pad, array_module(x)
-        if self.fill == 0 and has_kernels(x):
-            size = tuple(steps(x.shape[i + 1] + 2 * self.pad[i], self.kernel[i], self.stride) for i in (0, 1))
-            columns = launchers.im2col(x, self.kernel, self.stride, self.pad, size)
-            return columns.reshape(len(x), *size, *self.kernel, -1)
-        x = xp.pad(x, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=self.fill)
-        taps = _tap_views(x.shape, self.kernel, self.stride)
-        return xp.stack([xp.stack([x[view] for view in row], axis=3) for row in taps], axis=3)
+        self.x_shape, pad = x.shape, self.pad
+        size = tuple(steps(x.shape[i + 1] + 2 * pad[i], self.kernel[i], self.stride) for i in (0, 1))
+        if self.fill != 0:
+            x = array_module(x).pad(x, ((0, 0), (pad[0],) * 2, (pad[1],) * 2, (0, 0)), constant_values=self.fill)
+            pad = (0, 0)
+        return im2col(x, self.kernel, self.stride, pad, size).reshape(len(x), *size, *self.kernel, -1)
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         return (Fold(self.kernel, self.stride, self.pad, self.x_shape)(gy),)
@@ -68,16 +65,7 @@ class Fold(Op):
         self.kernel, self.stride, self.pad, self.x_shape = kernel, stride, pad, x_shape
 
     def forward(self, g: Array) -> Array:
-        (N, H, W, C), (py, px) = self.x_shape, self.pad
-        g = compact(g)
-        if has_kernels(g):
-            columns = g.reshape(math.prod(g.shape[:3]), -1)
-            return launchers.col2im(columns, self.x_shape, self.kernel, self.stride, self.pad, g.shape[1:3])
-        padded = array_module(g).zeros((N, H + 2 * py, W + 2 * px, C), g.dtype)
-        for dy, row in enumerate(_tap_views(padded.shape, self.kernel, self.stride)):
-            for dx, view in enumerate(row):
-                padded[view] += g[:, :, :, dy, dx]
-        return padded[:, py:py + H, px:px + W]
+        return col2im(compact(g), self.x_shape, self.kernel, self.stride, self.pad, g.shape[1:3])
 
     def backward(self, gx: Tensor) -> tuple[Tensor]:
         return (Windows(self.kernel, self.stride, self.pad)(gx),)
@@ -126,14 +114,6 @@ def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
     N, H, W, C = x.shape
     x = ops.broadcast_to(ops.reshape(x, (N, H, 1, W, 1, C)), (N, H, factor, W, factor, C))
     return ops.reshape(x, (N, H * factor, W * factor, C))
-
-
-def _tap_views(shape: tuple[int, ...], kernel: Pair, stride: int) -> list[list[tuple[slice, ...]]]:
-    """For each tap (dy, dx), the pixels that it meets in a padded image."""
-    def along(axis: int) -> list[slice]:
-        last = (steps(shape[axis + 1], kernel[axis], stride) - 1) * stride
-        return [slice(d, d + last + 1, stride) for d in range(kernel[axis])]
-    return [[(slice(None), rows, columns) for columns in along(1)] for rows in along(0)]
 
 
 def steps(length: int, kernel: int, stride: int) -> int:

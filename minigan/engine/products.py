@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigan.engine.devices import Array, array_module
-from minigan.engine.thread_pool import blocks, parallel, thread_count
-
-_BLOCK = 1 << 17  # elements that a thread takes at once
-
+from minigan.engine.thread_pool import BLOCK, blocks, parallel, thread_count
 
 _SMALL = 1 << 19  # elements; below this the threads cost more than they save
 
@@ -28,7 +25,7 @@ def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> A
 
     def run(part: slice) -> None:
         function(*(a[part] if np.ndim(a) else a for a in flat), out=flat_out[part])
-    parallel(run, blocks(first.size, _BLOCK))
+    parallel(run, blocks(first.size, BLOCK))
     return out
 
 

@@ -23,6 +23,8 @@ from threadpoolctl import ThreadpoolController
 from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 
+BLOCK = 1 << 17  # elements that a thread takes at once: half a MiB in float32
+
 _threads = 0  # 0: not chosen yet
 
 
@@ -99,6 +101,11 @@ def blocks(count: int, size: int) -> list[slice]:
     """0 .. count cut into slices of at most `size` (at least 1)."""
     size = max(1, size)
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
+
+
+def row_blocks(rows: Array) -> list[slice]:
+    """The rows of a matrix, cut into blocks of about BLOCK elements."""
+    return blocks(len(rows), BLOCK // rows.shape[1])
 
 
 def tiles(count: int, rows: int, row_bytes: int, budget: int, start: int = 0) -> list[tuple[slice, slice]]:

@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import Array
+from minigan.engine.loops.windows import framed
 from minigan.engine.thread_pool import blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
@@ -162,17 +163,3 @@ def _flat(V: Array) -> Array:
     """(a, b, c) with neighbouring b and c as (a, b * c), without a copy."""
     a, b, c = V.shape
     return np.lib.stride_tricks.as_strided(V, (a, b * c), (V.strides[0], V.itemsize))
-
-
-def framed(x: Array, top: int, left: int, height: int, width: int) -> Array:
-    """The (height, width) cut of x that begins at (-top, -left), zeros where x has no pixels (a work array)."""
-    y0, x0 = max(0, top), max(0, left)  # where x's pixels begin in the frame
-    source = x[:, max(0, -top):max(0, height - top), max(0, -left):max(0, width - left)]
-    y1, x1 = y0 + source.shape[1], x0 + source.shape[2]
-    frame = scratch("frame", (x.shape[0], height, width, x.shape[3]), x.dtype, array_module(x))
-    frame[:, :y0] = 0
-    frame[:, y1:] = 0
-    frame[:, y0:y1, :x0] = 0
-    frame[:, y0:y1, x1:] = 0
-    frame[:, y0:y1, x0:x1] = source
-    return frame

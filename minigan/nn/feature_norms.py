@@ -9,7 +9,7 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
+from minigan.engine.loops.batch_norm import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
 from minigan.nn.layers import Layer
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minigan.engine import fused, ops
+from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor, grad
 from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.sample_norms import sample_norms, sample_norms_gradient
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,11 @@ class SampleNorms(FusedOp):
     """The L2 norm of each sample: (N, ...) -> (N,). Where it is 0 the gradient is taken as 0."""
 
     def forward(self, x: Array) -> Array:
-        self.norms = fused.sample_norms(x)
+        self.norms = sample_norms(x)
         return self.norms
 
     def composed(self, x: Tensor) -> Tensor:
         return ops.sqrt(ops.sum(x * x, tuple(range(1, x.ndim))) + 1e-30)  # far below any gradient's norm; not sqrt(0)
 
     def fused_backward(self, gy: Array) -> tuple[Array]:
-        return (fused.sample_norms_gradient(gy, self.saved[0].data, self.norms),)
+        return (sample_norms_gradient(gy, self.saved[0].data, self.norms),)

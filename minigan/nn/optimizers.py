@@ -12,7 +12,7 @@ import numpy as np
 
 from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module, to_host
-from minigan.engine.fused import adam_all
+from minigan.engine.loops.adam import adam_all
 from minigan.errors import FailedWork
 
 
@@ -65,7 +65,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Kingma and Ba 2015, in the form of section 2's last paragraph, as Chainer and TensorFlow: see fused.adam."""
+    """Kingma and Ba 2015, in the form of section 2's last paragraph, as Chainer and TensorFlow: see loops.adam."""
 
     remembers = ("m", "v")
 

@@ -9,17 +9,10 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Op, Tensor
+from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
-from minigan.engine.fused import (
-    has_kernels,
-    inverse_of,
-    is_zero,
-    power_iteration,
-    power_iterations,
-    scale_weights,
-    spectral_gradient,
-    spectral_gradients,
-)
+from minigan.engine.loops.power_iteration import inverse_of, is_zero, power_iteration, power_iterations
+from minigan.engine.loops.spectral_norm import scale_weights, spectral_gradient, spectral_gradients
 from minigan.engine.scaled import Scaled
 from minigan.nn.weight_norms import NoNorm, Normalized, to_matrix
 
@@ -172,7 +165,7 @@ class SpectralNormalize(FusedOp):
 
 
 class SpectralNormalizeAll(Op):
-    """Every layer's W -> itself, to be used as scaled.Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
+    """Every layer's W -> itself, to be used as Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
 
     Its results' gradients are those of W / sigma, as Scaled has them. us, vs, sigmas: constants, as power_iterations
     gave them for the Ws as matrices (out, everything else).
@@ -188,7 +181,7 @@ class SpectralNormalizeAll(Op):
     def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
         zeros, ones = _guards(self.sigmas)
 
-        def one(i: int) -> Tensor:  # fused.spectral_gradient, sigma being a function of W
+        def one(i: int) -> Tensor:  # spectral_gradient, sigma being a function of W
             W = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
             G = ops.reshape(gys[i], W.shape)
             u, v = Tensor(self.us[i].reshape(-1, 1)), Tensor(self.vs[i].reshape(1, -1))
@@ -214,7 +207,7 @@ def prepare(layers: Iterable[Normalized], train: bool) -> None:
     """
     mine = [layer for layer in layers if type(layer.norm) is SpectralNorm and layer.out_axis == 0]
     kinds = {(layer.norm.n_iter, layer.norm.eps, layer.norm.scale, layer.norm.through) for layer in mine}
-    if len(kinds) != 1 or not all(has_kernels(layer.params["W"].data) for layer in mine):
+    if len(kinds) != 1 or not all(kernels_take(layer.params["W"].data) for layer in mine):
         return
     (n_iter, eps, scale, through), = kinds
     if through:
@@ -267,7 +260,7 @@ def _guards(sigma: Array) -> tuple[Array, Array]:
 
 
 def _inverse(sigma: Tensor, zero: Array, one: Array) -> Tensor:
-    """fused.inverse_of in operations: all its derivatives at 0 are 0, too."""
+    """inverse_of in operations: all its derivatives at 0 are 0, too."""
     return Tensor(one) / (sigma + Tensor(zero))
 
 

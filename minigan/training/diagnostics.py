@@ -49,7 +49,7 @@ from minigan.data.pixels import to_uint8
 from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.devices import to_host
-from minigan.engine.fused import sample_norms
+from minigan.engine.loops.sample_norms import sample_norms
 from minigan.metrics.thumbnails import diversity
 from minigan.networks.bssn_mnist import MNISTDiscriminator
 from minigan.networks.resnet import ResNetDiscriminator

@@ -11,7 +11,14 @@ import emulated_cupy
 import numpy as np
 import pytest
 
-from minigan.engine import cuda, launchers, launchers_all
+from minigan.engine import cuda
+from minigan.engine.loops.activation import launch_bias_leaky, launch_bias_leaky_gradient, launch_sum_rows
+from minigan.engine.loops.adam import launch_adam_all
+from minigan.engine.loops.batch_norm import launch_batch_moments, launch_normalize
+from minigan.engine.loops.power_iteration import launch_power_iterations
+from minigan.engine.loops.resample import launch_pool2x, launch_upsample2x
+from minigan.engine.loops.spectral_norm import launch_scale_weights, launch_spectral_gradients
+from minigan.engine.loops.windows import launch_col2im, launch_im2col
 
 FILES = sorted(path.name for path in (Path(__file__).resolve().parents[2] / "kernels").glob("*.cu"))
 TABLES = [(file, struct) for file in FILES for struct in re.findall(r"^struct (\w+) \{", cuda.source(file), re.M)]
@@ -93,7 +100,7 @@ def test_a_file_is_compiled_once(cupy, monkeypatch):
     monkeypatch.setattr(cuda, "_modules", {})
     monkeypatch.setattr(cuda, "_functions", {})
     x = cupy.ones((2, 2, 2, 1), cupy.float32)
-    launchers.upsample2x(launchers.pool2x(launchers.upsample2x(x)))
+    launch_upsample2x(launch_pool2x(launch_upsample2x(x)))
     assert len(cuda._modules) == 1 and len(cuda._functions) == 2
 
 
@@ -101,16 +108,16 @@ def test_a_launch_refuses_what_cuda_would_take_for_something_else(cupy):
     x = cupy.ones((4,), cupy.float32)
     for wrong in (1.0, 3, np.ones(4, np.float32), np.float64(1), None):
         with pytest.raises(TypeError, match="sample_norms: expected"):
-            cuda.launch("penalty.cu", "sample_norms", (1,), (256,), (x, x, wrong))
+            cuda.launch("sample_norms.cu", "sample_norms", (1,), (256,), (x, x, wrong))
     with pytest.raises(TypeError, match="CuPy arrays among the arguments, got int64"):
-        cuda.launch("penalty.cu", "sample_norms", (1,), (256,), (np.int64(1),))
+        cuda.launch("sample_norms.cu", "sample_norms", (1,), (256,), (np.int64(1),))
     with pytest.raises(ValueError, match="grid of at most"):
-        cuda.launch("penalty.cu", "sample_norms", (1, 65536), (256,), (x, x, np.int64(4)))
+        cuda.launch("sample_norms.cu", "sample_norms", (1, 65536), (256,), (x, x, np.int64(4)))
 
 
 def test_an_empty_grid_launches_nothing(cupy):
     with emulated_cupy.counted() as c:
-        launchers.upsample2x(cupy.empty((0, 2, 2, 1), cupy.float32))
+        launch_upsample2x(cupy.empty((0, 2, 2, 1), cupy.float32))
     assert c.launches == 0
 
 
@@ -119,27 +126,27 @@ def test_launchers_name_what_they_refuse(cupy):
     row, short = cupy.ones((3,), cupy.float32), cupy.ones((2,), cupy.float32)
     matrix = cupy.ones((4, 3), cupy.float32)
     for wrong, error, message in [
-        (lambda: launchers.sum_rows(host), TypeError, "sum_rows: expected x to be a CuPy array, got ndarray"),
-        (lambda: launchers.sum_rows(x.astype(cupy.float64)), TypeError, "sum_rows: expected x in float32, got float64"),
-        (lambda: launchers.sum_rows(x[:, ::2]), ValueError, "sum_rows: expected x to be C-contiguous"),
-        (lambda: launchers.normalize(x, row, short), ValueError, r"normalize: expected shift of shape \(3,\), got"),
-        (lambda: launchers.bias_leaky(x, short), ValueError, r"bias_leaky: expected bias of shape \(3,\)"),
-        (lambda: launchers.bias_leaky(x, scale=row), ValueError, "bias_leaky: expected scale to be one number"),
-        (lambda: launchers.bias_leaky(x, slope=2), ValueError, "bias_leaky: expected a slope of 0 to 1, got 2"),
-        (lambda: launchers.bias_leaky(x, np.ones(3, np.float32)), TypeError, "expected bias to be a CuPy array"),
-        (lambda: launchers.bias_leaky_gradient(x, row, 0.1), ValueError, "bias_leaky_gradient: expected y of shape"),
-        (lambda: launchers.pool2x(x[:1, :1]), ValueError, "at least 2 x 2 pixels"),
-        (lambda: launchers.batch_moments(x[:0]), ValueError, "at least one row"),
-        (lambda: launchers.im2col(x, (3, 3), 0, (1, 1), (4, 4)), ValueError, "stride >= 1"),
-        (lambda: launchers.col2im(matrix, x.shape, (3, 3), 1, (1, 1), (4, 4)), ValueError,
+        (lambda: launch_sum_rows(host), TypeError, "sum_rows: expected x to be a CuPy array, got ndarray"),
+        (lambda: launch_sum_rows(x.astype(cupy.float64)), TypeError, "sum_rows: expected x in float32, got float64"),
+        (lambda: launch_sum_rows(x[:, ::2]), ValueError, "sum_rows: expected x to be C-contiguous"),
+        (lambda: launch_normalize(x, row, short), ValueError, r"normalize: expected shift of shape \(3,\), got"),
+        (lambda: launch_bias_leaky(x, short), ValueError, r"bias_leaky: expected bias of shape \(3,\)"),
+        (lambda: launch_bias_leaky(x, scale=row), ValueError, "bias_leaky: expected scale to be one number"),
+        (lambda: launch_bias_leaky(x, slope=2), ValueError, "bias_leaky: expected a slope of 0 to 1, got 2"),
+        (lambda: launch_bias_leaky(x, np.ones(3, np.float32)), TypeError, "expected bias to be a CuPy array"),
+        (lambda: launch_bias_leaky_gradient(x, row, 0.1, True), ValueError, "bias_leaky_gradient: expected y of shape"),
+        (lambda: launch_pool2x(x[:1, :1]), ValueError, "at least 2 x 2 pixels"),
+        (lambda: launch_batch_moments(x[:0]), ValueError, "at least one row"),
+        (lambda: launch_im2col(x, (3, 3), 0, (1, 1), (4, 4)), ValueError, "stride >= 1"),
+        (lambda: launch_col2im(matrix, x.shape, (3, 3), 1, (1, 1), (4, 4)), ValueError,
          r"col2im: expected columns of shape \(32, 27\), got \(4, 3\)"),
-        (lambda: launchers_all.power_iterations([matrix, matrix], [cupy.ones((4,), cupy.float32), row]), ValueError,
+        (lambda: launch_power_iterations([matrix, matrix], [cupy.ones((4,), cupy.float32), row]), ValueError,
          r"power_iterations: expected us\[1\] of shape \(4,\), got \(3,\)"),
-        (lambda: launchers_all.power_iterations([matrix], []), ValueError, "a vector for each"),
-        (lambda: launchers_all.power_iterations([row], [row]), ValueError, "expected matrices"),
-        (lambda: launchers_all.scale_weights([matrix], row), ValueError, r"inverses of shape \(1,\)"),
-        (lambda: launchers_all.adam_all([row], [short], [row], [row], 1, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
-        (lambda: launchers_all.adam_all([row], [], [row], [row], 1, 0, 0, 1), ValueError, "a gradient, m and v"),
+        (lambda: launch_power_iterations([matrix], []), ValueError, "a vector for each"),
+        (lambda: launch_power_iterations([row], [row]), ValueError, "expected matrices"),
+        (lambda: launch_scale_weights([matrix], row), ValueError, r"inverses of shape \(1,\)"),
+        (lambda: launch_adam_all([row], [short], [row], [row], 1, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
+        (lambda: launch_adam_all([row], [], [row], [row], 1, 0, 0, 1), ValueError, "a gradient, m and v"),
     ]:
         with pytest.raises(error, match=message):
             wrong()
@@ -148,11 +155,11 @@ def test_launchers_name_what_they_refuse(cupy):
 def test_all_layers_take_two_launches_an_iteration_and_copy_nothing(cupy):
     Ws, gs, ms, vs = ([cupy.ones((3, 4), cupy.float32) for _ in range(8)] for _ in range(4))
     us = [cupy.ones((3,), cupy.float32) for _ in Ws]
-    launchers.tickets(cupy, 8)
+    cuda.tickets(cupy, 8)
     with emulated_cupy.counted() as c:
-        us, rights, sigmas, inverses = launchers_all.power_iterations(Ws, us, 3)
-        W_bars = launchers_all.scale_weights(Ws, inverses)
-        launchers_all.spectral_gradients(W_bars, Ws, us, rights, sigmas)
-        launchers_all.adam_all(Ws, gs, ms, vs, 0.1, 0.5, 0.9, 1e-8)
+        us, rights, sigmas, inverses = launch_power_iterations(Ws, us, 3)
+        W_bars = launch_scale_weights(Ws, inverses)
+        launch_spectral_gradients(W_bars, Ws, us, rights, sigmas)
+        launch_adam_all(Ws, gs, ms, vs, 0.1, 0.5, 0.9, 1e-8)
     assert c.kernels == {"sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 1, "sn_correct": 1, "adam": 1}
     assert (c.launches, c.to_device, c.to_host) == (10, 0, 0)

@@ -20,9 +20,13 @@ import numpy as np
 import pytest
 from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 
-from minigan.engine import conv_ops, devices, fused, im2col, ops, pool_ops
+from minigan.engine import conv_ops, devices, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
-from minigan.engine.fused import batch_moments, power_iteration, power_iterations, spectral_gradient
+from minigan.engine.loops.batch_norm import batch_moments
+from minigan.engine.loops.power_iteration import power_iteration, power_iterations
+from minigan.engine.loops.resample import pool2x
+from minigan.engine.loops.sample_norms import sample_norms
+from minigan.engine.loops.spectral_norm import spectral_gradient
 from minigan.engine.scaled import Scaled
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize
 from minigan.nn.initializers import glorot_uniform
@@ -821,12 +825,12 @@ def spectral_weight(layer):
 def test_the_edges_of_a_loop_are_the_same_on_both(device):
     for xp in (np, device):
         for dtype in (np.float32, np.float64):
-            assert fused.sample_norms(xp.ones((0, 3, 2), dtype)).shape == (0,)
-            assert devices.to_host(fused.sample_norms(xp.ones((3, 0), dtype))).tolist() == [0, 0, 0]
+            assert sample_norms(xp.ones((0, 3, 2), dtype)).shape == (0,)
+            assert devices.to_host(sample_norms(xp.ones((3, 0), dtype))).tolist() == [0, 0, 0]
             for size in ((1, 1), (1, 4), (4, 1)):
                 with pytest.raises(ValueError, match="pool2x: expected images of at least 2 x 2 pixels"):
-                    fused.pool2x(xp.ones((2, *size, 3), dtype))
-            assert fused.pool2x(xp.ones((0, 2, 3, 5), dtype)).shape == (0, 1, 1, 5)
+                    pool2x(xp.ones((2, *size, 3), dtype))
+            assert pool2x(xp.ones((0, 2, 3, 5), dtype)).shape == (0, 1, 1, 5)
 
 
 def test_embedding_looks_up_rows(device, rng):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from kernel_cases import CASES
 
-from minigan.engine import cuda, launchers
+from minigan.engine import cuda
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 ORDERS = [("ascending", 0), ("descending", 0), *(("random", seed) for seed in range(20))]
@@ -121,23 +121,38 @@ RESET = "if (last) *ticket = 0;  // for the next launch"
 
 # (launcher whose case must fail, file, function, text that stands there once, what takes its place)
 BUGS = [
-    # spectral_norm.cu
-    ("power_iterations", "spectral_norm", "sn_wtu", "sums[threadIdx.y][threadIdx.x] = sum;\n    __syncthreads();",
+    # power_iteration.cu
+    ("power_iteration", "power_iteration", "power_iteration",
+     "__syncthreads();  // all of u is there\n        length",
+     "length"),
+    ("power_iteration", "power_iteration", "power_iteration", "__syncthreads();  // the next iteration reads u",
+     ""),
+    ("power_iteration", "power_iteration", "block_sum", "__syncthreads();  // the parts of all warps are there",
+     ""),
+    ("power_iteration", "power_iteration", "block_sum",
+     "__syncthreads();  // all threads have read; parts may be written again",
+     ""),
+    ("power_iteration", "power_iteration", "power_iteration", "length = sqrtf(squares) + eps;",
+     "length = sqrtf(squares);"),
+    ("power_iteration", "power_iteration", "power_iteration", "if (threadIdx.x == 0) u[r] = sum;", "u[r] = sum;"),
+    ("power_iterations", "power_iteration", "sn_wtu", "sums[threadIdx.y][threadIdx.x] = sum;\n    __syncthreads();",
      "sums[threadIdx.y][threadIdx.x] = sum;"),
-    ("power_iterations", "spectral_norm", "sn_wtu", "for (int r = threadIdx.y; r < rows; r += 8)",
+    ("power_iterations", "power_iteration", "sn_wtu", "for (int r = threadIdx.y; r < rows; r += 8)",
      "for (int r = threadIdx.y; r <= rows; r += 8)"),
-    ("power_iterations", "spectral_norm", "sn_wtu", "if (threadIdx.y == 0 && c < cols) {", "if (threadIdx.y == 0) {"),
-    ("power_iterations", "spectral_norm", "is_last_block", TICKET, ""),
-    ("power_iterations", "spectral_norm", "is_last_block", ACQUIRE, ""),
-    ("power_iterations", "spectral_norm", "is_last_block", RESET, ""),
-    ("power_iterations", "spectral_norm", "is_last_block", "atomicAdd(ticket, 1)", "(*ticket)++"),
-    ("power_iterations", "spectral_norm", "block_sum", "__syncthreads();  // parts may now be written again", ""),
-    ("power_iterations", "spectral_norm", "sn_wv", "cols % 4 == 0 && ", ""),
-    ("power_iterations", "spectral_norm", "sn_wv", "sqrtf(block_sum(squares)) + eps)", "sqrtf(block_sum(squares)))"),
-    ("power_iterations", "spectral_norm", "sn_wv", "sigmas[layers.offset + l]", "sigmas[l]"),
-    ("power_iterations", "spectral_norm", "inverse_of", "sigma == 0.0f ? 0.0f : ", ""),
-    ("power_iterations", "spectral_norm", "sn_wv", "tickets + l, rows", "tickets, rows"),
-    ("power_iterations", "spectral_norm", "block_sum", "step > 0; step /= 2", "step > 1; step /= 2"),
+    ("power_iterations", "power_iteration", "sn_wtu", "if (threadIdx.y == 0 && c < cols) {", "if (threadIdx.y == 0) {"),
+    ("power_iterations", "power_iteration", "is_last_block", TICKET, ""),
+    ("power_iterations", "power_iteration", "is_last_block", ACQUIRE, ""),
+    ("power_iterations", "power_iteration", "is_last_block", RESET, ""),
+    ("power_iterations", "power_iteration", "is_last_block", "atomicAdd(ticket, 1)", "(*ticket)++"),
+    ("power_iterations", "power_iteration", "block_sum",
+     "__syncthreads();  // all threads have read; parts may be written again", ""),
+    ("power_iterations", "power_iteration", "sn_wv", "cols % 4 == 0 && ", ""),
+    ("power_iterations", "power_iteration", "sn_wv", "sqrtf(block_sum(squares)) + eps)", "sqrtf(block_sum(squares)))"),
+    ("power_iterations", "power_iteration", "sn_wv", "sigmas[layers.offset + l]", "sigmas[l]"),
+    ("power_iterations", "power_iteration", "inverse_of", "sigma == 0.0f ? 0.0f : ", ""),
+    ("power_iterations", "power_iteration", "sn_wv", "tickets + l, rows", "tickets, rows"),
+    ("power_iterations", "power_iteration", "block_sum", "step > 0; step /= 2", "step > 1; step /= 2"),
+    # spectral_norm.cu
     ("spectral_gradients", "spectral_norm", "sn_correct", "float slant = inner * inverse;", "float slant = inner;"),
     ("spectral_gradients", "spectral_norm", "sn_correct", "u[i / cols] * v[i % cols]", "u[i % cols] * v[i / cols]"),
     ("spectral_gradients", "spectral_norm", "sn_dots", "if (threadIdx.x == 0) parts[block] = sum;",
@@ -150,20 +165,6 @@ BUGS = [
     ("scale_weights", "spectral_norm", "sn_scale", "i < layers.size[l]", "i < layers.size[l] - 1"),
     ("spectral_gradients", "spectral_norm", "sn_dots", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
     ("spectral_gradients", "spectral_norm", "sn_correct", "sigmas[layers.offset + l]", "sigmas[l]"),
-    # power_iteration.cu
-    ("power_iteration_one", "power_iteration", "power_iteration",
-     "__syncthreads();  // all of u is there\n        length",
-     "length"),
-    ("power_iteration_one", "power_iteration", "power_iteration", "__syncthreads();  // the next iteration reads u",
-     ""),
-    ("power_iteration_one", "power_iteration", "block_sum", "__syncthreads();  // the parts of all warps are there",
-     ""),
-    ("power_iteration_one", "power_iteration", "block_sum",
-     "__syncthreads();  // all threads have read; parts may be written again",
-     ""),
-    ("power_iteration_one", "power_iteration", "power_iteration", "length = sqrtf(squares) + eps;",
-     "length = sqrtf(squares);"),
-    ("power_iteration_one", "power_iteration", "power_iteration", "if (threadIdx.x == 0) u[r] = sum;", "u[r] = sum;"),
     # windows.cu
     ("im2col", "windows", "im2col", "if (window >= w.count) return;", "if (window > w.count) return;"),
     ("im2col", "windows", "pixel_of", "y >= w.H", "y > w.H"),
@@ -240,12 +241,13 @@ BUGS = [
     ("adam_all", "adam", "adam", "        m[i] = mean;\n", ""),
     ("adam_all", "adam", "adam", "i < params.size[p]", "i <= params.size[p]"),
     ("adam_all", "adam", "adam", "block >= params.first[p + 1]", "block > params.first[p + 1]"),
-    # penalty.cu
-    ("sample_norms", "penalty", "block_sum", "    __syncthreads();\n    float sum", "    float sum"),
-    ("sample_norms", "penalty", "sample_norms", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),
-    ("sample_norms", "penalty", "sample_norms", "norms[blockIdx.x] = sqrtf(squares)", "norms[blockIdx.x] = squares"),
-    ("sample_norms_gradient", "penalty", "sample_norms_gradient", "norms[n] == 0.0f ? 0.0f : ", ""),
-    ("sample_norms_gradient", "penalty", "sample_norms_gradient", "i / size", "i % size"),
+    # sample_norms.cu
+    ("sample_norms", "sample_norms", "block_sum", "    __syncthreads();\n    float sum", "    float sum"),
+    ("sample_norms", "sample_norms", "sample_norms", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),
+    ("sample_norms", "sample_norms", "sample_norms", "norms[blockIdx.x] = sqrtf(squares)",
+     "norms[blockIdx.x] = squares"),
+    ("sample_norms_gradient", "sample_norms", "sample_norms_gradient", "norms[n] == 0.0f ? 0.0f : ", ""),
+    ("sample_norms_gradient", "sample_norms", "sample_norms_gradient", "i / size", "i % size"),
     # resample.cu
     ("upsample2x", "resample", "upsample2x", "row / 2 * W", "row * W"),
     ("upsample2x", "resample", "upsample2x", "int j = (int)(pixel % (2 * W));", "int j = (int)(pixel % W);"),
@@ -278,12 +280,12 @@ def changed(monkeypatch, file, function, old, new):
     text, source = text.replace(body, body.replace(old, new)), cuda.source
     with monkeypatch.context() as patch:
         patch.setattr(cuda, "source", lambda name: text if name == f"{file}.cu" else source(name))
-        for cache in (cuda._modules, cuda._functions, launchers._tickets):
+        for cache in (cuda._modules, cuda._functions, cuda._tickets):
             cache.clear()
         try:
             yield
         finally:
-            for cache in (cuda._modules, cuda._functions, launchers._tickets):
+            for cache in (cuda._modules, cuda._functions, cuda._tickets):
                 cache.clear()
 
 

@@ -8,7 +8,7 @@ from twins import to_float64
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
-from minigan.engine.fused import power_iteration
+from minigan.engine.loops.power_iteration import power_iteration
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Linear
 from minigan.nn.spectral_norms import BidirectionalNorm, SpectralNorm

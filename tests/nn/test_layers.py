@@ -7,7 +7,7 @@ from twins import to_float64
 
 from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
-from minigan.engine.fused import batch_moments
+from minigan.engine.loops.batch_norm import batch_moments
 from minigan.errors import FailedWork
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize, LayerNorm
 from minigan.nn.initializers import normal

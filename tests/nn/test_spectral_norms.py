@@ -8,7 +8,7 @@ from twins import to_float64
 
 from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.engine.fused import power_iteration
+from minigan.engine.loops.power_iteration import power_iteration
 from minigan.engine.scaled import Scaled
 from minigan.networks.norms import NORMS, NormOptions
 from minigan.nn.initializers import normal

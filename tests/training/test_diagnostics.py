@@ -13,7 +13,7 @@ from twins import to_float64
 from minigan.cli import main
 from minigan.engine import thread_pool
 from minigan.engine.autograd import Tensor, no_grad
-from minigan.engine.fused import power_iteration
+from minigan.engine.loops.power_iteration import power_iteration
 from minigan.networks.models import MODELS
 from minigan.networks.norms import NORMS
 from minigan.nn import feature_norms

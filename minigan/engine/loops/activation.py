@@ -1,0 +1,121 @@
+"""Bias and leaky ReLU, their gradient, and the sum over rows that a bias' gradient is: kernels/activation.cu."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigan.engine.cuda import THREADS, check, column_grid, compact, kernels_take, launch, one_each, tickets
+from minigan.engine.devices import Array, array_module
+from minigan.engine.products import elementwise
+from minigan.engine.thread_pool import parallel, row_blocks
+
+FILE = "activation.cu"
+
+
+def leaky(x: Array, slope: float, out: Array = None) -> Array:
+    """Leaky ReLU of an array; out may be x."""
+    if not 0 <= slope <= 1:
+        raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
+    xp = array_module(x)
+    if slope == 0:
+        return xp.maximum(x, x.dtype.type(0), out=out)
+    return xp.maximum(x, x * x.dtype.type(slope), out=out)
+
+
+def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
+    """gy times the derivative of leaky ReLU where its result was y; out may be gy."""
+    xp = array_module(gy, y)
+    if slope == 0:
+        return xp.multiply(gy, y > 0, out=out)
+    factor = xp.maximum((y > 0).astype(gy.dtype), gy.dtype.type(slope))
+    return xp.multiply(gy, factor, out=out)
+
+
+def bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
+    """leaky(y * scale + b), in place: what follows a product of matrices. y (..., C), b (C,), scale of one element."""
+    if kernels_take(y, b, scale):
+        return launch_bias_leaky(y, b, slope, scale)
+    if scale is not None:
+        y *= scale
+    if b is not None:
+        y += b
+    return leaky(y, slope, out=y) if slope != 1 else y
+
+
+def launch_bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
+    check("bias_leaky", {"bias": y.shape[-1:]}, y=y, scale=scale, bias=b)
+    launch(FILE, "bias_leaky", one_each(y.size), (THREADS,),
+           (y, *scale_and_bias("bias_leaky", y, scale, b), slope_of("bias_leaky", slope), np.int32(y.shape[-1]),
+            np.int64(y.size)))
+    return y
+
+
+def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: bool) -> tuple[Array, Array | None]:
+    """The gradient before the activation, gy where y > 0 and slope * gy elsewhere, and its sum (C,) if asked for.
+
+    gy (..., C); y: the result of the activation; None if there was none, then the first result is gy itself.
+    """
+    gy = compact(gy)
+    if kernels_take(gy, y):
+        return launch_bias_leaky_gradient(gy, y, slope, want_bias)
+    gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
+    return gz, sum_rows(gz) if want_bias else None
+
+
+def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,
+                               want_bias: bool) -> tuple[Array, Array | None]:
+    if y is None or slope == 1:
+        return gy, launch_sum_rows(gy) if want_bias else None
+    xp = check("bias_leaky_gradient", {"y": gy.shape}, gy=gy, y=y)
+    gz, factor = xp.empty_like(gy), slope_of("bias_leaky_gradient", slope)
+    if not want_bias:
+        launch(FILE, "leaky_gradient", one_each(gy.size), (THREADS,), (gy, y, gz, factor, np.int64(gy.size)))
+        return gz, None
+    C = gy.shape[-1]
+    if gy.size == 0:
+        return gz, xp.zeros((C,), np.float32)
+    grid, block, per_block = column_grid(gy.size // C, C)
+    gb, parts = xp.empty((C,), np.float32), xp.empty((grid[1], C), np.float32)
+    launch(FILE, "bias_leaky_gradient", grid, block,
+           (gy, y, gz, gb, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(gy.size // C), per_block))
+    return gz, gb
+
+
+def sum_rows(x: Array) -> Array:
+    """(..., C) -> (C,): the sum over all axes but the last, in blocks of a fixed size over the threads."""
+    if kernels_take(x):
+        return launch_sum_rows(x)
+    rows = x.reshape(-1, x.shape[-1])
+    if array_module(x) is not np:
+        return rows.sum(0)
+    return np.stack(parallel(lambda part: rows[part].sum(0), row_blocks(rows) or [slice(0)])).sum(0)
+
+
+def launch_sum_rows(x: Array) -> Array:
+    xp, C = check("sum_rows", {}, x=x), x.shape[-1]
+    if x.size == 0:
+        return xp.zeros((C,), np.float32)
+    grid, block, per_block = column_grid(x.size // C, C)
+    total, parts = xp.empty((C,), np.float32), xp.empty((grid[1], C), np.float32)
+    launch(FILE, "sum_rows", grid, block,
+           (x, total, parts, tickets(xp, grid[0]), np.int32(C), np.int64(x.size // C), per_block))
+    return total
+
+
+# ---- arguments of kernels that end with bias and leaky ReLU --------------------------------------------------------
+
+def scale_and_bias(launcher: str, instead: Array, scale: Array | None, bias: Array | None) -> tuple[Any, ...]:
+    """Arguments scale, bias, has_scale, has_bias; `instead` stands for an array that is not there and not read."""
+    if scale is not None and scale.size != 1:
+        raise ValueError(f"{launcher}: expected scale to be one number, got shape {scale.shape}")
+    return (instead if scale is None else scale, instead if bias is None else bias,
+            np.int32(scale is not None), np.int32(bias is not None))
+
+
+def slope_of(launcher: str, slope: float) -> np.float32:
+    """The argument slope. ValueError if it is not between 0 and 1."""
+    if not 0 <= slope <= 1:
+        raise ValueError(f"{launcher}: expected a slope of 0 to 1, got {slope}")
+    return np.float32(slope)

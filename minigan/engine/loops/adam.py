@@ -1,0 +1,70 @@
+"""One step of Adam for all parameters: kernels/adam.cu."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minigan.engine.cuda import THREADS, check_lists, compact, groups, kernels_take, launch, pointers, starts, table
+from minigan.engine.devices import Array, array_module
+from minigan.engine.thread_pool import BLOCK, blocks, parallel
+
+FILE = "adam.cu"
+
+
+def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float) -> None:
+    """One step of Adam in place: m, v, then w -= rate * m / (sqrt(v) + eps). All of w's shape.
+
+    rate is the learning rate times sqrt(1 - beta2^t) / (1 - beta1^t): eps stands outside the bias correction, as in
+    Kingma and Ba 2015, section 2, and in Chainer and TensorFlow; PyTorch divides by sqrt(v / (1 - beta2^t)) + eps.
+    Raises ValueError if w, m or v is not C-contiguous: their flat views would be copies, and the step would be lost.
+    """
+    if not all(a.flags.c_contiguous for a in (w, m, v)):
+        raise ValueError(f"adam: expected C-contiguous w, m and v, got strides {w.strides}, {m.strides}, {v.strides} "
+                         f"for shape {w.shape}")
+    xp, kind = array_module(w), w.dtype.type
+    flat = [a.reshape(-1) for a in (w, g, m, v)]
+
+    def block(part: slice) -> None:
+        w, g, m, v = (a[part] for a in flat)
+        m *= kind(beta1)
+        m += g * kind(1 - beta1)
+        v *= kind(beta2)
+        v += g * g * kind(1 - beta2)
+        step = xp.sqrt(v)
+        step += kind(eps)
+        xp.divide(m, step, out=step)
+        step *= kind(rate)
+        w -= step
+    if xp is np:
+        parallel(block, blocks(w.size, BLOCK))
+    else:
+        block(slice(None))
+
+
+def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
+             beta1: float, beta2: float, eps: float) -> None:
+    """`adam` of every parameter."""
+    gs = [compact(g) for g in gs]
+    if kernels_take(*ws, *gs, *ms, *vs):
+        return launch_adam_all(ws, gs, ms, vs, rate, beta1, beta2, eps)
+    for arrays in zip(ws, gs, ms, vs, strict=True):
+        adam(*arrays, rate, beta1, beta2, eps)
+
+
+def launch_adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
+                    beta1: float, beta2: float, eps: float) -> None:
+    """In one launch, or one for every 64 parameters."""
+    if not len(ws) == len(gs) == len(ms) == len(vs):
+        raise ValueError("adam_all: expected a gradient, m and v for each parameter, "
+                         f"got {len(ws)} ws, {len(gs)} gs, {len(ms)} ms, {len(vs)} vs")
+    shapes = [w.shape for w in ws]
+    xp = check_lists("adam_all", {"w": ws, "g": gs, "m": ms, "v": vs}, {"g": shapes, "m": shapes, "v": shapes})
+    numbers = tuple(np.float32(a) for a in (rate, beta1, 1 - beta1, beta2, 1 - beta2, eps))
+    for part in groups(FILE, "Parameters", "w", len(ws)):
+        sizes = [w.size for w in ws[part]]
+        first = starts([-(-size // 1024) for size in sizes])  # four numbers a thread
+        params = table(FILE, "Parameters", count=len(sizes), first=first, size=sizes, w=pointers(ws[part]),
+                       g=pointers(gs[part]), m=pointers(ms[part]), v=pointers(vs[part]))
+        launch(FILE, "adam", (first[-1],), (THREADS,), (params, *numbers), xp=xp)

@@ -1,0 +1,180 @@
+"""Batch normalization: moments of each channel, normalization with leaky ReLU, the gradient: kernels/batch_norm.cu."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigan.engine.cuda import THREADS, check, column_grid, kernels_take, launch, one_each, tickets
+from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.activation import leaky, leaky_mask, slope_of, sum_rows
+from minigan.engine.thread_pool import parallel, row_blocks, scratch
+
+FILE = "batch_norm.cu"
+
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Mean and (biased) variance of each channel over all other axes: x (..., C) -> (C,), (C,)."""
+    if kernels_take(x):
+        return launch_batch_moments(x)
+    rows = x.reshape(-1, x.shape[-1])
+    mean = sum_rows(rows) / x.dtype.type(len(rows))
+    xp = array_module(x)
+    if xp is not np:
+        return mean, ((rows - mean) ** 2).mean(0)
+
+    def squares(part: slice) -> Array:
+        d = np.subtract(rows[part], mean, out=scratch("block", rows[part].shape, x.dtype))
+        return np.multiply(d, d, out=d).sum(0)
+    parts = parallel(squares, row_blocks(rows))
+    return mean, np.stack(parts).sum(0) / x.dtype.type(len(rows))
+
+
+def launch_batch_moments(x: Array) -> tuple[Array, Array]:
+    xp, C = check("batch_moments", {}, x=x), x.shape[-1]
+    if x.size == 0:
+        raise ValueError(f"batch_moments: expected at least one row and one channel, got x {x.shape}")
+    grid, block, per_block = column_grid(x.size // C, C)
+    mean, variance = xp.empty((C,), np.float32), xp.empty((C,), np.float32)
+    parts = xp.empty((grid[1], C, 3), np.float32)
+    launch(FILE, "batch_moments", grid, block,
+           (x, mean, variance, parts, tickets(xp, grid[0]), np.int32(C), np.int64(x.size // C), per_block))
+    return mean, variance
+
+
+def moved_moments(old_mean: Array, old_variance: Array, mean: Array, variance: Array, decay: float,
+                  count: int) -> tuple[Array, Array]:
+    """Running moments after a batch of `count` numbers a channel: decay * old + (1 - decay) * new, all (C,).
+
+    The batch's variance is the biased one; what is added is the unbiased.
+    """
+    if kernels_take(old_mean, old_variance, mean, variance):
+        return launch_moved_moments(old_mean, old_variance, mean, variance, decay, count)
+    unbiased = variance * (count / max(1, count - 1))
+    return ((decay * old_mean + (1 - decay) * mean).astype(mean.dtype),
+            (decay * old_variance + (1 - decay) * unbiased).astype(mean.dtype))
+
+
+def launch_moved_moments(old_mean: Array, old_variance: Array, mean: Array, variance: Array, decay: float,
+                         count: int) -> tuple[Array, Array]:
+    shape = mean.shape
+    xp = check("moved_moments", {"old_mean": shape, "old_variance": shape, "variance": shape},
+               old_mean=old_mean, old_variance=old_variance, mean=mean, variance=variance)
+    to_mean, to_variance = xp.empty_like(mean), xp.empty_like(mean)
+    launch(FILE, "moved_moments", one_each(mean.size), (THREADS,),
+           (old_mean, old_variance, mean, variance, to_mean, to_variance, np.float32(decay), np.float32(1 - decay),
+            np.float32(count / max(1, count - 1)), np.int32(mean.size)))
+    return to_mean, to_variance
+
+
+def batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    """(inverse, scale, shift), all (C,): 1 / sqrt(variance + eps), gamma * inverse, beta - mean * scale."""
+    if kernels_take(mean, variance, gamma, beta):
+        return launch_batch_factors(mean, variance, gamma, beta, eps)
+    inverse = 1 / array_module(mean).sqrt(variance + mean.dtype.type(eps))
+    scale = gamma * inverse
+    return inverse, scale, beta - mean * scale
+
+
+def launch_batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array,
+                         eps: float) -> tuple[Array, Array, Array]:
+    shape = mean.shape
+    xp = check("batch_factors", {"variance": shape, "gamma": shape, "beta": shape},
+               mean=mean, variance=variance, gamma=gamma, beta=beta)
+    inverse, scale, shift = (xp.empty_like(mean) for _ in range(3))
+    launch(FILE, "batch_factors", one_each(mean.size), (THREADS,),
+           (mean, variance, gamma, beta, inverse, scale, shift, np.float32(eps), np.int32(mean.size)))
+    return inverse, scale, shift
+
+
+def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
+    """leaky(x * scale + shift), channel by channel: x (..., C), scale and shift (C,)."""
+    if kernels_take(x, scale, shift):
+        return launch_normalize(x, scale, shift, slope)
+    xp = array_module(x)
+    if xp is not np:
+        y = x * scale + shift
+        return y if slope == 1 else leaky(y, slope, y)
+    rows = x.reshape(-1, x.shape[-1])
+    y = np.empty_like(rows)
+
+    def block(part: slice) -> None:
+        to = np.multiply(rows[part], scale, out=y[part])
+        to += shift
+        if slope != 1:
+            leaky(to, slope, out=to)
+    parallel(block, row_blocks(rows))
+    return y.reshape(x.shape)
+
+
+def launch_normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
+    channels = x.shape[-1:]
+    xp = check("normalize", {"scale": channels, "shift": channels}, x=x, scale=scale, shift=shift)
+    y = xp.empty_like(x)
+    launch(FILE, "normalize", one_each(x.size), (THREADS,),
+           (x, scale, shift, y, slope_of("normalize", slope), np.int32(x.shape[-1]), np.int64(x.size)))
+    return y
+
+
+def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean: Array, inverse: Array,
+                       slope: float = 1.0) -> tuple[Array, Array, Array]:
+    """Gradients (gx, ggamma, gbeta) of leaky(gamma * (x - mean) * inverse + beta), mean and inverse taken from x.
+
+    gy, x (..., C); y: the result, needed if slope != 1; gamma, mean, inverse (C,): 1 / sqrt(variance + eps).
+    """
+    if kernels_take(gy, x, y, gamma, mean, inverse):
+        return launch_normalize_gradient(gy, x, y, gamma, mean, inverse, slope)
+    xp, C = array_module(x), x.shape[-1]
+    g_rows, rows = gy.reshape(-1, C), x.reshape(-1, C)
+    y_rows = None if y is None else y.reshape(-1, C)
+    gx = xp.empty_like(rows)
+    count = x.dtype.type(len(rows))
+
+    def sums(part: slice) -> tuple[Array, Array]:  # leaves the gradient before the activation in gx
+        gz = gx[part]
+        if y_rows is None or slope == 1:
+            gz[...] = g_rows[part]
+        else:
+            leaky_mask(g_rows[part], y_rows[part], slope, out=gz)
+        hat = xp.subtract(rows[part], mean)
+        hat *= gz
+        return gz.sum(0), hat.sum(0)
+    parts = parallel(sums, row_blocks(rows)) if xp is np else [sums(slice(None))]
+    gbeta, ggamma = (xp.stack(part).sum(0) for part in zip(*parts, strict=True))
+    ggamma = ggamma * inverse
+    # gx = gamma * inverse * (gz - mean(gz) - hat * mean(gz * hat)), hat = (x - mean) * inverse
+    scale, slant = gamma * inverse, gamma * inverse * inverse * ggamma / count
+    shift = scale * gbeta / count - slant * mean
+
+    def finish(part: slice) -> None:
+        to = gx[part]
+        to *= scale
+        to -= xp.multiply(rows[part], slant)
+        to -= shift
+    if xp is np:
+        parallel(finish, row_blocks(rows))
+    else:
+        finish(slice(None))
+    return gx.reshape(x.shape), ggamma, gbeta
+
+
+def launch_normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean: Array, inverse: Array,
+                              slope: float = 1.0) -> tuple[Array, Array, Array]:
+    if y is None or slope == 1:
+        y, slope = gy, 1.0  # not read
+    C, channels = x.shape[-1], x.shape[-1:]
+    xp = check("normalize_gradient", {"gy": x.shape, "y": x.shape, "gamma": channels, "mean": channels,
+                                      "inverse": channels},
+               gy=gy, x=x, y=y, gamma=gamma, mean=mean, inverse=inverse)
+    if x.size == 0:
+        raise ValueError(f"normalize_gradient: expected at least one row and one channel, got x {x.shape}")
+    rows, factor = x.size // C, slope_of("normalize_gradient", slope)
+    grid, block, per_block = column_grid(rows, C)
+    gx, ggamma, gbeta = xp.empty_like(x), xp.empty((C,), np.float32), xp.empty((C,), np.float32)
+    parts = xp.empty((grid[1], C, 2), np.float32)
+    launch(FILE, "normalize_sums", grid, block,
+           (gy, x, y, mean, inverse, ggamma, gbeta, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(rows),
+            per_block))
+    launch(FILE, "normalize_gradient", one_each(x.size), (THREADS,),
+           (gy, x, y, gamma, mean, inverse, ggamma, gbeta, gx, factor, np.float32(1 / rows), np.int32(C),
+            np.int64(x.size)))
+    return gx, ggamma, gbeta

@@ -1,0 +1,116 @@
+"""Windows of images as the rows of a matrix, and back: kernels/windows.cu."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
+from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
+from minigan.engine.thread_pool import scratch
+
+FILE = "windows.cu"
+Pair = tuple[int, int]
+
+
+def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair, out: Array | None = None) -> Array:
+    """Windows of x (N, H, W, C) as rows: (N * oh * ow, kh * kw * C), in the order (n, i, j) x (dy, dx, c).
+
+    Window (i, j) begins at pixel (i * stride - top, j * stride - left); outside x there are zeros. pad is (top, left)
+    and may be negative. size: (oh, ow), how many windows an image has. out: where to write, if not into a fresh array.
+    """
+    if kernels_take(x, out):
+        return launch_im2col(x, kernel, stride, pad, size, out)
+    (N, H, W, C), (kh, kw), (top, left), (oh, ow), xp = x.shape, kernel, pad, size, array_module(x)
+    columns = xp.empty((N * oh * ow, kh * kw * C), x.dtype) if out is None else out
+    height, width = (oh - 1) * stride + kh, (ow - 1) * stride + kw
+    if top > 0 or left > 0 or height - top > H or width - left > W:
+        x = framed(x, top, left, height, width)
+    else:
+        x = x[:, -top:height - top, -left:width - left]
+    sn, sy, sx, sc = x.strides
+    windows = xp.lib.stride_tricks.as_strided(x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc))
+    xp.copyto(columns.reshape(windows.shape), windows)
+    return columns
+
+
+def launch_im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair, out: Array | None = None) -> Array:
+    N, _, _, C = x.shape
+    count, length = N * size[0] * size[1], kernel[0] * kernel[1] * C
+    xp = check("im2col", {"out": (count, length)}, x=x, out=out)
+    columns = xp.empty((count, length), np.float32) if out is None else out
+    if columns.size:
+        windows = _windows("im2col", x.shape, kernel, stride, pad, size, count=count)
+        wide = C % 4 == 0 and x.data.ptr % 16 == 0 and columns.data.ptr % 16 == 0
+        launch(FILE, "im2col4" if wide else "im2col", (-(-count // 8),), (32, 8), (windows, x, columns))
+    return columns
+
+
+def col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
+           scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
+           out: Array | None = None) -> Array:
+    """The adjoint of im2col, every window added back where it was taken, then leaky(sum * scale + bias): (N, H, W, C).
+
+    columns: (N * oh * ow, kh * kw * C), or the same as windows (N, oh, ow, kh, kw, C). scale: one number, an array;
+    bias (C,). out: where to write, if not into a fresh array.
+    """
+    if kernels_take(columns, scale, bias, out):
+        return launch_col2im(columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out)
+    (N, H, W, C), (kh, kw), (top, left), (oh, ow) = x_shape, kernel, pad, size
+    windows, y0, x0 = columns.reshape(N, oh, ow, kh, kw, C), max(0, top), max(0, left)
+    height, width = y0 + max(H, (oh - 1) * stride + kh - top), x0 + max(W, (ow - 1) * stride + kw - left)
+    frame = array_module(columns).zeros((N, height, width, C), columns.dtype)  # its pixel (y0, x0) is x's first
+    for dy in range(kh):
+        for dx in range(kw):
+            y, x = y0 - top + dy, x0 - left + dx
+            frame[:, y:y + oh * stride:stride, x:x + ow * stride:stride] += windows[:, :, :, dy, dx]
+    x = bias_leaky(frame[:, y0:y0 + H, x0:x0 + W], bias, slope, scale)
+    if out is None:
+        return x
+    out[...] = x
+    return out
+
+
+def launch_col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
+                  scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
+                  out: Array | None = None) -> Array:
+    N, _, _, C = x_shape
+    rows = N * size[0] * size[1], kernel[0] * kernel[1] * C
+    if columns.size != math.prod(rows):
+        raise ValueError(f"col2im: expected columns of shape {rows}, got {columns.shape}")
+    xp = check("col2im", {"bias": (C,), "out": tuple(x_shape)}, columns=columns, scale=scale, bias=bias, out=out)
+    x = xp.empty(tuple(x_shape), np.float32) if out is None else out
+    windows = _windows("col2im", x_shape, kernel, stride, pad, size, count=x.size)
+    launch(FILE, "col2im", one_each(x.size), (THREADS,),
+           (windows, columns, x, *scale_and_bias("col2im", x, scale, bias), slope_of("col2im", slope)))
+    return x
+
+
+def framed(x: Array, top: int, left: int, height: int, width: int) -> Array:
+    """The (height, width) cut of x that begins at (-top, -left), zeros where x has no pixels (a work array)."""
+    y0, x0 = max(0, top), max(0, left)  # where x's pixels begin in the frame
+    source = x[:, max(0, -top):max(0, height - top), max(0, -left):max(0, width - left)]
+    y1, x1 = y0 + source.shape[1], x0 + source.shape[2]
+    frame = scratch("frame", (x.shape[0], height, width, x.shape[3]), x.dtype, array_module(x))
+    frame[:, :y0] = 0
+    frame[:, y1:] = 0
+    frame[:, y0:y1, :x0] = 0
+    frame[:, y0:y1, x1:] = 0
+    frame[:, y0:y1, x0:x1] = source
+    return frame
+
+
+def _windows(launcher: str, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
+             **values: int) -> np.ndarray:
+    """The struct Windows."""
+    if len(x_shape) != 4 or min(*kernel, stride) < 1 or min(size) < 0:
+        raise ValueError(f"{launcher}: expected images (N, H, W, C), kernel >= 1, stride >= 1, size >= 0, "
+                         f"got {x_shape}, kernel {kernel}, stride {stride}, size {size}")
+    (_, H, W, C), (kh, kw), (top, left), (oh, ow) = x_shape, kernel, pad, size
+    reach = max((oh - 1) * stride + kh + abs(top), (ow - 1) * stride + kw + abs(left), H + abs(top), W + abs(left))
+    if max(math.prod((kh, kw, C)), reach) >= 1 << 31:
+        raise ValueError(f"{launcher}: expected places within an image below 2^31, got {x_shape}, kernel {kernel}")
+    return table(FILE, "Windows", H=H, W=W, C=C, kh=kh, kw=kw, stride=stride, top=top, left=left, oh=oh, ow=ow,
+                 **values)
