@@ -111,7 +111,6 @@ class Experiment:
 CONDITIONS = ("none", "projection", "concat", "ac")
 FEATURES = ("model", "none", "bn", "ln")
 LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), ("epochs", "replacement")
-SCALINGS = {"255": 127.5, "128": 128.0}  # x / s - 1: the first in most code, the second in the authors' ResNet's
 
 
 # An annotation's word -> the types that JSON may hold for it.

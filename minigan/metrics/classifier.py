@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import datasets
+from minigan.data import datasets, pixels
 from minigan.data.places import cache_folder
 from minigan.data.resize import resized
 from minigan.engine import devices, ops
@@ -99,7 +99,7 @@ class Classifier:
                 x = self.prepared(images[at : at + BATCH])
                 # Always BATCH of them: the way BLAS adds up may depend on the number of rows.
                 full = np.concatenate([x, np.zeros((BATCH - len(x), *x.shape[1:]), np.uint8)])
-                y = self.body(to_input(self.xp.asarray(full)), False).data
+                y = self.body(Tensor(pixels.to_floats(self.xp.asarray(full))), False).data
                 found[at : at + BATCH] = devices.to_host(y)[: len(x)]
         return found
 
@@ -118,11 +118,6 @@ class Classifier:
         if images.shape[1:3] != (self.size, self.size):
             images = resized(images, self.size, self.resize)
         return np.broadcast_to(images, (*images.shape[:3], self.channels))
-
-
-def to_input(x: Any) -> Tensor:
-    """uint8 pictures on any device -> float32 in [-1, 1]."""
-    return Tensor(x.astype(np.float32) / np.float32(127.5) - np.float32(1))
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
@@ -158,7 +153,8 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
         for at in range(steps):
             index = rows[at * batch_size : (at + 1) * batch_size]
             labels = xp.asarray(data.labels[index])
-            loss = classification(head(body(to_input(images[xp.asarray(index)]))), labels)
+            x = Tensor(pixels.to_floats(images[xp.asarray(index)]))
+            loss = classification(head(body(x)), labels)
             adam.step(grad(loss, list(params.values())), rate * (1 - done / (epochs * steps)))
             done += 1
             if done % 20 == 0:
@@ -175,7 +171,8 @@ def accuracy_of(body: Layer, head: Layer, images: np.ndarray, labels: np.ndarray
     right = 0
     with no_grad():
         for at in range(0, len(images), BATCH):
-            logits = head(body(to_input(xp.asarray(images[at : at + BATCH])), False), False).data
+            x = Tensor(pixels.to_floats(xp.asarray(images[at : at + BATCH])))
+            logits = head(body(x, False), False).data
             right += int((devices.to_host(logits).argmax(1) == labels[at : at + BATCH]).sum())
     return right / len(images)
 

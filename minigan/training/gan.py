@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from minigan.data import pixels
 from minigan.data.dataset import StoredImages, digest_of
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import SCALINGS, Experiment, learned
+from minigan.experiment.experiment import Experiment, learned
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
 from minigan.networks.norms import penalties
@@ -157,12 +158,10 @@ class Training:
 
     def real(self, index: np.ndarray) -> Tensor:
         """Real pictures as floats in [-1, 1], with noise of one grey level if asked for."""
-        x = self.pick(index).astype(np.float32)
+        x = self.pick(index)
         if self.e.dequantize:
-            x += self.xp.asarray(self.rngs["noise"].random(x.shape, dtype=np.float32))
-        x /= np.float32(SCALINGS[self.e.scaling])
-        x -= np.float32(1)
-        return Tensor(x)
+            x = x + self.xp.asarray(self.rngs["noise"].random(x.shape, dtype=np.float32))
+        return Tensor(pixels.to_floats(x, self.e.scaling))
 
     def sample(self, z: np.ndarray) -> np.ndarray:
         """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""

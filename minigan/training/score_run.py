@@ -18,11 +18,11 @@ from PIL import Image
 
 from minigan.data import datasets, image_folder
 from minigan.data.dataset import Dataset, digest_of
-from minigan.data.pixels import to_uint8, truncated
+from minigan.data.pixels import to_floats, to_uint8, truncated
 from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
-from minigan.experiment.experiment import SCALINGS, Experiment
+from minigan.experiment.experiment import Experiment
 from minigan.formats import image_grids
 from minigan.formats.progress import to_stderr
 from minigan.metrics import (
@@ -335,13 +335,13 @@ def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -
     except FailedWork as error:
         to_stderr(f"its discriminator is not asked: {error}")
         return []
-    dis, xp, scale = training.dis, training.xp, np.float32(SCALINGS[e.scaling])
+    dis, xp = training.dis, training.xp
 
     def outputs(x: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         found = []
         with no_grad():
             for at in range(0, len(x), 64):
-                given = Tensor(xp.asarray(x[at : at + 64]).astype(np.float32) / scale - np.float32(1))
+                given = Tensor(to_floats(xp.asarray(x[at : at + 64]), e.scaling))
                 y = dis(given, False, xp.asarray(labels[at : at + 64])) if dis.labelled else dis(given, False)
                 found.append(devices.to_host((y[0] if isinstance(y, tuple) else y).data))
         return np.concatenate(found)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from minigan.data import datasets
 from minigan.data.image_folder import FITS
+from minigan.data.pixels import SCALINGS
 from minigan.engine import devices
 from minigan.errors import choose
 from minigan.experiment.experiment import (
@@ -14,7 +15,6 @@ from minigan.experiment.experiment import (
     LATENTS,
     ORDERS,
     SAMPLINGS,
-    SCALINGS,
     Experiment,
 )
 from minigan.experiment.profiles import PROFILES, SETTINGS

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import datasets
+from minigan.data import datasets, pixels
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse, listed
-from minigan.experiment.experiment import SCALINGS, Experiment, learned
+from minigan.experiment.experiment import Experiment, learned
 from minigan.experiment.methods import method_of
 from minigan.experiment.profiles import SETTINGS
 from minigan.formats import untrusted
@@ -283,7 +283,7 @@ def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
 
     def judged(images: np.ndarray) -> float:
         chosen = images[np.sort(rng.permutation(len(images))[:count])]
-        x = chosen.astype(np.float32) / np.float32(SCALINGS[e.scaling]) - np.float32(1)
+        x = pixels.to_floats(chosen, e.scaling)
         with no_grad():
             parts = [training.dis(Tensor(x[i:i + 64]), False).data.astype(np.float64) for i in range(0, len(x), 64)]
         return float(np.concatenate(parts).mean())
