@@ -1,5 +1,6 @@
 """What users install: the wheel holds what it should, and works in an environment of its own."""
 
+import configparser
 import os
 import shutil
 import subprocess
@@ -56,17 +57,38 @@ def wheel(source, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scripts(wheel, tmp_path_factory) -> Path:
-    """The programs' folder of a fresh environment that has the wheel, and by a .pth file our dependencies."""
-    home = tmp_path_factory.mktemp("environment")
+def sdist(source, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("sdist")
+    hook = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    run(sys.executable, "-c", hook, out, cwd=source)
+    (archive,) = out.glob("*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
+def scripts(request, tmp_path_factory) -> Path:
+    """The programs' folder of a fresh environment that has minigan, and by a .pth file our dependencies."""
+    home = tmp_path_factory.mktemp(request.param)
     venv.create(home)
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / "python"
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     here = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (packages / "dependencies.pth").write_text("".join(f"{path}\n" for path in sorted(here)))
+    what = ["--editable", request.getfixturevalue("source")] if request.param == "editable" else [
+        request.getfixturevalue(request.param)]
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--ignore-installed", "--no-deps", "--no-index",
+        "--no-build-isolation", *what)
     return scripts
+
+
+def test_every_folder_of_the_package_is_listed(source):
+    """An editable install finds a folder that setup.cfg forgets, a wheel does not have it."""
+    settings = configparser.ConfigParser()
+    settings.read(source / "setup.cfg", encoding="utf-8")
+    listed = settings["options"]["packages"].split()
+    folders = [path.parent.relative_to(source) for path in (source / "minigan").rglob("__init__.py")]
+    assert sorted(listed) == sorted([".".join(folder.parts) for folder in folders] + ["minigan.kernels"])
 
 
 def test_the_wheel_holds_the_package_the_kernels_and_nothing_else(source, wheel):
@@ -92,24 +114,31 @@ def test_the_wheel_says_what_it_needs(wheel):
     assert always == {"numpy", "pillow", "h5py", "click", "threadpoolctl", "platformdirs"}
 
 
-def test_the_source_archive_gives_the_same_wheel(source, wheel, tmp_path):
-    hook = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
-    run(sys.executable, "-c", hook, tmp_path, cwd=source)
-    (archive,) = tmp_path.glob("*.tar.gz")
-    again = build_wheel(archive, tmp_path / "wheel")
+def test_the_source_archive_gives_the_same_wheel(sdist, wheel, tmp_path):
+    again = build_wheel(sdist, tmp_path / "wheel")
     with zipfile.ZipFile(wheel) as a, zipfile.ZipFile(again) as b:
         assert sorted(a.namelist()) == sorted(b.namelist())
 
 
-def test_the_installed_package_is_complete_far_from_the_checkout(scripts, tmp_path):
-    program = (
-        "import importlib.resources, minigan;"
-        "print(minigan.__file__);"
-        "print((importlib.resources.files('minigan') / 'kernels' / 'README.md').read_text()[:14])"
-    )
-    path, title = run(scripts / "python", "-c", program, cwd=tmp_path).splitlines()
-    assert Path(path).is_relative_to(scripts.parent)
-    assert title == "# CUDA kernels"
+def test_the_installed_package_is_complete_far_from_the_checkout(scripts, source, tmp_path):
+    program = """
+import importlib, pkgutil, sys
+import minigan
+from minigan.engine import cuda
+print(minigan.__file__)
+for module in pkgutil.walk_packages(minigan.__path__, "minigan."):
+    importlib.import_module(module.name)
+    print(module.name)
+for name in sys.argv[1:]:
+    cuda.source(name)
+"""
+    kernels = [path.name for path in (source / "kernels").glob("*.cu")]
+    assert kernels
+    path, *found = run(scripts / "python", "-c", program, *kernels, cwd=tmp_path).splitlines()
+    assert any(Path(path).is_relative_to(place) for place in (scripts.parent, source))
+    files = [path.relative_to(source) for path in (source / "minigan").rglob("*.py")]
+    modules = {".".join((path.parent if path.name == "__init__.py" else path.with_suffix("")).parts) for path in files}
+    assert {"minigan", *found} == modules
 
 
 def test_the_installed_command_runs_far_from_the_checkout(scripts, tmp_path):
