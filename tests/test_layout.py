@@ -62,14 +62,15 @@ def room_of(name: str) -> str:
     return name.split("/")[0]
 
 
-def imports(tree: ast.AST) -> list[str]:
-    """Dotted names of all that is imported, wherever it stands; relative imports as minigan's own."""
-    found = []
+def imports(tree: ast.AST, name: str = "__init__") -> list[str]:
+    """Dotted names of all that the file minigan/<name>.py imports, wherever it stands; relative ones in full."""
+    found, folders = [], ["minigan", *name.split("/")[:-1]]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = ".".join(filter(None, ["minigan" if node.level else "", node.module]))
+            above = folders[:len(folders) - node.level + 1] if node.level else []
+            module = ".".join(filter(None, [*above, node.module]))
             # from minigan.engine import ops: the module is minigan.engine.ops
             inner = module.replace("minigan", "", 1).strip(".").replace(".", "/")
             package = module == "minigan" or module.startswith("minigan.") and inner not in FILES
@@ -80,7 +81,7 @@ def imports(tree: ast.AST) -> list[str]:
 def own(name: str, source: str) -> list[str]:
     """The files of the package that minigan/<name>.py imports, as FILES names them."""
     found = []
-    for module in imports(ast.parse(source)):
+    for module in imports(ast.parse(source), name):
         if module.split(".")[0] == "minigan":
             found.append("/".join(module.split(".")[1:]) or "__init__")
     return [target for target in dict.fromkeys(found) if target != "__version__"]
@@ -100,7 +101,7 @@ def faults(name: str, source: str) -> list[str]:
         elif room == "views" and there == "training" and target not in VIEWS_OF_TRAINING:
             found.append(f"minigan/{name}.py imports {target}: a view reads runs through {VIEWS_OF_TRAINING}")
     tree = ast.parse(source)
-    for module in imports(tree):
+    for module in imports(tree, name):
         top = module.split(".")[0]
         if top == "torch" or (top == "cupy" and name != "engine/devices"):
             found.append(f"minigan/{name}.py imports {top}; only engine/devices.py imports cupy, and nobody torch")
@@ -204,6 +205,7 @@ def test_the_engine_up_to_the_algorithm_needs_numpy_and_threadpoolctl_alone():
         ("engine/ops", "from minigan import cli"),
         ("engine/ops", "def f():\n    from minigan.nn.layers import Linear"),
         ("engine/ops", "from minigan.unlisted import x"),
+        ("engine/ops", "from ..nn import layers"),
         ("engine/ops", "if TYPE_CHECKING:\n    from minigan.nn.layers import Layer"),
         ("engine/ops", "if DEBUG:\n    from minigan.nn import layers"),
         ("nn/layers", "from minigan.experiment.experiment import Experiment"),
@@ -233,6 +235,7 @@ def test_a_fault_is_found(name, source):
     [
         ("engine/ops", "from minigan.engine import devices\nfrom minigan.engine.autograd import Op"),
         ("engine/ops", "from minigan import errors\nfrom . import devices"),
+        ("views/figures/data", "from .. import svg_charts\nfrom ...training import run_folder"),
         ("cli/main", "from minigan import __version__\nfrom minigan.training import loop"),
         ("views/figures/data", "from minigan.training import run_folder\nfrom minigan.views import svg_charts"),
         ("engine/devices", "def f():\n    import cupy"),
