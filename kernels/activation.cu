@@ -1,6 +1,6 @@
 // Bias and leaky ReLU, their gradient, and the sum over rows that a bias' gradient is.
 //
-// Twins in loops/activation.py: bias_leaky, bias_leaky_gradient, sum_rows.
+// Twins in engine/loops/activation.py: bias_leaky, bias_leaky_gradient, sum_rows.
 // Layout: (rows, C), whatever stood before the channels. float32.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
 

@@ -1,6 +1,6 @@
 // One step of Adam for all parameters at once.
 //
-// Twin in loops/adam.py: adam_all. Equations: Kingma and Ba 2015, section 2:
+// Twin in engine/loops/adam.py: adam_all. Equations: Kingma and Ba 2015, section 2:
 //     m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2,  w <- w - rate m / (sqrt(v) + eps)
 // rate is the learning rate times sqrt(1 - beta2^t) / (1 - beta1^t).
 // Layout: w, g, m, v flat, of one size. float32. In place.

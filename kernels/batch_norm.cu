@@ -1,6 +1,6 @@
 // Batch normalization: moments of each channel, normalization with leaky ReLU, and the gradient.
 //
-// Twins in loops/batch_norm.py: batch_moments, moved_moments, batch_factors, normalize, normalize_gradient.
+// Twins in engine/loops/batch_norm.py: batch_moments, moved_moments, batch_factors, normalize, normalize_gradient.
 // Layout: x (rows, C), whatever stood before the channels. float32.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
 //

@@ -1,7 +1,7 @@
 // Power iteration: of one matrix in one block, the simplest of the kernels, to be read first; and what training uses,
 // below it: the same for all layers at once and with all of the GPU.
 //
-// Twins in loops/power_iteration.py: power_iteration, power_iterations.
+// Twins in engine/loops/power_iteration.py: power_iteration, power_iterations.
 // Equations: Miyato et al. 2018, Eqs. (18) and (19):
 //     v <- W^T u / (|W^T u| + eps),  u <- W v / (|W v| + eps),  n_iter times;  sigma = u^T W v
 // Layout: W (rows, cols), rows = out, cols = everything else; u (rows,), v (cols,). float32.

@@ -1,6 +1,6 @@
 // Twice the size by repeating pixels, half the size by averaging 2 x 2 of them.
 //
-// Twins in loops/resample.py: upsample2x, pool2x. Each is the adjoint of the other but for a factor: the adjoint
+// Twins in engine/loops/resample.py: upsample2x, pool2x. Each is the adjoint of the other but for a factor: the adjoint
 //     of upsampling is the sum of 2 x 2 pixels (factor 1), that of the mean is upsampling with factor 0.25.
 // Layout: (N, H, W, C). float32. Block (256), one thread a number of y.
 // Determinism: each number is written by one thread, its four terms in a fixed order.

@@ -1,6 +1,6 @@
 // The length of each sample's gradient, and the gradient of that: what a gradient penalty is made of.
 //
-// Twins in loops/sample_norms.py: sample_norms, sample_norms_gradient.
+// Twins in engine/loops/sample_norms.py: sample_norms, sample_norms_gradient.
 // Layout: g (N, size), whatever stood behind the samples. float32.
 // Determinism: sums are added up in an order that depends on the size alone; no atomics.
 

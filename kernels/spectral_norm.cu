@@ -1,6 +1,6 @@
 // W / sigma and its gradient, of all layers at once. What finds sigma is power_iteration.cu.
 //
-// Twins in loops/spectral_norm.py: spectral_gradients, scale_weights.
+// Twins in engine/loops/spectral_norm.py: spectral_gradients, scale_weights.
 // Equation: Miyato et al. 2018, Eq. (12). W_bar = W / sigma, sigma = u^T W v.
 // Layout: W (rows, cols), rows = out, cols = everything else; u (rows,), v (cols,). float32.
 // Tables: which layer a block works on, and where its arrays lie, is in a struct that is passed by value.

@@ -1,6 +1,6 @@
 // Windows of images as rows of a matrix, and back: what makes a convolution one product of matrices.
 //
-// Twins in loops/windows.py: im2col, col2im. Each is the adjoint of the other.
+// Twins in engine/loops/windows.py: im2col, col2im. Each is the adjoint of the other.
 // Layout: x (N, H, W, C); columns (count, kh * kw * C): row (n, i, j), column (dy, dx, c), which is pixel
 //     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32.
 // Determinism: each result is written by one thread, its sum in a fixed order: a gather both ways, no atomics.

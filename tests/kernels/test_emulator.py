@@ -1,4 +1,4 @@
-"""The emulator itself: what it computes, what it must catch (seeded_bugs.cu), and where it must keep silent."""
+"""The emulator itself: what it computes, what it must catch (emulator/seeded_bugs.cu), where it must be silent."""
 
 import gc
 import re

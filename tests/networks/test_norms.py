@@ -104,7 +104,8 @@ class Sgd:
 def test_zero_weights_give_finite_numbers_to_second_order(chosen, kind, rng):
     """And zeros, but for the biases: no nan from a norm of 0, with the gradient through the power iteration, too.
 
-    Of wn and frobenius the first order alone is asked for: there a zero W has a large gradient (test_weight_norms.py).
+    Of wn and frobenius the first order alone is asked for: there a zero W has a large gradient
+    (nn/test_weight_norms.py).
     """
     layer = LAYERS[kind](rng, norm_of(**chosen).weight())
     W, x = layer.params["W"], Tensor(an_input(rng, layer).data, requires_grad=True)
