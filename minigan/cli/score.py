@@ -11,7 +11,7 @@ from minigan.errors import WrongUse
 from minigan.formats import image_files
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
-from minigan.training import run_folder, score_run
+from minigan.training import run_folder, run_record, score_run
 
 
 @click.command("weights")
@@ -80,7 +80,7 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     Protocols, by whom and how:
     """
     asked = score_run.Asked(**given)
-    is_run = (subject / "experiment.json").is_file()
+    is_run = run_folder.is_run(subject)
     if out is not None and out.suffix != ".json":
         raise WrongUse(f"--out {out}: expected a name that ends with .json")
     out = out or (subject / "scores.json" if is_run else None)
@@ -126,10 +126,11 @@ def compare_command(subjects: tuple[Path, ...]) -> None:
     found = []
     for path in subjects:
         if path.is_dir():
-            run_folder.read_experiment(path)
-            path = path / "scores.json"
-        elif not path.is_file():
+            run = run_record.read(path)
+            found.append((run.name, run.scores))
+        elif path.is_file():
+            found.append((path.parent.name if path.name == "scores.json" else path.stem, stored_scores.read(path)))
+        else:
             raise WrongUse(f"{path}: no run, and no file of scores")
-        found.append((path.parent.name if path.name == "scores.json" else path.stem, stored_scores.read(path)))
     for line in stored_scores.table(found):
         click.echo(line)

@@ -12,7 +12,7 @@ import click
 
 from minigan.errors import WrongUse
 from minigan.formats.whole import write_whole
-from minigan.training import diagnostics, loop
+from minigan.training import diagnostics, loop, run_record
 from minigan.views import diagnosis_table, report, watch
 from minigan.views.figures import catalogue
 
@@ -96,7 +96,8 @@ def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
 
     A row for each layer; minigan train --diagnose N writes the same while it trains, every N iterations.
     """
-    training, remarks = loop.opened(run, os.path.abspath(os.path.expanduser(data_root)) if data_root else None, True)
+    where = os.path.abspath(os.path.expanduser(data_root)) if data_root else None
+    training, remarks = loop.opened(run_record.read(run), where, quiet=True)
     for line in remarks:
         click.echo(line, err=True)
     found = diagnostics.diagnose(training)

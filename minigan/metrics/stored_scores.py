@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,39 +195,6 @@ def _cell(found: Sequence[Score]) -> str:
 def better(name: str) -> int:
     """1 if more is better, -1 if less is."""
     return 1 if name in ("IS", "precision", "recall", "density", "coverage") else -1
-
-
-def best_of(log: Sequence[dict[str, Any]]) -> tuple[int, str, float] | None:
-    """(iteration, name, value) of the best score in a run's log; None if it has none.
-
-    The measure is the newest line's FID, else its first score. Of equal ones the earliest counts.
-    """
-    found = [(entry["iteration"], entry["scores"]) for entry in log if isinstance(entry.get("scores"), dict)]
-    if not found or not found[-1][1]:
-        return None
-    names = list(found[-1][1])
-    name = next((name for name in names if name.startswith("FID ")), names[0])
-    course = [(iteration, scores[name]) for iteration, scores in found
-              if type(scores.get(name)) in (int, float) and math.isfinite(scores[name])]
-    if not course:
-        return None
-    sign = better(name.split()[0])
-    iteration, value = max(course, key=lambda point: (sign * point[1], -point[0]))
-    return iteration, name, float(value)
-
-
-def last_and_best(log: Sequence[dict[str, Any]]) -> list[str]:
-    """What a run's log says of its scores, at the end and at best: a line for each."""
-    scored = [entry for entry in log if isinstance(entry.get("scores"), dict)]
-    if not scored:
-        return []
-    last = scored[-1]
-    lines = [f"{name}: {rounded(value)} at iteration {last['iteration']:,}" for name, value in last["scores"].items()]
-    best = best_of(log)
-    if best is not None:
-        iteration, name, value = best
-        lines.append(f"best {name}: {rounded(value)} at iteration {iteration:,}, kept as best-{iteration:07d}.h5")
-    return lines
 
 
 def _shown(value: str | int) -> str:

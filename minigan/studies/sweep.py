@@ -20,8 +20,7 @@ from minigan.formats import image_files, image_grids
 from minigan.formats.whole import write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
-from minigan.training import loop, run_folder
-from minigan.training.run_folder import reached
+from minigan.training import loop, run_folder, run_record
 
 
 def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
@@ -32,24 +31,23 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
     _claim(cells, out)
     for number, cell in enumerate(cells, start=1):
         folder = out / cell.name
-        if reached(folder) >= cell.experiment.iterations:
+        run = run_record.find(folder)
+        if run is not None and run.finished:
             continue
-        if (folder / "failed.txt").exists():
+        if run is not None and run.failed:
             say(f"[{number}/{len(cells)}] {cell.name}: failed before; remove {folder / 'failed.txt'} to try once more")
             continue
         say(f"[{number}/{len(cells)}] {cell.name}")
-        begun = (folder / "experiment.json").exists()
         try:
-            if begun:
+            if run is not None:
                 loop.resume(folder, {name: getattr(cell.experiment, name) for name in CHANGEABLE}, quiet)
             else:
                 loop.fit(cell.experiment, folder, quiet=quiet)
         except WrongUse as error:  # busy, or another process was quicker while this one read the data
-            if not isinstance(error, run_folder.Busy) and (begun or not (folder / "experiment.json").exists()):
+            if not isinstance(error, run_folder.Busy) and (run is not None or not run_folder.is_run(folder)):
                 raise
             say(f"{cell.name}: another process is at it")
         except loop.NotFinite as error:
-            write_whole(folder / "failed.txt", f"{error}\n".encode())
             say(f"{cell.name}: {error}")
         _conclude(cells, out)
     _conclude(cells, out)

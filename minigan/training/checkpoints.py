@@ -1,11 +1,11 @@
 """The checkpoints of a run's folder: which there are, which is the newest that can be read, which are kept."""
 
-import re
 from pathlib import Path
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.hdf5_state import Unreadable, read, save
 from minigan.formats.whole import remove_parts
+from minigan.training.run_folder import checkpoints_in
 
 
 def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> Path:
@@ -22,7 +22,7 @@ def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> P
         folder.mkdir(parents=True, exist_ok=True)
         remove_parts(folder)
         save(path, state)
-        older = [old for number, old in _checkpoints(folder) if number < iteration]
+        older = [old for number, old in checkpoints_in(folder) if number < iteration]
         for old in older[keep - 1 :]:
             old.unlink(missing_ok=True)
     except OSError as error:
@@ -36,7 +36,7 @@ def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
     Raises WrongUse if there is no checkpoint at all, FailedWork if none can be read.
     """
     folder = Path(folder)
-    found = _checkpoints(folder)
+    found = checkpoints_in(folder)
     if not found:
         raise WrongUse(f"{folder}: no checkpoint here; expected files named checkpoint-0001000.h5")
     unreadable = []
@@ -54,7 +54,7 @@ def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
     """Save `state` as folder/best-0001000.h5, then remove the best one before it."""
     path = Path(folder) / f"best-{iteration:07d}.h5"
     save(path, state)
-    for _, old in _checkpoints(Path(folder), "best"):
+    for _, old in checkpoints_in(Path(folder), "best"):
         if old != path:
             old.unlink(missing_ok=True)
     return path
@@ -62,12 +62,4 @@ def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
 
 def best(folder: str | Path) -> Path | None:
     """The checkpoint that `save_best` wrote last; None if there is none."""
-    return next((path for _, path in _checkpoints(Path(folder), "best")), None)
-
-
-def _checkpoints(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
-    """(iteration, path) of all checkpoints in the folder, newest first; readable or not."""
-    if not folder.is_dir():
-        return []
-    names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
-    return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
+    return next((path for _, path in checkpoints_in(Path(folder), "best")), None)

@@ -22,12 +22,12 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
-from minigan.metrics import stored_scores
 from minigan.nn.weight_norms import spectral_norm
-from minigan.training import checkpoints, restore, run_folder, validate
+from minigan.training import checkpoints, restore, run_folder, run_record, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
 from minigan.training.learning_curve import Curve, open_curve
+from minigan.training.run_record import Run
 
 
 class Interrupted(Exception):
@@ -76,7 +76,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     check(experiment)
     validate.check_names(experiment)
     path = state = None
-    if any(out.glob("checkpoint-*.h5")):
+    if run_folder.checkpoints_in(out):
         path, state, trained, _, remarks = restore.newest(out)
         for line in remarks:
             to_stderr(line)
@@ -98,13 +98,13 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     _loop(training, curve, out, quiet, path)
 
 
-def opened(run: Path, data_root: str | None = None, quiet: bool = False) -> tuple[Training, list[str]]:
+def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple[Training, list[str]]:
     """The training of a run at its newest readable checkpoint, with its data, to be looked at; and remarks.
 
     data_root: where the data are, if not where the run had them.
     """
-    before = run_folder.read_experiment(run)
-    path, state, e, _, remarks = restore.newest(run)
+    before = run.experiment
+    path, state, e, _, remarks = restore.newest(run.folder)
     e = dataclasses.replace(e, data_root=data_root or before.data_root, device=before.device, threads=before.threads)
     training, _ = _training(e, quiet, False)
     training.load(state, str(path))
@@ -175,7 +175,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                             loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
                             sigma=sigmas, **seen)
                 if scores:
-                    best = stored_scores.best_of(run_folder.read_log(out))
+                    best = run_record.best_of(run_folder.read_log(out))
                     if best is not None and best[0] == i:
                         checkpoints.save_best(out, i, training.state())
                 if looks:
@@ -190,6 +190,9 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 if saves or stop:
                     good = checkpoints.save_in(out, i, training.state())
                 progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
+        except NotFinite as error:
+            run_folder.write_failure(out, str(error))
+            raise
         except (MemoryError, RuntimeError) as error:
             if devices.out_of_memory(error):
                 raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
@@ -204,7 +207,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
     to_stderr(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
     if curve is not None:
-        for line in stored_scores.last_and_best(run_folder.read_log(out)):
+        for line in run_record.last_and_best(run_folder.read_log(out)):
             to_stderr(line)
 
 

@@ -7,6 +7,7 @@
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
     checkpoint-*.h5   the newest two; best-*.h5: that of the best score (--score-every)
     scores.json       what minigan score measured, nearest.png beside it
+    failed.txt        of a run that diverged: which loss or weight was not finite, and when
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def check_new(folder: Path, overwrite: bool = False) -> None:
         raise FailedWork(f"{folder} cannot be looked at ({error.strerror or error})") from None
     if not os.access(nearest, os.W_OK):
         raise FailedWork(f"{nearest} is not writable; choose another --out")
-    is_run = _is_run(folder)
+    is_run = _is_ours(folder)
     if inside and not (overwrite and is_run):
         raise WrongUse(f"{folder} exists already and " + (
             f"holds a run; go on with it (minigan train --resume {shlex.quote(str(folder))}), replace it (--overwrite) "
@@ -76,9 +77,10 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
 
 
 def prepare(folder: Path) -> None:
-    """Make the folder of samples, and remove what a kill may have left half-written."""
+    """Make the folder of samples, and remove failed.txt and what a kill may have left half-written."""
     try:
         (folder / "samples").mkdir(exist_ok=True)
+        (folder / "failed.txt").unlink(missing_ok=True)  # it goes on
     except OSError as error:
         raise FailedWork(f"{folder / 'samples'} cannot be made ({error.strerror or error})") from None
     for place in (folder, folder / "samples"):
@@ -113,18 +115,52 @@ def write_experiment(folder: Path, experiment: Experiment, provenance: dict[str,
     write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode())
 
 
-def read_experiment(folder: Path) -> Experiment:
-    """The experiment of a run's folder. WrongUse if it is not one, FailedWork if its experiment.json is damaged."""
+def read_record(folder: Path) -> tuple[Experiment, dict[str, Any]]:
+    """A run's experiment, and the machine on which it was made, {} if experiment.json does not say.
+
+    WrongUse if the folder is no run's, FailedWork if its experiment.json is damaged.
+    """
     path = folder / "experiment.json"
-    if not path.is_file():
+    if not is_run(folder):
         raise WrongUse(f"{folder} is not a run: it has no experiment.json; expected a folder that minigan train made")
-    return from_dict(_record(path).get("experiment"), str(path))
+    record = _record(path)
+    machine = record.get("machine")
+    return from_dict(record.get("experiment"), str(path)), machine if isinstance(machine, dict) else {}
 
 
-def read_machine(folder: Path) -> dict[str, Any]:
-    """On what a run was made, as `machine` told; {} if its experiment.json does not say."""
-    found = _record(folder / "experiment.json").get("machine")
-    return found if isinstance(found, dict) else {}
+def read_experiment(folder: Path) -> Experiment:
+    """The experiment of a run's folder; errors as of `read_record`."""
+    return read_record(folder)[0]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run was begun in the folder."""
+    return (folder / "experiment.json").is_file()
+
+
+def checkpoints_in(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
+    """(iteration, path) of a run's checkpoints, newest first, readable or not; kind: checkpoint, best."""
+    if not folder.is_dir():
+        return []
+    names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
+    return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
+
+
+def write_failure(folder: Path, text: str) -> None:
+    """failed.txt: why the run cannot go on."""
+    write_whole(folder / "failed.txt", f"{text}\n".encode())
+
+
+def read_failure(folder: Path) -> str | None:
+    """What failed.txt says, its first 10,000 characters; None if there is none."""
+    path = folder / "failed.txt"
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.read(10_000).strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FailedWork(f"{path} cannot be read ({error.strerror or error})") from None
 
 
 class Log:
@@ -225,15 +261,10 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _is_run(folder: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     """Whether the folder's experiment.json is ours, and not another program's."""
     try:
         record = _record(folder / "experiment.json")
     except FailedWork:
         return False
     return isinstance(record.get("machine"), dict) and "minigan" in record["machine"] and "experiment" in record
-
-
-def reached(folder: Path) -> int:
-    """The iteration of a run's newest checkpoint; 0 if it has none."""
-    return max((int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.h5")), default=0)

@@ -7,29 +7,26 @@ its files are only read, whole lines of its logs and whole pictures.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.experiment import option_name
 from minigan.experiment.explain import shown
 from minigan.formats.plain_text import short
 from minigan.formats.progress import duration
 from minigan.formats.untrusted import is_number
 from minigan.metrics import stored_scores
-from minigan.metrics.stored_scores import Stored
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
-from minigan.training import run_folder
-from minigan.training.run_folder import reached
+from minigan.training import run_record
+from minigan.training.run_record import THUMBNAILS, Log, Run, course, courses
 from minigan.views.svg_charts import Points, chart
-
-Log = Sequence[dict[str, Any]]  # lines, oldest first, each with its "iteration"
 
 MOST_RUNS = 12  # on one page
 MOST_BYTES = 16 << 20  # of one picture
@@ -72,39 +69,18 @@ td:last-child { min-width: 6rem; }
 """
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a run's folder tells; `name` is unique on the page."""
-
-    name: str
-    folder: Path
-    experiment: Experiment
-    machine: dict[str, Any]
-    log: list[dict[str, Any]]
-    diagnoses: list[dict[str, Any]]
-    scores: list[Stored]
-    iteration: int  # the last that is on record
-
-    @property
-    def finished(self) -> bool:
-        return reached(self.folder) >= self.experiment.iterations
-
-
 def read(folders: Sequence[Path]) -> list[Run]:
     """The runs in these folders. WrongUse for none, too many, the same twice, or a folder that is no run."""
     if not 1 <= len(folders) <= MOST_RUNS:
         raise WrongUse(f"report: expected 1 to {MOST_RUNS} runs, got {len(folders)}")
     found: list[Run] = []
     for folder in folders:
-        name = folder.resolve().name
-        if any(run.folder.resolve() == folder.resolve() for run in found):
+        run = run_record.read(folder)
+        if any(other.folder.resolve() == folder.resolve() for other in found):
             raise WrongUse(f"report: {folder} is named twice; name each run once")
-        if any(run.name == name for run in found):
-            name = f"{folder.resolve().parent.name}/{name}"
-        log = run_folder.read_log(folder)
-        found.append(Run(name, folder, run_folder.read_experiment(folder), run_folder.read_machine(folder), log,
-                         run_folder.read_log(folder, "diagnostics.jsonl"), stored_scores.read(folder / "scores.json"),
-                         max(reached(folder), log[-1]["iteration"] if log else 0)))
+        if any(other.name == run.name for other in found):
+            run = dataclasses.replace(run, name=f"{folder.resolve().parent.name}/{run.name}")
+        found.append(run)
     return found
 
 
@@ -130,12 +106,12 @@ def _cards(found: Sequence[Run]) -> str:
         e = run.experiment
         what = _text(f"{e.dataset}, {e.model} at width {e.width:g}, {e.norm}, {e.loss} loss" + (
             f", gradient penalty {e.gp:g}" if e.gp else ""))
-        state = "finished" if run.finished else "not finished"
         time = f"; {duration(run.log[-1]['seconds'])}" if run.log else ""
+        failure = f'<p class="warn">{_text(run.failure)}</p>' if run.failed else ""
         count = len(deviations(e))
         what += f"; <a href='#choices'>{count or 'no'} choice{'' if count == 1 else 's'}</a> of its own"
         cards.append(f'<section class="card"><h3>{_text(run.name)}</h3><p>{what}</p><p class="soft">'
-                     f"{run.iteration:,} of {e.iterations:,} iterations, {state}{time}</p></section>")
+                     f"{run.iteration:,} of {e.iterations:,} iterations, {run.state}{time}</p>{failure}</section>")
     return f'<div class="runs">{"".join(cards)}</div>'
 
 
@@ -161,8 +137,8 @@ def _losses(found: Sequence[Run]) -> str:
     logs = {run.name: run.log for run in found}
     charts = [_over_time("Losses", "loss", logs, discriminator=("loss_dis",), generator=("loss_gen",)),
               _over_time("Largest |spectral norm - 1| of a layer", "|sigma - 1|", logs, True, _=("sigma_deviation",)),
-              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, True, _=("thumbnails",))]
-    names = sorted({name for log in logs.values() for line in log for name in _dict(line.get("scores"))})
+              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, True, _=(THUMBNAILS,))]
+    names = sorted({name for log in logs.values() for name in courses(log)} - {THUMBNAILS})
     charts += [_over_time(name, name.split()[0], logs, _=("scores", name)) for name in names]
     charts += [chart(f"Spectral norms of the weights in use: {name}", _by_layer(log, "sigma"), "sigma", log=True)
                for name, log in logs.items()]
@@ -248,7 +224,7 @@ def _scores(found: Sequence[Run]) -> str:
                       if protocol == one.score.protocol and (there := reported(text, one.score.name))]
             theirs.append((run.name, name, text, protocol or "not said", "; ".join(beside) or "-",
                            ", ".join(other) or "nothing"))
-    curves = [(run.name, line) for run in found for line in stored_scores.last_and_best(run.log)]
+    curves = [(run.name, line) for run in found for line in run_record.last_and_best(run.log)]
     rows_there = _table("", "Reported of the same data, networks and normalization; here: how far the run is from it, "
                         "where it was measured by the same protocol.",
                         ("run", "row", "IS / FID", "protocol", "here", "the run differs in"), theirs)
@@ -322,14 +298,7 @@ def _over_time(title: str, y: str, logs: Mapping[str, Log], log: bool = False, *
 
 def _points(lines: Log, *keys: str) -> Points:
     """(iteration, value) of each line that has a number there."""
-    found = []
-    for line in lines:
-        value: Any = line
-        for key in keys:
-            value = _dict(value).get(key)
-        if is_number(value):
-            found.append((line["iteration"], float(value)))
-    return found
+    return list(course(lines, *keys).items())
 
 
 def _by_layer(lines: Log, outer: str, *inner: str) -> dict[str, Points]:

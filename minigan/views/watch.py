@@ -18,7 +18,7 @@ def server(folders: Sequence[Path], port: int = 0) -> http.server.ThreadingHTTPS
     It listens on this machine only, knows one page, made anew for each request, and answers only to its own name: a
     page from elsewhere, whose name was made to point here, gets nothing.
     """
-    report.read(folders)  # what is wrong is said before anything listens
+    report.page(report.read(folders))  # what is wrong is said before anything listens
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -33,7 +33,7 @@ def server(folders: Sequence[Path], port: int = 0) -> http.server.ThreadingHTTPS
         def _page(self) -> None:
             try:
                 runs = report.read(folders)
-                text, status = report.page(runs, 0 if all(run.finished for run in runs) else REFRESH), 200
+                text, status = report.page(runs, 0 if all(run.ended for run in runs) else REFRESH), 200
             except (FailedWork, WrongUse) as error:  # such as a run that is being replaced
                 text, status = f"minigan: {error}\n", 503
             data = text.encode()

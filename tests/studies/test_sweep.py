@@ -11,7 +11,7 @@ from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.image_files import read_png
 from minigan.studies import grid, sweep, tables
-from minigan.training import loop, run_folder
+from minigan.training import loop, run_folder, run_record
 
 COMMON = OPTIONS | {"iterations": 4, "sample_every": 2, "gen_batch_size": None}
 
@@ -45,6 +45,12 @@ def test_a_grid_has_at_least_one_seed(common):
         grid.grid("folder", ["sn"], ["C"], 0, **common)
 
 
+def iteration(folder):
+    """Of the newest checkpoint; 0 where no run was begun."""
+    run = run_record.find(folder)
+    return run.checkpoint if run else 0
+
+
 def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypatch, capsys):
     cells = grid.grid("folder", ["none", "sn"], ["C"], 2, **common)
     fit, begun = loop.fit, []
@@ -59,7 +65,7 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypat
         sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     assert begun == ["none-C-0", "sn-C-0", "none-C-1", "none-C-1", "sn-C-1"]
-    assert all(run_folder.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
+    assert all(iteration(tmp_path / "out" / cell.name) == 4 for cell in cells)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     assert len(begun) == 5  # finished runs are left alone
     table = (tmp_path / "out" / "summary.md").read_text()
@@ -75,7 +81,7 @@ def test_a_run_that_another_process_trains_is_passed_over(common, tmp_path):
     with run_folder.locked(tmp_path / "out" / "none-C-0"):
         sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
-    assert [run_folder.reached(tmp_path / "out" / cell.name) for cell in cells] == [0, 4]
+    assert [iteration(tmp_path / "out" / cell.name) for cell in cells] == [0, 4]
 
 
 def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
@@ -99,7 +105,7 @@ def test_a_run_that_another_process_finished_while_this_one_read_the_data_is_lef
     monkeypatch.setattr(loop, "fit", quicker)
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
-    assert all(run_folder.reached(tmp_path / "out" / cell.name) == 4 for cell in cells)
+    assert all(iteration(tmp_path / "out" / cell.name) == 4 for cell in cells)
 
 
 def test_a_folder_keeps_to_one_grid(common, tmp_path):
@@ -123,7 +129,7 @@ def test_a_sweep_goes_on_with_other_threads_and_data_that_were_moved(common, tmp
     moved = {**common, "threads": 2, "data_root": str(tmp_path / "moved")}
     sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **moved), tmp_path / "out", quiet=True, say=lambda line: None)
     e = run_folder.read_experiment(tmp_path / "out" / "sn-C-0")
-    assert (e.threads, e.data_root, run_folder.reached(tmp_path / "out" / "sn-C-0")) == (2, str(tmp_path / "moved"), 4)
+    assert (e.threads, e.data_root, iteration(tmp_path / "out" / "sn-C-0")) == (2, str(tmp_path / "moved"), 4)
 
 
 def test_an_option_of_one_norm_leaves_the_others_of_a_grid_as_they_are(common):
@@ -147,7 +153,7 @@ def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
     cells = grid.grid("folder", ["sn"], ["C"], 3, **common)
     for cell, values in zip(cells, ([9.0, 1.0], [2.0, 2.5], [3.0, 6.0]), strict=True):
         folder = tmp_path / cell.name
-        folder.mkdir()
+        run_folder.create(folder, cell.experiment, {})
         (folder / "checkpoint-0000004.h5").touch()
         (folder / "log.jsonl").write_text("".join(
             json.dumps({"iteration": i, "seconds": 1.0, "thumbnails": v}) + "\n" for i, v in enumerate(values)))

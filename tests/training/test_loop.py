@@ -443,6 +443,7 @@ def test_a_run_that_breaks_down_says_where_and_what_is_still_good(data, tmp_path
     assert line.count("\n") == 1 and not len(recwarn)  # no warning of an overflow before it
     assert re.match(r"minigan: (the loss|a weight) is not finite at iteration \d", line)
     assert all(f"conv{i} " in line for i in range(1, 8)) and "dense " in line and "--norm sn" in line
+    assert (out / "failed.txt").read_text() == line.removeprefix("minigan: ")
     named = Path(re.search(r"last good checkpoint is (\S+);", line)[1])
     assert named == checkpoints.newest(out)[0]
     assert main.run(["sample", str(out), "-n", "4", "--out", str(tmp_path / "grid.png")]) == 0
@@ -473,8 +474,10 @@ def test_nothing_spoilt_is_saved(broken, data, tmp_path, monkeypatch, capsys):
     assert f"the last good checkpoint is {out / 'checkpoint-0000003.h5'};" in line
     assert ("dense not finite" in line) == (broken == "discriminator")
     assert checkpoints.newest(out)[1]["iteration"] == 3 and "samples-0000006.png" not in names(out)
+    assert "failed.txt" in names(out)
     monkeypatch.undo()
     assert main.run(["train", "--resume", str(out), "-q"]) == 0
+    assert "failed.txt" not in names(out)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")

@@ -16,7 +16,7 @@ from minigan.errors import FailedWork
 from minigan.formats import hdf5_state, image_files
 from minigan.metrics import classifier, drawings_coverage, frechet, ms_ssim, protocols, stored_scores
 from minigan.studies import grid, tables
-from minigan.training import restore, run_folder, sampling
+from minigan.training import restore, run_folder, run_record, sampling
 
 SMALL = ["--size", "16", "--width", "0.05", "--batch-size", "4", "--n-dis", "1", "--dim-z", "8", "--ema", "0"]
 
@@ -246,7 +246,7 @@ def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
     best = min(scored, key=lambda i: scored[i][name])
     assert [path.name for path in run.glob("best-*.h5")] == [f"best-{best:07d}.h5"]
     assert hdf5_state.load(run / f"best-{best:07d}.h5")["iteration"] == best
-    assert stored_scores.best_of(run_folder.read_log(run)) == (best, name, scored[best][name])
+    assert run_record.best_of(run_folder.read_log(run)) == (best, name, scored[best][name])
 
 
 def test_scores_change_nothing_that_is_learned(run, tmp_path):
@@ -273,7 +273,7 @@ def test_a_resumed_run_has_the_uninterrupted_ones_curve_and_best(run, tmp_path, 
 
 
 def test_the_best_generator_can_be_drawn_from_and_scored(run, tmp_path, capsys):
-    best = stored_scores.best_of(run_folder.read_log(run))[0]
+    best = run_record.best_of(run_folder.read_log(run))[0]
     said(["sample", run, "--best", "-n", 3, "--out", tmp_path / "a.npz"], capsys)
     gen, e, *_ = restore.load_generator(run, best=True)
     with np.load(tmp_path / "a.npz") as found:
@@ -298,19 +298,13 @@ def test_a_missing_classifier_is_said_before_the_run_begins(tmp_path, monkeypatc
 def test_a_sweeps_summary_has_last_and_best_of_the_score(tmp_path):
     cells = grid.grid("shapes", ["sn"], ["C"], 1, size=16, iterations=3)
     folder = tmp_path / cells[0].name
-    folder.mkdir()
+    run_folder.create(folder, cells[0].experiment, {})
     (folder / "checkpoint-0000003.h5").touch()
     (folder / "log.jsonl").write_text("".join(json.dumps(
         {"iteration": i, "seconds": i, "thumbnails": 9.0, "scores": {"IS x": 1.0, "FID x": value}}) + "\n"
         for i, value in ((1, 30.0), (2, 20.0), (3, 25.0))))
     lines = tables.summary(cells, tmp_path)
     assert "| 25.000 | - | - | 20.000 | - | - |" in lines[2] and "FID x" in lines[-1]
-
-
-def test_the_best_of_scores_where_more_is_better_is_the_largest():
-    log = [{"iteration": i, "scores": {"IS p": value}} for i, value in ((1, 2.0), (2, 3.0), (3, 3.0), (4, 1.0))]
-    assert stored_scores.best_of(log) == (2, "IS p", 3.0)
-    assert stored_scores.best_of([{"iteration": 1}]) is None
 
 
 # ---- coverage of drawings ----

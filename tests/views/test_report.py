@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 import click
 import numpy as np
 import pytest
-from tiny import tiny
+from tiny import pictures, tiny, words
 
 from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
@@ -186,6 +186,18 @@ def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
     assert sum(tag == "img" for tag, _ in page.found) == 1  # the film
 
 
+def test_a_diverged_run_is_shown_as_failed_with_what_was_not_finite(tmp_path, capsys):
+    data, out = pictures(tmp_path / "data"), tmp_path / "run"
+    assert main.run([*words(data, out, norm="none", lr=1e6), "-q"]) == 1
+    why = capsys.readouterr().err.removeprefix("minigan: ").strip()
+    text = Page(report.page(report.read([out]))).text
+    assert "not finite at iteration" in why and "of 10 iterations, failed" in text and why in text
+    assert "not finished" not in text
+    assert main.run([*words(data, out, norm="none"), "-q", "--overwrite"]) == 0  # begun again, with a smaller rate
+    text = Page(report.page(report.read([out]))).text
+    assert "10 of 10 iterations, finished" in text and "failed" not in text
+
+
 def test_names_are_text_not_markup(tmp_path):
     folder = make_run(tmp_path / "<img src=x onerror=alert(1)>", lines=2)
     page = Page(report.page(report.read([folder])))
@@ -265,6 +277,7 @@ def test_thinning_keeps_the_peaks_and_the_order():
 @pytest.fixture
 def watched(tmp_path):
     folder = make_run(tmp_path / "run", 3)
+    (folder / "checkpoint-0000002.h5").touch()  # the newest: it goes on
     with watch.server([folder]) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minigan.errors import listed
+from minigan.studies.seeds import of_seeds, over_seeds
+from minigan.training.run_record import Points, Run
 from minigan.views.figures.data import (
     Missing,
-    Points,
-    Run,
     choose_measure,
     critic_losses,
     find_runs,
@@ -22,8 +22,6 @@ from minigan.views.figures.data import (
     layers_of,
     logged,
     of_layer,
-    of_seeds,
-    over_seeds,
     spectra,
 )
 from minigan.views.figures.plots import Ask, Panel, Plot, Series, against, by_dataset, few, lines, spread_note
@@ -175,7 +173,7 @@ def gradient_layers(paths: list[Path], ask: Ask) -> Plot:
 def ratio_points(paths: list[Path], ask: Ask) -> Plot:
     """Ratios of gradient norms, layers to the first, over inverse ones of spectral norms (Lin et al. 2021, Eq. (2))."""
     found, notes = find_runs(paths)
-    if not any(run.e.scale_spread for run in found):
+    if not any(run.experiment.scale_spread for run in found):
         notes.append("the norms are those of the runs; the paper scales layers by random factors (--scale-spread)")
     panels = []
     for name, mine in few(group(_diagnosed(found))).items():
@@ -197,7 +195,7 @@ def variance_products(paths: list[Path], ask: Ask) -> Plot:
     found, notes = find_runs(paths)
 
     def product(run: Run) -> float:
-        last = run.diagnosed[-1]
+        last = run.diagnoses[-1]
         values = [of_layer(path, "variance")(run).get(last["iteration"], math.nan) for path in last["layers"]]
         return sum(math.log(value) if value > 0 else math.nan for value in values)
     panels = [Panel(dataset, against(_diagnosed(mine), "scale", product, False))
@@ -209,7 +207,7 @@ def variance_products(paths: list[Path], ask: Ask) -> Plot:
 # ---- inside ----------------------------------------------------------------------------------------------------------
 
 def _diagnosed(mine: list[Run]) -> list[Run]:
-    lacking = [str(run.folder) for run in mine if not run.diagnosed]
+    lacking = [str(run.folder) for run in mine if not run.diagnoses]
     if lacking:
         raise Missing(f"{lack(lacking)} no diagnostics.jsonl")
     return mine
@@ -217,7 +215,7 @@ def _diagnosed(mine: list[Run]) -> list[Run]:
 
 def _moment(mine: list[Run], at: int | None) -> int:
     """The newest iteration that all have diagnosed, or the one that was asked for."""
-    common = sorted(set.intersection(*({line["iteration"] for line in run.diagnosed} for run in mine)))
+    common = sorted(set.intersection(*({line["iteration"] for line in run.diagnoses} for run in mine)))
     if not common or at is not None and at not in common:
         raise Missing(f"{mine[0].folder} has no diagnostics of iteration {at}; there are "
                       f"{listed([str(i) for i in common])}")

@@ -17,10 +17,10 @@ import numpy as np
 
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats.untrusted import number
+from minigan.studies.seeds import of_seeds, over_seeds
+from minigan.training.run_record import Points, Run
 from minigan.views.figures.data import (
     Missing,
-    Points,
-    Run,
     best_score,
     choose_measure,
     differing,
@@ -32,8 +32,6 @@ from minigan.views.figures.data import (
     measure_label,
     measures,
     method_label,
-    of_seeds,
-    over_seeds,
 )
 
 MOST = 16  # panels, or lines in one
@@ -98,14 +96,14 @@ def score_bars(paths: list[Path], ask: Ask, kind: str) -> Plot:
         _only(mine, "setting", ("setting",))
         cells: dict[str, dict[str, list[Run]]] = {}
         for run in mine:
-            cells.setdefault(run.method, {}).setdefault(run.e.setting or "", []).append(run)
+            cells.setdefault(run.method, {}).setdefault(run.experiment.setting or "", []).append(run)
         series = []
         for method, of_setting in cells.items():
             letters = sorted(of_setting)
             values = [of_seeds(of_setting[letter], lambda run: last_score(run, measure)) for letter in letters]
             series.append(Series(method_label(method), letters, [v[0] for v in values], [v[1] for v in values], method))
         panels.append(Panel(dataset, series))
-    x = "setting" if any(run.e.setting for run in found) else ""
+    x = "setting" if any(run.experiment.setting for run in found) else ""
     failed = [run.folder.name for run in found if run.failed]
     notes += [f"a loss was not finite: {listed(failed)}"] if failed else []
     return Plot("bars", x, _better(measure), panels, notes=[*notes, *spread_note(found, False)])
@@ -188,7 +186,7 @@ def seconds(paths: list[Path], ask: Ask) -> Plot:
             if math.isnan(mean):
                 raise Missing(f"{same[0].folder} has fewer than two lines in its log")
             series.append(Series(name, [""], [mean], [sd], same[0].method))
-        panels.append(Panel(f"{dataset}, n_dis {mine[0].e.n_dis}", series))
+        panels.append(Panel(f"{dataset}, n_dis {mine[0].experiment.n_dis}", series))
     notes.append("from the runs' logs, where other work on the machine counts, too")
     return Plot("bars", "", "seconds for 100 generator updates", panels, notes=notes)
 
@@ -249,25 +247,25 @@ def against(mine: list[Run], option: str, read: Callable[[Run], float], error: b
 
 def _option(run: Run, option: str) -> float:
     scaled = _lecun(run) if option == "scale" else None
-    value = getattr(run.e, option) if scaled is None else scaled
+    value = getattr(run.experiment, option) if scaled is None else scaled
     return 1.0 if value is None else float(value)  # a factor that nobody chose
 
 
 def _lecun(run: Run) -> float | None:
     """The factor on LeCun's first weights of a discriminator without normalization (Lin et al. 2021, Figure 8)."""
-    match = re.fullmatch(r"lecun(?:-([0-9.]+))?", getattr(run.e, "init_dis", None) or "")
-    return float(match[1] or 1) if match and run.e.norm == "none" else None
+    match = re.fullmatch(r"lecun(?:-([0-9.]+))?", getattr(run.experiment, "init_dis", None) or "")
+    return float(match[1] or 1) if match and run.experiment.norm == "none" else None
 
 
 def _only(mine: list[Run], what: str, may: tuple[str, ...]) -> None:
     """WrongUse if runs of one method differ in more than the seed and `may`."""
     for method in dict.fromkeys(run.method for run in mine):
-        more = sorted(set(differing([run.e for run in mine if run.method == method])) - set(may))
+        more = sorted(set(differing([run.experiment for run in mine if run.method == method])) - set(may))
         if more:
             raise WrongUse(f"the runs of {method_label(method)} differ in {listed(more)}, not in {what} alone: name "
                            "fewer runs")
     fixed = {"norm", "loss", "gp", "scale", "init", "init_dis", *may}
-    more = sorted(set(differing([run.e for run in mine])) - fixed)
+    more = sorted(set(differing([run.experiment for run in mine])) - fixed)
     if more:
         raise WrongUse(f"the runs differ in {listed(more)}, too: not comparable in this figure; name fewer runs")
 
@@ -281,7 +279,7 @@ def _running_median(values: np.ndarray) -> np.ndarray:
 def by_dataset(found: list[Run]) -> dict[str, list[Run]]:
     kinds: dict[str, list[Run]] = {}
     for run in found:
-        kinds.setdefault(run.e.dataset, []).append(run)
+        kinds.setdefault(run.experiment.dataset, []).append(run)
     return kinds
 
 
