@@ -30,8 +30,9 @@ FLOOR = {room: floor for floor, line in enumerate(ROOMS.strip().splitlines()[::-
 # Besides: room -> what it imports of the package, or does not.
 ONLY = {"engine": {"errors"}}
 NEVER = {"nn": {"experiment"}, "networks": {"experiment"}}
-# What shows runs reads them through these files; a trainer is not among them.
-VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/restore"}
+# What shows runs reads them through these files, and asks their networks; a trainer is not among them.
+VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/restore", "training/sampling",
+                     "training/judging"}
 
 WITHOUT = """
 import importlib, sys

@@ -44,8 +44,9 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     suffix = out.suffix.lower()
     if suffix not in ("", ".png", ".npz"):
         raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")
-    gen, e, classes, remarks = restore.load_generator(run, best)
-    for line in remarks:
+    saved = restore.newest(run, best)
+    e, classes = saved.e, saved.classes
+    for line in saved.remarks:
         click.echo(line, err=True)
     rng = np.random.default_rng(seed)
     if steps is None:
@@ -55,7 +56,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     if label is not None and not 0 <= label < classes:
         raise WrongUse(f"--label: expected 0 to {classes - 1}, got {label}" if classes else
                        f"--label: {run} was trained without labels; leave it out")
-    images = sampling.draw(gen, z, classes=classes, labels=None if label is None else np.full(len(z), label))
+    images = sampling.draw(saved.gen, z, classes=classes, labels=None if label is None else np.full(len(z), label))
     if suffix == ".npz":
         image_files.save_npz(out, images)
     elif suffix == ".png":

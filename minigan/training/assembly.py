@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
+from minigan.data.pixels import SCALINGS
 from minigan.errors import WrongUse, choose
-from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, Experiment, option_name
 from minigan.networks.models import MODELS, OPTIONS, SIZES
 from minigan.networks.norms import (
     GENERATOR_NORMS,
@@ -20,6 +21,7 @@ from minigan.networks.norms import (
     spread_scales,
 )
 from minigan.nn.feature_norms import set_batch_norm
+from minigan.nn.initializers import by_name
 from minigan.nn.layers import Layer
 from minigan.nn.spectral_norms import SCHEDULES
 from minigan.nn.weight_norms import CLIPPED, STARTS
@@ -28,6 +30,11 @@ STREAM = 7  # of random numbers, beside those of gan.Training
 
 # option -> the names it may have
 NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
+
+# field of the experiment -> the names it may have: of all that networks are made of and fed with
+CHOICES: dict[str, Collection[str]] = {
+    "model": MODELS, "norm": NORMS, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS,
+    "scaling": SCALINGS, **NORM_CHOICES}
 
 # option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
 ONLY_FOR = {
@@ -97,6 +104,23 @@ def _spread(layers: Iterable[Layer], name: str, e: Experiment) -> None:
     """--scale-spread, if layers have a norm of this name that it is for. The seed alone decides it: nothing to save."""
     if e.scale_spread and name in SCALED:
         spread_scales(layers, e.scale_spread, np.random.default_rng([e.seed, STREAM]))
+
+
+def check_names(e: Experiment, choices: dict[str, Collection[str]]) -> None:
+    """WrongUse for a name that is not among those that its field may have."""
+    for name, known in choices.items():
+        if getattr(e, name) is not None:
+            choose("data set" if name == "dataset" else name.replace("_", " "), getattr(e, name), known)
+
+
+def check_networks(e: Experiment) -> None:
+    """WrongUse where an experiment's networks cannot be made, or not go together, before any work."""
+    check_names(e, CHOICES)
+    for init in (e.init, e.init_dis):
+        if init not in (None, "model"):
+            by_name(init)
+    check_model(e)
+    normalization(e)
 
 
 def check_model(e: Experiment) -> None:

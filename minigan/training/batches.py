@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import WrongUse
+from minigan.errors import FailedWork, WrongUse
 
 
 class Batches:
@@ -37,3 +37,11 @@ class Batches:
         if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
             raise ValueError(f"batches: no order of {len(self.order)} pictures")
         self.order, self.place = order.astype(np.int64), int(place)
+
+
+def check_images(state: dict[str, Any], digest: str, count: int) -> None:
+    """FailedWork if the run of a checkpoint's state was trained on other images than these, by their digest."""
+    if state["pictures"] != digest:
+        before = len(state["batches"]["order"])
+        raise FailedWork(f"the run was trained on other pictures ({before:,}) than the data set has now ({count:,}); "
+                         "see --data-root")

@@ -10,7 +10,7 @@ from minigan.data import pixels
 from minigan.data.dataset import StoredImages, digest_of
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, learned
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
@@ -20,7 +20,7 @@ from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.weight_norms import spectral_norm
 from minigan.training.assembly import make_discriminator, make_generator
-from minigan.training.batches import Batches
+from minigan.training.batches import Batches, check_images
 from minigan.training.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples
@@ -198,9 +198,7 @@ class Training:
     def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
         """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
         with untrusted.doubting(where):
-            if state["pictures"] != self.pictures:
-                raise FailedWork(f"the run was trained on other pictures ({len(state['batches']['order']):,}) than the "
-                                 f"data set has now ({len(self.images):,}); see --data-root")
+            check_images(state, self.pictures, len(self.images))
             for name in ("gen", "dis", "opt_gen", "opt_dis"):
                 getattr(self, name).load(state[name])
             if self.average is not None:

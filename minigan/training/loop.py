@@ -77,10 +77,11 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     validate.check_names(experiment)
     path = state = None
     if run_folder.checkpoints_in(out):
-        path, state, trained, _, remarks = restore.newest(out)
-        for line in remarks:
+        saved = restore.newest(out)
+        path, state = saved.path, saved.state
+        for line in saved.remarks:
             to_stderr(line)
-        for name, value in learned(trained).items():
+        for name, value in learned(saved.e).items():
             if name not in free and value != getattr(before, name):
                 raise FailedWork(f"{path} was trained with {option_name(name)} {value}, but experiment.json says "
                                  f"{getattr(before, name)}; put that right")
@@ -103,12 +104,14 @@ def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple
 
     data_root: where the data are, if not where the run had them.
     """
-    before = run.experiment
-    path, state, e, _, remarks = restore.newest(run.folder)
-    e = dataclasses.replace(e, data_root=data_root or before.data_root, device=before.device, threads=before.threads)
+    before, saved = run.experiment, restore.newest(run.folder)
+    with untrusted.doubting(str(saved.path)):
+        validate.check_names(saved.e)
+    e = dataclasses.replace(saved.e, data_root=data_root or before.data_root, device=before.device,
+                            threads=before.threads)
     training, _ = _training(e, quiet, False)
-    training.load(state, str(path))
-    return training, remarks
+    training.load(saved.state, str(saved.path))
+    return training, saved.remarks
 
 
 def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curve | None]:

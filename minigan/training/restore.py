@@ -1,39 +1,53 @@
-"""What a run saved, opened again: every name, number and size is doubted before memory is taken for it."""
+"""What a run saved, opened again: every name, number and size is doubted before memory is taken for it.
+
+The networks are made from the checkpoint alone: no images, no optimizers, nothing that trains.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minigan.errors import WrongUse
-from minigan.experiment.experiment import (
-    Experiment,
-    from_dict,
-)
+from minigan.data.datasets import DATASETS
+from minigan.errors import WrongUse, choose
+from minigan.experiment.experiment import Experiment, from_dict
 from minigan.formats import hdf5_state
 from minigan.formats.untrusted import Bounded, doubting
+from minigan.nn.layers import Layer
 from minigan.training import checkpoints, run_folder
-from minigan.training.assembly import make_generator
-from minigan.training.validate import check_names
+from minigan.training.assembly import check_networks, make_discriminator, make_generator
 
 
-def load_generator(run: Path, best: bool = False) -> tuple[Any, Experiment, int, list[str]]:
-    """The generator of a run's newest readable checkpoint, its experiment, how many classes it knows, and remarks on
-    unreadable ones; best: that of the best score (--score-every).
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint of a run: its experiment and its networks, on the host; `discriminator` makes the other one."""
 
-    With --ema that is the running average, as in the run's own samples.
+    path: Path
+    e: Experiment
+    gen: Layer  # with --ema the running average, which draws the run's own samples
+    classes: int  # that the networks know; 0: none
+    iteration: int
+    state: dict[str, Any]  # as read; all that is used of it is doubted again
+    remarks: list[str]  # on newer checkpoints that could not be read
+
+    def discriminator(self) -> Layer:
+        """The discriminator. FailedWork if the file does not hold that of its experiment."""
+        state = self.state
+        with doubting(str(self.path)):
+            rng = Bounded(max(a.size for a in state["dis"].values()))
+            dis = make_discriminator(self.e, rng, state["size"], state["channels"], self.classes)
+            dis.load(state["dis"])
+        return dis
+
+
+def newest(run: Path, best: bool = False) -> Saved:
+    """A run's newest readable checkpoint; best: that of the best score instead (--score-every).
+
+    WrongUse if the folder is no run or has no checkpoint, FailedWork if none can be read or if it is not what minigan
+    train writes.
     """
     run_folder.read_experiment(run)
-    _, state, e, gen, remarks = newest(run, best)
-    return gen, e, state["classes"], remarks
-
-
-def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experiment, Any, list[str]]:
-    """A run's newest readable checkpoint: path, state, experiment, generator, and remarks on unreadable ones.
-
-    best: the checkpoint of the best score instead.
-    WrongUse if the run has none, FailedWork if none can be read or if it is not what minigan train writes.
-    """
     if best:
         path = checkpoints.best(run)
         if path is None:
@@ -43,7 +57,8 @@ def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experim
         path, state, remarks = checkpoints.newest(run)
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
-        check_names(e)
+        choose("data set", e.dataset, DATASETS)
+        check_networks(e)
         size, channels, iteration, classes = (state[name] for name in ("size", "channels", "iteration", "classes"))
         if not (16 <= size <= 1024 and channels in (1, 3) and 0 <= iteration <= 10**9 and 0 <= classes <= 1 << 20):
             raise ValueError(f"size {size}, channels {channels}, iteration {iteration}, classes {classes}")
@@ -53,4 +68,4 @@ def newest(run: Path, best: bool = False) -> tuple[Path, dict[str, Any], Experim
         rng = Bounded(max(a.size for a in state["gen"].values()))
         gen = make_generator(e, rng, size, channels, classes)
         gen.load(state["average"] if e.ema else state["gen"])
-    return path, state, e, gen, remarks
+    return Saved(path, e, gen, classes, iteration, state, remarks)

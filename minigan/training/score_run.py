@@ -18,13 +18,12 @@ from PIL import Image
 
 from minigan.data import datasets, image_folder
 from minigan.data.dataset import Dataset, digest_of
-from minigan.data.pixels import to_floats, to_uint8, truncated
+from minigan.data.pixels import to_uint8, truncated
 from minigan.engine import devices, thread_pool
-from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import FailedWork, WrongUse, choose
-from minigan.experiment.experiment import Experiment
 from minigan.formats import image_grids
 from minigan.formats.progress import to_stderr
+from minigan.formats.untrusted import doubting
 from minigan.metrics import (
     classifier,
     drawings_coverage,
@@ -38,8 +37,9 @@ from minigan.metrics import (
 from minigan.metrics.features import Extractor, Pictures
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
-from minigan.training import restore, run_folder, sampling
-from minigan.training.gan import Training
+from minigan.training import judging, restore, sampling
+from minigan.training.batches import check_images
+from minigan.training.restore import Saved
 
 UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs
 COUNT = 5000  # pictures of protocol "classifier", if no number is given: seconds to minutes on two cores
@@ -72,13 +72,12 @@ class Subject:
     pictures: Callable[[int, str], Pictures]  # (how many; pixels: truncate, round) -> those
     available: int  # 0: as many as one likes
     pixels: str  # as they are; "": as one likes
-    experiment: Experiment | None = None  # of a run
-    state: dict[str, Any] | None = None  # of a run: its checkpoint
+    saved: Saved | None = None  # of a run: its checkpoint
     classes: int = 0  # that a run's generator knows; pictures are of these in turn
 
     @property
     def iteration(self) -> int:
-        return self.state["iteration"] if self.state else 0
+        return self.saved.iteration if self.saved else 0
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,10 @@ def score(subject_path: Path, asked: Asked) -> Result:
     if asked.protocol is not None:
         choose("protocol", asked.protocol, PROTOCOLS)
     subject = open_subject(subject_path, asked)
-    of = asked.data or (subject.experiment.dataset if subject.experiment else None)
+    of = asked.data or (subject.saved.e.dataset if subject.saved else None)
     protocol, remarks = protocol_for(asked, of)
     needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
-    data = real_data(subject, asked, protocol) if of and (needs_real and not asked.stats or subject.state) else None
+    data = real_data(subject, asked, protocol) if of and (needs_real and not asked.stats or subject.saved) else None
     if needs_real and data is None and asked.stats is None:
         raise WrongUse(f"{subject_path}: which real pictures shall it be compared with? Name their data set: --data "
                        f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
@@ -123,7 +122,7 @@ def score(subject_path: Path, asked: Asked) -> Result:
         kinds = extractor.logits(fake[:len(images)]).argmax(1)  # of the same pictures: both are rounded
         found += drawings_coverage.scores(images, kinds, network=extractor.name, weights=extractor.digest,
                                  resize=extractor.resize, seed=asked.seed)
-    if subject.state is not None and data is not None and asked.data is None:
+    if subject.saved is not None and data is not None and asked.data is None:
         found += _judged(subject, data, images, asked)
     again = len(neighbours.duplicates(images))
     remarks.append(f"{again:,} of {len(images):,} generated pictures equal an earlier one")
@@ -153,11 +152,10 @@ def protocol_for(asked: Asked, dataset: str | None) -> tuple[Protocol, list[str]
 def open_subject(path: Path, asked: Asked) -> Subject:
     """A run, an .npz file, or a folder of pictures."""
     if (path / "experiment.json").is_file():
-        run_folder.read_experiment(path)
-        _, state, e, gen, remarks = restore.newest(path, asked.best)
-        for line in remarks:
+        saved = restore.newest(path, asked.best)
+        for line in saved.remarks:
             to_stderr(line)
-        return of_run(e, state, gen, asked.seed, asked.device)
+        return of_run(saved, asked.seed, asked.device)
     if asked.best:
         raise WrongUse("--best is for runs")
     if path.suffix.lower() == ".npz" and path.is_file():
@@ -173,21 +171,20 @@ def open_subject(path: Path, asked: Asked) -> Subject:
     return Subject(chosen, len(images), "given")
 
 
-def of_run(e: Experiment, state: dict[str, Any], gen: Any, seed: int, device: str = "cpu") -> Subject:
+def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
     """The pictures that a run's generator draws of the latents of `seed`: those of minigan sample --seed."""
-    xp = devices.device_module(device)
-    digest = hashlib.sha256(f"{e.latent} {e.dim_z} {state['classes']} {seed}".encode())
+    xp, e, gen, classes = devices.device_module(device), saved.e, saved.gen, saved.classes
+    digest = hashlib.sha256(f"{e.latent} {e.dim_z} {classes} {seed}".encode())
     for name, a in sorted(gen.arrays().items()):
         digest.update(f" {name} {a.dtype.str} {a.shape} ".encode())
         digest.update(np.ascontiguousarray(a))
     gen.to(xp)
-    classes = state["classes"]
 
     def made(count: int, pixels: str) -> Pictures:
         z = sampling.latents(np.random.default_rng(seed), e, count)
         return Pictures(count, f"{digest.hexdigest()} {pixels} {device}",
                         lambda part: drawn(gen, z[part], xp, classes, pixels, part.start), "generated")
-    return Subject(made, 0, "", e, state, classes)
+    return Subject(made, 0, "", saved, classes)
 
 
 def drawn(gen: Any, z: np.ndarray, xp: Any, classes: int, pixels: str, start: int = 0) -> np.ndarray:
@@ -221,8 +218,8 @@ def _folder(path: Path, quiet: bool) -> np.ndarray:
 def real_data(subject: Subject, asked: Asked, protocol: Protocol) -> Dataset:
     """The data set that was named, or the run's own, as it was trained on."""
     how: dict[str, Any] = {"progress": lambda *_: None} if asked.quiet else {}
-    e = subject.experiment
     if asked.data is None:
+        e = subject.saved.e
         return datasets.of_experiment(e, root=asked.data_root or e.data_root, say=to_stderr, **how)
     choose("data set", asked.data, datasets.DATASETS)
     splits = datasets.DATASETS[asked.data].splits
@@ -318,33 +315,26 @@ def _alike(images: np.ndarray, classes: int, seed: int, measured: set[str]) -> l
 
 def data_name(subject: Subject, asked: Asked, protocol: Protocol | None = None) -> str:
     """The real data set in words: its name and split."""
-    e = subject.experiment
-    name = asked.data or e.dataset
+    name = asked.data or subject.saved.e.dataset
     splits = datasets.DATASETS[name].splits
     if asked.data is None:
-        return f"{name} {e.split or splits[0]}"
+        return f"{name} {subject.saved.e.split or splits[0]}"
     return f"{name} {protocol.real_split if protocol and protocol.real_split in splits else splits[0]}"
 
 
 def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -> list[Score]:
     """How well the run's own discriminator tells real and generated pictures, and whether it knows its training set."""
-    e = dataclasses.replace(subject.experiment, device=asked.device, data_root=None)
-    training = Training(e, data.images, data.labels)
+    e, xp = subject.saved.e, devices.device_module(asked.device)
     try:
-        training.load(subject.state)
+        with doubting("the checkpoint"):
+            check_images(subject.saved.state, digest_of(data.images), len(data.images))
+        dis = subject.saved.discriminator().to(xp)
     except FailedWork as error:
         to_stderr(f"its discriminator is not asked: {error}")
         return []
-    dis, xp = training.dis, training.xp
 
     def outputs(x: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        found = []
-        with no_grad():
-            for at in range(0, len(x), 64):
-                given = Tensor(to_floats(xp.asarray(x[at : at + 64]), e.scaling))
-                y = dis(given, False, xp.asarray(labels[at : at + 64])) if dis.labelled else dis(given, False)
-                found.append(devices.to_host((y[0] if isinstance(y, tuple) else y).data))
-        return np.concatenate(found)
+        return judging.judge(dis, x, e.scaling, xp, labels=labels)
 
     def some(of: Dataset) -> np.ndarray:
         rows = np.sort(np.random.default_rng(asked.seed).permutation(len(of.images))[:JUDGED])
@@ -357,7 +347,7 @@ def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -
         found.append(_of_discriminator("accuracy of D", scores.discriminator_accuracy(real, fake), None, len(real), n,
                                        subject, asked))
     if "test" in datasets.DATASETS[e.dataset].splits and e.split != "test":
-        held_out = datasets.of_experiment(e, root=asked.data_root or subject.experiment.data_root, split="test",
+        held_out = datasets.of_experiment(e, root=asked.data_root or e.data_root, split="test",
                                           say=lambda _: None, progress=lambda *_: None)
         gap, error = scores.held_out_gap(real, some(held_out))
         found.append(_of_discriminator("gap of D", gap, error, len(real), 0, subject, asked))

@@ -613,7 +613,7 @@ def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     run_folder.write_experiment(tmp_path, training.e, {})
     checkpoints.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
-        restore.load_generator(tmp_path)
+        restore.newest(tmp_path)
 
 
 # ---- normalization of the generator --------------------------------------------------------------------------------
@@ -637,8 +637,8 @@ def test_a_normalized_generator_goes_on_and_is_sampled(tmp_path, monkeypatch):
     assert run_until([*words(data, tmp_path / "cut", **chosen), "-q"], 5, monkeypatch) == 130
     assert main.run(["train", "--resume", str(tmp_path / "cut"), "-q"]) == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-    gen, e, *_ = restore.load_generator(tmp_path / "whole")
-    assert draw(gen, latents(np.random.default_rng(0), e, 2)).shape == (2, 16, 16, 3)
+    saved = restore.newest(tmp_path / "whole")
+    assert draw(saved.gen, latents(np.random.default_rng(0), saved.e, 2)).shape == (2, 16, 16, 3)
 
 
 def test_a_normalization_that_is_the_discriminators_alone_is_refused():

@@ -50,8 +50,8 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(run):
     """Its pictures, as minigan sample draws them."""
-    gen, e, *_ = restore.load_generator(run)
-    return sampling.draw(gen, sampling.latents(np.random.default_rng(0), e, 120))
+    saved = restore.newest(run)
+    return sampling.draw(saved.gen, sampling.latents(np.random.default_rng(0), saved.e, 120))
 
 
 def said(arguments, capsys, code=0) -> tuple[str, str]:
@@ -181,10 +181,10 @@ def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path,
         patch.setitem(protocols.PROTOCOLS, "intra-fid", dataclasses.replace(p, network="", resize=""))
         said(["score", run, "--protocol", "intra-fid", "--count", 3, "--out", file, "-q"], capsys)
     stored = {one.score.name: one.score for one in stored_scores.read(file)}
-    gen, e, *_ = restore.load_generator(run)
+    saved = restore.newest(run)
     labels = np.arange(30) % 10
-    z = sampling.latents(np.random.default_rng(0), e, 30)
-    fake = sampling.draw(gen, z, classes=10, labels=labels, to_uint8=truncated)
+    z = sampling.latents(np.random.default_rng(0), saved.e, 30)
+    fake = sampling.draw(saved.gen, z, classes=10, labels=labels, to_uint8=truncated)
     c, data = classifier.find("shapes", 16), datasets.load("shapes", size=16)
     rows = p.smaller(3).rows(300, data.labels)
     assert (np.bincount(data.labels[rows]) == 3).all()
@@ -192,7 +192,7 @@ def test_the_fid_of_each_class_may_be_of_fewer_pictures_than_are_shown(tmp_path,
                   for k in range(10)]
     assert stored["intra-FID"].value == pytest.approx(np.mean(of_classes), rel=1e-4)
     assert (stored["intra-FID"].n_real, stored["intra-FID"].n_fake) == (30, 30)
-    of_pairs = ms_ssim.within_classes(sampling.draw(gen, z, classes=10, labels=labels), labels)
+    of_pairs = ms_ssim.within_classes(sampling.draw(saved.gen, z, classes=10, labels=labels), labels)
     assert stored["intra-MS-SSIM"].value == pytest.approx(np.mean(list(of_pairs.values())))
     assert stored["intra-MS-SSIM"].spread == pytest.approx(np.std(list(of_pairs.values())))
 
@@ -275,9 +275,10 @@ def test_a_resumed_run_has_the_uninterrupted_ones_curve_and_best(run, tmp_path, 
 def test_the_best_generator_can_be_drawn_from_and_scored(run, tmp_path, capsys):
     best = run_record.best_of(run_folder.read_log(run))[0]
     said(["sample", run, "--best", "-n", 3, "--out", tmp_path / "a.npz"], capsys)
-    gen, e, *_ = restore.load_generator(run, best=True)
+    saved = restore.newest(run, best=True)
+    z = sampling.latents(np.random.default_rng(0), saved.e, 3)
     with np.load(tmp_path / "a.npz") as found:
-        assert np.array_equal(found["images"], sampling.draw(gen, sampling.latents(np.random.default_rng(0), e, 3)))
+        assert np.array_equal(found["images"], sampling.draw(saved.gen, z))
     said(["score", run, "--best", "--count", 60, "--out", tmp_path / "s.json", "-q"], capsys)
     assert {(one.iteration, one.best) for one in stored_scores.read(tmp_path / "s.json")} == {(best, True)}
     assert "(best)" in said(["compare", tmp_path / "s.json"], capsys)[0]

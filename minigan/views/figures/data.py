@@ -5,7 +5,6 @@ Runs that differ in the seed alone are one group. What the files lack is a Missi
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
@@ -15,18 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import datasets, pixels
-from minigan.engine.autograd import Tensor, no_grad
+from minigan.data import datasets
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import Experiment, learned
 from minigan.experiment.profiles import SETTINGS
-from minigan.formats import untrusted
 from minigan.formats.untrusted import number
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored, comparable
 from minigan.nn.weight_norms import to_matrix
 from minigan.training import restore, run_folder, run_record
-from minigan.training.gan import Training
+from minigan.training.judging import judge
 from minigan.training.run_record import THUMBNAILS, Points, Run, course, courses, inside
 from minigan.training.sampling import draw, latents
 
@@ -231,9 +228,9 @@ def layers_of(found: list[Run], where: str, convolutions: bool = False) -> list[
 
 def spectra(run: Run) -> dict[str, np.ndarray]:
     """Layer -> all singular values, largest first, of the weights that the newest checkpoint's discriminator uses."""
-    training, _ = _newest(run)
+    dis = restore.newest(run.folder).discriminator()
     return {name: np.linalg.svd(to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis).astype(np.float64),
-                                compute_uv=False) for name, layer in training.dis.walk() if "W" in layer.params}
+                                compute_uv=False) for name, layer in dis.walk() if "W" in layer.params}
 
 
 def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
@@ -241,30 +238,16 @@ def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
 
     Of `count` pictures of each kind, in evaluation mode.
     """
-    training, gen = _newest(run)
-    e, rng = run.experiment, np.random.default_rng(0)
-    if training.classes or e.split not in (None, "train"):
+    saved, rng = restore.newest(run.folder), np.random.default_rng(0)
+    e, dis = saved.e, saved.discriminator()
+    if saved.classes or e.split not in (None, "train"):
         raise Missing(f"{run.folder} was trained with labels, or not on the part 'train'")
-    made = draw(gen, latents(rng, e, count))
+    made = draw(saved.gen, latents(rng, e, count))
 
     def judged(images: np.ndarray) -> float:
         chosen = images[np.sort(rng.permutation(len(images))[:count])]
-        x = pixels.to_floats(chosen, e.scaling)
-        with no_grad():
-            parts = [training.dis(Tensor(x[i:i + 64]), False).data.astype(np.float64) for i in range(0, len(x), 64)]
-        return float(np.concatenate(parts).mean())
-    real = [judged(datasets.of_experiment(e, split=split, progress=lambda *_: None).images)
-            for split in ("train", "test")]
+        return float(judge(dis, chosen, e.scaling).mean(dtype=np.float64))
+    how = {"root": run.experiment.data_root, "progress": lambda *_: None}
+    real = [judged(datasets.of_experiment(e, split=split, **how).images) for split in ("train", "test")]
     fake = judged(made)
     return fake - real[0], fake - real[1]
-
-
-def _newest(run: Run) -> tuple[Training, Any]:
-    """The training of the newest checkpoint, without its pictures, on the host; and the generator of its samples."""
-    path, state, e, gen, _ = restore.newest(run.folder)
-    with untrusted.doubting(str(path)):
-        small = dataclasses.replace(e, device="cpu", batch_size=1, gen_batch_size=None, data_root=None)
-        blank = np.zeros((1, state["size"], state["size"], state["channels"]), np.uint8)
-        training = Training(small, blank, np.full(1, state["classes"] - 1) if state["classes"] else None)
-        training.dis.load(state["dis"])
-    return training, gen

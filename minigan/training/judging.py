@@ -1,0 +1,25 @@
+"""What a discriminator says of images, in evaluation mode: the counterpart of sampling.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minigan.data import pixels
+from minigan.engine import devices
+from minigan.engine.autograd import Tensor, no_grad
+
+
+def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int = 64,
+          labels: np.ndarray | None = None) -> np.ndarray:
+    """Its numbers, float32 (N,), for images, uint8 (N, H, W, C); an auxiliary classifier is not asked.
+
+    scaling: a name of pixels.SCALINGS, as it was trained with.  labels: integers (N,), which a conditional one needs.
+    """
+    def of_part(part: slice) -> np.ndarray:
+        x = Tensor(pixels.to_floats(xp.asarray(images[part]), scaling))
+        y = dis(x, False, xp.asarray(labels[part]) if dis.labelled else None, classify=False)
+        return devices.to_host(y.data)
+    with no_grad():
+        return np.concatenate([of_part(slice(i, i + batch)) for i in range(0, len(images), batch)])
