@@ -37,7 +37,7 @@ from minigan.metrics import (
 from minigan.metrics.features import Extractor, Pictures
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
-from minigan.training import judging, restore, sampling
+from minigan.training import judging, restore, run_folder, sampling
 from minigan.training.batches import check_images
 from minigan.training.restore import Saved
 
@@ -151,7 +151,7 @@ def protocol_for(asked: Asked, dataset: str | None) -> tuple[Protocol, list[str]
 
 def open_subject(path: Path, asked: Asked) -> Subject:
     """A run, an .npz file, or a folder of pictures."""
-    if (path / "experiment.json").is_file():
+    if run_folder.is_run(path):
         saved = restore.newest(path, asked.best)
         for line in saved.remarks:
             to_stderr(line)

@@ -16,8 +16,8 @@ from minigan.views.figures.data import Missing, diagnosed, find_runs, gradient_n
 from minigan.views.figures.draw import _matplotlib, draw
 from minigan.views.figures.layers import (
     best_of_each_method,
-    course,
     critic,
+    diagnosis_curves,
     gradient_layers,
     layer_courses,
     layer_panels,
@@ -62,7 +62,7 @@ _ratios = _part(layer_panels, read=over_sigma("sigma_conv"), convolutions=True,
                 y="norm of the convolution / of the matrix",
                 bounds={"upper bound": over_sigma("conv_upper"), "lower bound": over_sigma("conv_lower")})
 _gradients = _part(layer_courses, key="gradient_bar", y="norm of the gradient")
-_all_gradients = _part(course, read=gradient_norm, y="norm of the gradient of all weights", log="y")
+_all_gradients = _part(diagnosis_curves, read=gradient_norm, y="norm of the gradient of all weights", log="y")
 
 
 def _runs_of(name: str, diagnose: bool = False) -> str:
@@ -137,7 +137,7 @@ FIGURES: dict[str, Figure] = {
     "report/is": Figure("Inception score during training", _is, _SCORES, "minigan train cifar10"),
     "report/fid": Figure("FID during training", _fid, _SCORES, "minigan train cifar10"),
     "report/accuracy": Figure("Accuracy of the discriminator", _part(
-        course, read=diagnosed("accuracy"), y="share of right answers", log=""), _DIAGNOSED,
+        diagnosis_curves, read=diagnosed("accuracy"), y="share of right answers", log=""), _DIAGNOSED,
         "minigan train cifar10 --diagnose 1000"),
 }
 FIGURES["report/scores"] = FIGURES["report/is"]

@@ -147,7 +147,7 @@ def over_sigma(key: str) -> Callable[[str], Callable[[Run], Points]]:
     return of
 
 
-def course(paths: list[Path], ask: Ask, read: Callable[[Run], Points], y: str, log: str) -> Plot:
+def diagnosis_curves(paths: list[Path], ask: Ask, read: Callable[[Run], Points], y: str, log: str) -> Plot:
     """A number of the diagnostics during training; a line for each group of runs, a panel for each data set."""
     found, notes = find_runs(paths)
     panels = [Panel(dataset, lines(_diagnosed(mine), read, False)) for dataset, mine in by_dataset(found).items()]
