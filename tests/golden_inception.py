@@ -138,14 +138,12 @@ OTHERS = {"inception-2015-12-05": torch_fidelity, "inception-chainer": chainer, 
 
 
 def bare(name):
-    """A package in sys.modules whose own __init__ has not run."""
+    """A package in sys.modules whose own __init__ has not run; those it lies in must be there.
+
+    It has its spec, so that importlib.util.find_spec still answers whoever asks whether the package is installed.
+    """
     if name not in sys.modules:
-        root, *rest = name.split(".")
-        spec = importlib.util.find_spec(root) if root not in sys.modules else None
-        folder = Path(spec.submodule_search_locations[0] if spec else sys.modules[root].__path__[0], *rest)
-        module = types.ModuleType(name)
-        module.__path__ = [str(folder)]
-        sys.modules[name] = module
+        sys.modules[name] = importlib.util.module_from_spec(importlib.util.find_spec(name))
 
 
 def main():
