@@ -37,21 +37,20 @@ def kinds_by_hue(images: np.ndarray) -> np.ndarray:
     return kinds.astype(np.int64)
 
 
-def covered(kinds: np.ndarray, count: int = len(CLASSES)) -> float:
-    """The share of the `count` kinds that have at least a tenth of an even share of the pictures; kinds (N,), -1 none.
-    """
-    shares = np.bincount(kinds[kinds >= 0], minlength=count) / max(1, len(kinds))
-    return float((shares >= PRESENT / count).mean())
+def covered(kinds: np.ndarray) -> float:
+    """The share of the kinds that have at least a tenth of an even share of the pictures; kinds (N,), -1 none."""
+    shares = np.bincount(kinds[kinds >= 0], minlength=len(CLASSES)) / max(1, len(kinds))
+    return float((shares >= PRESENT / len(CLASSES)).mean())
 
 
-def evenness(kinds: np.ndarray, count: int = len(CLASSES)) -> float:
-    """exp(entropy of the kinds) / count: 1 if all are as frequent, 1 / count if there is only one."""
+def evenness(kinds: np.ndarray) -> float:
+    """exp(entropy of the kinds) / their number: 1 if all are as frequent, a tenth if there is only one."""
     known = kinds[kinds >= 0]
     if not len(known):
         return 0.0
-    p = np.bincount(known, minlength=count) / len(known)
+    p = np.bincount(known, minlength=len(CLASSES)) / len(known)
     p = p[p > 0]
-    return math.exp(-(p * np.log(p)).sum()) / count
+    return math.exp(-(p * np.log(p)).sum()) / len(CLASSES)
 
 
 def scores(images: np.ndarray, classes: np.ndarray, *, network: str, weights: str, resize: str,

@@ -106,7 +106,7 @@ def extract(extractor: Extractor, pictures: Pictures, quiet: bool = False, keep:
     return found
 
 
-def statistics(extractor: Extractor, pictures: Pictures, quiet: bool = False, keep: bool = True) -> Statistics:
+def statistics(extractor: Extractor, pictures: Pictures, quiet: bool = False) -> Statistics:
     """Mean and covariance of all pictures' features, in memory for one block; kept in the cache, too."""
     path = folder(extractor, pictures) / f"statistics-{pictures.count}.h5"
     state = _kept(path, {"of": _key(extractor, pictures), "count": pictures.count},
@@ -114,11 +114,10 @@ def statistics(extractor: Extractor, pictures: Pictures, quiet: bool = False, ke
     if state is not None:
         return Statistics(state["mean"], state["covariance"], pictures.count)
     moments = Moments(extractor.dimension)
-    _go(extractor, pictures, lambda _, features: moments.add(features), quiet, keep)
+    _go(extractor, pictures, lambda _, features: moments.add(features), quiet, keep=True)
     known = moments.statistics()
-    if keep:
-        _keep(path, {"of": _key(extractor, pictures), "count": pictures.count, "mean": known.mean,
-                     "covariance": known.covariance})
+    _keep(path, {"of": _key(extractor, pictures), "count": pictures.count, "mean": known.mean,
+                 "covariance": known.covariance})
     return known
 
 

@@ -47,8 +47,8 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int = 1, *, same: bool = F
     return np.concatenate([i for i, _ in parts]), np.concatenate([d for _, d in parts])
 
 
-def duplicates(images: np.ndarray, within: float = 0.0) -> np.ndarray:
-    """Indices of the rows (N, ...) that equal an earlier row, or lie within that distance of one: signs of collapse."""
+def duplicates(images: np.ndarray) -> np.ndarray:
+    """Indices of the rows (N, ...) that equal an earlier row: signs of collapse."""
     rows, _, centre = _rows(images, images)
 
     def of_block(block: slice) -> np.ndarray:
@@ -56,7 +56,7 @@ def duplicates(images: np.ndarray, within: float = 0.0) -> np.ndarray:
         for at in thread_pool.blocks(block.stop, TILE):
             d = _squared(rows[block], rows[at], centre)
             d[np.arange(block.start, block.stop)[:, None] <= np.arange(at.start, at.stop)] = np.inf
-            found |= (d <= within ** 2).any(1)
+            found |= (d <= 0).any(1)
         return found
 
     return np.flatnonzero(np.concatenate(thread_pool.parallel(of_block, thread_pool.blocks(len(rows), TILE))))

@@ -82,20 +82,6 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: int = 100, size: int = 1000
     return float(np.mean(found)), float(np.std(found))
 
 
-def kid_blocks(real: np.ndarray, fake: np.ndarray, most: int = 1024) -> tuple[float, float]:
-    """KID as the mean over consecutive blocks of at most `most` pictures, none used twice, and its standard error.
-
-    As google/compare_gan, but for unequal numbers: it takes the number of real pictures for that of generated ones.
-    """
-    _check_features("KID", real, fake)
-    count = -(-max(len(real), len(fake)) // most)
-    if min(len(real), len(fake)) < 2 * count:
-        raise WrongUse(f"KID: {count} blocks of {len(real)} real and {len(fake)} generated ones; each needs 2 and 2")
-    pairs = zip(np.array_split(real, count), np.array_split(fake, count), strict=True)
-    found = thread_pool.parallel(lambda pair: _mmd(*pair), pairs)
-    return float(np.mean(found)), float(np.std(found) / math.sqrt(count))
-
-
 def _mmd(x: np.ndarray, y: np.ndarray) -> float:
     """The unbiased squared maximum mean discrepancy under the kernel (<x, y> / d + 1)^3."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -129,13 +115,13 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
     return {int(c): frechet.distance(real[real_labels == c], fake[fake_labels == c]) for c in classes}
 
 
-def discriminator_accuracy(real: np.ndarray, fake: np.ndarray, threshold: float = 0.0) -> float:
+def discriminator_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
     """How often the discriminator is right, real and generated pictures counting the same; 0.5 if it cannot tell.
 
-    Outputs, any shape; real means above the threshold, which is 0 for outputs before a sigmoid. The reports
-    on DCGANs give such a number (0.5 being the aim of the generator) without defining it.
+    Outputs before a sigmoid, any shape: above 0 it says real. The reports on DCGANs give such a number (0.5 being the
+    aim of the generator) without defining it.
     """
-    return float(((real > threshold).mean() + (fake <= threshold).mean()) / 2)
+    return float(((real > 0).mean() + (fake <= 0).mean()) / 2)
 
 
 def held_out_gap(train: np.ndarray, held_out: np.ndarray) -> tuple[float, float]:

@@ -99,7 +99,6 @@ def test_duplicates_are_the_later_of_equal_pictures(rng, tile):
     images[50] = images[10]
     images[50, 0, 0, 0] ^= 1  # a distance of 1
     np.testing.assert_array_equal(duplicates(images), [20, 41, 59])
-    np.testing.assert_array_equal(duplicates(images, within=1), [20, 41, 50, 59])
     assert duplicates(images.astype(np.float32)).tolist() == [20, 41, 59]
 
 
