@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from minigan.data.drawings import CLASSES
+from minigan.metrics.measures import Origin
 from minigan.metrics.stored_scores import Score
 
 SATURATED = 0.4  # of a shape's pixels: backgrounds have at most 0.18, shapes 0.75 or more where unblended
@@ -53,12 +54,12 @@ def evenness(kinds: np.ndarray) -> float:
     return math.exp(-(p * np.log(p)).sum()) / len(CLASSES)
 
 
-def scores(images: np.ndarray, classes: np.ndarray, *, network: str, weights: str, resize: str,
-           seed: int) -> list[Score]:
-    """How drawings cover kinds and colours; classes (N,): what the classifier says they are."""
+def scores(images: np.ndarray, classes: np.ndarray, origin: Origin) -> list[Score]:
+    """How drawings cover kinds and colours; classes (N,): what the classifier of `origin` says they are."""
     colours = kinds_by_hue(images)
     values = {"classes covered": covered(classes), "class evenness": evenness(classes),
               "colours covered": covered(colours), "colour evenness": evenness(colours),
               "colour fits class": float((classes == colours).mean())}
-    return [Score(name, value, None, "shapes", network, weights, resize, "", 0, len(images), 0, seed, "")
+    o = origin
+    return [Score(name, value, None, "shapes", o.network, o.weights, o.resize, "", 0, len(images), 0, o.seed, "")
             for name, value in values.items()]

@@ -11,58 +11,69 @@ import numpy as np
 from minigan.engine import thread_pool
 from minigan.errors import WrongUse, choose, listed
 from minigan.metrics import frechet, ms_ssim, neighbours, scores
+from minigan.metrics.features import Extractor
 from minigan.metrics.frechet import Statistics
 from minigan.metrics.protocols import Protocol
 from minigan.metrics.stored_scores import Score
 
-ENOUGH = 5000  # pictures of IS: it still rises with their number below (the first report's Table 1 shows it)
-
-
-FEW = 2048  # TTUR asks for more pictures than the 2048 features
+ENOUGH = 5000  # images of IS: it still rises with their number below (the first report's Table 1 shows it)
+FEW = 2048  # TTUR asks for more images than the 2048 features
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What scores are made of; see `measure`."""
+    """What scores are made of; what those asked for do not need is left out."""
 
-    real: np.ndarray | Statistics | None
-    fake: np.ndarray | None
-    logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None
-    real_labels: np.ndarray | None
-    fake_labels: np.ndarray | None
-    images: np.ndarray | None
+    real: np.ndarray | Statistics | None = None  # features (N, d), as Protocol.rows chose them; FID takes statistics
+    fake: np.ndarray | None = None  # features (M, d), in the order of generation
+    logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None  # (M, classes), or a function of features
+    real_labels: np.ndarray | None = None  # integers (N,), for intra-FID
+    fake_labels: np.ndarray | None = None  # integers (M,)
+    images: np.ndarray | None = None  # the generated ones, uint8 (M, H, W, C), for MS-SSIM
 
 
-def measure(protocol: Protocol, real: np.ndarray | Statistics | None, fake: np.ndarray | None, *,
-            logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
-            real_labels: np.ndarray | None = None, fake_labels: np.ndarray | None = None,
-            images: np.ndarray | None = None, names: Sequence[str] = (),
-            network: str, weights: str, resize: str, pixels: str, data: str, seed: int) -> list[Score]:
-    """The protocol's scores (or those in `names`) of features.
+@dataclass(frozen=True)
+class Origin:
+    """How they came about, as a score tells it; "" where there is no such thing."""
 
-    real: (N, d), as `protocol.rows` chose them, or statistics (FID only); None for IS.  fake: (M, d), in the order of
-    generation; more than the protocol takes are passed over.  logits: (M, classes), or a function of features.
-    labels: (N,), (M,) integers, for intra-FID.  images: generated pictures uint8 (M, H, W, C), for MS-SSIM.
-    The rest says with what the features were made, of which data, and the seed of the generated pictures.
-    WrongUse for numbers of pictures or a network that the protocol does not ask for, and for a missing input.
+    seed: int = 0  # of the generated images
+    data: str = ""  # identity of the real images
+    pixels: str = ""  # how generated images became uint8: truncate, round, given
+    network: str = ""  # what made the features of images
+    weights: str = ""  # its digest
+    resize: str = ""  # how it brings images to its size
+
+    @classmethod
+    def of(cls, extractor: Extractor | None, **more: Any) -> Origin:
+        """Of features that this extractor made, if any; more: seed, data, pixels."""
+        return cls(**more) if extractor is None else cls(
+            **more, network=extractor.name, weights=extractor.digest, resize=extractor.resize)
+
+
+def measure(protocol: Protocol, inputs: Inputs, origin: Origin, names: Sequence[str] = ()) -> list[Score]:
+    """The protocol's scores, or those in `names`. Of generated images more than it takes are passed over.
+
+    WrongUse for numbers of images or a network that the protocol does not ask for, and for a missing input.
     """
-    for kind, given, wanted in (("network", network, protocol.network), ("resize", resize, protocol.resize)):
+    for kind in ("network", "resize"):
+        given, wanted = getattr(origin, kind), getattr(protocol, kind)
         if wanted and given != wanted:
             raise WrongUse(f"protocol {protocol.name} has the {kind} '{wanted}', the features were made with '{given}'")
     for name in names:
         choose(f"score of protocol {protocol.name}", name, protocol.scores)
-    inputs = Inputs(real, fake, logits, real_labels, fake_labels, images)
     made: list[Score] = []
     for of, (function, needs_real, needs_network) in MEASURES.items():
         wanted_names = [name for name in of if name in (names or protocol.scores)]
         if not wanted_names:
             continue
         values, n_real, n_fake, cautions = function(protocol, inputs)
-        if needs_network and protocol.pixels not in ("", pixels):
-            cautions = [*cautions, f"protocol {protocol.name} has pixels '{protocol.pixels}', these are '{pixels}'"]
-        made += [Score(name, *values[of.index(name)], protocol.name, *(network, weights, resize) if needs_network else
-                       ("", "", ""), pixels, n_real, n_fake, protocol.splits if name == "IS" else 0, seed,
-                       data if needs_real else "", tuple(cautions)) for name in wanted_names]
+        if needs_network and protocol.pixels not in ("", origin.pixels):
+            cautions = [*cautions, f"protocol {protocol.name} has pixels '{protocol.pixels}', these are "
+                                   f"'{origin.pixels}'"]
+        how = (origin.network, origin.weights, origin.resize) if needs_network else ("", "", "")
+        made += [Score(name, *values[of.index(name)], protocol.name, *how, origin.pixels, n_real, n_fake,
+                       protocol.splits if name == "IS" else 0, origin.seed, origin.data if needs_real else "",
+                       tuple(cautions)) for name in wanted_names]
     return made
 
 

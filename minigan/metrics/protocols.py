@@ -1,17 +1,21 @@
-"""Who measured what, how: the protocols of papers and programs as data, and scores that say how they came about.
+"""Who measured what, how: the protocols of papers and programs as data. How one is measured by:
 
-    protocol = PROTOCOLS["sn-gan"]                     # or PROTOCOLS["sn-gan"].smaller(500): its name says so
-    rows = protocol.rows(len(images))                  # the real pictures to take, sorted
-    real = ...                                         # features (len(rows), d) of images[rows]
-    fake = ...                                         # features (protocol.fakes, d) of generated pictures
-    scores = measure(protocol, real, fake, logits=logits_of, network="inception-2015-12-05", weights=digest,
-                     resize="tf", pixels="truncate", data="cifar10 train, sha256 ...", seed=0)
-    for score in scores: print(score.name, score.value, score.spread, score.cautions)
-    why = comparable(scores[0], another)               # "" if the two may stand in one column
+    from minigan.metrics import features, measures, protocols, stored_scores
 
-A number of real or generated pictures that a protocol does not ask for is refused; `smaller` makes a protocol that asks
-for fewer, under another name. `logits` is an array or a function of features (n, d) to logits (n, classes), with the
-bias exactly if `protocol.biased`; any network's will do for "classifier", and log probabilities are logits, too.
+    protocol = protocols.PROTOCOLS["classifier"].smaller(500)       # fewer images, and its name says so
+    rows = protocol.rows(len(real))                                 # which of the real images to take, sorted
+    inputs = measures.Inputs(
+        features.extract(extractor, features.of_images(real, rows)),
+        features.extract(extractor, features.of_images(fake[:protocol.fakes or None])),
+        lambda x: extractor.logits(x, protocol.biased))
+    origin = measures.Origin.of(extractor, data="shapes train", seed=0)
+    for score in measures.measure(protocol, inputs, origin):
+        print(stored_scores.line(score), *score.cautions)
+
+real and fake are images, uint8 (N, H, W, C); an extractor is what features.Extractor says. stored_scores.comparable
+tells why two scores may not stand in one column, and is "" if they may. A number of images that a protocol does not ask
+for is refused. logits may be an array, too, with the bias of the last layer exactly if `protocol.biased`; log
+probabilities are logits.
 """
 
 from __future__ import annotations

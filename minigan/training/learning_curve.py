@@ -4,6 +4,7 @@ own."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 from minigan.data.dataset import Dataset, digest_of
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
-from minigan.metrics import features, measures, protocols
+from minigan.metrics import features, protocols
 from minigan.metrics.features import Extractor, Pictures
+from minigan.metrics.measures import Inputs, Origin, measure
 from minigan.metrics.protocols import Protocol
 from minigan.training import sampling, score_run
 from minigan.training.gan import Training
@@ -41,13 +43,11 @@ class Curve:
         images = score_run.drawn(training.gen if training.average is None else training.average, z, training.xp,
                                training.classes, score_run.pixels_of(p))
         made = Pictures(n, "", lambda part: images[part])
-        fake = None if self.extractor is None else features.extract(self.extractor, made, quiet=True, keep=False)
         x = self.extractor
-        found = measures.measure(
-            p, self.real, fake, names=self.names, images=images,
-            logits=None if x is None else lambda block: x.logits(block, p.biased), network=x.name if x else "",
-            weights=x.digest if x else "", resize=x.resize if x else "",
-            pixels=score_run.pixels_of(p) if p.pixels else "", data=self.data, seed=e.seed)
+        inputs = Inputs(self.real, images=images) if x is None else Inputs(
+            self.real, features.extract(x, made, quiet=True, keep=False), partial(x.logits, biased=p.biased))
+        origin = Origin.of(x, seed=e.seed, data=self.data, pixels=score_run.pixels_of(p) if p.pixels else "")
+        found = measure(p, inputs, origin, self.names)
         return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value for one in found}
 
 

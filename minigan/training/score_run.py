@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ from minigan.metrics import (
     features,
     frechet,
     inception_weights,
-    measures,
     neighbours,
     scores,
 )
 from minigan.metrics.features import Extractor, Pictures
+from minigan.metrics.measures import Inputs, Origin, measure
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training import judging, restore, run_folder, sampling
@@ -120,8 +121,7 @@ def score(subject_path: Path, asked: Asked) -> Result:
     found += _alike(images, subject.classes, asked.seed, set(protocol.scores))
     if isinstance(extractor, classifier.Classifier) and extractor.dataset == "shapes" and of == "shapes":
         kinds = extractor.logits(fake[:len(images)]).argmax(1)  # of the same pictures: both are rounded
-        found += drawings_coverage.scores(images, kinds, network=extractor.name, weights=extractor.digest,
-                                 resize=extractor.resize, seed=asked.seed)
+        found += drawings_coverage.scores(images, kinds, Origin.of(extractor, seed=asked.seed))
     if subject.saved is not None and data is not None and asked.data is None:
         found += _judged(subject, data, images, asked)
     again = len(neighbours.duplicates(images))
@@ -290,12 +290,10 @@ def _measure(protocol: Protocol, names: list[str], subject: Subject, data: Datas
         where = f"{data_name(subject, asked, protocol)} {digest_of(data.images)[:12]}"
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
     images = made.read(slice(0, n)) if OF_PIXELS & set(names) else None
-    found = measures.measure(
-        protocol, real, fake, images=images, names=names, real_labels=real_labels, fake_labels=fake_labels,
-        logits=None if extractor is None else lambda block: extractor.logits(block, protocol.biased),
-        network=extractor.name if extractor else "", weights=extractor.digest if extractor else "",
-        resize=extractor.resize if extractor else "", pixels=pixels if protocol.pixels else "", data=where,
-        seed=asked.seed)
+    inputs = Inputs(real, fake, extractor and partial(extractor.logits, biased=protocol.biased), real_labels,
+                    fake_labels, images)
+    origin = Origin.of(extractor, seed=asked.seed, data=where, pixels=pixels if protocol.pixels else "")
+    found = measure(protocol, inputs, origin, names)
     return found, known, fake
 
 
@@ -307,9 +305,8 @@ def _alike(images: np.ndarray, classes: int, seed: int, measured: set[str]) -> l
         if score_name in measured or each < 2:
             continue
         protocol = PROTOCOLS[name].smaller(min(each, PROTOCOLS[name].fake))
-        found += measures.measure(
-            protocol, None, None, images=images, fake_labels=np.arange(len(images)) % classes if classes else None,
-            network="", weights="", resize="", pixels="", data="", seed=seed)
+        labels = np.arange(len(images)) % classes if classes else None
+        found += measure(protocol, Inputs(images=images, fake_labels=labels), Origin(seed))
     return found
 
 
