@@ -12,6 +12,7 @@ from minigan.networks.discriminator import Discriminator, batch_norm, drawing, f
 from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.nn.lipschitz import InUse, product
 
 SLOPE, INIT = 0.2, "truncated-0.02"
 
@@ -76,6 +77,9 @@ class MNISTDiscriminator(Discriminator):
         for name in self.body:
             x = self.layers[name](x, train)
         return ops.reshape(x, (len(x), -1))
+
+    def own_factor(self, used: InUse) -> float | None:
+        return product(0.5, *(self.layers[name].lipschitz(used) for name in self.body), self.end_factor(used))
 
 
 def _check(size: int) -> None:

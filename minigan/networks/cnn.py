@@ -17,6 +17,7 @@ from minigan.networks.discriminator import Discriminator, batch_norm, drawing, f
 from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.nn.lipschitz import InUse, product
 
 
 @dataclass(frozen=True)
@@ -131,3 +132,6 @@ class CNNDiscriminator(Discriminator):
         for name in self.body:
             x = self.layers[name](x, train)
         return ops.reshape(x, (len(x), -1))
+
+    def own_factor(self, used: InUse) -> float | None:
+        return product(*(self.layers[name].lipschitz(used) for name in self.body), self.end_factor(used))

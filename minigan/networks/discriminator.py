@@ -11,13 +11,14 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.scaled import Scaled
 from minigan.errors import WrongUse, choose
 from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import FEATURES, BatchNorm, BatchNormalize
 from minigan.nn.initializers import Draw, Initializer, by_name
 from minigan.nn.layers import Layer, Linear
+from minigan.nn.lipschitz import InUse
 from minigan.nn.spectral_norms import prepare
 from minigan.nn.weight_norms import NoNorm
 
@@ -121,6 +122,8 @@ class Discriminator(Layer):
     ((N,), logits (N, classes)), unless the call does not want to `classify`: then the classifier is left alone. The
     embedding and the classifier are normalized like the other layers.
 
+    own_factor, where a subclass says it, is that of its features times end_factor.
+
     "projection" and "ac" take what the dense layer takes, for every model. In papers: for ResNets after the pooling
     (Miyato and Koyama 2018; Gulrajani et al. 2017's AC-GAN). Of a plain CNN, whose features are the flattened maps of
     the last convolution, no paper here has them; that is ours.
@@ -147,6 +150,17 @@ class Discriminator(Layer):
             self.layers["embed"] = Embedding(rng, self.classes, n, init, norm.weight())
         if self.condition == "ac":
             self.layers["classify"] = Linear(rng, n, self.classes, init, norm=norm.weight())
+
+    def end_factor(self, used: InUse) -> float | None:
+        """The Lipschitz factor of what `end` made, from the features to the number, both images having the same label.
+
+        With "projection" the dense layer's row and the class's add up to one, and the longest of these counts. What an
+        auxiliary classifier says is no part of the number.
+        """
+        if self.condition != "projection":
+            return self.layers["dense"].lipschitz(used)
+        dense, embed = (to_host(used.weights[self.layers[name]]).astype(np.float64) for name in ("dense", "embed"))
+        return float(np.linalg.norm(dense + embed, axis=1).max())
 
     def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
         """Pictures (N, H, W, C) -> (N, n)."""

@@ -5,6 +5,7 @@ Each is a row of numbers, `ResNet`; one generator and one discriminator read the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ from minigan.networks.discriminator import (
 from minigan.networks.norms import Normalization
 from minigan.nn.initializers import Draw, by_name
 from minigan.nn.layers import Conv2d, Layer, Linear, Sequential
+from minigan.nn.lipschitz import InUse, product, total
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class FirstDownBlock(Layer):
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         return self.layers["residual"](x, train) + self.layers["shortcut"](x, train)
 
+    def own_factor(self, used: InUse) -> float | None:
+        return total(self.layers["residual"].lipschitz(used), self.layers["shortcut"].lipschitz(used))
+
 
 class Block(Layer):
     """ReLU, conv, ReLU, conv, and if `down` the mean of 2 x 2; plus x, through a 1x1 conv if its shape must change.
@@ -128,6 +133,10 @@ class Block(Layer):
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         y = self.layers["residual"](ops.relu(x) if self.activate else x, train)
         return y + (self.layers["shortcut"](x, train) if "shortcut" in self.layers else x)
+
+    def own_factor(self, used: InUse) -> float | None:
+        shortcut = self.layers["shortcut"].lipschitz(used) if "shortcut" in self.layers else 1.0
+        return total(self.layers["residual"].lipschitz(used), shortcut)
 
 
 # ---- networks ------------------------------------------------------------------------------------------------------
@@ -192,6 +201,12 @@ class ResNetDiscriminator(Discriminator):
                 x = ops.concatenate([x, ops.broadcast_to(maps, (N, H, W, maps.shape[3]))], 3)
             x = block(x, train)
         return (ops.sum if self.table.pool == "sum" else ops.mean)(ops.relu(x), (1, 2))
+
+    def own_factor(self, used: InUse) -> float | None:
+        """The sum over n pixels has the norm sqrt(n), their mean 1 / sqrt(n). What "concat" joins is no image's."""
+        H, W = (n >> self.table.halvings for n in used.x_shape[1:3])
+        pool = math.sqrt(H * W) if self.table.pool == "sum" else 1 / math.sqrt(H * W)
+        return product(self.layers["blocks"].lipschitz(used), pool, self.end_factor(used))
 
 
 def _multiple(table: ResNet) -> int:

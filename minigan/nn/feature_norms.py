@@ -21,6 +21,7 @@ class BatchNorm(Layer):
     eps and decay are Chainer's, which the authors used. There the running variance starts at 0; here at 1, so that a
     network that was never trained can be evaluated.
     gain: whether the multiplier gamma is learned; without, it is 1 (discriminators of Miyato et al. 2018, section 4.1).
+    It has no Lipschitz factor: how far it stretches is up to the batch.
     """
 
     def __init__(self, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9, gain: bool = True):
@@ -56,6 +57,7 @@ class LayerNorm(Layer):
 
     beta, and gamma if `gain`, for each channel, shared by the pixels, as in Gulrajani et al. 2017's code. No sample
     sees another, and training and evaluation are the same: a gradient penalty goes with it.
+    It has no Lipschitz factor: how far it stretches is up to the sample.
     """
 
     def __init__(self, channels: int, slope: float = 1.0, eps: float = 1e-5, gain: bool = True):

@@ -6,6 +6,8 @@ Whether this is training or evaluation is an argument of the call, never a hidde
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module, to_host
 from minigan.errors import FailedWork
 from minigan.nn.initializers import Initializer, normal
+from minigan.nn.lipschitz import InUse, product
 from minigan.nn.weight_norms import NoNorm, to_matrix
 
 # ---- layers --------------------------------------------------------------------------------------------------------
@@ -49,6 +52,21 @@ class Layer:
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__}.__call__")
+
+    def lipschitz(self, used: InUse) -> float | None:
+        """A number that |self(x) - self(y)| / |x - y| never exceeds, for the weights in `used`; None: none is known.
+
+        A subclass that changes any method but the constructor does not inherit the factor, and has none until it says
+        one: what was said was of another call.
+        """
+        heirs = itertools.takewhile(lambda kind: "own_factor" not in vars(kind), type(self).__mro__)
+        changed = any(inspect.isfunction(value) for kind in heirs for name, value in vars(kind).items()
+                      if name != "__init__")
+        return None if changed else self.own_factor(used)
+
+    def own_factor(self, used: InUse) -> float | None:
+        """What a class says of its own call, made of `lipschitz` of the layers below it. Here: nothing is known."""
+        return None
 
     def walk(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         """(path, layer) of this layer and all below it, in order; paths like "block1/conv2"."""
@@ -130,6 +148,9 @@ class Sequential(Layer):
             x = layer(x, train, labels) if layer.labelled else layer(x, train)
         return x
 
+    def own_factor(self, used: InUse) -> float | None:
+        return product(*(layer.lipschitz(used) for layer in self.layers.values()))
+
 
 class Linear(Layer):
     """x W^T + b: (N, n_in) -> (N, n_out). W (n_out, n_in)."""
@@ -141,6 +162,9 @@ class Linear(Layer):
 
     def __call__(self, x: Tensor, train: bool = True) -> Tensor:
         return conv_ops.linear(x, self.norm.weight(self, x.shape, train), self.params.get("b"))
+
+    def own_factor(self, used: InUse) -> float | None:
+        return used.norms.get(self)
 
 
 class Conv2d(Layer):
@@ -175,6 +199,10 @@ class Conv2d(Layer):
             return pool_ops.upsample2d(conv_ops.conv2d(x, W, b, slope=self.slope))
         return conv_ops.conv2d(pool_ops.mean_pool2d(x), W, b)
 
+    def own_factor(self, used: InUse) -> float | None:
+        """The convolution's, times the resampling's: nearest upsampling writes each number four times, which has the
+        norm 2, and the mean of four has 1/2. A leaky ReLU, whose slope is 0 to 1, stretches nothing."""
+        return product(used.norms.get(self), {"": 1.0, "up": 2.0, "down": 0.5}[self.resample])
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """One image, upsampled if the layer does that first."""
@@ -207,6 +235,8 @@ class ConvTranspose2d(Layer):
         W = self.norm.weight(self, x.shape, train)
         return conv_ops.conv_transpose2d(x, W, self.params.get("b"), self.stride, self.pad, output_pad=self.output_pad)
 
+    def own_factor(self, used: InUse) -> float | None:
+        return used.norms.get(self)
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """One image."""

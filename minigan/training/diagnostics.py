@@ -21,8 +21,9 @@
       variance_bounds    [lower, upper] of Lin et al. 2021, Theorem 2 (sn) or 3 (bsn); null for other norms
       saturation         {"negative": share of activations on the leaky or zero side, "dead": share of channels that
                          are positive nowhere}, of the activation right after the layer; null if there is none
-    lipschitz_bound   product of sigma_conv, sums over the branches of a ResNet, times what lies between the layers:
-                      |D(x) - D(y)| / |x - y| is nowhere more. null with bn or ln, which no product bounds
+    lipschitz_bound   |D(x) - D(y)| / |x - y| is nowhere more: the product of sigma_conv, sums over the branches of a
+                      ResNet, times what lies between the layers (Layer.lipschitz). null with bn or ln, which no
+                      product bounds, and for a network with an operation of its own
     slope             {"real", "fake", "between"}: largest |gradient of D| at a picture; with bn the batch's sum's
     gradient_ratio    list of {"layers": [i, j], "gradients": gradient_output i / j, "norms": sigma_conv j / i} for
                       neighbours i, j: equal in the set of Lin et al. 2021, Eq. (2)
@@ -51,11 +52,8 @@ from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.devices import to_host
 from minigan.engine.loops.sample_norms import sample_norms
 from minigan.metrics.thumbnails import diversity
-from minigan.networks.bssn_mnist import MNISTDiscriminator
-from minigan.networks.resnet import ResNetDiscriminator
 from minigan.networks.watched import Watched, watch
-from minigan.nn.feature_norms import BatchNorm, LayerNorm
-from minigan.nn.layers import Conv2d, Layer
+from minigan.nn.lipschitz import InUse
 from minigan.nn.operator_norms import conv_bounds, operator_norm, singular_values
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.variance_bounds import variance_bounds
@@ -100,10 +98,12 @@ def diagnose(training: Training) -> dict[str, Any]:
     rows = dict(zip(weights, each(measure, range(len(Ws))), strict=True))
     middle = 0.5 if e.loss == "lsgan" else 0.0
     real, fake = to_host(real.data), to_host(fake.data)
-    norms = {path: row["sigma_conv"] for path, row in rows.items()}
+    layer_of = dict(training.dis.walk())  # in t.dis the watched ones stand in their place
+    used = InUse(x_real.shape, {layer_of[path]: w.held.W_bar.data for path, w in weights.items()},
+                 {layer_of[path]: row["sigma_conv"] for path, row in rows.items()})
     found = {
         "iteration": t.iteration, "seconds": 0.0, "layers": rows,
-        "lipschitz_bound": lipschitz_bound(t.dis, norms, x_real.shape),
+        "lipschitz_bound": training.dis.lipschitz(used),
         "slope": {name: float(to_host(sample_norms(x.data)).max()) for name, x in slope.items()},
         "gradient_ratio": gradient_ratios(rows),
         "inactive": {"real": np.mean(real >= 1), "fake": np.mean(fake <= -1)} if e.loss == "hinge" else None,
@@ -181,38 +181,6 @@ def _ratio(a: Any, b: Any) -> Any:
 
 
 # ---- all layers ----------------------------------------------------------------------------------------------------
-
-def lipschitz_bound(dis: Layer, norms: dict[str, float], x_shape: tuple[int, ...]) -> float | None:
-    """A bound of |D(x) - D(y)| / |x - y|: the product of the layers' operator norms; None with bn or ln.
-
-    norms: path -> operator norm. A leaky ReLU has slope 1 at most. The branches of a residual block add up; the mean of
-    2 x 2 pixels has norm 1/2, the sum over n pixels sqrt(n). With "projection" the last layer is the dense layer plus
-    the class's row; what "concat" joins does not depend on the picture; the auxiliary classifier is no part of D.
-    """
-    if any(isinstance(layer, BatchNorm | LayerNorm) for _, layer in dis.walk()):
-        return None
-
-    def bound(path: str, layer: Layer) -> float:
-        inner = {name: f"{path}/{name}".lstrip("/") for name in layer.layers}
-        if "residual" in inner:
-            shortcut = bound(inner["shortcut"], layer.layers["shortcut"]) if "shortcut" in inner else 1.0
-            return bound(inner["residual"], layer.layers["residual"]) + shortcut
-        if inner:
-            return math.prod(bound(inner[name], below) for name, below in layer.layers.items()
-                             if name not in ("embed", "classify"))
-        layer = layer.layer if isinstance(layer, Watched) else layer
-        return norms[path] * (0.5 if isinstance(layer, Conv2d) and layer.resample == "down" else 1.0)
-    found = bound("", dis)
-    if isinstance(dis, ResNetDiscriminator):
-        pixels = (x_shape[1] >> dis.table.halvings) * (x_shape[2] >> dis.table.halvings)
-        found *= math.sqrt(pixels) if dis.table.pool == "sum" else 1 / math.sqrt(pixels)
-    if isinstance(dis, MNISTDiscriminator):
-        found *= 0.5  # it takes (x + 1) / 2
-    if getattr(dis, "condition", "") == "projection":
-        dense, embed = (to_host(dis.layers[name].held.W_bar.data).astype(np.float64) for name in ("dense", "embed"))
-        found *= _ratio(np.linalg.norm(dense + embed, axis=1).max(), norms["dense"])
-    return float(found)
-
 
 def gradient_ratios(rows: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """For neighbouring layers the ratio of the output's gradients beside the inverse ratio of operator norms.
