@@ -409,11 +409,11 @@ def test_what_cannot_be_meant_is_said_in_one_line(words, said, capsys, monkeypat
 def test_matplotlib_is_imported_only_to_draw_and_its_absence_is_one_line(monkeypatch, capsys):
     code = "import sys, minigan.cli; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    draw._matplotlib.cache_clear()
+    draw.import_matplotlib.cache_clear()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main.run(["figure", "sn-gan/14", "--out", "never.png"]) == 2
     assert 'pip install "minigan[plot]"' in capsys.readouterr().err
-    draw._matplotlib.cache_clear()
+    draw.import_matplotlib.cache_clear()
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.whole import write_whole
 from minigan.views.figures.data import Missing, diagnosed, find_runs, gradient_norm, of_layer
-from minigan.views.figures.draw import _matplotlib, draw
+from minigan.views.figures.draw import draw, import_matplotlib
 from minigan.views.figures.layers import (
     best_of_each_method,
     critic,
@@ -161,7 +161,7 @@ def figure(name: str, paths: list[Path], out: Path, ask: Ask | None = None) -> l
     chosen = FIGURES[name]
     if not paths and chosen.needs != "no runs":
         raise WrongUse(f"{name} needs runs ({chosen.needs}); made by: {chosen.command}")
-    _matplotlib()  # before the work
+    import_matplotlib()  # before the work
     try:
         plot = chosen.make(paths, ask=ask or Ask())
     except Missing as error:
@@ -176,7 +176,7 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
         raise WrongUse("classic needs runs; made by: minigan sweep fashion-mnist --diagnose 100")
     if out.suffix.lower() in SUFFIXES:
         raise WrongUse(f"--out {out}: classic draws {len(CLASSIC)} pictures; expected a folder")
-    _matplotlib()
+    import_matplotlib()
     found, _ = find_runs(paths)
     groups = best_of_each_method(found, (ask or Ask()).measure)
     best = [run.folder for mine in groups.values() for run in mine]

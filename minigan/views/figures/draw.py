@@ -43,7 +43,7 @@ COLUMNS = 4
 
 def draw(plot: Plot, title: str, suffix: str) -> bytes:
     """The picture as a PNG or an SVG: the same bytes for the same plot, without dates."""
-    matplotlib, Figure_ = _matplotlib()
+    matplotlib, Figure_ = import_matplotlib()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # not the user's: the same bytes for everybody
         matplotlib.rcParams.update(LOOK)
@@ -131,7 +131,7 @@ def _lines(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
         ax.plot([low, high], [low, high], color="#777777", linewidth=0.8, zorder=0)
         ax.set(xlim=(low, high), ylim=(low, high))
         ax.set_box_aspect(1)
-    ticker = _matplotlib()[0].ticker
+    ticker = import_matplotlib()[0].ticker
     if plot.x == "iteration":
         ax.set_xlim(left=0)
         ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 10_000 else f"{x:g}")
@@ -181,13 +181,13 @@ def _style(series: Series) -> tuple[str, str]:
     if series.bound:
         return "#666666", ""
     if series.place is not None:
-        r, g, b, _ = _matplotlib()[0].colormaps["viridis"](0.85 * series.place)
+        r, g, b, _ = import_matplotlib()[0].colormaps["viridis"](0.85 * series.place)
         return f"#{round(255 * r):02x}{round(255 * g):02x}{round(255 * b):02x}", ""
     return STYLES.get(series.method.split("+")[-1], ("#444444", "."))
 
 
 @functools.cache
-def _matplotlib() -> tuple[Any, Any]:
+def import_matplotlib() -> tuple[Any, Any]:
     """matplotlib and its class of figures, which needs no window system."""
     try:
         import matplotlib
