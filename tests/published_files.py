@@ -11,7 +11,7 @@ import pytest
 from cifar_pickles import py2_batch
 
 from minigan.data.dataset import Dataset
-from minigan.data.datasets import load
+from minigan.data.datasets import DATASETS, load
 from minigan.errors import FailedWork, WrongUse
 
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
@@ -21,6 +21,9 @@ def read(name: str, root: Path | None, said: list[str] | None = None, **options:
     say = (lambda line: None) if said is None else said.append
     data = load(name, root=root, say=say, progress=lambda *_: None, **options)
     assert data.images.dtype == np.uint8 and data.images.flags.c_contiguous
+    facts = DATASETS[name]
+    assert data.images.shape[1:] == (options.get("size") or facts.size,) * 2 + (facts.channels,)
+    assert facts.splits[options.get("split") or facts.split] in (None, data.labelled)
     assert data.labels.dtype == np.int64 and data.labels.shape == (len(data.images),)
     assert "\n" not in data.source
     return data

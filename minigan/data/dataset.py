@@ -65,10 +65,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of a data set: the options of datasets.load; None: the data set's own."""
+    """What was asked of a data set: the options of datasets.load; None: the data set's own, which readers are given."""
 
     root: Path | None = None
-    split: str | None = None  # readers are given one
+    split: str | None = None
     size: int | None = None
     fit: str = "crop"
     resize: str | None = None

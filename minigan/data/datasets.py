@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,23 +29,47 @@ from minigan.formats.progress import progress_bar
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How one data set is read."""
+class Facts:
+    """What is known of a data set before its files are read, and how they are.
+
+    read: gets a Request in which split, size, resize and crop are filled in from here where the user says nothing.
+    find: (root, split) -> where it lies, or None; nothing is downloaded.
+    splits: split -> whether its images have labels; None: that is for the files to say. The first is the default.
+    size, channels: of the images unless another size is asked for; None: those of the files.
+    resize: how another size is reached, one of RESIZES.
+    crop: side of the square in the middle that is used; None: it takes no crop.
+    known_to_inception: whether Inception, which was trained on photographs of things, has seen the like.
+    large: whether it fills most machines' memories: it is for packing, and no classifier is trained on it.
+    """
 
     read: Callable[[Request], Dataset | Source]
-    find: Callable[[Path | None, str], object]  # (root, split) -> where it lies, or None; nothing is downloaded
-    splits: tuple[str, ...] = ("train", "test")  # the first is the default
+    find: Callable[[Path | None, str], object]
+    splits: Mapping[str, bool | None] = field(default_factory=lambda: {"train": True, "test": True})
+    size: int | None = None
+    channels: int | None = 3
+    resize: str = "lanczos"
+    crop: int | None = None
+    known_to_inception: bool = True
+    large: bool = False
+
+    @property
+    def split(self) -> str:
+        """The one that is read if none is named."""
+        return next(iter(self.splits))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every image of that split has a label for certain."""
+        return bool(self.splits[self.split])
 
 
 def load(name: str, **options: Any) -> Dataset:
     """The data set `name` (a key of DATASETS); options: the fields of dataset.Request.
 
     root: a folder that holds the data, or the archive or packed file; None: the cache folder, else a download.
-    split: "train", "test" or what else the data set has; None: train, unlabeled for stl10.
-    size: side of the images. None is the native one (cifar10, cifar100, svhn and shapes 32, mnist and fashion-mnist
-    28) or that of the papers (stl10 48, celeba 64, imagenet 128), 32 for a folder. Shapes are drawn at any size.
-    resize: how another size is reached, see resize.py; None is lanczos, plain for stl10 and celeba, bilinear for
-    imagenet.  crop: side of the square in the middle of celeba's pictures that is used; None: 128.
+    split: "train", "test" or what else the data set has.  size: side of the images; shapes are drawn at any.
+    resize: how another size is reached, see resize.py.  crop: side of the square in the middle that is used, of celeba.
+    What is None is the data set's own, as its row in DATASETS has it.
     fit, skip_bad: for a folder of pictures, see image_folder.py.  seed: of the drawings of `shapes`.
     say receives remarks, one line each; progress (done, total, what).
     Raises WrongUse for a request that cannot be meant, FailedWork if the data cannot be had.
@@ -86,26 +110,26 @@ def of_experiment(e: Any, **other: Any) -> Dataset:
 def _open(name: str, **options: Any) -> Dataset | Source:
     ask = Request(**options)
     choose("data set", name, DATASETS)
-    kind = DATASETS[name]
-    if ask.split is not None and ask.split not in kind.splits:
-        raise WrongUse(f"data set {name} has no split '{ask.split}'; choose from: {', '.join(sorted(kind.splits))}")
+    facts = DATASETS[name]
+    if ask.split is not None and ask.split not in facts.splits:
+        raise WrongUse(f"data set {name} has no split '{ask.split}'; choose from: {', '.join(sorted(facts.splits))}")
     choose("fit", ask.fit, FITS)
     if ask.resize is not None:
         choose("way to resize", ask.resize, RESIZES)
     for what, value in (("size", ask.size), ("crop", ask.crop)):
         if value is not None and not 4 <= value <= 1024:
             raise WrongUse(f"{what} {value} is out of range; choose from 4 to 1024")
-    if ask.crop is not None and name != "celeba":
-        raise WrongUse(f"data set {name} takes no crop: that is for celeba; pictures of a folder take --fit")
+    if ask.crop is not None and facts.crop is None:
+        others = ", ".join(other for other, row in DATASETS.items() if row.crop)
+        raise WrongUse(f"data set {name} takes no crop: that is for {others}; pictures of a folder take --fit")
     path = None if ask.root is None else Path(ask.root)
     if path is not None and not path.exists() and name != "shapes":
         raise FailedWork(f"{path}: no such file or folder; expected data set {name} there")
-    data = kind.read(dataclasses.replace(ask, root=path, split=ask.split or kind.splits[0]))
+    ask = dataclasses.replace(ask, root=path, split=ask.split or facts.split, size=ask.size or facts.size,
+                              resize=ask.resize or facts.resize, crop=ask.crop or facts.crop)
+    data = facts.read(ask)
     if isinstance(data, Dataset) and ask.size is not None and data.images.shape[1] != ask.size:
-        if name == "packed":
-            raise WrongUse(f"{data.source}: its pictures have {data.images.shape[1]} x {data.images.shape[1]} pixels, "
-                           f"not {ask.size}; leave --size out, or pack them again with --size {ask.size}")
-        data = Dataset(resized(data.images, ask.size, ask.resize or "lanczos"), data.labels, data.classes, data.source)
+        data = Dataset(resized(data.images, ask.size, ask.resize), data.labels, data.classes, data.source)
     return data
 
 
@@ -132,23 +156,24 @@ def _collected(name: str, source: Source) -> Dataset:
 def find(name: str, root: str | os.PathLike | None = None) -> str | None:
     """Where the images of `name` would be read from with no download; None: nowhere."""
     choose("data set", name, DATASETS)
-    kind = DATASETS[name]
-    found = kind.find(None if root is None else Path(root), kind.splits[0])
+    found = DATASETS[name].find(None if root is None else Path(root), DATASETS[name].split)
     if isinstance(found, tuple):
         found = found[0]
     return None if found is None else str(found)
 
 
-DATASETS: dict[str, Kind] = {
-    "celeba": Kind(celeba.celeba, celeba.find, ("train",)),
-    "cifar10": Kind(cifar.cifar10, partial(cifar.find, cifar.CIFAR10)),
-    "cifar100": Kind(cifar.cifar100, partial(cifar.find, cifar.CIFAR100)),
-    "fashion-mnist": Kind(idx.fashion_mnist, partial(idx.find, "fashion-mnist")),
-    "folder": Kind(image_folder.folder, image_folder.find, ("train",)),
-    "imagenet": Kind(imagenet.imagenet, imagenet.find),
-    "mnist": Kind(idx.mnist, partial(idx.find, "mnist")),
-    "packed": Kind(packed.packed, packed.find, ("train",)),
-    "shapes": Kind(drawings.shapes, drawings.find),
-    "stl10": Kind(stl10.stl10, stl10.find, ("unlabeled", "train", "test")),
-    "svhn": Kind(svhn.svhn, svhn.find, ("train", "test", "extra")),
+DATASETS: dict[str, Facts] = {
+    "celeba": Facts(celeba.celeba, celeba.find, {"train": False}, size=64, resize="plain", crop=128),
+    "cifar10": Facts(cifar.cifar10, partial(cifar.find, cifar.CIFAR10), size=32),
+    "cifar100": Facts(cifar.cifar100, partial(cifar.find, cifar.CIFAR100), size=32),
+    "fashion-mnist": Facts(idx.fashion_mnist, partial(idx.find, "fashion-mnist"), size=28, channels=1,
+                           known_to_inception=False),
+    "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32),
+    "imagenet": Facts(imagenet.imagenet, imagenet.find, size=128, resize="bilinear", large=True),
+    "mnist": Facts(idx.mnist, partial(idx.find, "mnist"), size=28, channels=1, known_to_inception=False),
+    "packed": Facts(packed.packed, packed.find, {"train": None}, channels=None),
+    "shapes": Facts(drawings.shapes, drawings.find, size=32, known_to_inception=False),
+    "stl10": Facts(stl10.stl10, stl10.find, {"unlabeled": False, "train": True, "test": True}, size=48,
+                   resize="plain"),
+    "svhn": Facts(svhn.svhn, svhn.find, {"train": True, "test": True, "extra": True}, size=32),
 }

@@ -50,12 +50,12 @@ class Fitting:
 
 
 def folder(ask: Request) -> Source:
-    """The data set "folder": any folder of pictures, brought to ask.size (default 32) x the same."""
+    """The data set "folder": any folder of pictures."""
     if ask.root is None:
         raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
     if not ask.root.is_dir():
         raise WrongUse(f"{ask.root}: is a file, expected a folder of pictures")
-    return source(ask.root, Fitting(ask.size or 32, ask.fit, ask.resize or "lanczos"), ask)
+    return source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
 
 
 def find(root: Path | None, split: str) -> Path | None:

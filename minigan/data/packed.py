@@ -39,7 +39,12 @@ def packed(ask: Request) -> Dataset:
     """The data set "packed": what `minigan pack` wrote, read batch by batch while training."""
     if ask.root is None:
         raise WrongUse("data set 'packed' needs to know which file; give it with --data-root")
-    return load(ask.root)
+    data = load(ask.root)
+    side = data.images.shape[1]
+    if ask.size not in (None, side):
+        raise WrongUse(f"{data.source}: its pictures have {side} x {side} pixels, not {ask.size}; leave --size out, or "
+                       f"pack them again with --size {ask.size}")
+    return data
 
 
 def find(root: Path | None, split: str) -> Path | None:

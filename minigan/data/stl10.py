@@ -52,7 +52,7 @@ def stl10(ask: Request) -> Source:
             labels, classes = np.frombuffer(take(stream, size, path), np.uint8).astype(np.int64) - 1, CLASSES
         if labels.min(initial=0) < 0 or labels.max(initial=0) > 9:
             raise FailedWork(f"{path}: {names[1]} holds other labels than 1 to 10")
-    side = ask.size or 48
+    side = ask.size
 
     def blocks(start: int) -> Iterator[Block]:
         with _opened(path, names[0]) as (_, stream):
@@ -64,7 +64,7 @@ def stl10(ask: Request) -> Source:
                 planes = planes.reshape(-1, 3, SIDE, SIDE)[max(start - at, 0):]
                 images = np.ascontiguousarray(planes.transpose(0, 3, 2, 1))
                 if side != SIDE:
-                    images = resized(images, side, ask.resize or "plain")
+                    images = resized(images, side, ask.resize)
                 yield end, images, np.arange(end - len(images), end)
                 ask.progress(end, count, "reading pictures")
 

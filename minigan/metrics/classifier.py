@@ -33,7 +33,6 @@ from minigan.nn.optimizers import Adam
 FORMAT, VERSION = "minigan classifier", 1
 FEATURES = 128  # of the layer before the last
 BATCH = 50  # pictures at once when it only looks
-TRAINABLE = ("cifar10", "cifar100", "fashion-mnist", "mnist", "shapes", "stl10", "svhn")  # labels, and a test split
 
 
 def make_network(rng: np.random.Generator, size: int, channels: int, classes: int) -> tuple[Sequential, Sequential]:
@@ -132,9 +131,9 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
     accuracy after every epoch.
     options: of datasets.load.  The same arguments give the same bytes. WrongUse for a data set without labels.
     """
-    if dataset not in TRAINABLE:
+    if dataset not in trainable():
         raise WrongUse(f"a classifier of data set {dataset} cannot be trained: it needs labels and a test split; "
-                       f"choose from: {', '.join(TRAINABLE)}")
+                       f"choose from: {', '.join(trainable())}")
     xp = devices.device_module(device)
     data, test = (datasets.load(dataset, root=root, size=size, split=split, **options) for split in ("train", "test"))
     if not data.labelled or not test.labelled:
@@ -164,6 +163,12 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
     trained = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed, "pictures": len(images),
                "tested": len(test.images)}
     return _made(body, head, dataset, side, channels, data.classes, accuracy, trained, xp)
+
+
+def trainable() -> list[str]:
+    """The data sets of which a classifier can be trained: labels, a test split, and no more than the memory holds."""
+    return [name for name, facts in datasets.DATASETS.items()
+            if facts.splits.get("train") and facts.splits.get("test") and not facts.large]
 
 
 def accuracy_of(body: Layer, head: Layer, images: np.ndarray, labels: np.ndarray, xp: Any = np) -> float:
@@ -224,7 +229,7 @@ def load(path: Path, device: str = "cpu") -> Classifier:
             raise FailedWork("is not a classifier of this version")
         dataset, size, channels = state["dataset"], state["size"], state["channels"]
         classes, accuracy, trained = json.loads(state["classes"]), state["accuracy"], state["trained"]
-        if not (type(size) is int and 8 <= size <= 1024 and channels in (1, 3) and dataset in TRAINABLE
+        if not (type(size) is int and 8 <= size <= 1024 and channels in (1, 3) and dataset in trainable()
                 and isinstance(classes, list) and 2 <= len(classes) <= 10_000
                 and all(type(name) is str and name.isprintable() for name in classes)
                 and type(accuracy) is float and 0 <= accuracy <= 1 and isinstance(trained, dict)):
@@ -241,9 +246,11 @@ def find(dataset: str, size: int, device: str = "cpu") -> Classifier:
     """The classifier that was trained for this data set at this size. WrongUse, with the command, if there is none."""
     path = place(dataset, size)
     if not path.is_file():
-        native = "" if size == {"mnist": 28, "fashion-mnist": 28, "stl10": 48}.get(dataset, 32) else f" --size {size}"
-        how = f"train it first (minutes): minigan classifier train {dataset}{native}" if dataset in TRAINABLE else \
-            f"choose one of a data set with labels ({', '.join(TRAINABLE)}) with --weights FILE"
+        if dataset in trainable():
+            native = "" if size == datasets.DATASETS[dataset].size else f" --size {size}"
+            how = f"train it first (minutes): minigan classifier train {dataset}{native}"
+        else:
+            how = f"choose one of a data set with labels ({', '.join(trainable())}) with --weights FILE"
         raise WrongUse(f"there is no classifier of {dataset} at {size} x {size} pixels in {path.parent}; {how}")
     return load(path, device)
 

@@ -15,9 +15,6 @@ from typing import Any
 from minigan.networks import bssn_mnist, cnn, resnet
 from minigan.networks.discriminator import Discriminator
 
-# sides of the pictures of data sets where --size does not say
-SIZES = {"cifar10": 32, "cifar100": 32, "svhn": 32, "shapes": 32, "folder": 32, "mnist": 28, "fashion-mnist": 28}
-
 OPTIONS = ("slope", "last_width")  # fields of an experiment for some discriminators only
 
 

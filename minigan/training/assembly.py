@@ -10,7 +10,7 @@ import numpy as np
 from minigan.data.pixels import SCALINGS
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, Experiment, option_name
-from minigan.networks.models import MODELS, OPTIONS, SIZES
+from minigan.networks.models import MODELS, OPTIONS
 from minigan.networks.norms import (
     GENERATOR_NORMS,
     NORMS,
@@ -130,16 +130,7 @@ def check_model(e: Experiment) -> None:
         others = sorted(name for name, other in MODELS.items() if e.condition in other.conditions)
         raise WrongUse(f"--condition {e.condition} is not for model '{e.model}'; use one of "
                        f"{', '.join(model.conditions)}, or another model: {', '.join(others)}")
-    if e.condition != "none" and (e.dataset == "celeba" or e.dataset == "stl10" and e.split in (None, "unlabeled")):
-        raise WrongUse(f"--condition {e.condition} needs labels, and {e.dataset} has none"
-                       + (" in its split unlabeled; use --split train, or" if e.dataset == "stl10" else "; use") +
-                       " cifar10, cifar100, svhn or imagenet")
     for name in OPTIONS:
         if getattr(e, name) is not None and name not in model.options:
             raise WrongUse(f"{option_name(name)} is not for model '{e.model}'; leave it out, or use one of "
                            f"{', '.join(other for other, m in MODELS.items() if name in m.options)}")
-    size = e.size or SIZES.get(e.dataset)
-    if size is not None:  # the thinnest pair refuses a size as any would, but before the data are read
-        rng = np.random.default_rng(0)
-        model.generator(rng, size, model.channels, 1, 1e-3, 0)
-        model.discriminator(rng, size, model.channels, Normalization(), 1e-3)

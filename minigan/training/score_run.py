@@ -42,7 +42,6 @@ from minigan.training import judging, restore, run_folder, sampling
 from minigan.training.batches import check_images
 from minigan.training.restore import Saved
 
-UNKNOWN_TO_INCEPTION = ("shapes", "mnist", "fashion-mnist")  # it was trained on photographs
 COUNT = 5000  # pictures of protocol "classifier", if no number is given: seconds to minutes on two cores
 LOOKED_AT = 2000  # generated pictures that are looked at beside the scores: duplicates, colours, nearest neighbours
 JUDGED = 1000  # pictures of each kind that the discriminator judges
@@ -137,7 +136,8 @@ def protocol_for(asked: Asked, dataset: str | None) -> tuple[Protocol, list[str]
     remarks = []
     name = asked.protocol
     if name is None:
-        name = "classifier" if dataset in UNKNOWN_TO_INCEPTION else "sn-gan"
+        facts = None if dataset is None else datasets.DATASETS.get(dataset)
+        name = "sn-gan" if facts is None or facts.known_to_inception else "classifier"
         why = f"Inception knows no {dataset}" if name == "classifier" else "the paper's"
         remarks.append(f"protocol {name} ({why}); --protocol chooses another")
     choose("protocol", name, PROTOCOLS)
@@ -313,10 +313,10 @@ def _alike(images: np.ndarray, classes: int, seed: int, measured: set[str]) -> l
 def data_name(subject: Subject, asked: Asked, protocol: Protocol | None = None) -> str:
     """The real data set in words: its name and split."""
     name = asked.data or subject.saved.e.dataset
-    splits = datasets.DATASETS[name].splits
+    facts = datasets.DATASETS[name]
     if asked.data is None:
-        return f"{name} {subject.saved.e.split or splits[0]}"
-    return f"{name} {protocol.real_split if protocol and protocol.real_split in splits else splits[0]}"
+        return f"{name} {subject.saved.e.split or facts.split}"
+    return f"{name} {protocol.real_split if protocol and protocol.real_split in facts.splits else facts.split}"
 
 
 def _judged(subject: Subject, data: Dataset, images: np.ndarray, asked: Asked) -> list[Score]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
+
 from minigan.data import datasets
 from minigan.data.image_folder import FITS
 from minigan.engine import devices
+from minigan.errors import WrongUse
 from minigan.experiment.experiment import ORDERS, SAMPLINGS, Experiment
 from minigan.experiment.profiles import PROFILES, SETTINGS
 from minigan.metrics.protocols import PROTOCOLS
+from minigan.networks.models import MODELS
+from minigan.networks.norms import Normalization
 from minigan.nn.losses import LOSSES
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.training import assembly
@@ -22,6 +27,32 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 def check_names(e: Experiment) -> None:
-    """WrongUse, with the choices, for a name that is not known; and for networks that cannot be made."""
+    """WrongUse, with the choices, for a name that is not known; and for networks that cannot be made for these data."""
     assembly.check_names(e, CHOICES)
     assembly.check_networks(e)
+    _check_labels(e)
+    _check_size(e)
+
+
+def _check_labels(e: Experiment) -> None:
+    """WrongUse for a condition on labels that the experiment's data do not have, as far as their row says so."""
+    facts = datasets.DATASETS[e.dataset]
+    split = e.split or facts.split
+    if e.condition == "none" or facts.splits.get(split) is not False:
+        return
+    better = next((name for name, labelled in facts.splits.items() if labelled), None)
+    others = sorted((name for name, row in datasets.DATASETS.items() if row.labelled and row.known_to_inception),
+                    key=lambda name: datasets.DATASETS[name].large)
+    raise WrongUse(f"--condition {e.condition} needs labels, and {e.dataset} has none"
+                   + (f" in its split {split}; use --split {better}, or" if better else "; use")
+                   + f" {', '.join(others[:-1])} or {others[-1]}")
+
+
+def _check_size(e: Experiment) -> None:
+    """WrongUse for a size that the model has no networks for: its thinnest pair refuses it as any would."""
+    model, facts = MODELS[e.model], datasets.DATASETS[e.dataset]
+    size, channels = e.size or facts.size, facts.channels or model.channels
+    if size is not None:
+        rng = np.random.default_rng(0)
+        model.generator(rng, size, channels, 1, 1e-3, 0)
+        model.discriminator(rng, size, channels, Normalization(), 1e-3)

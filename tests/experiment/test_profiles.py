@@ -113,8 +113,9 @@ def test_a_profile_says_what_its_source_does_with_a_data_set_and_a_model():
 def test_minigans_own_rows_are_of_models_and_data_sets_that_there_are():
     assert MODELS.keys() <= OWN.keys() <= MODELS.keys() | datasets.DATASETS.keys()
     assert not MODELS.keys() & datasets.DATASETS.keys()  # a profile's rows are by either
-    for name, kind in datasets.DATASETS.items():
-        assert OWN.get(name, {}).get("split", (kind.splits[0],))[0] == kind.splits[0]
+    for name, facts in datasets.DATASETS.items():
+        for option, (value, _) in OWN.get(name, {}).items():
+            assert value == getattr(facts, option), (name, option)
     for profile in PROFILES.values():
         assert profile.keys() <= MODELS.keys() | datasets.DATASETS.keys() | {""}
 

@@ -125,9 +125,11 @@ def test_colours_are_not_shown_to_a_classifier_of_grey_pictures():
         mnist.features(np.zeros((1, 28, 28, 3), np.uint8))
 
 
-def test_without_labels_there_is_nothing_to_train(capsys):
-    assert main.run(["classifier", "train", "folder"]) == 2
-    assert "it needs labels and a test split; choose from: cifar10" in capsys.readouterr().err
+@pytest.mark.parametrize("dataset", ["folder", "packed", "celeba", "imagenet", "kmnist"])
+def test_without_labels_a_test_split_and_memory_there_is_nothing_to_train(dataset, capsys):
+    assert main.run(["classifier", "train", dataset]) == 2
+    assert capsys.readouterr().err.endswith("it needs labels and a test split; choose from: cifar10, cifar100, "
+                                            "fashion-mnist, mnist, shapes, stl10, svhn\n")
 
 
 def test_a_missing_classifier_names_the_command_that_trains_it():

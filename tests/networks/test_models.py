@@ -10,7 +10,6 @@ from twins import give_to_torch, to_float64, torchs_layout
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
-from minigan.experiment.presets import compose
 from minigan.networks.cnn import CNNDiscriminator, CNNGenerator
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
@@ -19,7 +18,6 @@ from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear
 from minigan.nn.spectral_norms import SpectralNorm
 from minigan.nn.weight_norms import NoNorm
-from minigan.training.assembly import check_model
 
 every_model = pytest.mark.parametrize("model", MODELS)
 
@@ -378,18 +376,3 @@ def test_float32_with_every_fast_path_is_pytorchs_float64(model, width, rng, tor
             error = np.abs(torchs_layout(network, name, g.data) - gt.numpy()).max()
             assert g.dtype == np.float32
             assert error <= 1e-3 * float(gt.abs().max()) + 1e-5 * overall, name
-
-
-@pytest.mark.parametrize("dataset, chosen, line", [
-    ("cifar10", {"model": "resnet", "size": 33}, "multiple of 8, got 33; use --size 40"),
-    ("mnist", {"model": "resnet"}, "multiple of 8, got 28; use --size 32"),
-    ("svhn", {"model": "resnet-stl", "size": 40}, "multiple of 16, got 40"),
-    ("cifar10", {"model": "dcgan", "size": 16}, None), ("mnist", {"model": "mnist-bssn"}, None),
-    ("imagenet", {"model": "resnet-imagenet"}, None), ("packed", {"model": "resnet"}, None)])
-def test_a_size_that_a_network_cannot_have_is_refused_before_the_data_are_read(dataset, chosen, line):
-    e, _ = compose(dataset, **chosen)
-    if line is None:
-        check_model(e)
-    else:
-        with pytest.raises(WrongUse, match=line):
-            check_model(e)
