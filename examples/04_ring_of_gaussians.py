@@ -36,11 +36,11 @@ class MLP(Layer):
         self.layers = {f"linear{i}": Linear(rng, sizes[i], sizes[i + 1], he_normal(), norm=norm())
                        for i in range(len(sizes) - 1)}
 
-    def __call__(self, x, train=True):
+    def forward(self, x, how):
         *hidden, last = self.layers.values()
         for layer in hidden:
-            x = ops.leaky_relu(layer(x, train), 0.1)
-        return last(x, train)
+            x = ops.leaky_relu(layer.forward(x, how), 0.1)
+        return last.forward(x, how)
 
 
 # %% [markdown]

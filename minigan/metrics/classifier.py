@@ -26,7 +26,7 @@ from minigan.formats import hdf5_state
 from minigan.formats.untrusted import Bounded, doubting
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.initializers import he_normal
-from minigan.nn.layers import Conv2d, Layer, Linear, Sequential
+from minigan.nn.layers import Conv2d, Layer, Linear, Pass, Sequential
 from minigan.nn.losses import classification
 from minigan.nn.optimizers import Adam
 
@@ -59,7 +59,7 @@ def make_network(rng: np.random.Generator, size: int, channels: int, classes: in
 class Flat(Layer):
     """(N, H, W, C) -> (N, H * W * C)."""
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
         return ops.reshape(x, (len(x), -1))
 
 

@@ -6,12 +6,11 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 from minigan.networks.discriminator import Discriminator, batch_norm, drawing, feature_norm, scaled
 from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import BatchNorm
-from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear, Pass
 from minigan.nn.lipschitz import InUse, product
 
 SLOPE, INIT = 0.2, "truncated-0.02"
@@ -30,7 +29,6 @@ class MNISTGenerator(Layer):
         super().__init__()
         draw = drawing(INIT, init)
         _check(size)
-        self.labelled = classes > 0
         sizes = [size, (size + 1) // 2, (size + 3) // 4]
         ch = [scaled(128, width), scaled(64, width), channels]
         self.bottom = (sizes[2], sizes[2], ch[0])
@@ -41,12 +39,12 @@ class MNISTGenerator(Layer):
                 rng, ch[i - 1], ch[i], 5, 2, 2, sizes[2 - i] - 2 * sizes[3 - i] + 1, draw("deconv"))
         self.layers["bn1"] = batch_norm(ch[1], classes, slope=1.0)
 
-    def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+    def forward(self, z: Tensor, how: Pass) -> Tensor:
         layers = self.layers
-        x = layers["bn0"](ops.leaky_relu(layers["dense"](z, train), SLOPE), train)
-        x = ops.leaky_relu(layers["deconv1"](ops.reshape(x, (-1, *self.bottom)), train), SLOPE)
-        x = layers["bn1"](x, train, labels) if self.labelled else layers["bn1"](x, train)
-        return ops.tanh(layers["deconv2"](x, train) * 0.5)  # 2 sigmoid(x) - 1
+        x = layers["bn0"].forward(ops.leaky_relu(layers["dense"].forward(z, how), SLOPE), how)
+        x = ops.leaky_relu(layers["deconv1"].forward(ops.reshape(x, (-1, *self.bottom)), how), SLOPE)
+        x = layers["bn1"].forward(x, how)
+        return ops.tanh(layers["deconv2"].forward(x, how) * 0.5)  # 2 sigmoid(x) - 1
 
 
 class MNISTDiscriminator(Discriminator):
@@ -72,10 +70,10 @@ class MNISTDiscriminator(Discriminator):
                 self.body.append(f"norm{i}")
         self.end(rng, ((size + 7) // 8) ** 2 * ch[3], draw("dense"), norm, bias=False)
 
-    def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
+    def features(self, x: Tensor, how: Pass) -> Tensor:
         x = x * 0.5 + 0.5
         for name in self.body:
-            x = self.layers[name](x, train)
+            x = self.layers[name].forward(x, how)
         return ops.reshape(x, (len(x), -1))
 
     def own_factor(self, used: InUse) -> float | None:

@@ -11,12 +11,11 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 from minigan.networks.discriminator import Discriminator, batch_norm, drawing, feature_norm, scaled
 from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import BatchNorm
-from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear, Pass
 from minigan.nn.lipschitz import InUse, product
 
 
@@ -68,7 +67,7 @@ class CNNGenerator(Layer):
                  classes: int = 0, table: CNN = TABLE_3, init: str = "model"):
         super().__init__()
         draw = drawing(table.init, init)
-        self.labelled, self.table = classes > 0, table
+        self.table = table
         ch = [scaled(c, width) for c in table.gen] + [channels] * (table.last == "up")
         sizes = table.sizes(size, len(ch) - 1)[::-1]
         self.bottom = (sizes[0], sizes[0], ch[0])
@@ -87,14 +86,14 @@ class CNNGenerator(Layer):
             self.layers[f"deconv{len(ch)}"] = ConvTranspose2d(
                 rng, ch[-1], channels, 3, 1, 1, init=draw("deconv"), bias=table.bias)
 
-    def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+    def forward(self, z: Tensor, how: Pass) -> Tensor:
         dense, *body = self.layers.values()
-        x = dense(z, train)
+        x = dense.forward(z, how)
         if self.table.first == "units":
-            x = body.pop(0)(x, train)
+            x = body.pop(0).forward(x, how)
         x = ops.reshape(x, (-1, *self.bottom))
         for layer in body:
-            x = layer(x, train, labels) if layer.labelled else layer(x, train)
+            x = layer.forward(x, how)
         return ops.tanh(x)
 
 
@@ -128,9 +127,9 @@ class CNNDiscriminator(Discriminator):
         bottom = table.sizes(size, halvings)[-1]
         self.end(rng, bottom ** 2 * ch[-1], draw("dense"), norm, table.bias)
 
-    def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
+    def features(self, x: Tensor, how: Pass) -> Tensor:
         for name in self.body:
-            x = self.layers[name](x, train)
+            x = self.layers[name].forward(x, how)
         return ops.reshape(x, (len(x), -1))
 
     def own_factor(self, used: InUse) -> float | None:

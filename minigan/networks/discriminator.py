@@ -7,6 +7,8 @@ labels; `condition` says how a discriminator uses them.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from minigan.engine import ops
@@ -17,9 +19,9 @@ from minigan.errors import WrongUse, choose
 from minigan.networks.norms import Normalization
 from minigan.nn.feature_norms import FEATURES, BatchNorm, BatchNormalize
 from minigan.nn.initializers import Draw, Initializer, by_name
-from minigan.nn.layers import Layer, Linear
+from minigan.nn.layers import Layer, Linear, Pass
 from minigan.nn.lipschitz import InUse
-from minigan.nn.spectral_norms import prepare
+from minigan.nn.spectral_norms import normalize_together
 from minigan.nn.weight_norms import NoNorm
 
 CONDITIONS = {
@@ -56,27 +58,26 @@ class ConditionalBatchNorm(BatchNorm):
     are shared by all classes, as in the authors' code; that of Gulrajani et al. 2017 has no running ones.
     """
 
-    labelled = True
-
     def __init__(self, classes: int, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9):
         super().__init__(channels, slope, eps, decay)
         for p in self.params.values():
             p.data = np.tile(p.data, (classes, 1))
 
-    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
         xp, n = array_module(x.data), x.shape[-1]
         if self.params["gamma"].shape[1] != n:  # else one channel would be broadcast to any number
             raise ValueError(f"ConditionalBatchNorm: expected {self.params['gamma'].shape[1]} channels in the last "
                              f"axis, got x {x.shape}")
-        check_labels("ConditionalBatchNorm", labels, len(x))
-        if train:
+        check_labels("ConditionalBatchNorm", how.labels, len(x))
+        if how.train:
             hat = BatchNormalize(*self.moments(x), self.eps)(
                 x, Tensor(xp.ones(n, x.dtype)), Tensor(xp.zeros(n, x.dtype)))
         else:
             inverse = 1 / xp.sqrt(self.state["variance"] + x.dtype.type(self.eps))
             hat = x * Tensor(inverse) - Tensor(self.state["mean"] * inverse)
         one_pixel = (len(x), *(1,) * (x.ndim - 2), n)
-        gamma, beta = (ops.reshape(ops.embedding(self.params[name], labels), one_pixel) for name in ("gamma", "beta"))
+        gamma, beta = (ops.reshape(ops.embedding(self.params[name], how.labels), one_pixel)
+                       for name in ("gamma", "beta"))
         y = hat * gamma + beta
         return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
 
@@ -88,8 +89,8 @@ class Embedding(Linear):
                  norm: NoNorm | None = None):
         super().__init__(rng, n_out, classes, init, False, norm)  # a dense layer's adjoint, on one-hot vectors
 
-    def __call__(self, labels: Array, train: bool = True) -> Tensor:
-        W = self.norm.weight(self, (len(labels), self.params["W"].shape[1]), train)
+    def forward(self, labels: Array, how: Pass) -> Tensor:
+        W = self.weight((len(labels), self.params["W"].shape[1]), how)
         if isinstance(W, Scaled):  # only the rows that are taken need to be multiplied
             return W.then(lambda W: ops.embedding(W, labels)).done()
         return ops.embedding(W, labels)
@@ -141,7 +142,6 @@ class Discriminator(Layer):
             raise WrongUse(f"condition '{condition}' needs labels, and these data have none; leave it out, or use data "
                            "with classes")
         self.classes, self.condition = classes, condition
-        self.labelled = condition in ("projection", "concat")
 
     def end(self, rng: np.random.Generator, n: int, init: Initializer, norm: Normalization, bias: bool = True) -> None:
         """The layers after n features: dense, and what the condition adds."""
@@ -162,18 +162,22 @@ class Discriminator(Layer):
         dense, embed = (to_host(used.weights[self.layers[name]]).astype(np.float64) for name in ("dense", "embed"))
         return float(np.linalg.norm(dense + embed, axis=1).max())
 
-    def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
+    def features(self, x: Tensor, how: Pass) -> Tensor:
         """Pictures (N, H, W, C) -> (N, n)."""
         raise NotImplementedError(f"{type(self).__name__}.features")
 
     def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None,
                  classify: bool = True) -> Tensor | tuple[Tensor, Tensor]:
-        if self.labelled:
-            check_labels("discriminator", labels, len(x))
+        return self.forward(x, Pass(train, labels), classify)
+
+    def forward(self, x: Tensor, how: Pass, classify: bool = True) -> Tensor | tuple[Tensor, Tensor]:
+        if self.condition in ("projection", "concat"):
+            check_labels("discriminator", how.labels, len(x))
         classify = classify and self.condition == "ac"
-        prepare((layer for path, layer in self.walk() if classify or path != "classify"), train)
-        h = self.features(x, train, labels)
-        y = ops.reshape(self.layers["dense"](h, train), (-1,))
+        layers = (layer for path, layer in self.walk() if classify or path != "classify")
+        how = dataclasses.replace(how, weights=normalize_together(layers, how.train))
+        h = self.features(x, how)
+        y = ops.reshape(self.layers["dense"].forward(h, how), (-1,))
         if self.condition == "projection":
-            y = y + ops.sum(self.layers["embed"](labels, train) * h, 1)
-        return (y, self.layers["classify"](h, train)) if classify else y
+            y = y + ops.sum(self.layers["embed"].forward(how.labels, how) * h, 1)
+        return (y, self.layers["classify"].forward(h, how)) if classify else y

@@ -14,7 +14,7 @@ from minigan.formats.plain_text import columns
 from minigan.networks.discriminator import CONDITIONS, Embedding
 from minigan.networks.models import MODELS, Model
 from minigan.networks.norms import Normalization
-from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Layer, Linear, Pass
 
 MOST = 200_000_000  # parameters of one network that is only to be looked at: 0.8 GB
 MOST_PIXELS = 1 << 20  # size x size x width: the maps have to be made once, of 64 channels and more
@@ -41,10 +41,10 @@ class Probe(Layer):
     def __init__(self, path: str, layer: Layer, rows: list[Row]):
         super().__init__()
         self.path, self.layer, self.rows = path, layer, rows
-        self.params, self.state, self.norm, self.labelled = layer.params, layer.state, layer.norm, layer.labelled
+        self.params, self.state, self.norm = layer.params, layer.state, layer.norm
 
-    def __call__(self, x: Any, *more: Any) -> Tensor:
-        y = self.layer(x, *more)
+    def forward(self, x: Any, how: Pass) -> Tensor:
+        y = self.layer.forward(x, how)
         self.rows.append(Row(self.path, y.shape[1:], _kernel(self.layer), sum(p.size for p in self.params.values()),
                              _multiplications(self.layer, x.shape, y.shape)))
         return y
@@ -58,7 +58,7 @@ def rows(network: Layer, x: np.ndarray, labels: np.ndarray | None = None) -> lis
             if not layer.layers:
                 parent.layers[name] = Probe(f"{path}/{name}".lstrip("/"), layer, found)
     with no_grad():
-        network(Tensor(x), False, *([labels] if network.labelled else []))
+        network(Tensor(x), False, labels)
     return found
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.devices import Array
 from minigan.networks.discriminator import (
     Discriminator,
     Embedding,
@@ -24,7 +23,7 @@ from minigan.networks.discriminator import (
 )
 from minigan.networks.norms import Normalization
 from minigan.nn.initializers import Draw, by_name
-from minigan.nn.layers import Conv2d, Layer, Linear, Sequential
+from minigan.nn.layers import Conv2d, Layer, Linear, Pass, Sequential
 from minigan.nn.lipschitz import InUse, product, total
 
 
@@ -79,15 +78,14 @@ class UpBlock(Layer):
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, classes: int = 0, draw: Draw = GLOROT):
         super().__init__()
-        self.labelled = classes > 0
         conv1, conv2 = _residual(rng, n_in, n_out, n_out, Normalization(), 1.0, draw, first="up")
         self.layers |= {
             "residual": Sequential(bn1=batch_norm(n_in, classes), conv1=conv1,
                                    bn2=batch_norm(n_out, classes), conv2=conv2),
             "shortcut": Conv2d(rng, n_in, n_out, 1, init=draw("conv"), resample="up")}
 
-    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
-        return self.layers["residual"](x, train, labels) + self.layers["shortcut"](x, train)
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        return self.layers["residual"].forward(x, how) + self.layers["shortcut"].forward(x, how)
 
 
 class FirstDownBlock(Layer):
@@ -103,8 +101,8 @@ class FirstDownBlock(Layer):
             "residual": Sequential(conv1=conv1, conv2=conv2),
             "shortcut": Conv2d(rng, n_in, n_out, 1, init=draw("conv"), norm=norm.weight(), resample="down")}
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        return self.layers["residual"](x, train) + self.layers["shortcut"](x, train)
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        return self.layers["residual"].forward(x, how) + self.layers["shortcut"].forward(x, how)
 
     def own_factor(self, used: InUse) -> float | None:
         return total(self.layers["residual"].lipschitz(used), self.layers["shortcut"].lipschitz(used))
@@ -130,9 +128,9 @@ class Block(Layer):
             self.layers["shortcut"] = Conv2d(rng, n_in, n_out, 1, init=draw("conv"), norm=norm.weight(),
                                              resample=resample)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        y = self.layers["residual"](ops.relu(x) if self.activate else x, train)
-        return y + (self.layers["shortcut"](x, train) if "shortcut" in self.layers else x)
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        y = self.layers["residual"].forward(ops.relu(x) if self.activate else x, how)
+        return y + (self.layers["shortcut"].forward(x, how) if "shortcut" in self.layers else x)
 
     def own_factor(self, used: InUse) -> float | None:
         shortcut = self.layers["shortcut"].lipschitz(used) if "shortcut" in self.layers else 1.0
@@ -150,7 +148,6 @@ class ResNetGenerator(Layer):
         super().__init__()
         draw = drawing(INIT, init)
         check_size(table.name, size, _multiple(table))
-        self.labelled = classes > 0
         ch = [scaled(c, width) for c in (table.bottom, *table.up)]
         side = size >> len(table.up)
         self.bottom = (side, side, ch[0])
@@ -160,10 +157,10 @@ class ResNetGenerator(Layer):
         self.layers["bn"] = batch_norm(ch[-1], 0)
         self.layers["conv"] = Conv2d(rng, ch[-1], channels, 3, 1, 1, draw("conv"))
 
-    def __call__(self, z: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
-        x = ops.reshape(self.layers["dense"](z, train), (-1, *self.bottom))
-        x = self.layers["bn"](self.layers["blocks"](x, train, labels), train)
-        return ops.tanh(self.layers["conv"](x, train))
+    def forward(self, z: Tensor, how: Pass) -> Tensor:
+        x = ops.reshape(self.layers["dense"].forward(z, how), (-1, *self.bottom))
+        x = self.layers["bn"].forward(self.layers["blocks"].forward(x, how), how)
+        return ops.tanh(self.layers["conv"].forward(x, how))
 
 
 class ResNetDiscriminator(Discriminator):
@@ -193,13 +190,13 @@ class ResNetDiscriminator(Discriminator):
         self.layers["blocks"] = Sequential(**blocks)
         self.end(rng, ch[-1], draw("dense"), norm, table.bias)
 
-    def features(self, x: Tensor, train: bool, labels: Array | None) -> Tensor:
+    def features(self, x: Tensor, how: Pass) -> Tensor:
         for i, block in enumerate(self.layers["blocks"].layers.values()):
             if self.condition == "concat" and i == self.table.join:
                 N, H, W, _ = x.shape
-                maps = ops.reshape(self.layers["embed"](labels, train), (N, 1, 1, -1))
+                maps = ops.reshape(self.layers["embed"].forward(how.labels, how), (N, 1, 1, -1))
                 x = ops.concatenate([x, ops.broadcast_to(maps, (N, H, W, maps.shape[3]))], 3)
-            x = block(x, train)
+            x = block.forward(x, how)
         return (ops.sum if self.table.pool == "sum" else ops.mean)(ops.relu(x), (1, 2))
 
     def own_factor(self, used: InUse) -> float | None:

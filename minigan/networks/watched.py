@@ -11,7 +11,7 @@ from typing import Any
 from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, to_host
 from minigan.engine.scaled import Scaled
-from minigan.nn.layers import Layer
+from minigan.nn.layers import Layer, Pass
 from minigan.nn.weight_norms import NoNorm
 
 
@@ -53,14 +53,14 @@ class Watched(Layer):
 
     def __init__(self, layer: Layer):
         super().__init__()
-        self.layer, self.labelled, self.open = layer, layer.labelled, True
+        self.layer, self.open = layer, True
         self.held = layer.norm = Held(layer.norm)
         self.slope = getattr(layer, "slope", 1.0)
         self.negative: list[float] = []  # of each forward
         self.alive: Array | None = None  # channels that were positive somewhere
 
-    def __call__(self, x: Any, *more: Any) -> Tensor:
-        y = self.layer(x, *more)
+    def forward(self, x: Any, how: Pass) -> Tensor:
+        y = self.layer.forward(x, how)
         if self.open and self.slope != 1:
             positive = (y.data > 0).reshape(-1, y.shape[-1])
             self.negative.append(1 - float(positive.mean()))

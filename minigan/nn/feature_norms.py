@@ -10,7 +10,7 @@ from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.batch_norm import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
-from minigan.nn.layers import Layer
+from minigan.nn.layers import Layer, Pass
 
 
 class BatchNorm(Layer):
@@ -33,12 +33,12 @@ class BatchNorm(Layer):
         self.state["mean"] = np.zeros(channels, np.float32)
         self.state["variance"] = np.ones(channels, np.float32)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
         beta = self.params["beta"]
         gamma = self.params["gamma"] if "gamma" in self.params else Tensor(array_module(beta.data).ones_like(beta.data))
         if x.shape[-1:] != beta.shape:  # else one channel would be broadcast to any number
             raise ValueError(f"BatchNorm: expected {beta.size} channels in the last axis, got x {x.shape}")
-        if not train:
+        if not how.train:
             scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
             y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
             return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
@@ -67,7 +67,7 @@ class LayerNorm(Layer):
             self.params["gamma"] = Tensor(np.ones(channels, np.float32), requires_grad=True)
         self.params["beta"] = Tensor(np.zeros(channels, np.float32), requires_grad=True)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
         beta, axes = self.params["beta"], tuple(range(1, x.ndim))
         if x.shape[-1:] != beta.shape:
             raise ValueError(f"LayerNorm: expected {beta.size} channels in the last axis, got x {x.shape}")

@@ -1,14 +1,16 @@
 """Layers: parameters and state in plain dicts, and a call that maps a Tensor to a Tensor.
 
 params: name -> Tensor that is trained.  state: name -> array that is kept but not trained.  layers: name -> Layer.
-Whether this is training or evaluation is an argument of the call, never a hidden switch.
+Whether this is training or evaluation is an argument of the call, never a hidden switch: all that the layers of one
+forward are told stands in a Pass, which each hands on to the layers below it.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,17 +18,31 @@ import numpy as np
 from minigan.engine import conv_ops, ops, pool_ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module, to_host
+from minigan.engine.scaled import Scaled
 from minigan.errors import FailedWork
 from minigan.nn.initializers import Initializer, normal
 from minigan.nn.lipschitz import InUse, product
 from minigan.nn.weight_norms import NoNorm, to_matrix
 
-# ---- layers --------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Pass:
+    """What the layers of one forward are told beside their inputs.
+
+    train: training or evaluation.  labels: (N,) integers, for layers that see an image's class.
+    weights: layer -> its weights in use, where they were normalized for many layers at once; see Layer.weight.
+    """
+
+    train: bool = True
+    labels: Array | None = None
+    weights: Mapping[Layer, Tensor | Scaled] = field(default_factory=dict)
+
 
 class Layer:
-    """Something with parameters that maps a Tensor to a Tensor: layer(x, train), or layer(x, train, labels)."""
+    """Something with parameters that maps a Tensor to a Tensor: layer(x, train), or layer(x, train, labels).
 
-    labelled = False  # whether its call takes the labels of the pictures, (N,) integers
+    A subclass gives `forward`, and calls `forward` of the layers below it with the same Pass.
+    """
 
     def __init__(self) -> None:
         self.params: dict[str, Tensor] = {}
@@ -50,8 +66,16 @@ class Layer:
         """Its adjoint: <operator(W, x), y> = <x, adjoint(W, y, x.shape)>."""
         return y @ to_matrix(W, self.out_axis)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__}.__call__")
+    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+        return self.forward(x, Pass(train, labels))
+
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def weight(self, x_shape: tuple[int, ...], how: Pass) -> Tensor | Scaled:
+        """The weights in use for an input of this shape: the pass's, or what the normalization makes of W now."""
+        given = how.weights.get(self)
+        return self.norm.weight(self, x_shape, how.train) if given is None else given
 
     def lipschitz(self, used: InUse) -> float | None:
         """A number that |self(x) - self(y)| / |x - y| never exceeds, for the weights in `used`; None: none is known.
@@ -141,11 +165,10 @@ class Sequential(Layer):
     def __init__(self, **layers: Layer):
         super().__init__()
         self.layers = layers
-        self.labelled = any(layer.labelled for layer in layers.values())
 
-    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None) -> Tensor:
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
         for layer in self.layers.values():
-            x = layer(x, train, labels) if layer.labelled else layer(x, train)
+            x = layer.forward(x, how)
         return x
 
     def own_factor(self, used: InUse) -> float | None:
@@ -160,8 +183,8 @@ class Linear(Layer):
         super().__init__()
         self._weights(rng, init, (n_out, n_in), n_out if bias else 0, norm)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        return conv_ops.linear(x, self.norm.weight(self, x.shape, train), self.params.get("b"))
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        return conv_ops.linear(x, self.weight(x.shape, how), self.params.get("b"))
 
     def own_factor(self, used: InUse) -> float | None:
         return used.norms.get(self)
@@ -187,8 +210,8 @@ class Conv2d(Layer):
         self.stride, self.pad, self.slope, self.resample = stride, pad, slope, resample
         self._weights(rng, init or normal(), (n_out, kernel, kernel, n_in), n_out if bias else 0, norm)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        W, b = self.norm.weight(self, x.shape, train), self.params.get("b")
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        W, b = self.weight(x.shape, how), self.params.get("b")
         if not self.resample:
             return conv_ops.conv2d(x, W, b, self.stride, self.pad, self.slope)
         if W.shape[1] == 3:
@@ -231,8 +254,8 @@ class ConvTranspose2d(Layer):
         self.stride, self.pad, self.output_pad = stride, pad, output_pad
         self._weights(rng, init or normal(), (n_in, kernel, kernel, n_out), n_out if bias else 0, norm)
 
-    def __call__(self, x: Tensor, train: bool = True) -> Tensor:
-        W = self.norm.weight(self, x.shape, train)
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        W = self.weight(x.shape, how)
         return conv_ops.conv_transpose2d(x, W, self.params.get("b"), self.stride, self.pad, output_pad=self.output_pad)
 
     def own_factor(self, used: InUse) -> float | None:

@@ -39,7 +39,6 @@ class SpectralNorm(NoNorm):
         if schedule not in SCHEDULES:
             raise ValueError(f"spectral normalization: u moves every {' or '.join(SCHEDULES)}, got '{schedule}'")
         self.n_iter, self.eps, self.scale, self.schedule, self.through = n_iter, eps, scale, schedule, through
-        self.prepared: Scaled | None = None  # by `prepare`, for the next forward
 
     def matrices(self, W: Tensor, out_axis: int) -> dict[str, Tensor]:
         """Name of u -> the matrix whose leading left vector it is; sigma is the mean of their singular values."""
@@ -50,9 +49,6 @@ class SpectralNorm(NoNorm):
             layer.state[name] = rng.standard_normal(len(matrix)).astype(matrix.dtype)
 
     def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor | Scaled:
-        if self.prepared is not None:
-            prepared, self.prepared = self.prepared, None
-            return prepared
         W, us = layer.params["W"], {}
         matrices = self.matrices(W, layer.out_axis)
         if self.through or len(matrices) > 1:
@@ -67,20 +63,22 @@ class SpectralNorm(NoNorm):
             us["u"] = u
             W_bar = _from_matrix(SpectralNormalize(*_scaled(u, v, sigma, self.scale))(matrix), W, layer.out_axis)
         if train and self.schedule == "forward":
-            layer.state.update(us)
+            for name, u in us.items():
+                layer.state[name][...] = u
         return W_bar
 
     def after_update(self, layer: Normalized) -> None:
         if self.schedule == "update":
             for name, matrix in self.matrices(layer.params["W"].detach(), layer.out_axis).items():
-                layer.state[name] = power_iteration(_compact(matrix.data), layer.state[name], self.n_iter, self.eps)[0]
+                u = layer.state[name]
+                u[...] = power_iteration(_compact(matrix.data), u, self.n_iter, self.eps)[0]
 
     def _singular_value(self, matrix: Tensor, u: Array) -> tuple[Array, Tensor]:
         """The next u, and sigma () as a function of the matrix."""
         if not self.through:
             u, v, _ = power_iteration(_compact(matrix.data), u, self.n_iter, self.eps)
             return u, ops.sum(Tensor(u.reshape(1, -1)) @ matrix @ Tensor(v.reshape(-1, 1)))
-        left = Tensor(u)
+        left = Tensor(u.copy())  # the graph keeps it, and u is written over in place
         for _ in range(self.n_iter):
             Wv = matrix @ _unit(left @ matrix, self.eps)
             left = _unit(Wv, self.eps)
@@ -127,16 +125,17 @@ class OperatorNorm(SpectralNorm):
                 layer.state["v"] = v
         v, sigma = self._singular_value_of(layer, W, v)
         if train and self.schedule == "forward":
-            layer.state["v"] = v
+            layer.state["v"][...] = v
         return _divided(W, sigma * (1 / self.scale))
 
     def after_update(self, layer: Normalized) -> None:
         if self.schedule == "update" and layer.state["v"].size:
-            layer.state["v"], _ = self._singular_value_of(layer, layer.params["W"].detach(), layer.state["v"])
+            v, _ = self._singular_value_of(layer, layer.params["W"].detach(), layer.state["v"])
+            layer.state["v"][...] = v
 
     def _singular_value_of(self, layer: Normalized, W: Tensor, v: Array) -> tuple[Array, Tensor]:
         """The next v, and sigma () as a function of W."""
-        right = Tensor(v)
+        right = Tensor(v.copy() if self.through else v)  # v is written over in place, and a graph may keep it
         for _ in range(self.n_iter):
             left = _unit(layer.operator(W if self.through else W.detach(), right), self.eps)
             back = layer.adjoint(W, left, v.shape)
@@ -199,25 +198,26 @@ class SpectralNormalizeAll(Op):
 
 # ---- all layers at once --------------------------------------------------------------------------------------------
 
-def prepare(layers: Iterable[Normalized], train: bool) -> None:
-    """Normalize all layers that are about to be used, at once: on a GPU the launches do not grow with their number.
+def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normalized, Scaled]:
+    """The weights of all layers that are about to be used, normalized at once: on a GPU the launches do not grow with
+    their number.
 
-    A network calls this at the beginning of its forward. The layers find their share in SpectralNorm.prepared; without
-    it, as on a CPU or with any other normalization, each does its own part when its turn comes, with the same result.
+    A network calls this at the beginning of its forward and passes the result on (layers.Pass). Layers that are not in
+    it, as on a CPU or with any other normalization, do their own part when their turn comes, with the same result.
     """
     mine = [layer for layer in layers if type(layer.norm) is SpectralNorm and layer.out_axis == 0]
     kinds = {(layer.norm.n_iter, layer.norm.eps, layer.norm.scale, layer.norm.through) for layer in mine}
     if len(kinds) != 1 or not all(kernels_take(layer.params["W"].data) for layer in mine):
-        return
+        return {}
     (n_iter, eps, scale, through), = kinds
     if through:
-        return
+        return {}
     Ws = [layer.params["W"] for layer in mine]
     us, vs, sigmas, inverses = power_iterations([to_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
                                                 n_iter, eps)
     for layer, u in zip(mine, us, strict=True):
         if train and layer.norm.schedule == "forward":
-            layer.state["u"] = u
+            layer.state["u"][...] = u
     if scale != 1:
         joined = array_module(*us).concatenate(us) * (1 / scale)  # all at once: not a launch each
         ends = np.cumsum([len(u) for u in us])
@@ -230,8 +230,9 @@ def prepare(layers: Iterable[Normalized], train: bool) -> None:
             W_bars.extend(scale_weights([W.data for W in Ws], inverses))
         return W_bars[i]
 
-    for i, (layer, W) in enumerate(zip(mine, SpectralNormalizeAll(us, vs, sigmas)(*Ws), strict=True)):
-        layer.norm.prepared = Scaled(W, inverses[i:i + 1], functools.partial(product, i))
+    together = SpectralNormalizeAll(us, vs, sigmas)(*Ws)
+    return {layer: Scaled(W, inverses[i:i + 1], functools.partial(product, i))
+            for i, (layer, W) in enumerate(zip(mine, together, strict=True))}
 
 
 # ---- inside --------------------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ class Training:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""
         if self.e.condition == "ac":
             return self.dis(x) if classify else (self.dis(x, classify=False), None)
-        return self.dis(x, True, labels) if self.dis.labelled else self.dis(x), None
+        return self.dis(x, True, labels), None
 
     def labels_of(self, index: np.ndarray) -> Any:
         """The labels of real pictures, on the device; None without --condition."""

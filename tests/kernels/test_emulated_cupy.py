@@ -30,10 +30,10 @@ from minigan.engine.loops.spectral_norm import spectral_gradient
 from minigan.engine.scaled import Scaled
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize
 from minigan.nn.initializers import glorot_uniform
-from minigan.nn.layers import Conv2d, Linear
+from minigan.nn.layers import Conv2d, Linear, Pass
 from minigan.nn.losses import SampleNorms
 from minigan.nn.optimizers import OPTIMIZERS
-from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll, prepare
+from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll, normalize_together
 from minigan.nn.weight_norms import spectral_norm
 
 
@@ -681,7 +681,7 @@ def functions():
 
 
 def scaled(x, W0, b, W1, W2):
-    """Layers of all kinds with weights W / sigma that are never multiplied: spectral_norms.prepare's way."""
+    """Layers of all kinds with weights W / sigma that are never multiplied: normalize_together's way."""
     Ws = (W0, W1, W2)
     matrices = [W.data.reshape(len(W), -1) for W in Ws]
     us, vs, sigmas, inverses = power_iterations(matrices, [m[:, 0].copy() for m in matrices], 2)
@@ -793,7 +793,7 @@ def test_the_power_iteration_stays_on_the_device(device, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
 def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype, device, rng):
-    """To second order, beside a layer that is not zero, each for itself and both at once (spectral_norms.prepare)."""
+    """To second order, beside a layer that is not zero, each for itself and both at once (normalize_together)."""
     for xp in (np, device):
         layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=SpectralNorm()), Linear(rng, 2, 1, glorot_uniform(),
                                                                            norm=SpectralNorm())]
@@ -806,9 +806,8 @@ def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype,
         Ws = [layer.params["W"] for layer in layers]
         Ws[0].data[...] = 0
         x = Tensor(xp.asarray(rng.standard_normal((2, 3, 3, 2)).astype(dtype)), True)
-        if together:
-            prepare(layers, True)
-        y = ops.sum(layers[1](ops.sum(layers[0](x) + x, (1, 2))) ** 2)
+        how = Pass(weights=normalize_together(layers, True) if together else {})
+        y = ops.sum(layers[1].forward(ops.sum(layers[0].forward(x, how) + x, (1, 2)), how) ** 2)
         first = grad(y, [*Ws, x], create_graph=True)
         second = grad(ops.sum(first[1] ** 2) + ops.sum(first[2] ** 2) + ops.sum(first[0]), [*Ws, x])
         for g in (first, second, grad(y, [*Ws, x])):

@@ -24,6 +24,7 @@ from minigan.networks.norms import Normalization
 from minigan.networks.resnet import DIM_EMBED
 from minigan.nn.feature_norms import BatchNorm, LayerNorm
 from minigan.nn.initializers import glorot_uniform
+from minigan.nn.layers import Pass
 from minigan.nn.losses import LOSSES, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNorm
@@ -48,7 +49,7 @@ def count(network):
 
 
 def call(network, x, train, labels):
-    return network(x, train, labels) if network.labelled else network(x, train)
+    return network(x, train, labels)
 
 
 # ---- counts --------------------------------------------------------------------------------------------------------
@@ -342,11 +343,9 @@ def test_labels_change_pictures_and_judgements(model, condition, rng):
         np.testing.assert_array_equal(changed, one != other)
         results = [call(dis, Tensor(x), False, labels) for labels in (one, other)]
     if condition == "ac":
-        assert not dis.labelled
         y, logits = results[0]
         assert y.shape == (4,) and logits.shape == (4, 3) and np.ptp(logits.data, axis=1).min() > 0
     else:
-        assert dis.labelled
         np.testing.assert_array_equal(results[0].data != results[1].data, one != other)
 
 
@@ -356,7 +355,7 @@ def test_projection_adds_an_inner_product_and_ac_classifies_the_same_features(rn
     plain, projection, ac = (MODELS["resnet"].discriminator(np.random.default_rng(3), 32, 3, NONE, 0.1, 2, condition)
                              for condition in ("", "projection", "ac"))
     with no_grad():
-        y, h = plain(x).data, plain.features(x, True, None).data
+        y, h = plain(x).data, plain.features(x, Pass()).data
         embedding = projection.layers["embed"].params["W"].data
         np.testing.assert_allclose(projection(x, True, labels).data, y + (embedding[labels] * h).sum(1), rtol=1e-4)
         found, logits = ac(x)

@@ -12,9 +12,9 @@ from minigan.engine.autograd import Tensor, grad
 from minigan.networks.norms import NORMS, Normalization, NormOptions, penalties
 from minigan.nn.feature_norms import FEATURES, BatchNorm, LayerNorm
 from minigan.nn.initializers import normal
-from minigan.nn.layers import Conv2d, Layer, Linear
+from minigan.nn.layers import Conv2d, Layer, Linear, Pass
 from minigan.nn.losses import gradient_penalty
-from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm, prepare
+from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm, normalize_together
 from minigan.nn.weight_norms import NoNorm
 
 # every name, and what else decides how the weights are made
@@ -48,12 +48,12 @@ class Discriminator(Layer):
                 self.layers[f"features{i}"] = FEATURES[norm.features](n_out, slope=0.1, gain=norm.gain)
         self.layers["dense"] = Linear(rng, 3 * 3 * 7, 1, normal(0.3), norm=norm.weight())
 
-    def __call__(self, x, train=True):
-        prepare((layer for _, layer in self.walk()), train)
+    def forward(self, x, how):
+        how = Pass(how.train, weights=normalize_together((layer for _, layer in self.walk()), how.train))
         *body, dense = self.layers.values()
         for layer in body:
-            x = layer(x, train)
-        return ops.reshape(dense(ops.reshape(x, (len(x), -1)), train), (-1,))
+            x = layer.forward(x, how)
+        return ops.reshape(dense.forward(ops.reshape(x, (len(x), -1)), how), (-1,))
 
 
 def norm_of(norm, **options):

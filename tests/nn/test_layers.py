@@ -381,8 +381,8 @@ def test_sequential_hands_on_result_and_mode():
             super().__init__()
             self.name, self.log = name, log
 
-        def __call__(self, x, train=True):
-            self.log.append((self.name, x.item(), train))
+        def forward(self, x, how):
+            self.log.append((self.name, x.item(), how.train))
             return x + 1
     log = []
     layer = Sequential(b=Step("b", log), a=Step("a", log))

@@ -111,7 +111,7 @@ def test_evaluation_uses_the_u_that_training_left(rng):
     layer = LAYERS["dense"](rng, SpectralNorm())
     x = an_input(rng, layer)
     layer(x, train=True)
-    u = layer.state["u"]
+    u = layer.state["u"].copy()
     np.testing.assert_array_equal(layer(x, train=False).data, layer(x, train=True).data)  # both start from this u
     assert layer.state["u"].tobytes() != u.tobytes()
 

@@ -162,7 +162,7 @@ def test_the_gradient_of_a_dense_layer_is_equation_12_in_closed_form(seen):
     found = diagnose(training)
     assert found["inactive"] == {"real": 0, "fake": 0}  # every term counts
     with no_grad():
-        h_real, h_fake = (training.dis.features(Tensor(x), False, None).data for x in seen[0][:2])
+        h_real, h_fake = (training.dis.features(Tensor(x), Pass(False)).data for x in seen[0][:2])
     row, w, sigma = found["layers"]["dense"], W[0].astype(np.float64), np.linalg.norm(W)
     g = h_fake.mean(0) - h_real.mean(0)  # E[delta h^T]
     lam = g @ w / sigma  # E[delta^T W_bar h]
