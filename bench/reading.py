@@ -65,7 +65,7 @@ def training(path, batch, width, seconds):
     runs = [gan.Training(e, images), gan.Training(e, images[:4096])]
     for run in runs:
         run.update_discriminator(1e-4)  # buffers are made
-    images.prefetch(runs[0].batches)
+    images.prefetch(runs[0].draws.batches)
     images.waited, took = 0.0, ([], [])
     while sum(took[0] + took[1]) < seconds:
         for i in (0, 1) if len(took[0]) % 2 else (1, 0):

@@ -1,6 +1,6 @@
 // Batch normalization: moments of each channel, normalization with leaky ReLU, and the gradient.
 //
-// Twins in engine/loops/batch_norm.py: batch_moments, moved_moments, batch_factors, normalize, normalize_gradient.
+// Twins in engine/loops/batch_norm.py: batch_moments, move_moments, batch_factors, normalize, normalize_gradient.
 // Layout: x (rows, C), whatever stood before the channels. float32.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
 //
@@ -106,15 +106,14 @@ extern "C" __global__ void batch_moments(const float* x, float* mean, float* var
     }
 }
 
-// The running moments moved towards those of a batch: decay * old + rest * new, the new variance times unbias.
-// All (C,). Block (256), one thread a channel.
-extern "C" __global__ void moved_moments(const float* old_mean, const float* old_variance, const float* mean,
-                                         const float* variance, float* to_mean, float* to_variance, float decay,
-                                         float rest, float unbias, int C) {
+// The running moments, moved in place towards those of a batch: decay * running + rest * new, the new variance times
+// unbias. All (C,). Block (256), one thread a channel.
+extern "C" __global__ void move_moments(float* running_mean, float* running_variance, const float* mean,
+                                        const float* variance, float decay, float rest, float unbias, int C) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= C) return;
-    to_mean[c] = decay * old_mean[c] + rest * mean[c];
-    to_variance[c] = decay * old_variance[c] + rest * (variance[c] * unbias);
+    running_mean[c] = decay * running_mean[c] + rest * mean[c];
+    running_variance[c] = decay * running_variance[c] + rest * (variance[c] * unbias);
 }
 
 // What normalization by a mean and a variance multiplies with and adds: inverse = 1 / sqrt(variance + eps),

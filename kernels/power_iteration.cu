@@ -80,6 +80,7 @@ struct Layers {
     const float* u[32];
     float* v[32];
     float* u_new[32];
+    float* kept[32];  // where u_new is written, too; null: nowhere
 };
 
 // True in every thread of the block that comes here last of `blocks`; it sees all that the others' thread 0 wrote
@@ -172,8 +173,11 @@ extern "C" __global__ void sn_wv(Layers layers, float* sigmas, float* inverses, 
 
         for (int c = threadIdx.x; c < cols; c += blockDim.x)
             v[c] *= v_scale;
-        for (int r = threadIdx.x; r < rows; r += blockDim.x)
+        float* kept = layers.kept[l];
+        for (int r = threadIdx.x; r < rows; r += blockDim.x) {
             u[r] = u[r] * v_scale * u_scale;
+            if (kept) kept[r] = u[r];
+        }
         if (threadIdx.x == 0) {
             float sigma = squares * u_scale;  // u^T W v, u = W v * u_scale
             sigmas[layers.offset + l] = sigma;

@@ -230,8 +230,8 @@ def normalize_gradient_twin(gy, x, y, gamma, mean, inverse, slope):
 def adam_inputs(rng):
     for shapes in ([(1,), (3, 5), (4500,), (2, 2, 2), (0, 3), (1024,)], [(1 + p % 4,) for p in range(70)], []):
         ws, gs, ms, vs = ([normal(rng, shape) for shape in shapes] for _ in range(4))
-        yield ws, gs, ms, [v * v for v in vs], 0.01, 0.5, 0.999, 1e-8
-        yield ws, gs, ms, [v * 0 for v in vs], 0.1, 0.0, 0.9, 1e-2
+        yield ws, gs, ms, [v * v for v in vs], np.array(0.01), 0.5, 0.999, 1e-8
+        yield ws, gs, ms, [v * 0 for v in vs], np.array(0.1), 0.0, 0.9, 1e-2
 
 
 def adam_twin(ws, gs, ms, vs, rate, beta1, beta2, eps):
@@ -288,7 +288,7 @@ CASES = [
     Case(batch_norm.launch_batch_moments, batch_norm.batch_moments, moments_inputs),
     # the running mean near 1000 is rounded to 6e-5; E[x^2] - E[x]^2 would be off by 6e-2
     Case(batch_norm.launch_batch_moments, batch_norm.batch_moments, large_mean_inputs, 3e-5),
-    Case(batch_norm.launch_moved_moments, batch_norm.moved_moments, moved_inputs),
+    Case(batch_norm.launch_move_moments, batch_norm.move_moments, moved_inputs, in_place=(0, 1)),
     Case(batch_norm.launch_batch_factors, batch_norm.batch_factors, factors_inputs),
     Case(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs),
     Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),

@@ -9,7 +9,7 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.batch_norm import batch_factors, batch_moments, moved_moments, normalize, normalize_gradient
+from minigan.engine.loops.batch_norm import batch_factors, batch_moments, move_moments, normalize, normalize_gradient
 from minigan.nn.layers import Layer, Pass
 
 
@@ -47,8 +47,7 @@ class BatchNorm(Layer):
     def moments(self, x: Tensor) -> tuple[Array, Array]:
         """The batch's mean and variance of each channel; moves the running ones."""
         mean, variance = batch_moments(x.data)
-        self.state["mean"], self.state["variance"] = moved_moments(
-            self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
+        move_moments(self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
         return mean, variance
 
 

@@ -134,16 +134,19 @@ class Layer:
             layer.state = {name: xp.asarray(a) for name, a in layer.state.items()}
         return self
 
-    def follow(self, other: Layer, share: float) -> None:
-        """Move every parameter and state by `share` of its way to those of an equal layer, in place."""
+    def follow(self, other: Layer, share: Array | float) -> None:
+        """Move every parameter and state by `share` of its way to those of an equal layer, in place.
+
+        share: a number, or () float64 on the layers' device.
+        """
         for (_, mine), (_, theirs) in zip(self.walk(), other.walk(), strict=True):
             for name, p in mine.params.items():
-                p.data += p.dtype.type(share) * (theirs.params[name].data - p.data)
+                p.data += _as(share, p.dtype) * (theirs.params[name].data - p.data)
             for name, a in mine.state.items():
                 if a.shape != theirs.state[name].shape:  # it came with the first input
                     mine.state[name] = theirs.state[name].copy()
                     continue
-                a += a.dtype.type(share) * (theirs.state[name] - a)
+                a += _as(share, a.dtype) * (theirs.state[name] - a)
 
     def after_update(self) -> None:
         """Let the normalizations act after an optimizer step."""
@@ -272,3 +275,8 @@ class ConvTranspose2d(Layer):
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The convolution itself."""
         return conv_ops.conv2d(y, W, None, self.stride, self.pad)
+
+
+def _as(share: Array | float, dtype: np.dtype) -> Array:
+    """A number, or an array of one, in this dtype; an array stays on its device."""
+    return dtype.type(share) if isinstance(share, float) else share.astype(dtype)

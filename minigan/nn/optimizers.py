@@ -1,7 +1,9 @@
 """Optimizers and learning-rate schedules, on dicts of parameters.
 
 An optimizer is made for parameters (name -> Tensor) and takes steps: step(gradients, rate), a gradient per parameter
-in order. What it remembers is in `state` (name -> array) and `steps`; a checkpoint holds both.
+in order. A step has two halves: `begin` counts it, on the host, and `apply` changes the parameters, on their device and
+by arrays alone. What is remembered is in `state` (name -> array), written in place, and `steps`; a checkpoint holds
+both.
 """
 
 from __future__ import annotations
@@ -28,17 +30,35 @@ class Optimizer:
                       for name, p in params.items() for kind in self.remembers}
 
     def step(self, gradients: Sequence[Tensor], rate: float) -> None:
-        """Change every parameter in place by its gradient, with learning rate `rate`."""
-        if len(gradients) != len(self.params):
-            raise ValueError(f"{type(self).__name__}: expected {len(self.params)} gradients, one for each parameter, "
-                             f"got {len(gradients)}")
+        """Change every parameter in place by its gradient, with learning rate `rate`: `begin`, then `apply`."""
+        self._check(gradients)
+        xp = array_module(*(p.data for p in self.params.values()))
+        self.apply(gradients, xp.asarray(self.begin(rate)))
+
+    def begin(self, rate: float) -> np.ndarray:
+        """Count a step, on the host; returns what `apply` is to be given: () float64, the learning rate with all that
+        depends on the number of steps."""
         self.steps += 1
+        return np.array(self.effective(rate))
+
+    def effective(self, rate: float) -> float:
+        """The learning rate with what depends on the number of steps."""
+        return rate
+
+    def apply(self, gradients: Sequence[Tensor], rate: Array) -> None:
+        """Change every parameter in place by its gradient. rate: () float64 on the parameters' device, of `begin`."""
+        self._check(gradients)
         memory = [[self.state[f"{name}/{kind}"] for name in self.params] for kind in self.remembers]
         self.update([p.data for p in self.params.values()], [g.data for g in gradients], *memory, rate=rate)
 
-    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: Array) -> None:
         """Every parameter's step, in place; memory: their arrays, a list for each of `remembers`."""
         raise NotImplementedError(f"{type(self).__name__}.update")
+
+    def _check(self, gradients: Sequence[Tensor]) -> None:
+        if len(gradients) != len(self.params):
+            raise ValueError(f"{type(self).__name__}: expected {len(self.params)} gradients, one for each parameter, "
+                             f"got {len(gradients)}")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that is remembered, on the host."""
@@ -59,9 +79,9 @@ class SGD(Optimizer):
     def __init__(self, params: dict[str, Tensor], beta1: float = 0.0, beta2: float = 0.0, eps: float = 0.0):
         super().__init__(params)
 
-    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: Array) -> None:
         for w, g in zip(ws, gs, strict=True):
-            w -= w.dtype.type(rate) * g
+            w -= rate.astype(w.dtype) * g
 
 
 class Adam(Optimizer):
@@ -73,9 +93,12 @@ class Adam(Optimizer):
         super().__init__(params)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+    def effective(self, rate: float) -> float:
+        """With Adam's correction of the moments' bias."""
         t = self.steps
-        rate *= float(np.sqrt(1 - self.beta2 ** t)) / (1 - self.beta1 ** t)
+        return rate * (float(np.sqrt(1 - self.beta2 ** t)) / (1 - self.beta1 ** t))
+
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: Array) -> None:
         adam_all(ws, gs, *memory, rate, self.beta1, self.beta2, self.eps)
 
 
@@ -88,12 +111,12 @@ class RMSProp(Optimizer):
         super().__init__(params)
         self.beta2, self.eps = beta2, eps
 
-    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: float) -> None:
+    def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: Array) -> None:
         for w, g, v in zip(ws, gs, *memory, strict=True):
             kind = w.dtype.type
             v *= kind(self.beta2)
             v += kind(1 - self.beta2) * g * g
-            w -= kind(rate) * g / (array_module(w).sqrt(v) + kind(self.eps))
+            w -= rate.astype(w.dtype) * g / (array_module(w).sqrt(v) + kind(self.eps))
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "rmsprop": RMSProp, "sgd": SGD}

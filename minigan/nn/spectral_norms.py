@@ -206,18 +206,15 @@ def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normal
     it, as on a CPU or with any other normalization, do their own part when their turn comes, with the same result.
     """
     mine = [layer for layer in layers if type(layer.norm) is SpectralNorm and layer.out_axis == 0]
-    kinds = {(layer.norm.n_iter, layer.norm.eps, layer.norm.scale, layer.norm.through) for layer in mine}
+    kinds = {(n.n_iter, n.eps, n.scale, n.through, n.schedule) for n in (layer.norm for layer in mine)}
     if len(kinds) != 1 or not all(kernels_take(layer.params["W"].data) for layer in mine):
         return {}
-    (n_iter, eps, scale, through), = kinds
+    (n_iter, eps, scale, through, schedule), = kinds
     if through:
         return {}
     Ws = [layer.params["W"] for layer in mine]
     us, vs, sigmas, inverses = power_iterations([to_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
-                                                n_iter, eps)
-    for layer, u in zip(mine, us, strict=True):
-        if train and layer.norm.schedule == "forward":
-            layer.state["u"][...] = u
+                                                n_iter, eps, keep=train and schedule == "forward")
     if scale != 1:
         joined = array_module(*us).concatenate(us) * (1 / scale)  # all at once: not a launch each
         ends = np.cumsum([len(u) for u in us])

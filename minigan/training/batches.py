@@ -1,12 +1,108 @@
-"""Which real pictures make a batch."""
+"""The host's half of an update: everything that is drawn at random for it.
+
+`Draws` has a stream of random numbers for each use, and makes the `Inputs` of one update of them. A device never draws:
+a CPU and a GPU see the same numbers, and so does a resumed run.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minigan.data.dataset import StoredImages
+from minigan.engine.devices import Array
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment.experiment import Experiment
+from minigan.training.sampling import latents
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that one update gets and that changes from update to update; None where the experiment has no use for it.
+
+    The rest of what an update reads is state that it changes in place: with the same inputs and the same state it
+    gives the same bytes.
+    """
+
+    rate: Array  # () float64, the optimizer's: see Optimizer.begin
+    z: Array  # (n, dim_z) float32, latents of the fakes
+    labels: Array | None = None  # (n,) int64, of the fakes
+    index: Array | None = None  # (N,) int64: which real images
+    stored: Array | None = None  # uint8 (N, H, W, C): these images, where they are read from a file
+    real_labels: Array | None = None  # (N,) int64
+    noise: Array | None = None  # (N, H, W, C) float32 in [0, 1), for --dequantize
+    share: Array | None = None  # (N, 1, 1, 1) float32 in [0, 1): where the gradient penalty looks
+    follow: Array | None = None  # () float64: by what share the generator's average moves
+
+    def on(self, xp: Any) -> Inputs:
+        """The same on the device of the array module xp."""
+        return Inputs(**{field.name: None if (a := getattr(self, field.name)) is None else xp.asarray(a)
+                         for field in dataclasses.fields(self)})
+
+
+class Draws:
+    """The random numbers of a training, each use from a stream of its own.
+
+    rngs: name of the stream -> generator.  batches: which real images come next.
+    """
+
+    def __init__(self, e: Experiment, shape: tuple[int, ...], labels: np.ndarray | None, classes: int,
+                 stored: StoredImages | None = None):
+        """shape: (N, H, W, C) of the real images.  labels: int64 (N,) of `classes` classes, or None.  stored: the
+        images, where each batch is read from a file; None where they lie on the device."""
+        streams = {"order": 1, "noise": 2, "z": 3, "share": 4, "labels": 6}  # 0: the networks; 5: thumbnails
+        self.rngs = {name: np.random.default_rng([e.seed, stream]) for name, stream in streams.items()}
+        self.e, self.shape, self.labels, self.classes, self.stored = e, shape, labels, classes, stored
+        self.batches = Batches(shape[0], e.batch_size, self.rngs["order"], e.sampling)
+        self.last_fakes: tuple[np.ndarray, np.ndarray | None] | None = None  # the discriminator's, for --reuse-z
+
+    def discriminator(self, rate: np.ndarray) -> Inputs:
+        """The inputs of its next update; rate: () float64."""
+        e, index = self.e, self.batches.next()
+        noise = self.noise(len(index))
+        self.last_fakes = z, labels = self.fakes(e.batch_size)
+        return Inputs(rate, z, labels, **self.real(index), noise=noise,
+                      share=self.shares(len(index)) if e.gp else None)
+
+    def generator(self, rate: np.ndarray, follow: np.ndarray | None) -> Inputs:
+        """The inputs of its next update; rate, follow: () float64."""
+        e = self.e
+        z, labels = self.last_fakes if e.reuse_z else self.fakes(e.gen_batch_size or e.batch_size)
+        return Inputs(rate, z, labels, follow=follow)
+
+    def real(self, index: np.ndarray) -> dict[str, np.ndarray | None]:
+        """The fields of Inputs that say which real images."""
+        return {"index": index, "stored": None if self.stored is None else self.stored[index],
+                "real_labels": None if self.labels is None else self.labels[index]}
+
+    def fakes(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Latents (count, dim_z) and labels (count,), each class as likely as another; None without --condition."""
+        return latents(self.rngs["z"], self.e, count), self.random_labels(count)
+
+    def random_labels(self, count: int) -> np.ndarray | None:
+        return None if self.labels is None else self.rngs["labels"].integers(self.classes, size=count)
+
+    def noise(self, count: int) -> np.ndarray | None:
+        """Noise of one grey level, (count, H, W, C); None without --dequantize."""
+        return self.rngs["noise"].random((count, *self.shape[1:]), dtype=np.float32) if self.e.dequantize else None
+
+    def shares(self, count: int) -> np.ndarray:
+        """Where between a real image and a fake: (count, 1, 1, 1)."""
+        return self.rngs["share"].random((count, 1, 1, 1), dtype=np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs of it, beside each other in its checkpoint."""
+        return {"batches": {"order": self.batches.order, "place": self.batches.place},
+                "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()}}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave. ValueError or KeyError for anything else."""
+        self.batches.load(state["batches"])
+        for name, rng in self.rngs.items():
+            rng.bit_generator.state = state["rngs"][name]
 
 
 class Batches:

@@ -59,7 +59,9 @@ from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralN
 from minigan.nn.variance_bounds import variance_bounds
 from minigan.nn.weight_norms import Gain, to_matrix
 from minigan.training import alarms
+from minigan.training.batches import Draws, Inputs
 from minigan.training.gan import Training
+from minigan.training.sampling import latents
 
 STREAM = 7  # of random numbers, after those of gan.py
 DIGITS = 6  # of each number in the file
@@ -73,12 +75,12 @@ def diagnose(training: Training) -> dict[str, Any]:
     e, count = t.e, t.e.batch_size
     layers = watch(t.dis)
     index = np.sort(rng.choice(len(t.images), count, replace=False))
-    y_real, y_fake = t.labels_of(index), t.random_labels(count)
-    x_real = Tensor(t.real(index).data, requires_grad=True)
+    x = _inputs(t.draws, index).on(t.xp)
+    x_real = Tensor(t.real(x).data, requires_grad=True)
     with no_grad():
-        x_fake = t.generate(t.z(count), y_fake).data
+        x_fake = t.gen(Tensor(x.z), True, x.labels).data
     x_fake = Tensor(x_fake, requires_grad=True)
-    loss, real, fake = t.discriminator_loss(x_real, y_real, x_fake, y_fake)
+    loss, real, fake = t.discriminator_loss(x_real, x.real_labels, x_fake, x.labels, x.share)
     for watched in layers.values():
         watched.open = False
     weights = {path: watched for path, watched in layers.items() if watched.held.W_bar is not None}
@@ -86,9 +88,9 @@ def diagnose(training: Training) -> dict[str, Any]:
                                                                      lambda w: w.held.W_bar))
     g = [to_host(x.data) for x in grad(loss, Ws + W_bars)]
     slopes = grad(ops.sum(real), [x_real, *W_bars])
-    share = t.xp.asarray(rng.random((count, 1, 1, 1), dtype=np.float32))
+    share = t.xp.asarray(t.draws.shares(count))
     x_hat = Tensor(share * x_real.data + (1 - share) * x_fake.data, requires_grad=True)
-    between = grad(ops.sum(t.judge(x_hat, y_real)[0]), x_hat)
+    between = grad(ops.sum(t.judge(x_hat, x.real_labels)[0]), x_hat)
     slope = {"real": slopes[0], "fake": grad(ops.sum(fake), x_fake), "between": between}
 
     def measure(i: int) -> dict[str, Any]:
@@ -119,9 +121,18 @@ def _shadow(training: Training) -> tuple[Training, np.random.Generator]:
     """The same training with copies of its networks, and random numbers of its own."""
     shadow = copy.copy(training)
     rng = np.random.default_rng([training.e.seed, STREAM, training.iteration])
-    shadow.rngs = dict.fromkeys(training.rngs, rng)
+    shadow.draws = copy.copy(training.draws)
+    shadow.draws.rngs = dict.fromkeys(training.draws.rngs, rng)
     shadow.gen, shadow.dis = copy.deepcopy(training.gen), copy.deepcopy(training.dis)
     return shadow, rng
+
+
+def _inputs(draws: Draws, index: np.ndarray) -> Inputs:
+    """Those of an update with these real images. The order in which they are drawn decides their values."""
+    labels, noise = draws.random_labels(len(index)), draws.noise(len(index))
+    z = latents(draws.rngs["z"], draws.e, len(index))
+    share = draws.shares(len(index)) if draws.e.gp else None
+    return Inputs(np.zeros(()), z, labels, **draws.real(index), noise=noise, share=share)
 
 
 # ---- one layer -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.weight_norms import spectral_norm
 from minigan.training.assembly import make_discriminator, make_generator
-from minigan.training.batches import Batches, check_images
+from minigan.training.batches import Draws, Inputs, check_images
 from minigan.training.sampling import draw, latents
 
 SAMPLES = 64  # pictures in a grid of samples
@@ -43,12 +43,10 @@ class Training:
         """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
         self.e = e = experiment
         self.xp = devices.device_module(e.device)
-        init, *others = (np.random.default_rng([e.seed, stream]) for stream in (0, 1, 2, 3, 4, 6))  # 5: thumbnails
-        self.rngs = dict(zip(("order", "noise", "z", "share", "labels"), others, strict=True))
+        init = np.random.default_rng([e.seed, 0])  # batches.Draws has the other streams, thumbnails the fifth
         size, channels = images.shape[1], images.shape[3]
-        self.labels, self.classes = _labels(e, labels), 0
-        if self.labels is not None:
-            self.classes = int(self.labels.max()) + 1
+        labels = _labels(e, labels)
+        self.classes = 0 if labels is None else int(labels.max()) + 1
         self.gen = make_generator(e, init, size, channels, self.classes).to(self.xp)
         self.dis = make_discriminator(e, init, size, channels, self.classes).to(self.xp)
         self.average: Layer | None = None  # of the generator
@@ -60,7 +58,7 @@ class Training:
                                       for network in (self.gen, self.dis))
         self.loss = LOSSES[e.loss]
         self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
-        self.batches = Batches(len(images), e.batch_size, self.rngs["order"], e.sampling)
+        self.draws = Draws(e, images.shape, labels, self.classes, None if isinstance(images, np.ndarray) else images)
         self.preview = latents(init, e, SAMPLES)
         self.pictures = digest_of(images)  # a resumed run must have the same
         self.iteration = 0
@@ -78,57 +76,51 @@ class Training:
         self.iteration += 1
         return loss_dis, loss_gen
 
-    def rates(self) -> tuple[float, float]:
-        """Learning rates of discriminator and generator in the next iteration."""
-        e = self.e
-        factor = SCHEDULES[e.schedule](self.iteration / e.iterations, e.decay_from)
-        return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
-
     def update_discriminator(self, rate: float) -> Tensor:
-        e, index = self.e, self.batches.next()
-        x_real, y_real = self.real(index), self.labels_of(index)
+        """Draw the inputs, on the host, and take the step, on the device; rate: the learning rate. Returns the loss."""
+        return self.step_discriminator(self.draws.discriminator(self.opt_dis.begin(rate)).on(self.xp))
+
+    def update_generator(self, rate: float) -> Tensor:
+        follow = None if self.average is None else np.array(
+            1 - min(self.e.ema, (1 + self.iteration) / (10 + self.iteration)))
+        return self.step_generator(self.draws.generator(self.opt_gen.begin(rate), follow).on(self.xp))
+
+    # A step is a function of its inputs and of state that it changes in place: no random numbers, no copy from the
+    # host, no number of Python's that changes from update to update, nothing read back.
+
+    def step_discriminator(self, x: Inputs) -> Tensor:
+        x_real = self.real(x)
         with no_grad():
-            self.last_z = self.z(e.batch_size), self.random_labels(e.batch_size)
-            x_fake, y_fake = self.generate(*self.last_z), self.last_z[1]
-        loss, _, _ = self.discriminator_loss(x_real, y_real, x_fake, y_fake)
-        self.opt_dis.step(grad(loss, list(self.dis.parameters().values())), rate)
+            x_fake = self.gen(Tensor(x.z), True, x.labels)
+        loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.labels, x.share)
+        self.opt_dis.apply(grad(loss, list(self.dis.parameters().values())), x.rate)
         self.dis.after_update()
         return loss.detach()
 
-    def discriminator_loss(self, x_real: Tensor, y_real: Any, x_fake: Tensor,
-                           y_fake: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """What the discriminator minimizes, with all penalties; and its outputs (N,) for real and fake pictures."""
+    def discriminator_loss(self, x_real: Tensor, y_real: Any, x_fake: Tensor, y_fake: Any,
+                           share: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """What the discriminator minimizes, with all penalties; and its outputs (N,) for real images and fakes."""
         e = self.e
         (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
         loss = self.loss.discriminator(real, fake)
         if classified is not None:
             loss = loss + e.ac_dis * classification(classified, y_real)
         if e.gp:
-            share = self.xp.asarray(self.rngs["share"].random((len(x_real), 1, 1, 1), dtype=np.float32))
             loss = loss + e.gp * gradient_penalty(lambda x: self.judge(x, y_real)[0], x_real, x_fake, share,
                                                   e.gp_target)
         penalty = penalties(layer for _, layer in self.dis.walk())
-        if penalty is not None:
-            loss = loss + penalty
-        return loss, real, fake
+        return loss if penalty is None else loss + penalty, real, fake
 
-    def update_generator(self, rate: float) -> Tensor:
-        e = self.e
-        count = e.gen_batch_size or e.batch_size
-        z, labels = self.last_z if e.reuse_z else (self.z(count), self.random_labels(count))
-        fake, classified = self.judge(self.generate(z, labels), labels, True)
+    def step_generator(self, x: Inputs) -> Tensor:
+        fake, classified = self.judge(self.gen(Tensor(x.z), True, x.labels), x.labels, True)
         loss = self.loss.generator(fake)
         if classified is not None:
-            loss = loss + e.ac_gen * classification(classified, labels)
-        self.opt_gen.step(grad(loss, list(self.gen.parameters().values())), rate)
+            loss = loss + self.e.ac_gen * classification(classified, x.labels)
+        self.opt_gen.apply(grad(loss, list(self.gen.parameters().values())), x.rate)
         self.gen.after_update()
         if self.average is not None:
-            self.average.follow(self.gen, 1 - min(e.ema, (1 + self.iteration) / (10 + self.iteration)))
+            self.average.follow(self.gen, x.follow)
         return loss.detach()
-
-    def generate(self, z: Tensor, labels: Any) -> Tensor:
-        """The generator's pictures, of these classes if it knows any."""
-        return self.gen(z) if labels is None else self.gen(z, True, labels)
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""
@@ -136,32 +128,16 @@ class Training:
             return self.dis(x) if classify else (self.dis(x, classify=False), None)
         return self.dis(x, True, labels), None
 
-    def labels_of(self, index: np.ndarray) -> Any:
-        """The labels of real pictures, on the device; None without --condition."""
-        return None if self.labels is None else self.xp.asarray(self.labels[index])
+    def real(self, x: Inputs) -> Tensor:
+        """The real images as floats in [-1, 1], with noise of one grey level if asked for."""
+        images = self.images[x.index] if x.stored is None else x.stored
+        return Tensor(pixels.to_floats(images if x.noise is None else images + x.noise, self.e.scaling))
 
-    def random_labels(self, count: int) -> Any:
-        """Labels for pictures to be made, each as likely as another, on the device; None without --condition."""
-        if self.labels is None:
-            return None
-        return self.xp.asarray(self.rngs["labels"].integers(self.classes, size=count))
-
-    def z(self, count: int) -> Tensor:
-        """Latents (count, dim_z), drawn on the host: the same on every device."""
-        return Tensor(self.xp.asarray(latents(self.rngs["z"], self.e, count)))
-
-    def pick(self, index: np.ndarray) -> Any:
-        """Real pictures as they are, uint8, on the device; stored ones are read from their file."""
-        if isinstance(self.images, self.xp.ndarray):
-            return self.images[self.xp.asarray(index)]
-        return self.xp.asarray(self.images[index])
-
-    def real(self, index: np.ndarray) -> Tensor:
-        """Real pictures as floats in [-1, 1], with noise of one grey level if asked for."""
-        x = self.pick(index)
-        if self.e.dequantize:
-            x = x + self.xp.asarray(self.rngs["noise"].random(x.shape, dtype=np.float32))
-        return Tensor(pixels.to_floats(x, self.e.scaling))
+    def rates(self) -> tuple[float, float]:
+        """Learning rates of discriminator and generator in the next iteration."""
+        e = self.e
+        factor = SCHEDULES[e.schedule](self.iteration / e.iterations, e.decay_from)
+        return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
 
     def sample(self, z: np.ndarray) -> np.ndarray:
         """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""
@@ -171,7 +147,9 @@ class Training:
         """How far the pictures of some fixed latents are from real ones (metrics/thumbnails.py)."""
         if self.real_thumbnails is None:
             rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
-            self.real_thumbnails = thumbnails.thumbnails(devices.to_host(self.pick(np.sort(rows))))
+            rows = np.sort(rows)
+            images = self.images[self.xp.asarray(rows) if isinstance(self.images, self.xp.ndarray) else rows]
+            self.real_thumbnails = thumbnails.thumbnails(devices.to_host(images))
         z = latents(np.random.default_rng([self.e.seed, 5]), self.e, thumbnails.FAKE)
         return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
 
@@ -191,9 +169,8 @@ class Training:
                 "gen": self.gen.arrays(), "dis": self.dis.arrays(),
                 "average": {} if self.average is None else self.average.arrays(),
                 "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),
-                "batches": {"order": self.batches.order, "place": self.batches.place}, "preview": self.preview,
-                "size": self.images.shape[1], "channels": self.images.shape[3], "classes": self.classes,
-                "rngs": {name: rng.bit_generator.state for name, rng in self.rngs.items()}}
+                "preview": self.preview, "size": self.images.shape[1], "channels": self.images.shape[3],
+                "classes": self.classes, **self.draws.state()}
 
     def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
         """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
@@ -203,12 +180,10 @@ class Training:
                 getattr(self, name).load(state[name])
             if self.average is not None:
                 self.average.load(state["average"])
-            self.batches.load(state["batches"])
             if state["preview"].shape != self.preview.shape:
                 raise ValueError(f"preview {state['preview'].shape}, expected {self.preview.shape}")
             self.preview, self.iteration = state["preview"].astype(np.float32), int(state["iteration"])
-            for name, rng in self.rngs.items():
-                rng.bit_generator.state = state["rngs"][name]
+            self.draws.load(state)
 
 
 def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:

@@ -19,7 +19,7 @@ def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int =
     """
     def of_part(part: slice) -> np.ndarray:
         x = Tensor(pixels.to_floats(xp.asarray(images[part]), scaling))
-        y = dis(x, False, xp.asarray(labels[part]) if dis.labelled else None, classify=False)
+        y = dis(x, False, None if labels is None else xp.asarray(labels[part]), classify=False)
         return devices.to_host(y.data)
     with no_grad():
         return np.concatenate([of_part(slice(i, i + batch)) for i in range(0, len(images), batch)])

@@ -152,7 +152,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 good = checkpoints.save_in(out, 0, training.state())
             sigmas = training.spectral_norms()
             if isinstance(training.images, packed.Images):
-                training.images.prefetch(training.batches)
+                training.images.prefetch(training.draws.batches)
             stop = False
             while not stop:
                 rate_dis, rate_gen = training.rates()

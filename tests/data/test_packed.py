@@ -189,12 +189,12 @@ def test_training_from_the_file_gives_the_same_bytes_as_from_memory(resumed, fil
         training = gan.Training(e, images)
         for i in range(8):
             if isinstance(training.images, packed.Images) and i == 0:
-                training.images.prefetch(training.batches)
+                training.images.prefetch(training.draws.batches)
             if resumed and i == 4:
                 before, training = training.state(), gan.Training(e, images)
                 training.load(before)
                 if isinstance(training.images, packed.Images):
-                    training.images.prefetch(training.batches)
+                    training.images.prefetch(training.draws.batches)
             training.iterate()
         if isinstance(training.images, packed.Images):
             assert training.images._ahead.head is None  # all of it was read ahead

@@ -124,7 +124,7 @@ def test_an_empty_grid_launches_nothing(cupy):
 def test_launchers_name_what_they_refuse(cupy):
     x, host = cupy.ones((2, 4, 4, 3), cupy.float32), np.ones((2, 4, 4, 3), np.float32)
     row, short = cupy.ones((3,), cupy.float32), cupy.ones((2,), cupy.float32)
-    matrix = cupy.ones((4, 3), cupy.float32)
+    matrix, rate = cupy.ones((4, 3), cupy.float32), cupy.array(1, np.float64)
     for wrong, error, message in [
         (lambda: launch_sum_rows(host), TypeError, "sum_rows: expected x to be a CuPy array, got ndarray"),
         (lambda: launch_sum_rows(x.astype(cupy.float64)), TypeError, "sum_rows: expected x in float32, got float64"),
@@ -145,8 +145,8 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launch_power_iterations([matrix], []), ValueError, "a vector for each"),
         (lambda: launch_power_iterations([row], [row]), ValueError, "expected matrices"),
         (lambda: launch_scale_weights([matrix], row), ValueError, r"inverses of shape \(1,\)"),
-        (lambda: launch_adam_all([row], [short], [row], [row], 1, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
-        (lambda: launch_adam_all([row], [], [row], [row], 1, 0, 0, 1), ValueError, "a gradient, m and v"),
+        (lambda: launch_adam_all([row], [short], [row], [row], rate, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
+        (lambda: launch_adam_all([row], [], [row], [row], rate, 0, 0, 1), ValueError, "a gradient, m and v"),
     ]:
         with pytest.raises(error, match=message):
             wrong()
@@ -156,10 +156,11 @@ def test_all_layers_take_two_launches_an_iteration_and_copy_nothing(cupy):
     Ws, gs, ms, vs = ([cupy.ones((3, 4), cupy.float32) for _ in range(8)] for _ in range(4))
     us = [cupy.ones((3,), cupy.float32) for _ in Ws]
     cuda.tickets(cupy, 8)
+    rate = cupy.array(0.1, np.float64)
     with emulated_cupy.counted() as c:
         us, rights, sigmas, inverses = launch_power_iterations(Ws, us, 3)
         W_bars = launch_scale_weights(Ws, inverses)
         launch_spectral_gradients(W_bars, Ws, us, rights, sigmas)
-        launch_adam_all(Ws, gs, ms, vs, 0.1, 0.5, 0.9, 1e-8)
+        launch_adam_all(Ws, gs, ms, vs, rate, 0.5, 0.9, 1e-8)
     assert c.kernels == {"sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 1, "sn_correct": 1, "adam": 1}
     assert (c.launches, c.to_device, c.to_host) == (10, 0, 0)

@@ -13,9 +13,10 @@ import emulated_cupy
 import emulator
 import numpy as np
 import pytest
-from kernel_cases import CASES
+from kernel_cases import CASES, matrices
 
 from minigan.engine import cuda
+from minigan.engine.loops.power_iteration import launch_power_iterations
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 ORDERS = [("ascending", 0), ("descending", 0), *(("random", seed) for seed in range(20))]
@@ -93,6 +94,17 @@ def test_a_kernel_computes_what_its_twin_computes_on_a_gpu(case, real_cupy, rng)
     for arguments in case.inputs(rng):
         first, second = (leaves(run(real_cupy, case, arguments)) for _ in range(2))
         assert all(a is b is None or a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("n_iter", [1, 3])
+def test_the_new_u_is_kept_in_place_if_asked_for(n_iter, cupy, rng):
+    for Ws, us in matrices(rng):
+        Ws, before, kept = ([cupy.array(a) for a in arrays] for arrays in (Ws, us, us))
+        plain = launch_power_iterations(Ws, before, n_iter)
+        found = launch_power_iterations(Ws, kept, n_iter, keep=True)
+        for u, new, same, old, given in zip(kept, found[0], plain[0], before, us, strict=True):
+            assert u.get().tobytes() == new.get().tobytes() == same.get().tobytes()
+            assert old.get().tobytes() == given.tobytes()
 
 
 def test_every_kernel_is_run(cupy, rng):
@@ -220,8 +232,8 @@ BUGS = [
     ("batch_moments", "batch_norm", "merge_over_y",
      "        __syncthreads();\n        if ((int)threadIdx.y < half) shared[at] = merge",
      "        if ((int)threadIdx.y < half) shared[at] = merge"),
-    ("moved_moments", "batch_norm", "moved_moments", "(variance[c] * unbias)", "variance[c]"),
-    ("moved_moments", "batch_norm", "moved_moments", "to_mean[c] = decay", "to_mean[c] = rest"),
+    ("move_moments", "batch_norm", "move_moments", "(variance[c] * unbias)", "variance[c]"),
+    ("move_moments", "batch_norm", "move_moments", "running_mean[c] = decay", "running_mean[c] = rest"),
     ("batch_factors", "batch_norm", "batch_factors", "gamma[c] * inverse[c];", "gamma[c];"),
     ("batch_factors", "batch_norm", "batch_factors", "variance[c] + eps", "variance[c]"),
     ("normalize", "batch_norm", "normalize", "int c = (int)(i % C);\n    y[i]", "int c = (int)(i / C);\n    y[i]"),

@@ -106,23 +106,23 @@ class Squared(Layer):
         super().__init__()
         self.layers["conv"] = Conv2d(rng, 2, 2, 3, 1, 1)
 
-    def __call__(self, x, train=True):
-        y = self.layers["conv"](x, train)
+    def forward(self, x, how):
+        y = self.layers["conv"].forward(x, how)
         return y * y
 
 
 class Skipping(Sequential):
     """Its layers one after the other, plus what came in."""
 
-    def __call__(self, x, train=True, labels=None):
-        return super().__call__(x, train, labels) + x
+    def forward(self, x, how):
+        return super().forward(x, how) + x
 
 
 class Louder(CNNDiscriminator):
     """Ten times the features of a network that says its factor."""
 
-    def features(self, x, train, labels):
-        return super().features(x, train, labels) * 10
+    def features(self, x, how):
+        return super().features(x, how) * 10
 
 
 class Own(Discriminator):
@@ -133,8 +133,8 @@ class Own(Discriminator):
         self.layers["conv"] = Conv2d(rng, channels, 3, 3, 2, 1)
         self.end(rng, 3 * (size // 2) ** 2, lambda rng, shape: rng.standard_normal(shape), norm)
 
-    def features(self, x, train, labels):
-        return ops.exp(ops.reshape(self.layers["conv"](x, train), (len(x), -1)))
+    def features(self, x, how):
+        return ops.exp(ops.reshape(self.layers["conv"].forward(x, how), (len(x), -1)))
 
 
 class Narrow(CNNDiscriminator):

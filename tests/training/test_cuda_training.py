@@ -90,7 +90,7 @@ def test_an_update_reads_nothing_back(model, update, gp, cupy):
         with emulated_cupy.counted() as counts:
             getattr(run, f"update_{update}")(1e-4)
     assert counts.to_host == 0  # each would wait for all that was launched before
-    assert counts.to_device <= 4  # indices of the batch, noise, latents, the penalty's shares
+    assert counts.to_device <= 5  # the inputs: rate, indices of the batch, noise, latents, the penalty's shares
 
 
 # What the updates of discriminator and generator may launch at most, kernels and array operations (emulated: an

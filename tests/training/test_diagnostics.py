@@ -19,6 +19,7 @@ from minigan.networks.cnn import CNNDiscriminator
 from minigan.networks.models import MODELS
 from minigan.networks.norms import NORMS
 from minigan.nn import feature_norms
+from minigan.nn.layers import Pass
 from minigan.nn.losses import LOSSES
 from minigan.nn.weight_norms import to_matrix
 from minigan.training import diagnostics, run_folder

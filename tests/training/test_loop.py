@@ -19,7 +19,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import experiment
 from minigan.networks import discriminator
 from minigan.training import checkpoints, restore, run_folder
-from minigan.training.batches import Batches
+from minigan.training.batches import Batches, Draws, Inputs
 from minigan.training.gan import Training
 from minigan.training.sampling import draw, interpolate, latents
 
@@ -58,15 +58,21 @@ def test_a_batch_of_more_than_all_pictures_is_refused(rng):
         Batches(5, 6, rng)
 
 
+def real_images(training, index):
+    """The real images of these numbers as a step sees them."""
+    draws = training.draws
+    return training.real(Inputs(np.zeros(()), None, **draws.real(index), noise=draws.noise(len(index))))
+
+
 def test_latents_are_independent_standard_normal(images):
     training = Training(tiny(dim_z=6), images)
-    z = training.z(20_000).data
+    z, _ = training.draws.fakes(20_000)
     assert z.shape == (20_000, 6) and z.dtype == np.float32
     # five standard errors of a mean, a covariance and a fourth moment (variance 96) of 20,000 draws
     assert np.abs(z.mean(0)).max() < 5 / np.sqrt(20_000)
     assert np.abs(z.T @ z / 20_000 - np.eye(6)).max() < 5 * np.sqrt(2 / 20_000)
     assert np.abs((z.astype(float) ** 4).mean(0) - 3).max() < 5 * np.sqrt(96 / 20_000)
-    again = training.z(20_000).data
+    again, _ = training.draws.fakes(20_000)
     assert abs((z * again).mean()) < 5 / np.sqrt(120_000)
 
 
@@ -103,8 +109,8 @@ def test_an_update_changes_one_networks_parameters_and_leaves_the_others_bytes(m
 
 def test_the_generators_batch_may_have_its_own_size(images, monkeypatch):
     seen = []
-    z = Training.z
-    monkeypatch.setattr(Training, "z", lambda self, count: seen.append(count) or z(self, count))
+    fakes = Draws.fakes
+    monkeypatch.setattr(Draws, "fakes", lambda self, count: seen.append(count) or fakes(self, count))
     Training(tiny(gen_batch_size=7, n_dis=2), images).iterate()
     Training(tiny(gen_batch_size=None), images).iterate()
     assert seen == [4, 4, 7, 4, 4]
@@ -117,7 +123,7 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_pass(loss, images
 
     def outputs() -> tuple[float, float]:
         with no_grad():
-            real = training.dis(training.real(np.arange(8)), train=False).data
+            real = training.dis(real_images(training, np.arange(8)), train=False).data
             return real.mean(), training.dis(training.gen(Tensor(training.preview[:8]), train=False), False).data.mean()
 
     for _ in range(30):
@@ -131,9 +137,10 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_pass(loss, images
 
 def test_pixels_become_minus_one_to_one_and_noise_fills_one_grey_level(images):
     images[0], images[1] = 0, 255
-    assert Training(tiny(), images).real(np.array([0, 1])).data[:, 0, 0, 0].tolist() == [-1, 1]
-    assert Training(tiny(scaling="128"), images).real(np.array([0, 1])).data[:, 0, 0, 0].tolist() == [-1, 255 / 128 - 1]
-    x = Training(tiny(scaling="128", dequantize=True), images).real(np.arange(24)).data
+    assert real_images(Training(tiny(), images), np.array([0, 1])).data[:, 0, 0, 0].tolist() == [-1, 1]
+    x = real_images(Training(tiny(scaling="128"), images), np.array([0, 1]))
+    assert x.data[:, 0, 0, 0].tolist() == [-1, 255 / 128 - 1]
+    x = real_images(Training(tiny(scaling="128", dequantize=True), images), np.arange(24)).data
     noise = (x.astype(float) + 1) * 128 - images
     assert noise.min() >= 0 and noise.max() <= 1 and x.max() <= 1
     assert abs(noise.mean() - 0.5) < 5 / np.sqrt(12 * noise.size) and noise.std() == pytest.approx(12**-0.5, rel=0.02)
@@ -204,12 +211,12 @@ def steps_of(monkeypatch, **chosen):
             seen.append(name)
             return updates[name](rate)
         monkeypatch.setattr(training, f"update_{name}", update)
-    used, forward = [], training.gen.__class__.__call__
+    used, forward = [], training.gen.__class__.forward
 
-    def watched(self, z, train=True):
+    def watched(self, z, how):
         used.append(z.data)
-        return forward(self, z, train)
-    monkeypatch.setattr(training.gen.__class__, "__call__", watched)
+        return forward(self, z, how)
+    monkeypatch.setattr(training.gen.__class__, "forward", watched)
     training.iterate()
     training.iterate()
     return seen, used

@@ -13,11 +13,12 @@ from minigan.engine.thread_pool import BLOCK, blocks, parallel
 FILE = "adam.cu"
 
 
-def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta2: float, eps: float) -> None:
+def adam(w: Array, g: Array, m: Array, v: Array, rate: Array, beta1: float, beta2: float, eps: float) -> None:
     """One step of Adam in place: m, v, then w -= rate * m / (sqrt(v) + eps). All of w's shape.
 
-    rate is the learning rate times sqrt(1 - beta2^t) / (1 - beta1^t): eps stands outside the bias correction, as in
-    Kingma and Ba 2015, section 2, and in Chainer and TensorFlow; PyTorch divides by sqrt(v / (1 - beta2^t)) + eps.
+    rate: () float64, the learning rate times sqrt(1 - beta2^t) / (1 - beta1^t); an array on w's device, since it
+    changes with every step. So eps stands outside the bias correction, as in Kingma and Ba 2015, section 2, and in
+    Chainer and TensorFlow; PyTorch divides by sqrt(v / (1 - beta2^t)) + eps.
     Raises ValueError if w, m or v is not C-contiguous: their flat views would be copies, and the step would be lost.
     """
     if not all(a.flags.c_contiguous for a in (w, m, v)):
@@ -35,7 +36,7 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta
         step = xp.sqrt(v)
         step += kind(eps)
         xp.divide(m, step, out=step)
-        step *= kind(rate)
+        step *= rate.astype(w.dtype)
         w -= step
     if xp is np:
         parallel(block, blocks(w.size, BLOCK))
@@ -43,7 +44,7 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: float, beta1: float, beta
         block(slice(None))
 
 
-def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
+def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: Array,
              beta1: float, beta2: float, eps: float) -> None:
     """`adam` of every parameter."""
     gs = [compact(g) for g in gs]
@@ -53,7 +54,7 @@ def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: 
         adam(*arrays, rate, beta1, beta2, eps)
 
 
-def launch_adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: float,
+def launch_adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: Array,
                     beta1: float, beta2: float, eps: float) -> None:
     """In one launch, or one for every 64 parameters."""
     if not len(ws) == len(gs) == len(ms) == len(vs):
@@ -61,10 +62,10 @@ def launch_adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array
                          f"got {len(ws)} ws, {len(gs)} gs, {len(ms)} ms, {len(vs)} vs")
     shapes = [w.shape for w in ws]
     xp = check_lists("adam_all", {"w": ws, "g": gs, "m": ms, "v": vs}, {"g": shapes, "m": shapes, "v": shapes})
-    numbers = tuple(np.float32(a) for a in (rate, beta1, 1 - beta1, beta2, 1 - beta2, eps))
+    numbers = tuple(np.float32(a) for a in (beta1, 1 - beta1, beta2, 1 - beta2, eps))
     for part in groups(FILE, "Parameters", "w", len(ws)):
         sizes = [w.size for w in ws[part]]
         first = starts([-(-size // 1024) for size in sizes])  # four numbers a thread
         params = table(FILE, "Parameters", count=len(sizes), first=first, size=sizes, w=pointers(ws[part]),
                        g=pointers(gs[part]), m=pointers(ms[part]), v=pointers(vs[part]))
-        launch(FILE, "adam", (first[-1],), (THREADS,), (params, *numbers), xp=xp)
+        launch(FILE, "adam", (first[-1],), (THREADS,), (params, rate, *numbers), xp=xp)

@@ -41,29 +41,28 @@ def launch_batch_moments(x: Array) -> tuple[Array, Array]:
     return mean, variance
 
 
-def moved_moments(old_mean: Array, old_variance: Array, mean: Array, variance: Array, decay: float,
-                  count: int) -> tuple[Array, Array]:
-    """Running moments after a batch of `count` numbers a channel: decay * old + (1 - decay) * new, all (C,).
+def move_moments(running_mean: Array, running_variance: Array, mean: Array, variance: Array, decay: float,
+                 count: int) -> None:
+    """Move the running moments, in place, to decay * running + (1 - decay) * new, after a batch of `count` numbers a
+    channel. All (C,).
 
     The batch's variance is the biased one; what is added is the unbiased.
     """
-    if kernels_take(old_mean, old_variance, mean, variance):
-        return launch_moved_moments(old_mean, old_variance, mean, variance, decay, count)
+    if kernels_take(running_mean, running_variance, mean, variance):
+        return launch_move_moments(running_mean, running_variance, mean, variance, decay, count)
     unbiased = variance * (count / max(1, count - 1))
-    return ((decay * old_mean + (1 - decay) * mean).astype(mean.dtype),
-            (decay * old_variance + (1 - decay) * unbiased).astype(mean.dtype))
+    running_mean[...] = decay * running_mean + (1 - decay) * mean
+    running_variance[...] = decay * running_variance + (1 - decay) * unbiased
 
 
-def launch_moved_moments(old_mean: Array, old_variance: Array, mean: Array, variance: Array, decay: float,
-                         count: int) -> tuple[Array, Array]:
+def launch_move_moments(running_mean: Array, running_variance: Array, mean: Array, variance: Array, decay: float,
+                        count: int) -> None:
     shape = mean.shape
-    xp = check("moved_moments", {"old_mean": shape, "old_variance": shape, "variance": shape},
-               old_mean=old_mean, old_variance=old_variance, mean=mean, variance=variance)
-    to_mean, to_variance = xp.empty_like(mean), xp.empty_like(mean)
-    launch(FILE, "moved_moments", one_each(mean.size), (THREADS,),
-           (old_mean, old_variance, mean, variance, to_mean, to_variance, np.float32(decay), np.float32(1 - decay),
+    check("move_moments", {"running_mean": shape, "running_variance": shape, "variance": shape},
+          running_mean=running_mean, running_variance=running_variance, mean=mean, variance=variance)
+    launch(FILE, "move_moments", one_each(mean.size), (THREADS,),
+           (running_mean, running_variance, mean, variance, np.float32(decay), np.float32(1 - decay),
             np.float32(count / max(1, count - 1)), np.int32(mean.size)))
-    return to_mean, to_variance
 
 
 def batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:

@@ -62,19 +62,25 @@ def launch_power_iteration(W: Array, u: Array, n_iter: int = 1, eps: float = 1e-
     return u_new, v, sigma.reshape(())
 
 
-def power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1,
-                     eps: float = 1e-12) -> tuple[list[Array], list[Array], Array, Array]:
-    """power_iteration of every layer at once: (us, vs, sigmas (layers,), inverses (layers,)); 0 is the inverse of 0."""
+def power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1, eps: float = 1e-12,
+                     keep: bool = False) -> tuple[list[Array], list[Array], Array, Array]:
+    """power_iteration of every layer at once: (us, vs, sigmas (layers,), inverses (layers,)); 0 is the inverse of 0.
+
+    The results are new arrays; keep: `us` are overwritten with the new ones as well, in place.
+    """
     if kernels_take(*Ws, *us):
-        return launch_power_iterations(Ws, us, n_iter, eps)
+        return launch_power_iterations(Ws, us, n_iter, eps, keep)
     xp = array_module(*Ws)
     found = [power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
     sigmas = xp.stack([sigma for _, _, sigma in found])
+    if keep:
+        for u, (new, _, _) in zip(us, found, strict=True):
+            u[...] = new
     return [u for u, _, _ in found], [v for _, v, _ in found], sigmas, inverse_of(sigmas)
 
 
-def launch_power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1,
-                            eps: float = 1e-12) -> tuple[list[Array], list[Array], Array, Array]:
+def launch_power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: int = 1, eps: float = 1e-12,
+                            keep: bool = False) -> tuple[list[Array], list[Array], Array, Array]:
     """In two launches an iteration, or two for every 32 layers."""
     if not Ws or len(Ws) != len(us) or n_iter < 1 or any(W.ndim != 2 or W.size == 0 for W in Ws):
         raise ValueError("power_iterations: expected matrices that are not empty, a vector for each, and n_iter >= 1, "
@@ -90,7 +96,7 @@ def launch_power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: in
             layers = table(FILE, "Layers", count=len(rows), offset=part.start, first_strip=first_strip,
                            first_row=first_row, rows=rows, cols=cols, W=pointers(Ws[part]),
                            u=pointers((us_new if i else us)[part]), v=pointers(vs[part]),
-                           u_new=pointers(us_new[part]))
+                           u_new=pointers(us_new[part]), kept=pointers(us[part]) if keep and i == n_iter - 1 else [])
             launch(FILE, "sn_wtu", (first_strip[-1],), (32, 8), (layers,), xp=xp)
             launch(FILE, "sn_wv", (first_row[-1],), (128,),
                    (layers, sigmas, inverses, tickets(xp, len(rows)), np.float32(eps)))

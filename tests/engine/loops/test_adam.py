@@ -19,7 +19,7 @@ def test_adam_is_its_definition_number_by_number(rng):
         vi = beta2 * vi + (1 - beta2) * gi * gi
         expected.append((wi - rate * mi / (math.sqrt(vi) + eps), mi, vi))
     read_only(g)
-    adam(w, g, m, v, rate, beta1, beta2, eps)
+    adam(w, g, m, v, np.array(rate), beta1, beta2, eps)
     np.testing.assert_allclose(np.transpose([w, m, v]), expected, rtol=1e-13)
 
 
@@ -29,7 +29,7 @@ def test_adams_first_step_has_the_length_of_the_learning_rate(dtype):
     g = np.array([1e-3, -2, 3e4], dtype)
     w, m, v = np.ones(3, dtype), np.zeros(3, dtype), np.zeros(3, dtype)
     lr, beta1, beta2 = 0.25, 0.5, 0.999
-    adam(w, g, m, v, lr * math.sqrt(1 - beta2) / (1 - beta1), beta1, beta2, eps=1e-8)
+    adam(w, g, m, v, np.array(lr * math.sqrt(1 - beta2) / (1 - beta1)), beta1, beta2, eps=1e-8)
     np.testing.assert_allclose(w, 1 - lr * np.sign(g), rtol=1e-3 if dtype == np.float32 else 3e-4)
     np.testing.assert_allclose(w, 1 - lr * g / (abs(g) + 1e-8 / math.sqrt(1 - beta2)), rtol=1e-5)
     assert w.dtype == m.dtype == v.dtype == dtype
@@ -40,7 +40,7 @@ def test_adam_has_the_same_bytes_on_any_threads(rng, each_thread_count):
 
     def results():
         mine = [w.copy(), m.copy(), m * m]
-        adam(mine[0], g, *mine[1:], 0.01, 0.5, 0.999, 1e-8)
+        adam(mine[0], g, *mine[1:], np.array(0.01), 0.5, 0.999, 1e-8)
         assert not np.any(mine[0] == w)
         return [a.tobytes() for a in mine]
     one, two, three = each_thread_count(results)
@@ -51,7 +51,7 @@ def test_adam_takes_a_gradient_with_any_strides(rng):
     w, g = rng.standard_normal((2, 3, 5))
     states = [[w.copy(), np.zeros_like(w), np.zeros_like(w)] for _ in range(2)]
     for (w, m, v), given in zip(states, (g, g.T.copy().T), strict=True):
-        adam(w, given, m, v, 0.1, 0.5, 0.9, 1e-8)
+        adam(w, given, m, v, np.array(0.1), 0.5, 0.9, 1e-8)
     np.testing.assert_array_equal(states[0], states[1])
 
 
@@ -60,4 +60,4 @@ def test_adam_refuses_to_step_on_a_copy(which, rng):
     arrays = [rng.uniform(0, 1, (3, 5)) for _ in range(4)]
     arrays[which] = np.asfortranarray(arrays[which])
     with pytest.raises(ValueError, match="adam: expected C-contiguous w, m and v"):
-        adam(*arrays, 0.1, 0.5, 0.9, 1e-8)
+        adam(*arrays, np.array(0.1), 0.5, 0.9, 1e-8)
