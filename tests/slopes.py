@@ -14,7 +14,7 @@ from minigan.nn.operator_norms import operator_norm
 def call(network, x, labels=None):
     """The network's own numbers for images x: an auxiliary classifier's are left out."""
     more = {"classify": False} if getattr(network, "condition", "") == "ac" else {}
-    return network(x, False, labels, **more) if network.labelled else network(x, False, **more)
+    return network(x, False, labels, **more)
 
 
 def in_use(network, x, labels=None):

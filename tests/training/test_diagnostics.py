@@ -233,8 +233,8 @@ def test_a_projections_bound_holds_for_the_steepest_class():
 class Louder(CNNDiscriminator):
     """A network with an operation of its own, of which it says no Lipschitz factor."""
 
-    def features(self, x, train, labels):
-        return super().features(x, train, labels) * 10
+    def features(self, x, how):
+        return super().features(x, how) * 10
 
 
 def test_a_network_with_an_operation_of_its_own_gets_no_bound(monkeypatch):
