@@ -182,6 +182,10 @@ def test_showing_a_page_brings_no_trainer_and_little_else(arrows):
     assert not page & {"training/gan", "training/loop"} and len(page) <= 25, sorted(page)
 
 
+def test_scoring_a_run_brings_no_trainer(arrows):
+    assert not reached("training/scoring/score", arrows) & {"training/gan", "training/loop"}
+
+
 def test_drawing_a_figure_brings_no_trainer(arrows):
     assert not reached("views/figures/catalogue", arrows) & {"training/gan", "training/loop", "nn/optimizers"}
 

@@ -11,7 +11,10 @@ from minigan.errors import WrongUse
 from minigan.formats import image_files
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
-from minigan.training import run_folder, run_record, score_run
+from minigan.training import run_folder, run_record
+from minigan.training.scoring.asked import Asked
+from minigan.training.scoring.instrument import COUNT
+from minigan.training.scoring.score import Result, score
 
 
 @click.command("weights")
@@ -51,7 +54,7 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier for shapes, mnist and "
               "fashion-mnist, which Inception does not know; else sn-gan]")
 @click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many pictures everywhere; the protocol's "
-              f"name says so [the protocol's; {score_run.COUNT:,} for classifier]")
+              f"name says so [the protocol's; {COUNT:,} for classifier]")
 @click.option("--data", help="the real pictures' data set [the run's own]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie")
 @click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real pictures' mu and sigma, for FID")
@@ -79,7 +82,7 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.
     Protocols, by whom and how:
     """
-    asked = score_run.Asked(**given)
+    asked = Asked(**given)
     is_run = run_folder.is_run(subject)
     if out is not None and out.suffix != ".json":
         raise WrongUse(f"--out {out}: expected a name that ends with .json")
@@ -92,10 +95,10 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
         repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
     if repeat > 1 and not is_run:
         raise WrongUse(f"--repeat: {subject} is no run that could draw other pictures")
-    made: list[score_run.Result] = []
+    made: list[Result] = []
     said: set[str] = set()
     for seed in range(asked.seed, asked.seed + repeat):
-        found = score_run.score(subject, dataclasses.replace(asked, seed=seed))
+        found = score(subject, dataclasses.replace(asked, seed=seed))
         for one in found.scores:
             click.echo(stored_scores.line(one))
         for remark in found.remarks:

@@ -45,3 +45,6 @@ def truncated(x: np.ndarray) -> np.ndarray:
     """
     x = np.clip(np.nan_to_num(np.asarray(x, np.float32), nan=-1.0), -1, 1)
     return (x * np.float32(HALF) + np.float32(HALF)).astype(np.uint8)
+
+
+TO_UINT8 = {"round": to_uint8, "truncate": truncated}

@@ -61,6 +61,11 @@ class Protocol:
         return scores.LOGITS[self.logits].biased
 
     @property
+    def rounding(self) -> str:
+        """How images that are drawn for it become uint8, a name of data.pixels.TO_UINT8: floats are rounded, too."""
+        return "truncate" if self.pixels == "truncate" else "round"
+
+    @property
     def fakes(self) -> int:
         """Generated pictures to make (of each class if per_class); 0: as many as one likes."""
         counts = [self.is_count] * ("IS" in self.scores) + [self.fake] * (set(self.scores) != {"IS"})

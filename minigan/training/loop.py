@@ -26,8 +26,8 @@ from minigan.nn.weight_norms import spectral_norm
 from minigan.training import checkpoints, restore, run_folder, run_record, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
-from minigan.training.learning_curve import Curve, open_curve
 from minigan.training.run_record import Run
+from minigan.training.scoring.learning_curve import Curve, open_curve
 
 
 class Interrupted(Exception):

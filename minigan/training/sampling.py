@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,20 +20,19 @@ def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
 
 
 def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 0,
-         labels: np.ndarray | None = None,
-         to_uint8: Callable[[np.ndarray], np.ndarray] = pixels.to_uint8) -> np.ndarray:
-    """Pictures, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode.
+         labels: np.ndarray | None = None, start: int = 0, rounding: str = "round") -> np.ndarray:
+    """Images, uint8 (N, H, W, C), that generator `gen` makes of latents z (N, dim_z), in evaluation mode.
 
-    classes: how many a conditional one knows; labels: integers (N,), or the classes in turn.  to_uint8: how numbers
-    in [-1, 1] become pixels; pixels.truncated is another way.
+    classes: how many a conditional one knows.  labels: integers (N,); None: the classes in turn, from number `start`
+    on.  rounding: how numbers in [-1, 1] become pixels, a name of pixels.TO_UINT8.
     """
     if classes and labels is None:
-        labels = np.arange(len(z)) % classes
+        labels = np.arange(start, start + len(z)) % classes
 
     def pictures_of(part: slice) -> np.ndarray:
         given = Tensor(xp.asarray(z[part]))
         y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
-        return to_uint8(devices.to_host(y.data))
+        return pixels.TO_UINT8[rounding](devices.to_host(y.data))
     with no_grad():
         return np.concatenate([pictures_of(slice(i, i + batch)) for i in range(0, len(z), batch)])
 

@@ -160,3 +160,15 @@ def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
     row = next(line for line in tables.summary(cells, tmp_path) if line.startswith("| sn"))
     sd = np.std([1, 2.5, 6], ddof=1)
     assert f"| 3.167 | {sd:.3f} | {sd / 3 ** 0.5:.3f} | 2.000 | 1.000 | 0.577 |" in row
+
+
+def test_a_sweeps_summary_has_last_and_best_of_the_score(tmp_path):
+    cells = grid.grid("shapes", ["sn"], ["C"], 1, size=16, iterations=3)
+    folder = tmp_path / cells[0].name
+    run_folder.create(folder, cells[0].experiment, {})
+    (folder / "checkpoint-0000003.h5").touch()
+    (folder / "log.jsonl").write_text("".join(json.dumps(
+        {"iteration": i, "seconds": i, "thumbnails": 9.0, "scores": {"IS x": 1.0, "FID x": value}}) + "\n"
+        for i, value in ((1, 30.0), (2, 20.0), (3, 25.0))))
+    lines = tables.summary(cells, tmp_path)
+    assert "| 25.000 | - | - | 20.000 | - | - |" in lines[2] and "FID x" in lines[-1]

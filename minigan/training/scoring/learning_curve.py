@@ -16,9 +16,11 @@ from minigan.metrics import features, protocols
 from minigan.metrics.features import Extractor, Pictures
 from minigan.metrics.measures import Inputs, Origin, measure
 from minigan.metrics.protocols import Protocol
-from minigan.training import sampling, score_run
+from minigan.training import sampling
 from minigan.training.gan import Training
+from minigan.training.scoring.instrument import open_extractor, protocol_for
 
+STREAM = 7  # of latents while a run trains; 0 to 6 are the run's own
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
 
 
@@ -39,14 +41,14 @@ class Curve:
         """
         e, p = training.e, self.protocol
         n = p.fakes
-        z = sampling.latents(np.random.default_rng([e.seed, score_run.STREAM]), e, n)
-        images = score_run.drawn(training.gen if training.average is None else training.average, z, training.xp,
-                               training.classes, score_run.pixels_of(p))
+        z = sampling.latents(np.random.default_rng([e.seed, STREAM]), e, n)
+        images = sampling.draw(training.gen if training.average is None else training.average, z, training.xp,
+                               classes=training.classes, rounding=p.rounding)
         made = Pictures(n, "", lambda part: images[part])
         x = self.extractor
         inputs = Inputs(self.real, images=images) if x is None else Inputs(
             self.real, features.extract(x, made, quiet=True, keep=False), partial(x.logits, biased=p.biased))
-        origin = Origin.of(x, seed=e.seed, data=self.data, pixels=score_run.pixels_of(p) if p.pixels else "")
+        origin = Origin.of(x, seed=e.seed, data=self.data, pixels=p.rounding if p.pixels else "")
         found = measure(p, inputs, origin, self.names)
         return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value for one in found}
 
@@ -59,15 +61,14 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | Non
     if not e.score_every:
         return None
     weights = None if e.score_weights is None else Path(e.score_weights)
-    asked = score_run.Asked(protocol=e.score, count=e.score_count, weights=weights, device=e.device, quiet=quiet)
-    protocol, _ = score_run.protocol_for(asked, e.dataset)
+    protocol, _ = protocol_for(e.score, e.score_count, e.dataset)
     if protocol.per_class:
         raise WrongUse(f"--score {e.score} is not measured while a run trains; measure it afterwards: minigan score")
     names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
     extractor = real = None
     where = ""
     if set(protocol.scores) - protocols.OF_PIXELS:
-        extractor, _ = score_run.open_extractor(protocol, asked, e.dataset, data)
+        extractor, _ = open_extractor(protocol, weights, e.device, e.dataset, data.images.shape[1])
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)
             real = features.extract(extractor, features.of_images(data.images, rows), quiet)

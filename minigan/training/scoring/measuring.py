@@ -1,0 +1,87 @@
+"""The protocol's scores of a subject's images: how many are drawn, which real ones are taken, whose features."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from minigan.errors import WrongUse
+from minigan.metrics import features, frechet
+from minigan.metrics.features import Extractor
+from minigan.metrics.frechet import Statistics
+from minigan.metrics.measures import Inputs, Origin, measure
+from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
+from minigan.metrics.stored_scores import Score
+from minigan.training.scoring.asked import Asked
+from minigan.training.scoring.instrument import COUNT
+from minigan.training.scoring.real import Real
+from minigan.training.scoring.subject import Subject
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scores, and what they were made of."""
+
+    scores: list[Score]
+    fake: np.ndarray | None  # features of the generated images, in their order
+    real: np.ndarray | Statistics | None  # features of the real ones, or what is known of these
+    rows: np.ndarray | None  # which of the data set's images the real ones are
+
+
+def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real: Real | None,
+                    extractor: Extractor | None, asked: Asked) -> Measured:
+    """The protocol's scores of these names. Writes statistics of the real images where asked to (--write-stats)."""
+    n = _count(protocol, subject, asked.count)
+    pixels = subject.pixels or protocol.rounding
+    made = subject.images(n, pixels)
+    known, rows, real_labels, where = None, None, None, ""
+    if asked.stats is not None:  # --count cannot change how many images these are of
+        protocol = dataclasses.replace(protocol, real=PROTOCOLS[protocol.name.split(" at ")[0]].real)
+        known, where = _read(asked.stats)
+    elif real is not None and extractor is not None and set(names) - {"IS"}:
+        rows = protocol.rows(len(real.data.images), real.data.labels)
+        known = _features(extractor, names, real, rows, asked.quiet)
+        real_labels, where = real.data.labels[rows] if real.data.labelled else None, real.identity
+        if asked.write_stats is not None:
+            frechet.write(asked.write_stats, known if isinstance(known, Statistics) else frechet.statistics(known))
+    fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
+    inputs = Inputs(
+        known, fake, None if extractor is None else partial(extractor.logits, biased=protocol.biased), real_labels,
+        np.arange(n) % subject.classes if subject.classes else None,
+        made.read(slice(0, n)) if OF_PIXELS & set(names) else None)
+    origin = Origin.of(extractor, seed=asked.seed, data=where, pixels=pixels if protocol.pixels else "")
+    return Measured(measure(protocol, inputs, origin, names), fake, known, rows)
+
+
+def _count(protocol: Protocol, subject: Subject, asked: int | None) -> int:
+    """How many generated images the protocol takes of the subject. WrongUse if it cannot have them."""
+    n = protocol.fakes
+    if protocol.per_class:
+        if not subject.classes:
+            raise WrongUse(f"protocol {protocol.name} needs a run whose generator knows classes (--condition)")
+        n *= subject.classes
+    n = n or subject.available or asked or COUNT
+    if subject.available and n > subject.available:
+        raise WrongUse(f"protocol {protocol.name} takes {n:,} generated pictures, there are {subject.available:,}; "
+                       f"--count {subject.available} shrinks it, and its name will say so")
+    return n
+
+
+def _read(path: Path) -> tuple[Statistics, str]:
+    """Statistics of real images from a file, and their identity."""
+    known = frechet.read(path)
+    return known, f"statistics {path.name} {hashlib.sha256(known.mean.tobytes()).hexdigest()[:12]}"
+
+
+def _features(extractor: Extractor, names: list[str], real: Real, rows: np.ndarray,
+              quiet: bool) -> np.ndarray | Statistics:
+    """Features of these real images; their statistics where FID alone needs them and they are many."""
+    of_real = features.of_images(real.data.images, rows)
+    if set(names) <= {"IS", "FID"} and len(rows) > extractor.dimension:
+        return features.statistics(extractor, of_real, quiet)
+    return features.extract(extractor, of_real, quiet)

@@ -1,0 +1,80 @@
+"""All that `minigan score` says of images: the protocol's scores, how alike they are, what D says, what is near them.
+
+What is measured on what is metrics/protocols.py; here it is brought together. All that depends on chance has its own
+stream: scoring changes nothing that a run learns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigan.data import datasets
+from minigan.engine import thread_pool
+from minigan.errors import WrongUse, choose
+from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS
+from minigan.metrics.stored_scores import Score
+from minigan.training.scoring import looks
+from minigan.training.scoring.asked import Asked
+from minigan.training.scoring.discriminator import discriminator_scores
+from minigan.training.scoring.instrument import open_extractor, protocol_for
+from minigan.training.scoring.measuring import measure_subject
+from minigan.training.scoring.real import open_real
+from minigan.training.scoring.subject import open_subject
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found."""
+
+    scores: list[Score]
+    remarks: list[str]
+    nearest: np.ndarray | None  # one image: generated ones, each with the real ones nearest to it
+    iteration: int
+
+
+def score(path: Path, asked: Asked) -> Result:
+    """Measure the protocol's scores, and what else can be said, of the images of a run, a folder or an .npz file."""
+    thread_pool.thread_count()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
+    if asked.protocol is not None:
+        choose("protocol", asked.protocol, PROTOCOLS)
+    subject = open_subject(path, asked)
+    saved = subject.saved
+    dataset = asked.data or (saved.e.dataset if saved else None)
+    protocol, remarks = protocol_for(asked.protocol, asked.count, dataset)
+    needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
+    real = open_real(subject, asked, protocol) if dataset and (needs_real and not asked.stats or saved) else None
+    if needs_real and real is None and asked.stats is None:
+        raise WrongUse(f"{path}: which real pictures shall it be compared with? Name their data set: --data "
+                       f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
+    if asked.stats is not None and not {"FID", "IS"} & set(protocol.scores):
+        raise WrongUse(f"--stats holds no more than FID needs, and protocol {protocol.name} has no FID; leave it out")
+    if asked.write_stats is not None and (asked.stats is not None or "FID" not in protocol.scores):
+        raise WrongUse("--write-stats is for a protocol with FID, and without --stats: it keeps the real pictures' "
+                       "mean and covariance")
+    names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID")]
+    extractor = None
+    if set(names) - OF_PIXELS:
+        size = None if real is None else real.data.images.shape[1]
+        extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size)
+        remarks += more
+    made = measure_subject(protocol, names, subject, real, extractor, asked)
+    images = looks.looked_at(subject, protocol, asked)
+    found = [*made.scores, *looks.alike(images, subject.classes, asked.seed, set(protocol.scores)),
+             *looks.coverage(images, made.fake, extractor, dataset, asked.seed)]
+    if saved is not None and real is not None and asked.data is None:
+        found += discriminator_scores(saved, real, images, asked)
+    remarks += [looks.repeated(images), *_cautions(found)]
+    nearest = None if real is None else looks.nearest_real(images, made, real.data)
+    return Result(found, remarks, nearest, subject.iteration)
+
+
+def _cautions(found: list[Score]) -> list[str]:
+    """Each caution once, with the scores that it is about."""
+    about: dict[str, list[str]] = {}
+    for one in found:
+        for line in one.cautions:
+            about.setdefault(line, []).append(one.name)
+    return [f"{', '.join(names)}: {line}" for line, names in about.items()]

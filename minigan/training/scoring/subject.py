@@ -1,0 +1,90 @@
+"""Whose images are scored: those that a run's generator draws, those of a folder, or those of an .npz file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from minigan.data import datasets, image_folder
+from minigan.engine import devices
+from minigan.errors import FailedWork, WrongUse
+from minigan.formats.progress import to_stderr
+from minigan.metrics import features
+from minigan.metrics.features import Pictures
+from minigan.training import restore, run_folder, sampling
+from minigan.training.restore import Saved
+from minigan.training.scoring.asked import Asked
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Generated images, and what is known of where they come from."""
+
+    images: Callable[[int, str], Pictures]  # (how many, a name of pixels.TO_UINT8) -> those
+    available: int  # 0: as many as one likes
+    pixels: str  # "given": uint8 as they are; "": as one likes
+    saved: Saved | None = None  # of a run: its checkpoint
+    classes: int = 0  # that a run's generator knows; images are of these in turn
+
+    @property
+    def iteration(self) -> int:
+        return self.saved.iteration if self.saved else 0
+
+
+def open_subject(path: Path, asked: Asked) -> Subject:
+    """A run, an .npz file, or a folder of images."""
+    if run_folder.is_run(path):
+        saved = restore.newest(path, asked.best)
+        for line in saved.remarks:
+            to_stderr(line)
+        return of_run(saved, asked.seed, asked.device)
+    if asked.best:
+        raise WrongUse("--best is for runs")
+    if path.suffix.lower() == ".npz" and path.is_file():
+        images = features.read_npz(path)
+    elif path.is_dir():
+        images = _folder(path, asked.quiet)
+    else:
+        raise WrongUse(f"{path}: expected a run's folder, a folder of pictures, or an .npz file with an array 'images'")
+    whole = features.of_images(images, what="generated")
+    return Subject(lambda count, _: dataclasses.replace(whole, count=count), len(images), "given")
+
+
+def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
+    """The images that a run's generator draws of the latents of `seed`: those of minigan sample --seed."""
+    xp, e, gen, classes = devices.device_module(device), saved.e, saved.gen, saved.classes
+    digest = hashlib.sha256(f"{e.latent} {e.dim_z} {classes} {seed}".encode())
+    for name, a in sorted(gen.arrays().items()):
+        digest.update(f" {name} {a.dtype.str} {a.shape} ".encode())
+        digest.update(np.ascontiguousarray(a))
+    gen.to(xp)
+
+    def made(count: int, rounding: str) -> Pictures:
+        z = sampling.latents(np.random.default_rng(seed), e, count)
+
+        def read(part: slice) -> np.ndarray:
+            return sampling.draw(gen, z[part], xp, classes=classes, start=part.start, rounding=rounding)
+        return Pictures(count, f"{digest.hexdigest()} {rounding} {device}", read, "generated")
+    return Subject(made, 0, "", saved, classes)
+
+
+def _folder(path: Path, quiet: bool) -> np.ndarray:
+    """The images in a folder as they are: all of one size, square."""
+    first = next((file for file in sorted(path.rglob("*")) if file.suffix.lower() in image_folder.SUFFIXES), None)
+    if first is None:
+        raise WrongUse(f"{path}: neither a run (no experiment.json) nor a folder with pictures")
+    try:
+        with Image.open(first) as image:
+            width, height = image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FailedWork(f"{first} cannot be read ({error})") from None
+    if width != height or width > 1024:
+        raise WrongUse(f"{first} has {width} x {height} pixels; expected squares of at most 1024 x 1024")
+    how = {"progress": lambda *_: None} if quiet else {}
+    return datasets.load("folder", root=path, size=width, **how).images
