@@ -1,9 +1,11 @@
-"""Every launcher, its twin in NumPy, and inputs for both: the one table that the tests of the kernels read.
+"""Every launcher, a twin in NumPy, and inputs for both: the one table that the tests of kernels and loops read.
 
-A twin gets the launcher's arguments as float64 NumPy arrays and returns what the launcher returns. Sizes are odd on
-purpose: one row, one column, no multiple of a block or of 4, more layers than a table holds.
+A twin is the launcher's definition in minigan/engine/loops/, or written apart from it where that says more. It gets
+the launcher's arguments as float64 NumPy arrays and returns what the launcher returns. Sizes are odd on purpose: one
+row, one column, no multiple of a block or of 4, more layers than a table holds.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +40,23 @@ class Case:
     @property
     def name(self) -> str:
         return self.launcher.__name__.removeprefix("launch_")
+
+    @property
+    def definition(self) -> Callable:
+        """The function of the launcher's file that the package calls."""
+        return getattr(sys.modules[self.launcher.__module__], self.name)
+
+
+def mapped(function: Callable, tree: Any) -> Any:
+    """The tree of tuples and lists with function(array) for each array."""
+    if isinstance(tree, tuple | list):
+        return type(tree)(mapped(function, part) for part in tree)
+    return function(tree) if hasattr(tree, "dtype") else tree
+
+
+def leaves(tree: Any) -> list[Any]:
+    """What stands in the tuples and lists."""
+    return [leaf for part in tree for leaf in leaves(part)] if isinstance(tree, tuple | list) else [tree]
 
 
 # ---- spectral normalization ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import emulated_cupy
 import emulator
 import numpy as np
 import pytest
-from kernel_cases import CASES, matrices
+from kernel_cases import CASES, leaves, mapped, matrices
 
 from minigan.engine import cuda
 from minigan.engine.loops.power_iteration import launch_power_iterations
@@ -27,17 +27,6 @@ NAMES = [case.name for case in CASES]
 def cupy():
     with emulated_cupy.installed() as cupy:
         yield cupy
-
-
-def mapped(function, tree):
-    """The tree of tuples and lists with function(array) for each array."""
-    if isinstance(tree, tuple | list):
-        return type(tree)(mapped(function, part) for part in tree)
-    return function(tree) if isinstance(tree, np.ndarray) or hasattr(tree, "get") else tree
-
-
-def leaves(tree):
-    return [leaf for part in tree for leaf in leaves(part)] if isinstance(tree, tuple | list) else [tree]
 
 
 def compare(case, found, expected):
