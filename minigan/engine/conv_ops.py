@@ -1,4 +1,4 @@
-"""Convolution as a closed trio of operations, pooling and upsampling.
+"""Convolution as a closed trio of operations, alone and with upsampling or pooling.
 
 A convolution y = x * W is linear in x and in W. Its two gradients are linear in their own two arguments, and
 each of the three operations has the other two as its derivatives; so derivatives of every order exist, and a
@@ -154,8 +154,7 @@ def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, str
     return ConvTranspose(stride, pad, size, slope)(*(t for t in (x, W, b) if t is not None))
 
 
-# ---- pooling and upsampling --------------------------------------------------------------------------------
-
+# ---- with upsampling or pooling ----------------------------------------------------------------------------
 
 def upsample_conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, slope: float = 1.0) -> Tensor:
     """conv2d(upsample2d(x), W, b, pad=kh // 2), with 2.25 times fewer multiplications for a 3x3 kernel.
@@ -194,7 +193,6 @@ def spread2x2(W: Tensor) -> Tensor:
 
 
 # ---- inside ------------------------------------------------------------------------------------------------
-
 
 def _check(name: str, x: Tensor, W: Tensor | Scaled, b: Tensor | None, in_axis: int, out_axis: int, stride: int,
            pad: Pair, slope: float) -> None:

@@ -35,7 +35,7 @@ _C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
 def kernels_take(*arrays: Array | None) -> bool:
     """Whether the kernels take these arrays: CuPy's, float32, C-contiguous; None is passed over.
 
-    Every function in engine/loops/ begins by asking this, and goes on with array operations if not.
+    The one decision of its kind: every loop with a kernel asks this first, and goes on with array operations if not.
     """
     return array_module(*arrays) is not np and all(
         a is None or (a.dtype == np.float32 and a.flags.c_contiguous) for a in arrays)

@@ -31,7 +31,7 @@ from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, 
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel; at least a row of windows
-THIN = 4  # so few output channels waste a product of matrices with windows; pictures have 1 or 3
+THIN = 4  # so few output channels waste a product of matrices with windows; images have 1 or 3
 LANES = 8  # independent partial sums of a weight gradient
 
 SMALL = 1 << 26  # multiplications, about 2 ms; below this the threads cost more than they save
@@ -69,11 +69,11 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
                          epilogue: Epilogue = NOTHING) -> None:
     """out = the input gradient of a convolution with weights W, stride and pad, whose output gradient is gy.
 
-    gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C). On a GPU all windows of one picture are made at once, if
-    they are no more than CUDA_TILE_BYTES; of larger pictures the phases are, tile by tile, as on a CPU.
+    gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C). On a GPU all windows of one image are made at once, if
+    they are no more than CUDA_TILE_BYTES; of larger images the phases are, tile by tile, as on a CPU.
     """
     (_, kh, kw, C), xp = W.shape, array_module(W)
-    windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one picture, in bytes
+    windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one image, in bytes
     if kernels_take(gy, W, out) and windows <= CUDA_TILE_BYTES:
         return _scatter(gy, W, stride, pad, out, epilogue)
     flipped = W.transpose(3, 1, 2, 0)[:, ::-1, ::-1]  # (C, kh, kw, O)
@@ -124,7 +124,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
 
 
 def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array, epilogue: Epilogue) -> None:
-    """correlate_transposed on a GPU: all windows of some pictures in one product, then each pixel collects its own."""
+    """correlate_transposed on a GPU: all windows of some images in one product, then each pixel collects its own."""
     (N, oh, ow, O), K = gy.shape, W.size // len(W)
     step = max(1, CUDA_TILE_BYTES // max(1, oh * ow * K * gy.dtype.itemsize))
     for images in blocks(N, step):

@@ -1,4 +1,4 @@
-"""Pooling and upsampling, and the windows of a picture as an operation: (N, H, W, C) throughout."""
+"""Pooling and upsampling, and the windows of an image as an operation: (N, H, W, C) throughout."""
 
 from __future__ import annotations
 
