@@ -145,6 +145,8 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launch_power_iterations([row], [row]), ValueError, "expected matrices"),
         (lambda: launch_scale_weights([matrix], row), ValueError, r"inverses of shape \(1,\)"),
         (lambda: launch_adam_all([row], [short], [row], [row], rate, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
+        (lambda: launch_adam_all([row], [row], [row], [row], rate.astype(cupy.float32), 0, 0, 1), ValueError,
+         "one float64 number"),
         (lambda: launch_adam_all([row], [], [row], [row], rate, 0, 0, 1), ValueError, "a gradient, m and v"),
     ]:
         with pytest.raises(error, match=message):

@@ -62,6 +62,9 @@ def launch_adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array
                          f"got {len(ws)} ws, {len(gs)} gs, {len(ms)} ms, {len(vs)} vs")
     shapes = [w.shape for w in ws]
     xp = check_lists("adam_all", {"w": ws, "g": gs, "m": ms, "v": vs}, {"g": shapes, "m": shapes, "v": shapes})
+    if array_module(rate) is np or rate.dtype != np.float64 or rate.size != 1:
+        raise ValueError("adam_all: expected rate to be one float64 number in an array of CuPy's, "
+                         f"got {type(rate).__name__} {rate.dtype} {rate.shape}")
     numbers = tuple(np.float32(a) for a in (beta1, 1 - beta1, beta2, 1 - beta2, eps))
     for part in groups(FILE, "Parameters", "w", len(ws)):
         sizes = [w.size for w in ws[part]]
