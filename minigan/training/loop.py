@@ -11,12 +11,13 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from minigan.data import datasets, packed
 from minigan.engine import devices, thread_pool
+from minigan.engine.autograd import Tensor
 from minigan.engine.machine import provenance
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
@@ -132,73 +133,35 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curv
 
 
 def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None) -> None:
-    """Iterate to the end; log, draw, save; stop in good order when asked to. good: the newest checkpoint."""
+    """Iterate to the end, and do what is due after each iteration; stop in good order when asked to.
+
+    good: the newest checkpoint, None for a run that begins.
+    """
     e = training.e
-    log_every = e.log_every or max(1, e.iterations // 200)
-    sample_every = e.sample_every or max(1, e.iterations // 20)
-    checkpoint_every = e.checkpoint_every or max(1, min(1000, e.iterations // 10))
     run_folder.prepare(out)
-    log = run_folder.Log(out, training.iteration)
-    diagnoses = run_folder.Log(out, training.iteration, "diagnostics.jsonl") \
-        if e.diagnose or (out / "diagnostics.jsonl").exists() else None
-    said: set[str] = set()  # alarms
     progress = ProgressLine(e.iterations, training.iteration, quiet=quiet)
-    began = time.monotonic() - log.seconds
     with _signals() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
+        records = Records(training, curve, out, progress, good)
         try:
             if good is None:
-                run_folder.save_samples(out, 0, training.sample(training.preview))
-                good = checkpoints.save_in(out, 0, training.state())
-            sigmas = training.spectral_norms()
+                records.save_samples()
+                records.save_checkpoint()
             if isinstance(training.images, packed.Images):
                 training.images.prefetch(training.draws.batches)
-            stop = False
+            last = stop = False
             while not stop:
-                rate_dis, rate_gen = training.rates()
+                rates = training.rates()
                 losses = training.iterate()
-                i = training.iteration
-                last = i == e.iterations
+                last = training.iteration == e.iterations
                 stop = last or bool(asked)
-                logs, draws, saves = (last or i % every == 0 for every in (log_every, sample_every, checkpoint_every))
-                looks = bool(e.diagnose) and (last or i % e.diagnose == 0)
-                scores = curve is not None and (last or i % e.score_every == 0)
-                if e.device != "cpu" and not (logs or draws or saves or looks or scores or stop):
-                    progress.update(i)  # to read the losses would be to wait for the GPU
-                    continue
-                loss_dis, loss_gen = (loss.item() for loss in losses)
-                if not math.isfinite(loss_dis + loss_gen) \
-                        or (logs or draws or saves or looks or scores or stop) and not training.finite():
-                    raise NotFinite(_not_finite(training, good, loss_dis, loss_gen))
-                if logs or draws or scores:
-                    sigmas = training.spectral_norms()
-                    seen = {"thumbnails": training.thumbnail_distance()} if draws else {}
-                    seen |= {"scores": curve.scores(training)} if scores else {}
-                    log.add(iteration=i, seconds=round(time.monotonic() - began, 3), loss_dis=loss_dis,
-                            loss_gen=loss_gen, lr_dis=rate_dis, lr_gen=rate_gen, sigma_deviation=_deviation(sigmas),
-                            sigma=sigmas, **seen)
-                if scores:
-                    best = run_record.best_of(run_folder.read_log(out))
-                    if best is not None and best[0] == i:
-                        checkpoints.save_best(out, i, training.state())
-                if looks:
-                    found = diagnose(training)
-                    diagnoses.add(**found)
-                    for alarm in found["alarms"]:
-                        if alarm["name"] not in said:
-                            progress.say(f"iteration {i:,}: {alarm['text']}")
-                        said.add(alarm["name"])
-                if draws:
-                    run_folder.save_samples(out, i, training.sample(training.preview))
-                if saves or stop:
-                    good = checkpoints.save_in(out, i, training.state())
-                progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(sigmas)})
+                records.take(losses, rates, last, stop)
         except NotFinite as error:
             run_folder.write_failure(out, str(error))
             raise
         except (MemoryError, RuntimeError) as error:
             if devices.out_of_memory(error):
-                raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
+                raise FailedWork(_out_of_memory(e, training.iteration, records.good, error)) from None
             raise
         finally:
             progress.close()
@@ -206,12 +169,96 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 training.images.stop()
         run_folder.save_progress(out, training.iteration)
     if not last:
-        raise Interrupted(f"stopped at iteration {i:,} of {e.iterations:,}, saved; go on with: "
+        raise Interrupted(f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
-    to_stderr(f"done in {duration(time.monotonic() - began)}: look at {out / 'samples.png'} and {out / 'film.png'}")
+    to_stderr(f"done in {duration(records.seconds())}: look at {out / 'samples.png'} and {out / 'film.png'}")
     if curve is not None:
         for line in run_record.last_and_best(run_folder.read_log(out)):
             to_stderr(line)
+
+
+Action = Callable[[], Any]
+
+
+class Records:
+    """What a training leaves in its folder, and how often: two tables of (every so many iterations, action).
+
+    measured: actions that return numbers; if any is due, a line of log.jsonl is written with all of them.
+    kept: what is done after that. Everything is due after the last iteration, too; 0 is never.
+    """
+
+    def __init__(self, training: Training, curve: Curve | None, out: Path, progress: ProgressLine, good: Path | None):
+        e, start = training.e, training.iteration
+        self.training, self.curve, self.out, self.progress, self.good = training, curve, out, progress, good
+        samples, scores = e.sample_every or max(1, e.iterations // 20), (e.score_every or 0) if curve is not None else 0
+        self.measured: list[tuple[int, Action]] = [
+            (e.log_every or max(1, e.iterations // 200), dict),  # the losses alone
+            (samples, lambda: {"thumbnails": training.thumbnail_distance()}),
+            (scores, lambda: {"scores": curve.scores(training)}),
+        ]
+        self.kept: list[tuple[int, Action]] = [
+            (scores, self.save_best),
+            (e.diagnose or 0, self.diagnose),
+            (samples, self.save_samples),
+            (e.checkpoint_every or max(1, min(1000, e.iterations // 10)), self.save_checkpoint),
+        ]
+        self.log = run_folder.Log(out, start)
+        self.diagnoses = run_folder.Log(out, start, "diagnostics.jsonl") \
+            if e.diagnose or (out / "diagnostics.jsonl").exists() else None
+        self.said: set[str] = set()  # names of alarms
+        self.began = time.monotonic() - self.log.seconds
+        self.sigmas = training.spectral_norms()
+
+    def take(self, losses: tuple[Tensor, Tensor], rates: tuple[float, float], last: bool, stop: bool) -> None:
+        """Do what is due after an iteration. NotFinite if its losses are not finite, or where something is due the
+        weights; losses: discriminator's and generator's; stop: no further iteration will come, so that all is saved."""
+        i, device = self.training.iteration, self.training.e.device
+
+        def due(table: list[tuple[int, Action]]) -> list[Action]:
+            return [action for every, action in table if every and (last or i % every == 0)]
+        measured, kept = due(self.measured), due(self.kept)
+        if stop and self.save_checkpoint not in kept:
+            kept.append(self.save_checkpoint)
+        if device != "cpu" and not measured and not kept:
+            self.progress.update(i)  # to read the losses would be to wait for the GPU
+            return
+        loss_dis, loss_gen = (loss.item() for loss in losses)
+        if not math.isfinite(loss_dis + loss_gen) or (measured or kept) and not self.training.finite():
+            raise NotFinite(_not_finite(self.training, self.good, loss_dis, loss_gen))
+        if measured:
+            self.sigmas = self.training.spectral_norms()
+            found = {name: value for action in measured for name, value in action().items()}
+            self.log.add(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
+                         lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas), sigma=self.sigmas,
+                         **found)
+        for action in kept:
+            action()
+        self.progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(self.sigmas)})
+
+    def seconds(self) -> float:
+        """Since the run began, without the time between a stop and its resumption."""
+        return time.monotonic() - self.began
+
+    def save_best(self) -> None:
+        """A checkpoint beside the others, if the score just logged is the best so far."""
+        best = run_record.best_of(run_folder.read_log(self.out))
+        if best is not None and best[0] == self.training.iteration:
+            checkpoints.save_best(self.out, self.training.iteration, self.training.state())
+
+    def diagnose(self) -> None:
+        """A line of diagnostics.jsonl; each alarm is said once."""
+        found = diagnose(self.training)
+        self.diagnoses.add(**found)
+        for alarm in found["alarms"]:
+            if alarm["name"] not in self.said:
+                self.progress.say(f"iteration {self.training.iteration:,}: {alarm['text']}")
+            self.said.add(alarm["name"])
+
+    def save_samples(self) -> None:
+        run_folder.save_samples(self.out, self.training.iteration, self.training.sample(self.training.preview))
+
+    def save_checkpoint(self) -> None:
+        self.good = checkpoints.save_in(self.out, self.training.iteration, self.training.state())
 
 
 def _deviation(sigmas: dict[str, float]) -> float:
