@@ -4,9 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tiny import tiny
 
 from minigan.errors import WrongUse
+from minigan.experiment import experiment
 from minigan.experiment.experiment import Experiment, check
+from minigan.networks import discriminator
 from minigan.networks.norms import NormOptions
 from minigan.training.assembly import (
     NORM_CHOICES,
@@ -15,6 +18,7 @@ from minigan.training.assembly import (
     norm_options,
     normalization,
 )
+from minigan.training.gan import Training
 
 
 def test_an_experiment_without_choices_gives_the_options_own_defaults():
@@ -87,3 +91,12 @@ def test_numbers_outside_their_range_are_refused(chosen, line):
 def test_every_choice_is_a_name_with_a_default_among_its_choices():
     for option, choices in NORM_CHOICES.items():
         assert getattr(Experiment, option) in choices
+
+
+def test_the_conditions_of_the_command_line_are_the_networks():
+    assert experiment.CONDITIONS == ("none", *filter(None, discriminator.CONDITIONS))
+
+
+def test_a_normalization_that_is_the_discriminators_alone_is_refused():
+    with pytest.raises(WrongUse, match="unknown --gen-norm 'bn'; choose from: bsn"):
+        Training(tiny(gen_norm="bn"), np.zeros((24, 16, 16, 3), np.uint8))

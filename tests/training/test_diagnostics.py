@@ -12,7 +12,6 @@ from tiny import contents, pictures, run_until, tiny, words
 from twins import to_float64
 
 from minigan.cli import main
-from minigan.engine import thread_pool
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.loops.power_iteration import power_iteration
 from minigan.networks.cnn import CNNDiscriminator
@@ -25,12 +24,6 @@ from minigan.nn.weight_norms import to_matrix
 from minigan.training import diagnostics, run_folder
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    yield
-    thread_pool.set_threads(None)
 
 
 def trained(iterations=2, size=16, channels=3, classes=3, **chosen):

@@ -1,5 +1,6 @@
 """Networks from a checkpoint alone: they are the trained ones, and what the file claims is doubted."""
 
+
 import numpy as np
 import pytest
 from tiny import tiny
@@ -61,3 +62,12 @@ def test_a_discriminator_that_the_file_does_not_hold_is_refused(trained, chosen,
     with pytest.raises(FailedWork, match=said) as error:
         restore.newest(folder).discriminator()
     assert str(error.value).startswith(str(folder / "checkpoint-0000001.h5"))
+
+
+def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
+    training = Training(tiny(condition="projection"), np.zeros((24, 16, 16, 3), np.uint8), np.arange(24) % 3)
+    state = training.state() | {"classes": 1 << 20}
+    run_folder.write_experiment(tmp_path, training.e, {})
+    checkpoints.save_in(tmp_path, 0, state)
+    with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
+        restore.newest(tmp_path)
