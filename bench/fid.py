@@ -7,8 +7,8 @@ Three ways take turns in one process: ours (singular values of factors), scipy's
 (TTUR, pytorch-fid, mimicry), the square roots of NumPy's eigvals of the product (torch-fidelity 0.4.0). Medians of the
 CPU time, which with one thread is the time on an idle machine, and of its ratio to ours. Two cases, both of normal
 distributions with standard deviations s in common directions, so that the distance is known: |m1 - m2|^2 + |s1 - s2|^2.
-- regular: all directions have spread, as with more pictures than features;
-- singular: 999 of the real and 499 of the generated ones have, as with 1,000 and 500 pictures.
+- regular: all directions have spread, as with more images than features;
+- singular: 999 of the real and 499 of the fakes have, as with 1,000 and 500 images.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""How many pictures per second does the Inception take, beside torch-fidelity's on the same CPU?
+"""How many images per second does the Inception take, beside torch-fidelity's on the same CPU?
 
     python bench/inception.py [--batch 32] [--size 32] [--repeats 5] [--threads N] [--json]
 
-wants torch and torch-fidelity (pip install --no-deps torch-fidelity). Both get the same random weights and pictures
+wants torch and torch-fidelity (pip install --no-deps torch-fidelity). Both get the same random weights and images
 uint8 (batch, size, size, 3), and answer with the 2048 features, resizing included. They run in a process each, batch by
 batch in turn, the other one idle; the ratio is the median of the pairs' ratios. "CPU" is the processor time of all
-threads per picture, which a busy machine disturbs less. Memory is each process's peak (its resident set) after the
+threads per image, which a busy machine disturbs less. Memory is each process's peak (its resident set) after the
 weights are loaded, PyTorch's and NumPy's own code included.
 """
 
@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 # ---- the two workers -----------------------------------------------------------------------------------------------
 
 def minigan_features(weights, threads):
-    """(function from pictures to their features, facts)."""
+    """(function from images to their features, facts)."""
     import numpy as np
 
     from minigan.engine import thread_pool
@@ -124,7 +124,7 @@ def compare(args, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, default=32, help="of the pictures, before they are resized to 299")
+    parser.add_argument("--size", type=int, default=32, help="of the images, before they are resized to 299")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")

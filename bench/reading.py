@@ -4,10 +4,10 @@
 
 Packs noise into a file of that many GiB and takes it out of the system's cache of files before each part. Then, each in
 a process of its own:
-- training: the discriminator's steps of the CNN, from the file (read ahead by one thread) and from 4096 of its pictures
-  in memory, in turn. "waiting" is the time in which a step from the file waited for its pictures, as a share of these
+- training: the discriminator's steps of the CNN, from the file (read ahead by one thread) and from 4096 of its images
+  in memory, in turn. "waiting" is the time in which a step from the file waited for its images, as a share of these
   steps; the ratio of the steps' times is the median of the pairs'.
-- epoch: all pictures once, in random batches, read ahead, and nothing else. Memory is the process's peak (its resident
+- epoch: all images once, in random batches, read ahead, and nothing else. Memory is the process's peak (its resident
   set) less that after the first ten batches.
 - speed: random batches read when asked for, from the disk and again from the cache, beside what training takes.
 """
@@ -131,7 +131,7 @@ def main():
             command = [sys.executable, __file__, *sys.argv[1:], "--worker", how, str(path)]
             found[how] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     step, file = found["training"]["step"], found["speed"]
-    print(f"training  {step * 1e3:.1f} ms a step, {found['training']['steps']} steps, waiting for pictures "
+    print(f"training  {step * 1e3:.1f} ms a step, {found['training']['steps']} steps, waiting for images "
           f"{found['training']['waiting']:.2%}; a step takes {found['training']['ratio']:.3f} of one from memory")
     print(f"epoch     memory + {found['epoch']['growth']:.1f} MiB for a file of {size:.0f} MiB "
           f"({found['epoch']['growth'] / size:.2%}), peak {found['epoch']['peak']:.0f} MiB")

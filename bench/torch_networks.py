@@ -53,7 +53,7 @@ class CNNDiscriminator(nn.Module):
 
 
 class DCGANGenerator(nn.Module):
-    """As a picture of 1 x 1 pixels with dim_z channels that only transposed convolutions enlarge."""
+    """As an image of 1 x 1 pixels with dim_z channels that only transposed convolutions enlarge."""
 
     def __init__(self, size=64, channels=3, dim_z=100, width=1.0, hidden=(512, 256, 128, 64)):
         super().__init__()

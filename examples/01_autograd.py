@@ -152,7 +152,7 @@ print("the gradient penalty's gradient is the one found by hand")
 # %% [markdown]
 # ## What the penalty does
 #
-# Real numbers lie around 2, made ones around -2. The critic is to tell them apart: raise D on the real, lower it on the
+# Real numbers lie around 2, fakes around -2. The critic is to tell them apart: raise D on the real, lower it on the
 # made (Arjovsky et al. 2017, Eq. (2)). Nothing stops it from doing so more and more steeply, and what it says is then
 # only how long it was trained. With the penalty, on points between real and made, it settles: at the slope s that makes
 # -4 s + 10 (s - 1)^2 least (the groups are 4 apart), which is 1.2. The difference of D is then the distance, times 1.2:

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 2. A convolution is a matrix product
 #
-# A convolution slides a small window over a picture. It is linear, so it is a matrix, and all that one asks of it is
+# A convolution slides a small window over an image. It is linear, so it is a matrix, and all that one asks of it is
 # asked of a matrix: its transpose (backward), its product with others (speed), its largest singular value (chapter 3).
 # There are two matrices to know, a practical one and an honest one.
 
@@ -17,14 +17,14 @@ rng = np.random.default_rng(0)
 # %% [markdown]
 # ## The practical one: im2col
 #
-# Copy every window of the picture into a row. A 3 x 3 window of C channels is a row of 9 C numbers, the weights of one
+# Copy every window of the image into a row. A 3 x 3 window of C channels is a row of 9 C numbers, the weights of one
 # output channel are 9 C numbers as well, and the convolution is rows times weights: one product of matrices, which is
 # what every computer does best (Chellapilla et al. 2006). minigan's arrays are (N, H, W, C) and its weights
 # (out, kh, kw, in), so that rows are made by long copies and `W.reshape(out, -1)` is the second matrix as it lies.
 
 # %%
 def im2col(x, k, stride=1):
-    """Windows of the picture x (H, W, C) as rows: (oh * ow, k * k * C)."""
+    """Windows of the image x (H, W, C) as rows: (oh * ow, k * k * C)."""
     H, W, C = x.shape
     return np.stack([x[i:i + k, j:j + k].reshape(-1)
                      for i in range(0, H - k + 1, stride) for j in range(0, W - k + 1, stride)])
@@ -44,7 +44,7 @@ for axis, matrix in ((left, numbered[..., 0]), (right, im2col(numbered, 3))):
                   fontsize=11 if axis is left else 8)
 left.add_patch(plt.Rectangle((0.5, 1.5), 3, 3, fill=False, ec="white", lw=3))
 right.add_patch(plt.Rectangle((-0.45, 8.5), 8.9, 1, fill=False, ec="white", lw=3))
-left.set(title="a picture, its pixels numbered, and a window", xticks=[], yticks=[])
+left.set(title="an image, its pixels numbered, and a window", xticks=[], yticks=[])
 right.set(title="im2col: each window is a row", xlabel="place in the window", ylabel="window", aspect="auto",
           yticks=range(0, 16, 3))
 save("02_patches")
@@ -88,15 +88,15 @@ save("02_adjoint")
 #
 # ## The honest one: the matrix of the map
 #
-# What takes the whole picture to the whole result is a matrix M, (results) x (pixels). Column p is the answer to a
-# picture whose pixel p is 1 and nothing else. M is nearly empty, and its rows repeat the same nine weights.
+# What takes the whole image to the whole result is a matrix M, (results) x (pixels). Column p is the answer to a
+# image whose pixel p is 1 and nothing else. M is nearly empty, and its rows repeat the same nine weights.
 #
 # Backward multiplies by M^T. Turned around, pixel p's row of M^T holds the nine results that have seen p, with the
 # weights met in reverse: so M^T is a convolution as well, with the kernel flipped and the result's border padded.
 
 # %%
 def matrix_of(shape, W, **how):
-    """The matrix of x -> conv2d(x, W, **how) for pictures x of this shape (H, W, C)."""
+    """The matrix of x -> conv2d(x, W, **how) for images x of this shape (H, W, C)."""
     units = np.eye(np.prod(shape)).reshape(-1, *shape)
     return conv_ops.conv2d(Tensor(units), Tensor(W), **how).data.reshape(len(units), -1).T
 
@@ -128,8 +128,8 @@ print("backward: gx = col2im(gy W), gW = gy^T im2col(x)")
 # ## Two matrices, two norms
 #
 # Spectral normalization divides by the largest singular value of the practical matrix, W.reshape(out, -1)
-# (Miyato et al. 2018, section 4), but how far a layer can stretch a picture is that of the honest one, M. They differ
-# by what im2col does: col2im(im2col(x)) multiplies each pixel by the numbers of the second picture, so im2col stretches
+# (Miyato et al. 2018, section 4), but how far a layer can stretch an image is that of the honest one, M. They differ
+# by what im2col does: col2im(im2col(x)) multiplies each pixel by the numbers of the second image, so im2col stretches
 # by the root of the largest of them, and |M| <= sqrt(largest count) |W|: 3 for a 3 x 3 kernel. How near a kernel comes
 # to it is up to the kernel: one that takes means, to all of it; a random one, to less.
 

@@ -2,7 +2,7 @@
 # # 5. SN-GAN, reading the diagnostics
 #
 # Now the real thing: the standard CNN of Miyato et al. 2018 (Table 3), at an eighth of its width, on drawings of shapes
-# and on Fashion-MNIST, for as long as it takes to read this page. The pictures will be poor. What we are after is what
+# and on Fashion-MNIST, for as long as it takes to read this page. The images will be poor. What we are after is what
 # goes on inside: minigan can look into a discriminator while it trains, and here we learn what the numbers say.
 # (Fashion-MNIST is 30 MB and is fetched if it is not there.)
 
@@ -67,7 +67,7 @@ save("05_samples")
 #   opposite ways.
 # - **lambda**, of Eq. (12): below 0, larger weights would lower D's loss, and SN forbids just that.
 # - **variance, at most**: of W_bar's elements, and Theorem 2's bound of it (chapter 6).
-# - **negative, dead**: activations on the flat side of the leaky ReLU; channels that are there for all pictures.
+# - **negative, dead**: activations on the flat side of the leaky ReLU; channels that are there for all images.
 
 # %%
 last = seen["Fashion, SN"][-1]
@@ -105,17 +105,17 @@ save("05_layers")
 # %% [markdown]
 # ## All looks
 #
-# The product of the convolutions' norms (dotted) bounds how much D can differ between two pictures, per distance
-# between them. The steepest slope met, on real, made and mixed pictures, is far below: no picture is the worst case of
+# The product of the convolutions' norms (dotted) bounds how much D can differ between two images, per distance
+# between them. The steepest slope met, on real, made and mixed images, is far below: no image is the worst case of
 # every layer at once. But the bound is not idle. With SN it stays between 20 and 80. Without, the same learning rate
 # raised it from 0.002 by more than four orders of magnitude within 100 iterations: two to four times in each layer.
 #
 # (At 0 iterations u is a random vector: sigma is underestimated, sigma(W_bar) above 1, and gone by the next look.)
 #
-# **Inactive terms** are pictures beyond the hinge's margin, which teach D nothing more. From iteration 75 to 175 nearly
+# **Inactive terms** are images beyond the hinge's margin, which teach D nothing more. From iteration 75 to 175 nearly
 # all are: D has won, for the moment, and look at the stripes that it gets from the generator. Then the shares fall, and
-# the pictures get shapes of garments. With SN D's slope is small but there, so a generator can come back from that.
-# (So did the one without SN, this time. 250 iterations of one seed prove nothing about pictures; the norms, they do.)
+# the images get shapes of garments. With SN D's slope is small but there, so a generator can come back from that.
+# (So did the one without SN, this time. 250 iterations of one seed prove nothing about images; the norms, they do.)
 
 # %%
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 3.7))
@@ -169,5 +169,5 @@ for expected, training in (("vanishing-gradients", small), ("power-iteration", h
 
 # %% [markdown]
 # Learned: a look into a discriminator answers in this order: is sigma(W_bar) 1, that is, does the normalization do what
-# it says; what do the convolutions add to that; how steep is D beside its bound; do pictures still teach it anything.
+# it says; what do the convolutions add to that; how steep is D beside its bound; do images still teach it anything.
 # Next: why bounding sigma, and just this sigma, helps.

@@ -206,7 +206,7 @@ for axis, name, W in zip(axes, ("random", "smooth"), (rough, smooth), strict=Fal
     axis.set(title=f"{name} W: norm {conv:.2f}", xticks=[], yticks=[],
              xlabel="sigma of K(f), slow waves\nin the middle")
     assert lower - 1e-6 <= conv <= upper + 1e-6 and abs(upper - 3) < 1e-6
-    np.testing.assert_allclose(found.max(), conv, rtol=0.02)  # zeros around the picture take a little away
+    np.testing.assert_allclose(found.max(), conv, rtol=0.02)  # zeros around the image take a little away
 figure.colorbar(image, ax=axes[:2], location="bottom", shrink=0.7, aspect=30)
 layer = Conv2d(rng, 2, 3, 3, pad=1)  # as one large matrix, column by column
 W = Tensor(rng.standard_normal((3, 3, 3, 2)))

@@ -215,7 +215,7 @@ for order in ("ascending", "descending"):
             raise AssertionError("the race was not found")
 
 # %% [markdown]
-# The emulator also counts sectors, so the second picture can be checked, with a kernel that takes a row a thread.
+# The emulator also counts sectors, so the second image can be checked, with a kernel that takes a row a thread.
 
 # %%
 row_a_thread = """extern "C" __global__ void row_a_thread(const float* W, float* u, int cols) {

@@ -15,7 +15,7 @@ from minigan.metrics import classifier, frechet, neighbours, scores
 
 
 def inception_score(p):
-    """exp of the mean KL(p(y|x) || p(y)); p (N, classes): a classifier's probabilities for each picture."""
+    """exp of the mean KL(p(y|x) || p(y)); p (N, classes): a classifier's probabilities for each image."""
     p = np.maximum(p, 1e-300)  # 0 log 0 is 0
     return np.exp((p * np.log(p / p.mean(0))).sum(1).mean())
 
@@ -35,8 +35,8 @@ def fid(real, fake):
 # %% [markdown]
 # ## Where the answer is known
 #
-# IS wants each picture to be surely something, and all together to be everything. Sure of K classes, in equal parts: K.
-# Unsure, or always the same: 1. If every picture gives its class 1 - q and each other one q / 9, the score is
+# IS wants each image to be surely something, and all together to be everything. Sure of K classes, in equal parts: K.
+# Unsure, or always the same: 1. If every image gives its class 1 - q and each other one q / 9, the score is
 # exp(log 10 - H) with H the entropy of that row.
 #
 # FID of two normal distributions: a shift by m costs |m|^2; standard deviations s and t on the same axes cost (s - t)^2
@@ -80,7 +80,7 @@ np.testing.assert_allclose(inception_score(softmax(logits)), scores.inception_sc
 # ## An eye for shapes
 #
 # Inception has never seen our drawings, so we train a small classifier on 16 x 16 of them, in seconds. Its last layer
-# but one has 128 features, which FID takes; its probabilities serve IS. Real pictures are the training set's; the best
+# but one has 128 features, which FID takes; its probabilities serve IS. Real images are the training set's; the best
 # generator there can be is the test set.
 
 # %%
@@ -95,14 +95,14 @@ print(classifier.describe(eye))
 #
 # Some good, some ill, by design:
 #
-# - **test set**: as good as can be. **copied**: 2000 of the training pictures themselves.
+# - **test set**: as good as can be. **copied**: 2000 of the training images themselves.
 # - **noisy**: every kind is there, none is clean. **6 of 10**: clean, and four kinds are missing.
-# - **one each**: the one test picture of each class that the eye is surest of, two hundred times.
+# - **one each**: the one test image of each class that the eye is surest of, two hundred times.
 # - **made smaller**: the test set drawn at 48 x 48, brought to 16 x 16 with Lanczos's filter; and by **plain** bilinear
-#   interpolation, which reads a few pixels and skips the others. The same pictures, and to look at, nearly so.
+#   interpolation, which reads a few pixels and skips the others. The same images, and to look at, nearly so.
 #
-# Precision is the share of generated pictures that lie near real ones, recall the share of real ones that lie near
-# generated ones, in the space of features (Kynkaanniemi et al. 2019).
+# Precision is the share of fakes that lie near real ones, recall the share of real ones that lie near
+# fakes, in the space of features (Kynkaanniemi et al. 2019).
 
 # %%
 surest = [int(np.where(labels == k, softmax(eye.logits(held_out))[:, k], 0).argmax()) for k in range(10)]
@@ -144,18 +144,18 @@ assert distance["plain"] > 1.1 * distance["made smaller"]
 # %% [markdown]
 # What the table says:
 #
-# - **One perfect picture a class beats the test set in IS.** IS never looks within a class, nor at a real
-#   picture.
+# - **One perfect image a class beats the test set in IS.** IS never looks within a class, nor at a real
+#   image.
 # - **FID calls "noisy" and "one each" about as good**, with opposite illnesses, and "6 of 10", all of it clean, by far
 #   the worst. One number cannot say what is wrong; precision and recall can.
 # - **Copying is the best of all**, by every number. Only a search for duplicates finds it.
-# - **How a picture was made smaller changes FID**, here by a quarter.
+# - **How an image was made smaller changes FID**, here by a quarter.
 #
 # ## How many, and in which order
 #
-# FID is biased: covariances of few pictures are off, and that counts as distance. It falls with the number of pictures,
-# about as 1 / N. (With fewer pictures than features the covariance is not even regular.) IS has its own: in a small
-# split p(y) follows the few pictures, and the score is lower. The custom is ten splits; if pictures come sorted by
+# FID is biased: covariances of few images are off, and that counts as distance. It falls with the number of images,
+# about as 1 / N. (With fewer images than features the covariance is not even regular.) IS has its own: in a small
+# split p(y) follows the few images, and the score is lower. The custom is ten splits; if images come sorted by
 # class, as from a loop over the classes of a conditional generator, each split holds one class, and the score is 1.
 
 # %%
@@ -173,7 +173,7 @@ left.set_xticks(numbers[[0, 2, 4]], labels=numbers[[0, 2, 4]])
 left.set_yticks([0.1, 0.3, 1, 3], labels=["0.1", "0.3", "1", "3"])
 left.minorticks_off()
 left.legend()
-assert clean[500] > falls[2000] > clean[2000]  # 500 perfect pictures look worse than 2000 noisy ones
+assert clean[500] > falls[2000] > clean[2000]  # 500 perfect images look worse than 2000 noisy ones
 
 logits = eye.logits(held_out)
 means = {}
@@ -183,7 +183,7 @@ for name, order, colour in (("mixed", np.arange(4000), BLUE), ("sorted by class"
     middle.semilogx(splits, means[name], "o-", color=colour, label=name)
 np.testing.assert_allclose(means["mixed"][3], scores.inception_score(logits, splits=10)[0])
 assert means["sorted by class"][3] < 1.5 < 9 < means["mixed"][3] < means["mixed"][0]
-middle.set(title="mean IS of 4000 test pictures", xlabel="splits", ylim=(0, 10.5))
+middle.set(title="mean IS of 4000 test images", xlabel="splits", ylim=(0, 10.5))
 middle.set_xticks([1, 10, 100], labels=[1, 10, 100])
 middle.legend(loc="center left", bbox_to_anchor=(0.2, 0.55))
 for name, colour in zip(MADE, (BLUE, GREEN, RED, ORANGE, PINK, GREY, "black"), strict=True):
@@ -193,6 +193,6 @@ right.legend(title="FID", fontsize=8, loc="center left", bbox_to_anchor=(0, 0.3)
 save("08_how_many")
 
 # %% [markdown]
-# Learned: a score is a protocol. It is the network that looks, how pictures were made smaller, how many they were, in
+# Learned: a score is a protocol. It is the network that looks, how images were made smaller, how many they were, in
 # which order and how many splits. Compare only what agrees in all of them; that is why minigan writes the protocol
-# beside every score. And no score replaces a look at the pictures, and at their nearest neighbours.
+# beside every score. And no score replaces a look at the images, and at their nearest neighbours.

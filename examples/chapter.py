@@ -1,4 +1,4 @@
-"""What the chapters share: one look for their pictures, and where these go."""
+"""What the chapters share: one look for their images, and where these go."""
 
 import io
 import os

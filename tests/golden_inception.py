@@ -6,7 +6,7 @@ wants torch, torch-fidelity 0.4.0, keras 3 and torchvision on the path; the last
 --no-deps (plus keras' own small dependencies), since torchvision need not fit to torch: only the file of its Inception
 is loaded. Made with torch 2.13.0 (CPU), torch-fidelity 0.4.0, keras 3.15.1 on torch and torchvision 0.29.2, in float64.
 
-The weights are drawn anew from their names, here and in the test, so no file of 95 MB is needed; the pictures, too. Of
+The weights are drawn anew from their names, here and in the test, so no file of 95 MB is needed; the images, too. Of
 each tap every STEP-th channel is kept, in float32.
 """
 
@@ -43,7 +43,7 @@ def seeded(shapes):
 
 
 def pictures():
-    """Two pictures uint8 (2, 27, 40, 3): coloured squares under noise."""
+    """Two images uint8 (2, 27, 40, 3): coloured squares under noise."""
     rng = np.random.RandomState(0)
     squares = np.kron(rng.randint(0, 256, (2, 7, 10, 3)), np.ones((1, 4, 4, 1)))[:, 1:]
     return (0.7 * squares + rng.randint(0, 77, squares.shape)).astype(np.uint8)

@@ -44,7 +44,7 @@ def logits():
 
 
 def pictures(shape=(3, 192, 176, 3)):
-    """Two sets of pictures, uint8: noise on noise of 16 x 16 blocks, and a noisier and brighter version of them."""
+    """Two sets of images, uint8: noise on noise of 16 x 16 blocks, and a noisier and brighter version of them."""
     rng = np.random.RandomState(9)
     N, H, W, C = shape
     coarse = np.kron(rng.randint(0, 200, (N, -(-H // 16), -(-W // 16), C)), np.ones((1, 16, 16, 1)))[:, :H, :W]

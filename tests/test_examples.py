@@ -19,7 +19,7 @@ if not os.environ.get("CI"):
 
 
 def pictures(chapter: str) -> set[str]:
-    """The pictures that the chapter's text says it saves."""
+    """The images that the chapter's text says it saves."""
     text = (FOLDER / chapter).read_text(encoding="utf-8")
     return {f"{name}.png" for name in re.findall(r'^ *save\("(\w+)"\)', text, re.M)}
 

@@ -1,4 +1,4 @@
-"""Runs small enough to be done by the dozen: two dozen pictures, networks of a few channels, a few iterations."""
+"""Runs small enough to be done by the dozen: two dozen images, networks of a few channels, a few iterations."""
 
 import json
 import os
@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the tests run as a shel
 
 
 def pictures(folder: Path, count: int = 24, size: int = 16) -> Path:
-    """A folder of pictures, each of one grey level and some noise."""
+    """A folder of images, each of one grey level and some noise."""
     rng = np.random.default_rng(7)
     folder.mkdir(parents=True)
     for i in range(count):
@@ -70,7 +70,7 @@ def run_until(arguments: list[str], iteration: int, monkeypatch: pytest.MonkeyPa
 
 
 def contents(run: Path) -> dict[str, bytes]:
-    """Every picture of a run and its newest checkpoint, and its log but for the seconds."""
+    """Every image of a run and its newest checkpoint, and its log but for the seconds."""
     kept = [*run.rglob("*.png"), run / "progress.gif"]
     files = {str(path.relative_to(run)): path.read_bytes() for path in kept}
     last = max(run.glob("checkpoint-*.h5"))

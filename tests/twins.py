@@ -21,7 +21,7 @@ def to_float64(network: Any) -> Any:
 def torchs_layout(network: Layer, name: str, a: np.ndarray) -> np.ndarray:
     """The array `name` of a network, or its gradient, in PyTorch's order of axes: (n, h, w, c) -> (n, c, h, w).
 
-    Hidden pictures are flattened in that order, too: the rows of a generator's dense layer (`bottom` is (h, w, c)),
+    Hidden images are flattened in that order, too: the rows of a generator's dense layer (`bottom` is (h, w, c)),
     and the columns of a plain CNN discriminator's. A DCGAN's dense layers are convolutions there.
     """
     convolutions = [layer for key, layer in network.layers.items() if "conv" in key]
@@ -63,5 +63,5 @@ def give_to_torch(torch: Any, ours: Layer, theirs: Any) -> list[Any]:
 
 
 def _order(bottom: tuple[int, int, int]) -> np.ndarray:
-    """For each number of a flattened (c, h, w) picture, its place in the flattened (h, w, c) one."""
+    """For each number of a flattened (c, h, w) image, its place in the flattened (h, w, c) one."""
     return np.arange(math.prod(bottom)).reshape(bottom).transpose(2, 0, 1).ravel()

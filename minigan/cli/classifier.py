@@ -14,16 +14,16 @@ from minigan.metrics import classifier
 
 @click.group("classifier")
 def classifier_commands() -> None:
-    """A small classifier of a data set's pictures, trained here: its features serve minigan score --protocol
+    """A small classifier of a data set's images, trained here: its features serve minigan score --protocol
     classifier."""
 
 
 @classifier_commands.command("train")
 @click.argument("dataset")
 @click.option("--data-root", "root", type=click.Path(path_type=Path), help="folder in which the data lies")
-@click.option("--size", type=int, help="side of the pictures in pixels [the data set's own]")
-@click.option("--epochs", default=4, type=click.IntRange(1, 1000), help="times that it sees every picture [4]")
-@click.option("--batch-size", default=100, type=click.IntRange(2, 1 << 16), help="pictures in a batch [100]")
+@click.option("--size", type=int, help="side of the images in pixels [the data set's own]")
+@click.option("--epochs", default=4, type=click.IntRange(1, 1000), help="times that it sees every image [4]")
+@click.option("--batch-size", default=100, type=click.IntRange(2, 1 << 16), help="images in a batch [100]")
 @click.option("--lr", "rate", default=2e-3, help="Adam's learning rate at first; it falls to 0 [0.002]")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="seed of everything random [0]")
 @click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
@@ -32,7 +32,7 @@ def classifier_commands() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 def train_command(dataset: str, root: Path | None, size: int | None, epochs: int, batch_size: int, rate: float,
                   seed: int, device: str, threads: int | None, out: Path | None, quiet: bool) -> None:
-    """Train a classifier on DATASET's training pictures; it is tested on the test ones after every epoch.
+    """Train a classifier on DATASET's training images; it is tested on the test ones after every epoch.
 
     \b
     minigan classifier train fashion-mnist
@@ -49,7 +49,7 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
         nonlocal line
         line = line or ProgressLine(total, quiet=quiet)
         if "accuracy" in numbers:
-            line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test pictures "
+            line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test images "
                      "are right")
         line.update(done, **numbers)
     try:

@@ -41,7 +41,7 @@ def _cuda() -> list[tuple[str, str]]:
 
 @click.command("networks")
 @click.argument("name", required=False, metavar="[MODEL]")
-@click.option("--size", type=int, help="side of the pictures in pixels [the source's]")
+@click.option("--size", type=int, help="side of the images in pixels [the source's]")
 @click.option("--width", default=1.0, help="factor on every number of channels [1]")
 @click.option("--classes", default=0, help="number of classes of a conditional GAN [0]")
 @click.option("--condition", default="", help="how the discriminator uses the label: projection, concat, ac [none]")

@@ -72,7 +72,7 @@ def commands(context: click.Context) -> None:
     \b
     minigan train shapes                     a first run: drawings made by code, a few minutes on two cores
     minigan train cifar10 --norm sn          the paper's job
-    minigan sample runs/shapes-cnn-sn        pictures from a run
+    minigan sample runs/shapes-cnn-sn        images from a run
     minigan info                             versions, threads, devices, data sets found
     """
     if context.invoked_subcommand is None:

@@ -53,24 +53,24 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.argument("subject", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier for shapes, mnist and "
               "fashion-mnist, which Inception does not know; else sn-gan]")
-@click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many pictures everywhere; the protocol's "
+@click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many images everywhere; the protocol's "
               f"name says so [the protocol's; {COUNT:,} for classifier]")
-@click.option("--data", help="the real pictures' data set [the run's own]")
+@click.option("--data", help="the real images' data set [the run's own]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie")
-@click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real pictures' mu and sigma, for FID")
+@click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, for FID")
 @click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [in "
               "the cache folder; Inception's are downloaded]")
 @click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "
-              "pictures are written, for --stats and other programs")
+              "images are written, for --stats and other programs")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")
-@click.option("--repeat", type=click.IntRange(1, 1000), help="sets of pictures of a run, of seeds SEED, SEED + 1, ...: "
+@click.option("--repeat", type=click.IntRange(1, 1000), help="sets of images of a run, of seeds SEED, SEED + 1, ...: "
               "also mean and deviation [the protocol's: 3 for mimicry, else 1]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 @click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 def score_command(subject: Path, out: Path | None, repeat: int | None, **given: object) -> None:
-    """Score the pictures that RUN's generator draws; RUN may also be a folder of pictures, or an .npz as minigan sample
+    """Score the images that RUN's generator draws; RUN may also be a folder of images, or an .npz as minigan sample
     writes it, with --data.
 
     \b
@@ -78,7 +78,7 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     minigan score runs/cifar10-cnn-sn --protocol sn-gan --count 2000
     minigan score images.npz --data cifar10 --protocol ttur --stats fid_stats_cifar10_train.npz
 
-    Scores with all that they depend on are added to RUN/scores.json, RUN/nearest.png shows generated pictures with the
+    Scores with all that they depend on are added to RUN/scores.json, RUN/nearest.png shows fakes with the
     real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.
     Protocols, by whom and how:
     """
@@ -94,7 +94,7 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     if repeat is None:
         repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
     if repeat > 1 and not is_run:
-        raise WrongUse(f"--repeat: {subject} is no run that could draw other pictures")
+        raise WrongUse(f"--repeat: {subject} is no run that could draw other images")
     made: list[Result] = []
     said: set[str] = set()
     for seed in range(asked.seed, asked.seed + repeat):

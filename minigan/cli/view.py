@@ -21,7 +21,7 @@ from minigan.views.figures import catalogue
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="the page, an .html file [RUN/report.html]")
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Show RUNS on one HTML page, side by side: choices, pictures, losses, scores, diagnostics, time.
+    """Show RUNS on one HTML page, side by side: choices, images, losses, scores, diagnostics, time.
 
     \b
     minigan report runs/shapes-cnn-sn
@@ -57,7 +57,7 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
 @click.argument("name", required=False, metavar="[NAME]")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="a .png or an .svg; for classic a folder")
-@click.option("--measure", default="", help="the score of pictures to draw, as the logs name it, or thumbnails")
+@click.option("--measure", default="", help="the score of images to draw, as the logs name it, or thumbnails")
 @click.option("--at", type=int, metavar="ITERATION", help="of figures that show one moment [the last]")
 @click.option("--list", "only_list", is_flag=True, help="all figures, what each needs, and how to make it")
 def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, measure: str, at: int | None,

@@ -14,9 +14,9 @@ import numpy as np
 from minigan.formats.download import Published, fetch
 from minigan.formats.progress import Progress, progress_bar, to_stderr
 
-BLOCK = 256  # pictures that are read at a time
+BLOCK = 256  # images that are read at a time
 
-# One piece of a Source: the number of pictures that are dealt with after it, the images that could be used, uint8
+# One piece of a Source: the number of images that are dealt with after it, the images that could be used, uint8
 # (n, H, W, C), and which ones they are, int64 (n,).
 Block = tuple[int, np.ndarray, np.ndarray]
 
@@ -37,26 +37,26 @@ class Dataset:
     """Images with their labels, in memory, or read from a packed file batch by batch."""
 
     images: np.ndarray | StoredImages  # uint8 (N, H, W, C), C = 1 or 3
-    labels: np.ndarray  # int64 (N,); -1 where a picture has none
+    labels: np.ndarray  # int64 (N,); -1 where an image has none
     classes: tuple[str, ...]  # labels index it; empty if there are none
     source: str  # one line: where it was read from, and how it was checked
 
     @property
     def labelled(self) -> bool:
-        """Whether every picture has a label."""
+        """Whether every image has a label."""
         return bool(self.classes) and int(self.labels.min(initial=0)) >= 0
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that may be larger than the memory: read from any picture on, a block at a time."""
+    """A data set that may be larger than the memory: read from any image on, a block at a time."""
 
-    shape: tuple[int, int, int, int]  # (N, H, W, C), with pictures that will turn out to be unusable
+    shape: tuple[int, int, int, int]  # (N, H, W, C), with images that will turn out to be unusable
     labels: np.ndarray  # int64 (N,), as in Dataset
     classes: tuple[str, ...]
     where: str  # what it is read from
     identity: str  # another one if the files have changed
-    blocks: Callable[[int], Iterator[Block]]  # from the given picture on, in order
+    blocks: Callable[[int], Iterator[Block]]  # from the given image on, in order
 
     @property
     def nbytes(self) -> int:
@@ -105,7 +105,7 @@ def in_memory(data: Dataset, progress: Progress) -> Source:
         for at in range(start, len(images), BLOCK):
             end = min(at + BLOCK, len(images))
             yield end, images[at:end], np.arange(at, end)
-            progress(end, len(images), "reading pictures")
+            progress(end, len(images), "reading images")
 
     digest = hashlib.sha256(data.labels)
     for at in range(0, len(images), BLOCK):

@@ -70,7 +70,7 @@ def load(name: str, **options: Any) -> Dataset:
     split: "train", "test" or what else the data set has.  size: side of the images; shapes are drawn at any.
     resize: how another size is reached, see resize.py.  crop: side of the square in the middle that is used, of celeba.
     What is None is the data set's own, as its row in DATASETS has it.
-    fit, skip_bad: for a folder of pictures, see image_folder.py.  seed: of the drawings of `shapes`.
+    fit, skip_bad: for a folder of images, see image_folder.py.  seed: of the drawings of `shapes`.
     say receives remarks, one line each; progress (done, total, what).
     Raises WrongUse for a request that cannot be meant, FailedWork if the data cannot be had.
     """
@@ -121,7 +121,7 @@ def _open(name: str, **options: Any) -> Dataset | Source:
             raise WrongUse(f"{what} {value} is out of range; choose from 4 to 1024")
     if ask.crop is not None and facts.crop is None:
         others = ", ".join(other for other, row in DATASETS.items() if row.crop)
-        raise WrongUse(f"data set {name} takes no crop: that is for {others}; pictures of a folder take --fit")
+        raise WrongUse(f"data set {name} takes no crop: that is for {others}; images of a folder take --fit")
     path = None if ask.root is None else Path(ask.root)
     if path is not None and not path.exists() and name != "shapes":
         raise FailedWork(f"{path}: no such file or folder; expected data set {name} there")
@@ -141,7 +141,7 @@ def _collected(name: str, source: Source) -> Dataset:
         memory = 1 << 62
     if source.nbytes > memory // 2:
         raise FailedWork(
-            f"{source.where}: its {source.shape[0]:,} pictures take {source.nbytes / 2**30:.1f} GiB, more than half of "
+            f"{source.where}: its {source.shape[0]:,} images take {source.nbytes / 2**30:.1f} GiB, more than half of "
             f"this machine's memory; pack them once with: minigan pack {name} FILE.h5 --data-root FOLDER, then "
             "train with: minigan train packed --data-root FILE.h5")
     images, kept = np.empty(source.shape, np.uint8), np.empty(source.shape[0], np.int64)
@@ -150,7 +150,7 @@ def _collected(name: str, source: Source) -> Dataset:
         images[n : n + len(block)], kept[n : n + len(block)] = block, index
         n += len(block)
     left_out = f", {len(images) - n} left out" if n < len(images) else ""
-    return Dataset(images[:n], source.labels[kept[:n]], source.classes, f"{source.where} ({n} pictures{left_out})")
+    return Dataset(images[:n], source.labels[kept[:n]], source.classes, f"{source.where} ({n} images{left_out})")
 
 
 def find(name: str, root: str | os.PathLike | None = None) -> str | None:

@@ -57,8 +57,8 @@ def _paint(
     size: int,
 ) -> np.ndarray:
     """One kind's drawings: placing (n, 4) in [0, 1), colours twice (n, 3); uint8 (n, size, size, 3)."""
-    radius = 0.37 + 0.07 * placing[:, 0]  # of the circle around the shape; the picture's side is 1
-    room = 0.47 - radius  # how far its centre may lie from the picture's
+    radius = 0.37 + 0.07 * placing[:, 0]  # of the circle around the shape; the image's side is 1
+    room = 0.47 - radius  # how far its centre may lie from the image's
     centre = room[:, None] * (2 * placing[:, 1:3] - 1)
     turn = TURN * (2 * placing[:, 3] - 1)
     # From pixels to the shape's own plane, where that circle has radius 1.
@@ -148,7 +148,7 @@ def _around(*radii: float, corners: int) -> list[tuple[float, float]]:
 
 def _make_heart() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Two overlapping discs and what lies between them, their crossing, and the tangents to the tip."""
-    radius, x, y, tip = 0.46, 0.41, -0.28, 0.86  # discs at (-x, y) and (x, y); y points down in a picture
+    radius, x, y, tip = 0.46, 0.41, -0.28, 0.86  # discs at (-x, y) and (x, y); y points down in an image
     to_tip = np.hypot(x, tip - y)
     turn = np.arctan2(tip - y, -x) - np.arccos(radius / to_tip)  # from the right disc's centre to the tangent
     touch_x, touch_y = x + radius * np.cos(turn), y + radius * np.sin(turn)

@@ -1,4 +1,4 @@
-"""Any folder or zip archive of pictures: found, decoded, brought to one size, and the unusable ones named."""
+"""Any folder or zip archive of images: found, decoded, brought to one size, and the unusable ones named."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from minigan.data.dataset import BLOCK, Block, Request, Source
 from minigan.data.places import stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork, WrongUse, listed
-from minigan.formats.archives import ZipPictures
+from minigan.formats.archives import ZipImages
 
 FITS = ("crop", "stretch")
 # Pillow's decoders that need no outside program, by file name; the rest of a folder is not looked at.
 SUFFIXES = (".bmp", ".gif", ".ico", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 FORMATS = ("BMP", "GIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-MAX_FILE = 64 << 20  # bytes of a picture in a zip archive
+MAX_FILE = 64 << 20  # bytes of an image in a zip archive
 
 
 class _TooSmall(ValueError):
-    """A picture with a side shorter than asked for."""
+    """An image with a side shorter than asked for."""
 
     def __init__(self, width: int, height: int, size: int):
         super().__init__(f"is {width} x {height}, smaller than {size} x {size}")
@@ -39,22 +39,22 @@ class _TooSmall(ValueError):
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a picture becomes size x size."""
+    """How an image becomes size x size."""
 
     size: int
     fit: str = "crop"  # the largest square in the middle; "stretch": all of it
     resize: str = "lanczos"  # one of resize.RESIZES
     cut: int | None = None  # a square of this side in the middle, rather than the largest one
-    enlarge: bool = False  # pictures smaller than size; otherwise they cannot be used
+    enlarge: bool = False  # images smaller than size; otherwise they cannot be used
     whole_pixels: bool = False  # the square begins at a whole pixel, and a JPEG is decoded at its own size
 
 
 def folder(ask: Request) -> Source:
-    """The data set "folder": any folder of pictures."""
+    """The data set "folder": any folder of images."""
     if ask.root is None:
         raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
     if not ask.root.is_dir():
-        raise WrongUse(f"{ask.root}: is a file, expected a folder of pictures")
+        raise WrongUse(f"{ask.root}: is a file, expected a folder of images")
     return source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
 
 
@@ -63,25 +63,25 @@ def find(root: Path | None, split: str) -> Path | None:
 
 
 def source(root: Path, how: Fitting, ask: Request) -> Source:
-    """The pictures in and below the folder `root`, in the order of their paths, RGB.
+    """The images in and below the folder `root`, in the order of their paths, RGB.
 
-    The class is the subfolder of the first level, or "all" if there is none. Transparent pictures are laid on white,
+    The class is the subfolder of the first level, or "all" if there is none. Transparent images are laid on white,
     of an animation the first frame counts, EXIF orientation is obeyed.
-    Pictures that cannot be decoded or are smaller than how.size are named, and left out only with ask.skip_bad.
+    Images that cannot be decoded or are smaller than how.size are named, and left out only with ask.skip_bad.
     Hidden files and links that lead out of the folder are left out.
-    FailedWork if there are no pictures, and from `blocks` if there are bad ones.
+    FailedWork if there are no images, and from `blocks` if there are bad ones.
     """
     files, links = _pictures(root)
     if links:
         ask.say(f"{root}: left out {len(links)} symbolic links that lead out of it: {listed(links)}")
     if not files:
-        raise FailedWork(f"{root}: no pictures in it or below it; looked for {', '.join(SUFFIXES)}")
+        raise FailedWork(f"{root}: no images in it or below it; looked for {', '.join(SUFFIXES)}")
     tops = [_shown(file.parts[0]) if len(file.parts) > 1 else "." for file in files]
     classes = tuple(sorted(set(tops)))
     index = {name: i for i, name in enumerate(classes)}
     labels = np.array([index[top] for top in tops], np.int64)
     if "." in classes and len(classes) > 1:
-        ask.say(f"{root}: {Counter(tops)['.']} pictures lie beside the class folders; their class is '.'")
+        ask.say(f"{root}: {Counter(tops)['.']} images lie beside the class folders; their class is '.'")
     identity = hashlib.sha256("\0".join(map(str, files)).encode("utf-8", "surrogateescape")).hexdigest()
 
     def decode(number: int) -> np.ndarray:
@@ -95,21 +95,21 @@ def source(root: Path, how: Fitting, ask: Request) -> Source:
 
 
 def zip_source(path: Path, folder: str, how: Fitting, ask: Request) -> Source:
-    """The pictures that a zip archive holds in `folder`, in the order of their names, without labels."""
-    pictures = ZipPictures(path, folder, SUFFIXES, MAX_FILE)
-    if not pictures.names:
-        raise FailedWork(f"{path}: no pictures in {folder} in the archive; looked for {', '.join(SUFFIXES)}")
+    """The images that a zip archive holds in `folder`, in the order of their names, without labels."""
+    inside = ZipImages(path, folder, SUFFIXES, MAX_FILE)
+    if not inside.names:
+        raise FailedWork(f"{path}: no images in {folder} in the archive; looked for {', '.join(SUFFIXES)}")
 
     def decode(number: int) -> np.ndarray:
-        return _decode(io.BytesIO(pictures.read(pictures.names[number])), how)
+        return _decode(io.BytesIO(inside.read(inside.names[number])), how)
 
-    return Source((len(pictures.names), how.size, how.size, 3), np.full(len(pictures.names), -1), (), str(path),
-                  stamp(path), partial(_blocks, path, pictures.names, decode, how.size, ask))
+    return Source((len(inside.names), how.size, how.size, 3), np.full(len(inside.names), -1), (), str(path),
+                  stamp(path), partial(_blocks, path, inside.names, decode, how.size, ask))
 
 
 def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], size: int, ask: Request,
             start: int) -> Iterator[Block]:
-    """Decode the pictures from `start` on. What comes after a bad one is read only to name all bad ones."""
+    """Decode the images from `start` on. What comes after a bad one is read only to name all bad ones."""
     bad: dict[int, Exception] = {}
 
     def attempt(number: int) -> np.ndarray | Exception:
@@ -122,7 +122,7 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
         for at in range(start, len(names), BLOCK):  # in blocks: a million waiting tasks would take a gigabyte
             numbers = range(at, min(at + BLOCK, len(names)))
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module="PIL")  # odd tags of pictures that decode well
+                warnings.filterwarnings("ignore", module="PIL")  # odd tags of images that decode well
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 results = list(pool.map(attempt, numbers))
             bad |= {i: r for i, r in zip(numbers, results, strict=True) if isinstance(r, Exception)}
@@ -132,7 +132,7 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
                 for image, i in zip(images, good, strict=True):
                     image[...] = results[i - at]
                 yield numbers.stop, images, np.array(good, np.int64)
-            ask.progress(numbers.stop, len(names), "reading pictures")
+            ask.progress(numbers.stop, len(names), "reading images")
     if bad:
         line = _bad_line(root, names, bad)
         if not ask.skip_bad or len(bad) == len(names):
@@ -141,7 +141,7 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
 
 
 def _pictures(root: Path) -> tuple[list[Path], list[str]]:
-    """Paths of the picture files relative to root, sorted; and the links that lead out of it."""
+    """Paths of the image files relative to root, sorted; and the links that lead out of it."""
 
     def unreadable(error: OSError) -> None:
         raise FailedWork(f"{error.filename}: cannot be listed: {error.strerror}") from error
@@ -149,18 +149,18 @@ def _pictures(root: Path) -> tuple[list[Path], list[str]]:
     files, links, home = [], [], root.resolve()
     for place, folders, names in os.walk(root, onerror=unreadable):  # does not enter linked folders
         folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-        for name in folders + pictures:
+        images = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        for name in folders + images:
             path = Path(place, name)
             if path.is_symlink() and not path.resolve().is_relative_to(home):
                 links.append(_shown(path.relative_to(root)))
-            elif name in pictures:
+            elif name in images:
                 files.append(path.relative_to(root))
     return sorted(files, key=lambda file: file.parts), sorted(links)
 
 
 def _decode(file: Path | io.BytesIO, how: Fitting) -> np.ndarray:
-    """One picture as uint8 (size, size, 3)."""
+    """One image as uint8 (size, size, 3)."""
     size = how.size
     with Image.open(file, formats=FORMATS) as image:
         width, height = image.size
@@ -200,9 +200,9 @@ def _bad_line(root: Path, names: list[str], bad: dict[int, Exception]) -> str:
     for i, error in bad.items():
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
         if isinstance(error, UnidentifiedImageError):
-            reason = "is not a picture of a known format"
+            reason = "is not an image of a known format"
         named.append(f"{_shown(names[i])} ({reason or type(error).__name__})")
-    return f"{root}: {len(bad)} of {len(names)} pictures cannot be used: {listed(named, 3)}"
+    return f"{root}: {len(bad)} of {len(names)} images cannot be used: {listed(named, 3)}"
 
 
 def _remedy(bad: dict[int, Exception], n: int) -> str:

@@ -17,7 +17,7 @@ def imagenet(ask: Request) -> Source:
     """ILSVRC 2012 in folders, one for each class: the largest square in the middle, brought to 128 x 128.
 
     Labels count the class folders in sorted order, as the SN-GAN authors' list does. They resize with Pillow's
-    bilinear (the default), the BSSN authors with OpenCV's (resize plain). Smaller pictures are enlarged, as by both.
+    bilinear (the default), the BSSN authors with OpenCV's (resize plain). Smaller images are enlarged, as by both.
     It may not be passed on, so it is never downloaded.
     """
     path = find(ask.root, ask.split)

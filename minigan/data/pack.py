@@ -1,8 +1,8 @@
 """Packs a data set, once, into the file that packed.py reads; an interrupted packing is gone on with.
 
-The HDF5 structure is written first, with room for all pictures; it never changes while the pictures are put into their
+The HDF5 structure is written first, with room for all images; it never changes while the images are put into their
 places, so a kill at any moment leaves a sound file. How far it is stands beside it in OUT.part.json, which is replaced
-whole, after the pictures before it have reached the disk. The file gets its name when all of it is there.
+whole, after the images before it have reached the disk. The file gets its name when all of it is there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
     """Pack the data set `dataset` into the file `out`; returns a line that says what was written.
 
     chosen: root, split, size, fit, resize, crop, skip_bad, seed, as for datasets.load.
-    An unfinished file (out.part) that was begun with the same data and choices is gone on with: the pictures that are
+    An unfinished file (out.part) that was begun with the same data and choices is gone on with: the images that are
     in it are read back once, for the checksum. WrongUse if out exists, or if the unfinished file is of another kind.
     """
     if dataset == "packed":
@@ -56,7 +56,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
 
 
 def write(source: Source, made: dict[str, Any], out: Path, say: Any = to_stderr) -> str:
-    """Write a source's pictures into the packed file `out`; made: how they came about, for the file."""
+    """Write a source's images into the packed file `out`; made: how they came about, for the file."""
     made = {**made, "minigan": __version__, "files": source.identity, "from": source.where}
     part = out.with_name(out.name + ".part")
     try:
@@ -73,7 +73,7 @@ def write(source: Source, made: dict[str, Any], out: Path, say: Any = to_stderr)
                          "go on") from None
     left_out = f", {source.shape[0] - count:,} left out" if count < source.shape[0] else ""
     size = out.stat().st_size
-    return f"{out}: {count:,} pictures of {source.shape[2]} x {source.shape[1]} pixels{left_out}, {size / 1e6:,.1f} MB"
+    return f"{out}: {count:,} images of {source.shape[2]} x {source.shape[1]} pixels{left_out}, {size / 1e6:,.1f} MB"
 
 
 def check(path: Path, progress: Progress = progress_bar) -> str:
@@ -87,11 +87,11 @@ def check(path: Path, progress: Progress = progress_bar) -> str:
             _digest(file, layout, name, n, digest, progress if name == "images" else lambda *_: None)
             if digest.digest() != layout.digests[row].tobytes():
                 raise FailedWork(f"{path}: its {name} do not match their checksum; the file is damaged, pack it again")
-    return f"{path}: {layout.shapes['images'][0]:,} pictures, checksums right"
+    return f"{path}: {layout.shapes['images'][0]:,} images, checksums right"
 
 
 def _renamed(progress: Progress) -> Progress:
-    return lambda done, total, what: progress(done, total, "packing" if what == "reading pictures" else what)
+    return lambda done, total, what: progress(done, total, "packing" if what == "reading images" else what)
 
 
 def _digest(file: Any, layout: Layout, name: str, n: int, digest: Any, progress: Progress) -> None:
@@ -115,12 +115,12 @@ def _digest(file: Any, layout: Layout, name: str, n: int, digest: Any, progress:
 
 
 class _Writer:
-    """The unfinished file: its structure, its record of what is in it, and the pictures' places."""
+    """The unfinished file: its structure, its record of what is in it, and the images' places."""
 
     def __init__(self, part: Path, source: Source, made: dict[str, Any]):
         self.part, self.record = part, part.with_name(part.name + ".json")
         self.made = json.loads(json.dumps(made))
-        self.done = self.count = 0  # pictures of the source that are dealt with, and that are in the file
+        self.done = self.count = 0  # images of the source that are dealt with, and that are in the file
         known = self._known()
         if known is not None and known.get("made") != self.made:
             differ = [key for key in self.made.keys() | known["made"].keys()
@@ -149,10 +149,10 @@ class _Writer:
         self.synced = time.monotonic()
 
     def run(self, source: Source, say: Any) -> int:
-        """Put in what is missing; returns the number of pictures that are in the file."""
+        """Put in what is missing; returns the number of images that are in the file."""
         digests = hashlib.sha256(), hashlib.sha256()
         if self.done:
-            say(f"going on with {self.part}: {self.done:,} of {source.shape[0]:,} pictures are there")
+            say(f"going on with {self.part}: {self.done:,} of {source.shape[0]:,} images are there")
             for name, digest in zip(("images", "labels"), digests, strict=True):
                 _digest(self.file, self.layout, name, self.count, digest, lambda *_: None)
         if self.done < source.shape[0]:
@@ -166,13 +166,13 @@ class _Writer:
                     if time.monotonic() - self.synced > SYNC_EVERY:
                         self._save()
         if not self.count:
-            raise FailedWork(f"{source.where}: holds no pictures that can be used")
+            raise FailedWork(f"{source.where}: holds no images that can be used")
         self._save()
         self.digests = b"".join(digest.digest() for digest in digests)
         return self.count
 
     def finish(self, count: int) -> None:
-        """Cut the room for pictures that were left out; write the checksums, which make the file a finished one."""
+        """Cut the room for images that were left out; write the checksums, which make the file a finished one."""
         if count < self.layout.shapes["images"][0]:
             with h5py.File(self.part, "r+", locking=False) as file:
                 for name in ("images", "labels"):
@@ -220,7 +220,7 @@ class _Writer:
 
 
 def _create(path: Path, source: Source, made: dict[str, Any]) -> None:
-    """The HDF5 structure with room for all pictures: sparse where the file system can."""
+    """The HDF5 structure with room for all images: sparse where the file system can."""
     state = {"format": FORMAT, "version": VERSION, "classes": list(source.classes), "made": made}
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     count, *shape = source.shape

@@ -1,12 +1,12 @@
 """A packed data set: one HDF5 file of images that training reads batch by batch, a few batches ahead.
 
     images   uint8 (N, S, S, C), in chunks, without filters
-    labels   int64 (N,), in chunks; -1 where a picture has none
+    labels   int64 (N,), in chunks; -1 where an image has none
     state    JSON text as uint8: format, version, classes, how the file was made
     sha256   uint8 (2, 32): of all images' bytes in their order, and of all labels'; zeros until the file is finished
 
 HDF5 describes the file, and any of its tools can read it. Since chunks without filters are plain bytes, their places
-are looked up once and a picture is then read from its place: neither whole chunks nor HDF5's lock on the way, and
+are looked up once and an image is then read from its place: neither whole chunks nor HDF5's lock on the way, and
 memory holds no more than the batches that wait. The file is not trusted: what it says is checked before memory is
 taken.
 """
@@ -42,7 +42,7 @@ def packed(ask: Request) -> Dataset:
     data = load(ask.root)
     side = data.images.shape[1]
     if ask.size not in (None, side):
-        raise WrongUse(f"{data.source}: its pictures have {side} x {side} pixels, not {ask.size}; leave --size out, or "
+        raise WrongUse(f"{data.source}: its images have {side} x {side} pixels, not {ask.size}; leave --size out, or "
                        f"pack them again with --size {ask.size}")
     return data
 
@@ -67,7 +67,7 @@ def load(path: Path) -> Dataset:
     if labels.min(initial=0) < -1 or labels.max(initial=-1) >= len(classes):
         raise FailedWork(f"{path}: holds labels that are no numbers of its {len(classes)} classes")
     made = str(layout.state.get("made", {}).get("dataset"))
-    source = f"{path} (packed from {made}, {len(labels):,} pictures)"
+    source = f"{path} (packed from {made}, {len(labels):,} images)"
     return Dataset(Images(path, layout), labels, tuple(classes), " ".join(source.split()))
 
 
@@ -118,7 +118,7 @@ class Images:
         index = index.astype(np.int64)
         index = np.where(index < 0, index + len(self), index)
         if index.ndim != 1 or len(index) and not 0 <= index.min() <= index.max() < len(self):
-            raise IndexError(f"{self.path}: no such pictures among {len(self)}")
+            raise IndexError(f"{self.path}: no such images among {len(self)}")
         places = self._chunks[index // self._per] + index % self._per * self._size
         images = np.empty((len(index), *self.shape[1:]), np.uint8)
         flat = images.reshape(len(index), self._size)
@@ -133,14 +133,14 @@ class Images:
                     while view:
                         n = self._file.readinto(view)
                         if not n:
-                            raise FailedWork(f"{self.path}: ends within picture {index[i]}; the file was cut off")
+                            raise FailedWork(f"{self.path}: ends within image {index[i]}; the file was cut off")
                         view = view[n:]
                 except OSError as error:
                     raise FailedWork(f"{self.path}: cannot be read: {error.strerror or error}") from error
         return images
 
     def prefetch(self, batches: Any, ahead: int = AHEAD) -> None:
-        """Read, from now on, the pictures of each batches.next() before they are asked for, at most `ahead` batches.
+        """Read, from now on, the images of each batches.next() before they are asked for, at most `ahead` batches.
 
         batches: an object whose next() gives index arrays, such as training/batches.py's. It is copied, so that what
         is saved with a checkpoint is the state of the training, not that of the reader: another order, or a jump in it,

@@ -41,7 +41,7 @@ def to_uint8(x: np.ndarray) -> np.ndarray:
 def truncated(x: np.ndarray) -> np.ndarray:
     """As to_uint8, but x * 127.5 + 127.5 cut off to a whole number, as the SN-GAN authors' code of scores does.
 
-    Rounded and truncated pictures differ by half a grey level on average, which FID sees.
+    Rounded and truncated images differ by half a grey level on average, which FID sees.
     """
     x = np.clip(np.nan_to_num(np.asarray(x, np.float32), nan=-1.0), -1, 1)
     return (x * np.float32(HALF) + np.float32(HALF)).astype(np.uint8)

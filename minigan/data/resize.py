@@ -1,11 +1,11 @@
-"""Brings pictures to another size, in the ways of the papers' code."""
+"""Brings images to another size, in the ways of the papers' code."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-# lanczos and bilinear are Pillow's, which widen their filter when they make a picture smaller (antialiasing).
+# lanczos and bilinear are Pillow's, which widen their filter when they make an image smaller (antialiasing).
 # mimicry (torchvision) and the SN-GAN authors' ImageNet code (scipy.misc.imresize) use bilinear, the BSSN authors'
 # code plain: OpenCV's bilinear, which looks at four pixels whatever the size.
 RESIZES = ("lanczos", "bilinear", "plain")

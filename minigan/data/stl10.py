@@ -66,7 +66,7 @@ def stl10(ask: Request) -> Source:
                 if side != SIDE:
                     images = resized(images, side, ask.resize)
                 yield end, images, np.arange(end - len(images), end)
-                ask.progress(end, count, "reading pictures")
+                ask.progress(end, count, "reading images")
 
     return Source((count, side, side, 3), labels, classes, f"{path}: {names[0]}", stamp(path), blocks)
 

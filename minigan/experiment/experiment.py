@@ -24,16 +24,16 @@ class Experiment:
     # the data
     dataset: str = _option("shapes", "data set")
     data_root: str | None = _option(None, "folder in which the data lies; otherwise the cache folder, or a download")
-    size: int | None = _option(None, "side of the pictures in pixels; the data set's own, or 32 for a folder")
+    size: int | None = _option(None, "side of the images in pixels; the data set's own, or 32 for a folder")
     split: str | None = _option(None, "part of the data set: train, test, unlabeled (stl10), extra (svhn) [train; "
                                 "stl10 unlabeled]")
-    fit: str = _option("crop", "how pictures of a folder become square: crop, stretch")
-    crop: int | None = _option(None, "side of the square in the middle of celeba's pictures that is used [128]")
+    fit: str = _option("crop", "how images of a folder become square: crop, stretch")
+    crop: int | None = _option(None, "side of the square in the middle of celeba's images that is used [128]")
     resize: str | None = _option(None, "how another size is reached: lanczos, bilinear, plain (bilinear, not "
                                  "antialiased) [lanczos; imagenet bilinear; celeba, stl10 plain]")
-    skip_bad: bool = _option(False, "leave out pictures of a folder that cannot be read or are too small")
+    skip_bad: bool = _option(False, "leave out images of a folder that cannot be read or are too small")
     scaling: str = _option("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
-    dequantize: bool = _option(False, "add uniform noise of one grey level to real pictures")
+    dequantize: bool = _option(False, "add uniform noise of one grey level to real images")
     # where the choices come from
     profile: str | None = _option(None, "all that one source says of a training, beneath what is given here")
     setting: str | None = _option(None, "a row of a paper's table of learning rates, betas and n_dis")
@@ -75,7 +75,7 @@ class Experiment:
     latent: str = _option("normal", "distribution of z: normal (N(0, I)), uniform (-1 to 1)")
     order: str = _option("dis-first", "which network an iteration updates first: dis-first, gen-first")
     reuse_z: bool = _option(False, "let the generator's update use the latents of the discriminator's last one")
-    sampling: str = _option("epochs", "real pictures of a batch: epochs (each once in a random order), replacement")
+    sampling: str = _option("epochs", "real images of a batch: epochs (each once in a random order), replacement")
     optimizer: str = _option("adam", "optimizer")
     lr: float = _option(2e-4, "learning rate of both networks")
     lr_dis: float | None = _option(None, "learning rate of the discriminator, if not --lr")
@@ -88,23 +88,23 @@ class Experiment:
     bn_decay: float = _option(0.9, "decay of batch normalization's running moments")
     ema: float = _option(0.0, "decay of a running average of the generator, which then draws the samples; 0: none")
     n_dis: int = _option(1, "updates of the discriminator for each of the generator")
-    batch_size: int = _option(64, "real pictures in a batch, and fake ones")
-    gen_batch_size: int | None = _option(None, "fake pictures in the generator's update, if not --batch-size")
+    batch_size: int = _option(64, "real images in a batch, and fake ones")
+    gen_batch_size: int | None = _option(None, "fakes in the generator's update, if not --batch-size")
     iterations: int = _option(100_000, "updates of the generator")
     seed: int = _option(0, "seed of everything random")
     # the machine and the records: may change when a run is resumed
     device: str = _option("cpu", "where to compute: cpu, cuda")
     threads: int | None = _option(None, "worker threads; results do not depend on it [default: all cores]")
     log_every: int | None = _option(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
-    sample_every: int | None = _option(None, "iterations between pictures of samples [default: a 20th of the run]")
+    sample_every: int | None = _option(None, "iterations between images of samples [default: a 20th of the run]")
     checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
     diagnose: int | None = _option(None, "iterations between looks into the discriminator: diagnostics.jsonl, alarms "
                                    "[default: none; 0: none]")
-    score_every: int | None = _option(None, "iterations between scores of pictures: log.jsonl, and best-*.h5 by FID "
+    score_every: int | None = _option(None, "iterations between scores of images: log.jsonl, and best-*.h5 by FID "
                                       "[default: none; 0: none]")
     score: str | None = _option(None, "protocol of these scores, as for minigan score --protocol [classifier for "
                                 "shapes, mnist, fashion-mnist; else sn-gan]")
-    score_count: int = _option(1000, "pictures, real and generated, that they are made from at most")
+    score_count: int = _option(1000, "images, real and fake, that they are made from at most")
     score_weights: str | None = _option(None, "file of Inception's weights, or of a classifier [in the cache folder]")
 
 

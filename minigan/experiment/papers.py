@@ -71,7 +71,7 @@ DECAY = ("the authors' code trains 50,000 iterations with a decay; the paper say
 NO_CODE = ("no code for these networks is published",)
 GAMMA = ("Table 7 does not say how gamma begins, nor which setting; here as in the authors' code, and A",)
 NO_GAMMA = ("without a gamma: --norm has none for it",)
-IS_ALONE = ("IS of 50,000 pictures, 10 splits",)
+IS_ALONE = ("IS of 50,000 images, 10 splits",)
 
 SN_GAN: dict[str, Target] = {
     "sn-gan/table2/cifar10/cnn/clip": Target("cifar10", C | CLIP, "6.41±.11 / 42.6", remarks=BEST),
@@ -325,14 +325,14 @@ SN_DCGAN: Options = REPORT1 | {"norm": "sn"}
 W_DCGAN: Options = REPORT1 | {"loss": "wasserstein"}
 W_WC_DCGAN: Options = W_DCGAN | {"norm": "clip", "clip_which": "all"}
 W_SN_DCGAN: Options = W_DCGAN | {"norm": "sn", "beta1": 0.0, "iterations": 156_250}
-NO_SIZE = ("size and batches are not in the report; here 64 pixels, as in its Figure 2, and 64 pictures",)
+NO_SIZE = ("size and batches are not in the report; here 64 pixels, as in its Figure 2, and 64 images",)
 PLATEAU = ("a plateau, read in the text: 'around 5.8'",)
 REPTILES = ("20,000 photographs of reptiles, 108 x 108: any folder of your own, with --data-root",)
 
 # Zhang: DCGAN for CIFAR-10, with BN or SN or neither in the discriminator; 70 epochs
 REPORT2: Options = {"model": "dcgan-32", "loss": "ns", "lr": 1e-4, "lr_dis": 4e-4, "beta1": 0.5, "beta2": 0.999,
                     "iterations": 54_688}
-NO_CHANNELS = ("channels, size and batches are not in the report; here dcgan-32, and 64 pictures",)
+NO_CHANNELS = ("channels, size and batches are not in the report; here dcgan-32, and 64 images",)
 STAYS = ("it had no BN in the generator, either; here it stays",)
 
 # "A deep dive into spectral normalized DCGAN": CIFAR-10 enlarged to 64 pixels, SN and BN in the discriminator

@@ -33,7 +33,7 @@ NEEDS: dict[str, tuple[Callable[[Experiment], bool], str]] = {
     "beta1": (lambda e: e.optimizer == "adam", "--optimizer adam"),
     "beta2": (lambda e: e.optimizer != "sgd", "--optimizer adam and rmsprop"),
     "adam_eps": (lambda e: e.optimizer != "sgd", "--optimizer adam and rmsprop"),
-    "skip_bad": (lambda e: e.dataset in ("folder", "imagenet", "celeba"), "pictures in files: folder, celeba"),
+    "skip_bad": (lambda e: e.dataset in ("folder", "imagenet", "celeba"), "images in files: folder, celeba"),
 }
 
 

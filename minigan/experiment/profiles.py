@@ -33,7 +33,7 @@ DEFAULTS: Rows = {
     "latent": ("normal", f"{_P3}, Table 3"),
     "order": ("dis-first", "Goodfellow et al. 2014, Algorithm 1"),
     "reuse_z": (False, "Goodfellow et al. 2014, Algorithm 1"),
-    "sampling": ("epochs", "each picture once an epoch; no paper says it, and BSN's code does otherwise"),
+    "sampling": ("epochs", "each image once an epoch; no paper says it, and BSN's code does otherwise"),
     "ac_dis": (1.0, "gan_cifar_resnet.py"), "ac_gen": (0.1, "gan_cifar_resnet.py"),
     "lr": (2e-4, f"{_P3}, Table 1, setting C"),
     "beta1": (0.5, f"{_P3}, Table 1, setting C"),
@@ -200,7 +200,7 @@ BESIDES: dict[str, tuple[str, ...]] = {
     "bssn": ("u begins as a truncated normal (here normal)",
              "gamma multiplies the bias, too (here the weights alone)",
              "BN's running moments of its ResNet move in the generator's updates alone (here in all)"),
-    "wgan-gp": ("BN takes the batch's own moments when pictures are drawn, too (here the running ones)",),
+    "wgan-gp": ("BN takes the batch's own moments when images are drawn, too (here the running ones)",),
 }
 
 

@@ -121,7 +121,7 @@ def pass_over(stream: BinaryIO, n: int, path: Path) -> None:
         take(stream, min(left, 1 << 20), path)
 
 
-class ZipPictures:
+class ZipImages:
     """The files of a zip archive that lie in one folder in it, each read on its own; may be used by threads."""
 
     def __init__(self, path: Path, folder: str, suffixes: tuple[str, ...], most: int):

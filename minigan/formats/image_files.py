@@ -49,7 +49,7 @@ def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last
 
 
 def read_png(path: Path) -> np.ndarray:
-    """A picture file as (H, W, 3) uint8."""
+    """An image file as (H, W, 3) uint8."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
             return np.asarray(picture.convert("RGB"))

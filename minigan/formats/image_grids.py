@@ -50,17 +50,17 @@ def film_strip(
         given = f"{len(frames)} frames, {'no' if labels is None else len(labels)} labels, count {count}"
         raise WrongUse(f"film_strip: {given}; expected frames, a label for each or none, count >= 1")
     chosen = spread(len(frames), count)
-    pictures = [Image.fromarray(single(frames[i])) for i in chosen]
+    shown = [Image.fromarray(single(frames[i])) for i in chosen]
     texts = [] if labels is None else [_label(labels[i]) for i in chosen]
     font = ImageFont.load_default()
-    boxes = [font.getbbox(text) for text in texts] or [(0, 0, 0, 0)] * len(pictures)
-    widths = [max(p.width, math.ceil(box[2])) for p, box in zip(pictures, boxes, strict=True)]
-    bottom = padding + max(picture.height for picture in pictures)
+    boxes = [font.getbbox(text) for text in texts] or [(0, 0, 0, 0)] * len(shown)
+    widths = [max(p.width, math.ceil(box[2])) for p, box in zip(shown, boxes, strict=True)]
+    bottom = padding + max(picture.height for picture in shown)
     text_height = padding + math.ceil(max(box[3] for box in boxes)) if texts else 0
     size = (padding + sum(width + padding for width in widths), bottom + text_height + padding)
     strip = Image.new("RGB", size, (background,) * 3)
     draw, left, ink = ImageDraw.Draw(strip), padding, (0, 0, 0) if background > 127 else (255, 255, 255)
-    for i, (picture, box, width) in enumerate(zip(pictures, boxes, widths, strict=True)):
+    for i, (picture, box, width) in enumerate(zip(shown, boxes, widths, strict=True)):
         strip.paste(picture.convert("RGB"), (left + (width - picture.width) // 2, padding))
         if texts:
             draw.text((left + (width - math.ceil(box[2])) // 2, bottom + padding), texts[i], ink, font)
@@ -69,7 +69,7 @@ def film_strip(
 
 
 def stacked(rows: Sequence[np.ndarray], background: int = 255) -> np.ndarray:
-    """Pictures (H, W, 3) uint8 one below the other, from the left; the background to the right of narrower ones."""
+    """Images (H, W, 3) uint8 one below the other, from the left; the background to the right of narrower ones."""
     wide = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0)), constant_values=background)
                            for row in rows])

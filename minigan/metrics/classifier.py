@@ -1,4 +1,4 @@
-"""A small classifier of a data set's pictures, made with minigan's own engine: its features serve scores where
+"""A small classifier of a data set's images, made with minigan's own engine: its features serve scores where
 Inception's weights are not at hand, or where Inception has never seen the like (drawings, digits, garments).
 
 Such scores tell runs on one data set apart, by one classifier. They are labelled with its name and digest and mean
@@ -32,11 +32,11 @@ from minigan.nn.optimizers import Adam
 
 FORMAT, VERSION = "minigan classifier", 1
 FEATURES = 128  # of the layer before the last
-BATCH = 50  # pictures at once when it only looks
+BATCH = 50  # images at once when it only looks
 
 
 def make_network(rng: np.random.Generator, size: int, channels: int, classes: int) -> tuple[Sequential, Sequential]:
-    """(body, head): pictures (N, size, size, channels) in [-1, 1] -> features (N, FEATURES), -> logits (N, classes).
+    """(body, head): images (N, size, size, channels) in [-1, 1] -> features (N, FEATURES), -> logits (N, classes).
 
     4x4 with stride 2 to 32 channels, 3x3 to 64, 4x4 with stride 2 to 128 until a side is less than 8, then dense; each
     with batch normalization and ReLU, so that features are 0 or more, as Inception's are.
@@ -88,8 +88,8 @@ class Classifier:
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 (N, H, W, C), of any size and C = 1 or 3 -> float32 (N, FEATURES), on the host.
 
-        At one place in the array a picture's features have the same bytes whatever the others are and however many; at
-        another they differ by rounding. Pictures of another size are brought to the classifier's by Lanczos; grey ones
+        At one place in the array an image's features have the same bytes whatever the others are and however many; at
+        another they differ by rounding. Images of another size are brought to the classifier's by Lanczos; grey ones
         get three channels if it has them. WrongUse for colours that it cannot see.
         """
         found = np.empty((len(images), FEATURES), np.float32)
@@ -109,11 +109,11 @@ class Classifier:
             return devices.to_host(self.head(x, False).data)
 
     def prepared(self, images: np.ndarray) -> np.ndarray:
-        """Pictures as it was trained on: uint8 (N, size, size, channels)."""
+        """Images as it was trained on: uint8 (N, size, size, channels)."""
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise ValueError(f"Classifier: images are {images.dtype} {images.shape}; expected uint8 (N, H, W, 1 or 3)")
         if images.shape[3] == 3 and self.channels == 1:
-            raise WrongUse(f"the {self.name} looks at grey pictures, these have colours; use one of another data set")
+            raise WrongUse(f"the {self.name} looks at grey images, these have colours; use one of another data set")
         if images.shape[1:3] != (self.size, self.size):
             images = resized(images, self.size, self.resize)
         return np.broadcast_to(images, (*images.shape[:3], self.channels))
@@ -137,7 +137,7 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
     xp = devices.device_module(device)
     data, test = (datasets.load(dataset, root=root, size=size, split=split, **options) for split in ("train", "test"))
     if not data.labelled or not test.labelled:
-        raise WrongUse(f"{data.source}: a classifier needs a label for every picture")
+        raise WrongUse(f"{data.source}: a classifier needs a label for every image")
     images, side, channels = xp.asarray(data.images), data.images.shape[1], data.images.shape[3]
     rng = np.random.default_rng([seed, 0])
     body, head = (part.to(xp) for part in make_network(rng, side, channels, len(data.classes)))
@@ -172,7 +172,7 @@ def trainable() -> list[str]:
 
 
 def accuracy_of(body: Layer, head: Layer, images: np.ndarray, labels: np.ndarray, xp: Any = np) -> float:
-    """The share of pictures whose largest logit is their label's."""
+    """The share of images whose largest logit is their label's."""
     right = 0
     with no_grad():
         for at in range(0, len(images), BATCH):
@@ -258,5 +258,5 @@ def find(dataset: str, size: int, device: str = "cpu") -> Classifier:
 def describe(c: Classifier) -> str:
     """One line."""
     return (f"{c.name}, digest {c.digest[:12]}: {c.size} x {c.size} x {c.channels} pixels, {len(c.classes)} classes, "
-            f"{100 * c.accuracy:.2f} % of {c.trained.get('tested')} test pictures right, "
+            f"{100 * c.accuracy:.2f} % of {c.trained.get('tested')} test images right, "
             f"{c.trained.get('epochs')} epochs, seed {c.trained.get('seed')}")

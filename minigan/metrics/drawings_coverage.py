@@ -19,7 +19,7 @@ PRESENT = 0.1  # a kind is covered if it has at least a tenth of an even share
 
 
 def hues(images: np.ndarray) -> np.ndarray:
-    """The mean hue of each picture's saturated pixels, in [0, 1), nan where there are none; uint8 (N, H, W, 3).
+    """The mean hue of each image's saturated pixels, in [0, 1), nan where there are none; uint8 (N, H, W, 3).
 
     A pixel counts by its saturation times its value; hues are averaged as directions on their circle.
     """
@@ -32,14 +32,14 @@ def hues(images: np.ndarray) -> np.ndarray:
 
 
 def kinds_by_hue(images: np.ndarray) -> np.ndarray:
-    """The kind that has each picture's hue, an index of CLASSES; -1 where a picture has no colour, or is not sure."""
+    """The kind that has each image's hue, an index of CLASSES; -1 where an image has no colour, or is not sure."""
     found = hues(images)
     kinds = np.where(np.isnan(found), -1, np.rint(np.nan_to_num(found) * len(CLASSES)) % len(CLASSES))
     return kinds.astype(np.int64)
 
 
 def covered(kinds: np.ndarray) -> float:
-    """The share of the kinds that have at least a tenth of an even share of the pictures; kinds (N,), -1 none."""
+    """The share of the kinds that have at least a tenth of an even share of the images; kinds (N,), -1 none."""
     shares = np.bincount(kinds[kinds >= 0], minlength=len(CLASSES)) / max(1, len(kinds))
     return float((shares >= PRESENT / len(CLASSES)).mean())
 

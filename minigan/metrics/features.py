@@ -1,11 +1,11 @@
-"""Features of pictures: whoever extracts them, of whichever pictures; each block computed once and kept in the cache.
+"""Features of images: whoever extracts them, of whichever images; each block computed once and kept in the cache.
 
     extractor = InceptionFeatures(inception_weights.load(path))       # or a classifier.Classifier
     found = extract(extractor, of_images(data.images[rows]))          # float32 (N, d)
 
-The cache holds a folder for each pair of pictures and extractor, named by the digests of both, and in it a file for
-each block of pictures, written whole and with a checksum (formats/hdf5_state.py). So an extraction that was killed goes
-on with the block it was at, more pictures from the same seed add to those that are there, and a broken file is made
+The cache holds a folder for each pair of images and extractor, named by the digests of both, and in it a file for
+each block of images, written whole and with a checksum (formats/hdf5_state.py). So an extraction that was killed goes
+on with the block it was at, more images from the same seed add to those that are there, and a broken file is made
 anew.
 """
 
@@ -34,17 +34,17 @@ from minigan.metrics.frechet import Moments, Statistics
 from minigan.metrics.inception import Inception
 from minigan.metrics.inception_weights import Weights
 
-BLOCK = 250  # pictures of a file: a minute of Inception on two cores
-STEP = 50  # pictures between progress lines; a multiple of classifier.BATCH, so that nothing else changes
+BLOCK = 250  # images of a file: a minute of Inception on two cores
+STEP = 50  # images between progress lines; a multiple of classifier.BATCH, so that nothing else changes
 VERSION = 1  # of the files
 
 
 class Extractor(Protocol):
-    """What makes features of pictures: InceptionFeatures, classifier.Classifier."""
+    """What makes features of images: InceptionFeatures, classifier.Classifier."""
 
     name: str  # "inception-2015-12-05", "classifier fashion-mnist"
     digest: str  # of the weights
-    resize: str  # how pictures of another size are brought to its own
+    resize: str  # how images of another size are brought to its own
     dimension: int  # of the features
 
     def features(self, images: np.ndarray) -> np.ndarray:
@@ -75,79 +75,79 @@ class InceptionFeatures:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures to be read from any of them on: uint8 (count, H, W, C)."""
+class Images:
+    """Images to be read from any of them on: uint8 (count, H, W, C)."""
 
     count: int
     identity: str  # a digest of their content, or of all that they are made from
     read: Callable[[slice], np.ndarray]
-    what: str = "pictures"  # for the progress line
+    what: str = "real"  # for the progress line
 
 
-def of_images(images: np.ndarray | StoredImages, rows: np.ndarray | None = None, what: str = "real") -> Pictures:
+def of_images(images: np.ndarray | StoredImages, rows: np.ndarray | None = None, what: str = "real") -> Images:
     """Those of an array, or of a packed file; rows: only these, in their order."""
     identity = digest_of(images)
     if rows is None or np.array_equal(rows, np.arange(len(images))):
-        return Pictures(len(images), identity, lambda part: images[np.arange(len(images))[part]], what)
+        return Images(len(images), identity, lambda part: images[np.arange(len(images))[part]], what)
     identity = hashlib.sha256(f"{identity} rows ".encode() + np.asarray(rows, "<i8").tobytes()).hexdigest()
-    return Pictures(len(rows), identity, lambda part: images[rows[part]], what)
+    return Images(len(rows), identity, lambda part: images[rows[part]], what)
 
 
-def extract(extractor: Extractor, pictures: Pictures, quiet: bool = False, keep: bool = True) -> np.ndarray:
-    """Features (count, dimension), float32, of all pictures, from the cache as far as they are there.
+def extract(extractor: Extractor, images: Images, quiet: bool = False, keep: bool = True) -> np.ndarray:
+    """Features (count, dimension), float32, of all images, from the cache as far as they are there.
 
     keep: write them to the cache.  quiet: no progress line.
     """
-    found = np.empty((pictures.count, extractor.dimension), np.float32)
+    found = np.empty((images.count, extractor.dimension), np.float32)
 
     def take_block(part: slice, features: np.ndarray) -> None:
         found[part] = features
-    _go(extractor, pictures, take_block, quiet, keep)
+    _go(extractor, images, take_block, quiet, keep)
     return found
 
 
-def statistics(extractor: Extractor, pictures: Pictures, quiet: bool = False) -> Statistics:
-    """Mean and covariance of all pictures' features, in memory for one block; kept in the cache, too."""
-    path = folder(extractor, pictures) / f"statistics-{pictures.count}.h5"
-    state = _kept(path, {"of": _key(extractor, pictures), "count": pictures.count},
+def statistics(extractor: Extractor, images: Images, quiet: bool = False) -> Statistics:
+    """Mean and covariance of all images' features, in memory for one block; kept in the cache, too."""
+    path = folder(extractor, images) / f"statistics-{images.count}.h5"
+    state = _kept(path, {"of": _key(extractor, images), "count": images.count},
                   {"mean": (extractor.dimension,), "covariance": (extractor.dimension,) * 2}, np.float64)
     if state is not None:
-        return Statistics(state["mean"], state["covariance"], pictures.count)
+        return Statistics(state["mean"], state["covariance"], images.count)
     moments = Moments(extractor.dimension)
-    _go(extractor, pictures, lambda _, features: moments.add(features), quiet, keep=True)
+    _go(extractor, images, lambda _, features: moments.add(features), quiet, keep=True)
     known = moments.statistics()
-    _keep(path, {"of": _key(extractor, pictures), "count": pictures.count, "mean": known.mean,
+    _keep(path, {"of": _key(extractor, images), "count": images.count, "mean": known.mean,
                  "covariance": known.covariance})
     return known
 
 
-def folder(extractor: Extractor, pictures: Pictures) -> Path:
-    """Where the cache holds the features of these pictures."""
-    return cache_folder() / "features" / _key(extractor, pictures)[:32]
+def folder(extractor: Extractor, images: Images) -> Path:
+    """Where the cache holds the features of these images."""
+    return cache_folder() / "features" / _key(extractor, images)[:32]
 
 
-def _key(extractor: Extractor, pictures: Pictures) -> str:
+def _key(extractor: Extractor, images: Images) -> str:
     """Whatever features depend on, as a digest."""
     e = extractor
-    words = [VERSION, BLOCK, e.name, e.digest, e.resize, e.dimension, pictures.identity]
+    words = [VERSION, BLOCK, e.name, e.digest, e.resize, e.dimension, images.identity]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def _go(extractor: Extractor, pictures: Pictures, use: Callable[[slice, np.ndarray], None], quiet: bool,
+def _go(extractor: Extractor, images: Images, use: Callable[[slice, np.ndarray], None], quiet: bool,
         keep: bool) -> None:
-    """Call use(part, features) for every block of pictures, in order."""
-    place, key = folder(extractor, pictures), _key(extractor, pictures)
+    """Call use(part, features) for every block of images, in order."""
+    place, key = folder(extractor, images), _key(extractor, images)
     progress: ProgressLine | None = None  # begins with the first block that is not there: that tells the rate
     try:
-        for start in range(0, pictures.count, BLOCK):
-            part = slice(start, min(start + BLOCK, pictures.count))
+        for start in range(0, images.count, BLOCK):
+            part = slice(start, min(start + BLOCK, images.count))
             n = part.stop - start
             path = place / f"{start:07d}-{n}.h5"
             label = {"of": key, "start": start}
             state = _kept(path, label, {"features": (n, extractor.dimension)}, np.float32)
             if state is None:
-                progress = progress or _begun(pictures, extractor, start, quiet)
-                features = _computed(extractor, pictures.read(part), start, progress)
+                progress = progress or _begun(images, extractor, start, quiet)
+                features = _computed(extractor, images.read(part), start, progress)
                 if keep:
                     _keep(path, label | {"features": features})
             else:
@@ -159,7 +159,7 @@ def _go(extractor: Extractor, pictures: Pictures, use: Callable[[slice, np.ndarr
 
 
 def _computed(extractor: Extractor, images: np.ndarray, start: int, progress: ProgressLine) -> np.ndarray:
-    """Features of a block's pictures; the progress line hears of every STEP of them."""
+    """Features of a block's images; the progress line hears of every STEP of them."""
     found = np.empty((len(images), extractor.dimension), np.float32)
     for at in range(0, len(images), STEP):
         found[at : at + STEP] = extractor.features(images[at : at + STEP])
@@ -167,11 +167,11 @@ def _computed(extractor: Extractor, images: np.ndarray, start: int, progress: Pr
     return found
 
 
-def _begun(pictures: Pictures, extractor: Extractor, start: int, quiet: bool) -> ProgressLine:
-    progress = ProgressLine(pictures.count, start, quiet=quiet)
+def _begun(images: Images, extractor: Extractor, start: int, quiet: bool) -> ProgressLine:
+    progress = ProgressLine(images.count, start, quiet=quiet)
     if not quiet:
         more = f", going on after {start:,}" if start else ""
-        progress.say(f"features of {pictures.count:,} {pictures.what} pictures, {extractor.name}{more}")
+        progress.say(f"features of {images.count:,} {images.what} images, {extractor.name}{more}")
     return progress
 
 
@@ -202,9 +202,9 @@ def _keep(path: Path, state: dict[str, Any]) -> None:
     hdf5_state.save(path, state)
 
 
-# ---- pictures in an .npz file --------------------------------------------------------------------------------------
+# ---- images in an .npz file --------------------------------------------------------------------------------------
 
-MAX_PIXELS = 1 << 34  # bytes of an array of pictures: 16 GiB
+MAX_PIXELS = 1 << 34  # bytes of an array of images: 16 GiB
 
 
 def read_npz(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
     |m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2))          (Dowson and Landau 1982; FID: Heusel et al. 2017)
 
 With C1 = F1 F1^T and C2 = F2 F2^T the last trace is the sum of the singular values of F1^T F2. So there is no square
-root of a matrix: nothing that is complex, nothing added to the diagonal, and it is right when there are fewer pictures
+root of a matrix: nothing that is complex, nothing added to the diagonal, and it is right when there are fewer images
 than features, where the covariances are singular.
 """
 
@@ -67,7 +67,7 @@ class Moments:
         later._rows, later._waiting = self._rows, self._waiting
         later._combine()
         if later.count < 2:
-            raise WrongUse(f"statistics of {later.count} pictures: a covariance needs at least 2")
+            raise WrongUse(f"statistics of {later.count} images: a covariance needs at least 2")
         return Statistics(later.mean, later.scatter / (later.count - 1), later.count)
 
     def _combine(self) -> None:
@@ -97,7 +97,7 @@ def distance(real: np.ndarray | Statistics, fake: np.ndarray | Statistics) -> fl
     """
     (m1, f1, t1), (m2, f2, t2) = map(_parts, (real, fake))
     if len(m1) != len(m2):
-        raise WrongUse(f"the real pictures have {len(m1)} features, the generated ones {len(m2)}; "
+        raise WrongUse(f"the real images have {len(m1)} features, the fakes {len(m2)}; "
                        "they must come from one layer of one network")
     between = np.linalg.svd(f1.T @ f2, compute_uv=False).sum() if f1.size and f2.size else 0.0
     return float(max(0.0, ((m1 - m2) ** 2).sum() + t1 + t2 - 2 * between))
@@ -109,7 +109,7 @@ def _parts(given: np.ndarray | Statistics) -> tuple[np.ndarray, np.ndarray, floa
         known = given if isinstance(given, Statistics) else statistics(given)
         return known.mean, _factor(known.covariance), float(np.trace(known.covariance))
     if len(given) < 2:
-        raise WrongUse(f"Frechet distance: got {len(given)} pictures, needs at least 2")
+        raise WrongUse(f"Frechet distance: got {len(given)} images, needs at least 2")
     x = np.asarray(given, np.float64)
     _check_finite(x)
     mean = x.mean(0)
@@ -138,7 +138,7 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
 
 def _check_finite(x: np.ndarray) -> None:
     if not np.isfinite(x).all():
-        raise FailedWork("some features are not finite: the pictures, or the network's weights, hold nan or inf")
+        raise FailedWork("some features are not finite: the images, or the network's weights, hold nan or inf")
 
 
 def read(path: str | Path) -> Statistics:

@@ -24,7 +24,7 @@ from minigan.metrics import inception_resize, inception_table
 from minigan.metrics.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors
 
 EPS = 0.001  # of every batch normalization
-GROUP = 25  # pictures that a GPU computes at once, which divides features.STEP; their largest layer takes 0.15 GB
+GROUP = 25  # images that a GPU computes at once, which divides features.STEP; their largest layer takes 0.15 GB
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Head:
 
 
 class Inception:
-    """Pictures to features; tensors: name -> array, as `tensors(kind)` lists them (others are ignored).
+    """Images to features; tensors: name -> array, as `tensors(kind)` lists them (others are ignored).
 
     resize: another way than the kind's own, one of inception_resize.RESIZES. dtype: float32 or float64.
     """
@@ -87,9 +87,9 @@ class Inception:
         self.W, self.b = (xp.asarray(tensors[name], dtype) for name in ("fc.weight", "fc.bias"))
 
     def features(self, images: Array, taps: Sequence[str] = ("2048",)) -> dict[str, Array]:
-        """images uint8 (N, H, W, C), C = 1 or 3 -> for each of taps (N, channels), the mean over the picture.
+        """images uint8 (N, H, W, C), C = 1 or 3 -> for each of taps (N, channels), the mean over the image.
 
-        A picture's features do not depend on the others, nor on their number: on a CPU each is computed alone, in one
+        An image's features do not depend on the others, nor on their number: on a CPU each is computed alone, in one
         thread, to the same bits; on a GPU in groups of GROUP, the last one filled up, so that each product of matrices
         has the same shape.
         """

@@ -1,6 +1,6 @@
-"""Pictures on their way into the Inception: brought to its size and its range, in all ways that scores are made with.
+"""Images on their way into the Inception: brought to its size and its range, in all ways that scores are made with.
 
-The way matters more than any other detail: for pictures of 32 x 32 pixels another one moves the 2048 features by a
+The way matters more than any other detail: for images of 32 x 32 pixels another one moves the 2048 features by a
 tenth or more, so scores are comparable only within one way.
 """
 
@@ -72,7 +72,7 @@ def _places(length: int, size: int, how: str, dtype: Any) -> tuple[np.ndarray, n
 
 
 def _bicubic(images: Array, size: int, dtype: Any) -> Array:
-    """Pillow's own resize of each channel as a float32 picture, on the host."""
+    """Pillow's own resize of each channel as a float32 image, on the host."""
     host = to_host(images).astype(np.float32)
     made = np.empty((len(host), size, size, host.shape[3]), dtype)
     for image, target in zip(host, made, strict=True):

@@ -5,7 +5,7 @@ weight files (`tensors`). It is that of Szegedy et al. 2016 (arXiv 1512.00567): 
 followed by batch normalization and ReLU.
 
 The published graph of 2015 is odd in two places, and scores depend on both: its average pooling divides by the cells
-that lie inside the picture, and the last block pools by the maximum where its twin averages (pytorch-fid's
+that lie inside the image, and the last block pools by the maximum where its twin averages (pytorch-fid's
 inception.py: "likely an error in this specific Inception implementation"). Other Inceptions (KINDS) do otherwise, and
 give other scores.
 """
@@ -70,7 +70,7 @@ class Kind:
     resize: str  # of inception_resize.RESIZES
     scale: str  # of inception_resize.SCALES
     gamma: bool = True  # whether the batch normalizations have factors of their own
-    padding_counts: bool = False  # whether average pooling divides by 9 at the picture's edge, too
+    padding_counts: bool = False  # whether average pooling divides by 9 at the image's edge, too
     size: int = 299
 
 

@@ -1,4 +1,4 @@
-"""From features of real and generated pictures to a protocol's scores."""
+"""From features of real and fakes to a protocol's scores."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Inputs:
     logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None  # (M, classes), or a function of features
     real_labels: np.ndarray | None = None  # integers (N,), for intra-FID
     fake_labels: np.ndarray | None = None  # integers (M,)
-    images: np.ndarray | None = None  # the generated ones, uint8 (M, H, W, C), for MS-SSIM
+    images: np.ndarray | None = None  # the fakes, uint8 (M, H, W, C), for MS-SSIM
 
 
 @dataclass(frozen=True)
 class Origin:
     """How they came about, as a score tells it; "" where there is no such thing."""
 
-    seed: int = 0  # of the generated images
+    seed: int = 0  # of the fakes
     data: str = ""  # identity of the real images
-    pixels: str = ""  # how generated images became uint8: truncate, round, given
+    pixels: str = ""  # how fakes became uint8: truncate, round, given
     network: str = ""  # what made the features of images
     weights: str = ""  # its digest
     resize: str = ""  # how it brings images to its size
@@ -51,7 +51,7 @@ class Origin:
 
 
 def measure(protocol: Protocol, inputs: Inputs, origin: Origin, names: Sequence[str] = ()) -> list[Score]:
-    """The protocol's scores, or those in `names`. Of generated images more than it takes are passed over.
+    """The protocol's scores, or those in `names`. Of fakes more than it takes are passed over.
 
     WrongUse for numbers of images or a network that the protocol does not ask for, and for a missing input.
     """
@@ -77,7 +77,7 @@ def measure(protocol: Protocol, inputs: Inputs, origin: Origin, names: Sequence[
     return made
 
 
-# What a measure gives: (value, spread) of each of its names, real and generated pictures used (0: none), cautions.
+# What a measure gives: (value, spread) of each of its names, real and fakes used (0: none), cautions.
 Measured = tuple[list[tuple[float, float | None]], int, int, list[str]]
 
 
@@ -95,39 +95,39 @@ def _fid(p: Protocol, i: Inputs) -> Measured:
     real, fake = _given("FID", "real features", i.real), _fakes(p, "FID", i.fake, p.fake)
     n_real = real.count if isinstance(real, Statistics) else len(_reals(p, "FID", real))
     if isinstance(real, Statistics) and p.real and n_real not in (0, p.real):
-        raise WrongUse(f"protocol {p.name} takes {p.real:,} real pictures, the statistics are of {n_real:,}")
-    cautions = [] if n_real else ["the statistics do not say of how many pictures they are"]
-    cautions += _few_for_fid("real", n_real, fake.shape[1]) + _few_for_fid("generated", len(fake), fake.shape[1])
+        raise WrongUse(f"protocol {p.name} takes {p.real:,} real images, the statistics are of {n_real:,}")
+    cautions = [] if n_real else ["the statistics do not say of how many images they are"]
+    cautions += _few_for_fid("real", n_real, fake.shape[1]) + _few_for_fid("fake", len(fake), fake.shape[1])
     return [(frechet.distance(real, fake), None)], n_real, len(fake), cautions + _missing_classes(i, len(fake))
 
 
 def _kid(p: Protocol, i: Inputs) -> Measured:
     real, fake = _reals(p, "KID", i.real), _fakes(p, "KID", i.fake, p.fake)
     if min(len(real), len(fake)) < p.kid_size:
-        raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} pictures for KID, got {len(real):,} real "
-                       f"and {len(fake):,} generated ones; a smaller protocol takes fewer")
+        raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} images for KID, got {len(real):,} real "
+                       f"and {len(fake):,} fakes; a smaller protocol takes fewer")
     cautions = []
     if p.kid_size < 1000:
-        cautions.append(f"subsets of {p.kid_size} pictures, where 1,000 are usual: KID scatters more")
+        cautions.append(f"subsets of {p.kid_size} images, where 1,000 are usual: KID scatters more")
     if p.kid_size == max(len(real), len(fake)):
-        cautions.append("each of KID's subsets holds all pictures: the spread over subsets says nothing")
+        cautions.append("each of KID's subsets holds all images: the spread over subsets says nothing")
     return [scores.kid(real, fake, p.kid_subsets, p.kid_size, p.seed)], len(real), len(fake), cautions
 
 
 def _intra_fid(p: Protocol, i: Inputs) -> Measured:
-    real = _given("intra-FID", "features of real pictures, not their statistics",
+    real = _given("intra-FID", "features of real images, not their statistics",
                   None if isinstance(i.real, Statistics) else i.real)
-    fake = _given("intra-FID", "generated pictures", i.fake)
+    fake = _given("intra-FID", "fakes", i.fake)
     labels = _given("intra-FID", "labels of both", i.real_labels), _given("intra-FID", "labels of both", i.fake_labels)
     if (len(real), len(fake)) != (len(labels[0]), len(labels[1])):
-        raise WrongUse(f"intra-FID: {len(real)} real and {len(fake)} generated pictures, but {len(labels[0])} and "
+        raise WrongUse(f"intra-FID: {len(real)} real and {len(fake)} fakes, but {len(labels[0])} and "
                        f"{len(labels[1])} labels")
     cautions = []
-    for kind, wanted, given in (("real", p.real, labels[0]), ("generated", p.fake, labels[1])):
+    for kind, wanted, given in (("real", p.real, labels[0]), ("fake", p.fake, labels[1])):
         classes, counts = np.unique(given, return_counts=True)
         if wanted and (counts != wanted).any():
             c = (counts != wanted).argmax()
-            raise WrongUse(f"protocol {p.name} takes {wanted:,} {kind} pictures of each class, got {counts[c]:,} of "
+            raise WrongUse(f"protocol {p.name} takes {wanted:,} {kind} images of each class, got {counts[c]:,} of "
                            f"class {classes[c]}")
         cautions += [f"class {classes[counts.argmin()]}: {line}" for line in
                      _few_for_fid(kind, counts.min(), fake.shape[1])]
@@ -138,25 +138,25 @@ def _intra_fid(p: Protocol, i: Inputs) -> Measured:
 def _neighbours(p: Protocol, i: Inputs, function: Callable) -> Measured:
     real, fake = _reals(p, "neighbours", i.real), _fakes(p, "neighbours", i.fake, p.fake)
     cautions = [] if len(real) == len(fake) else [
-        f"{len(real):,} real and {len(fake):,} generated pictures: the balls around the more numerous ones are smaller"]
+        f"{len(real):,} real and {len(fake):,} fakes: the balls around the more numerous ones are smaller"]
     return [(value, None) for value in function(real, fake)], len(real), len(fake), cautions
 
 
 def _ms_ssim(p: Protocol, i: Inputs) -> Measured:
-    images = _fakes(p, "MS-SSIM", _given("MS-SSIM", "generated pictures", i.images), p.fake)
+    images = _fakes(p, "MS-SSIM", _given("MS-SSIM", "fakes", i.images), p.fake)
     batch = min(64, len(images))
     return [ms_ssim.diversity(images, batch, min(5, len(images) // batch), p.seed)], 0, len(images), []
 
 
 def _intra_ms_ssim(p: Protocol, i: Inputs) -> Measured:
-    images = _given("intra-MS-SSIM", "generated pictures", i.images)
-    labels = _given("intra-MS-SSIM", "labels of the generated pictures", i.fake_labels)
+    images = _given("intra-MS-SSIM", "fakes", i.images)
+    labels = _given("intra-MS-SSIM", "labels of the fakes", i.fake_labels)
     images, labels = (_fakes(p, "intra-MS-SSIM", x, p.fake * len(np.unique(labels))) for x in (images, labels))
     found = list(ms_ssim.within_classes(images, labels, seed=p.seed).values())
     return [(float(np.mean(found)), float(np.std(found)))], 0, len(images), []
 
 
-# Scores made at once -> the function, whether the real pictures matter, whether the network does.
+# Scores made at once -> the function, whether the real images matter, whether the network does.
 MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, Inputs], Measured], bool, bool]] = {
     ("IS",): (_is, False, True),
     ("FID",): (_fid, True, True),
@@ -178,19 +178,19 @@ def _given(score: str, what: str, value: Any) -> Any:
 def _reals(p: Protocol, score: str, real: np.ndarray | Statistics | None) -> np.ndarray:
     """Features, as many as the protocol takes."""
     if isinstance(real, Statistics):
-        raise WrongUse(f"{score} needs features of real pictures; statistics will do for FID only")
-    real = _given(score, "features of real pictures", real)
+        raise WrongUse(f"{score} needs features of real images; statistics will do for FID only")
+    real = _given(score, "features of real images", real)
     if p.real and len(real) != p.real:
-        raise WrongUse(f"protocol {p.name} takes {p.real:,} real pictures, got {len(real):,}; "
+        raise WrongUse(f"protocol {p.name} takes {p.real:,} real images, got {len(real):,}; "
                        "a smaller protocol takes fewer")
     return real
 
 
 def _fakes(p: Protocol, score: str, fake: np.ndarray | None, count: int) -> np.ndarray:
     """The first `count` rows; all if it is 0."""
-    fake = _given(score, "generated pictures", fake)
+    fake = _given(score, "fakes", fake)
     if len(fake) < count:
-        raise WrongUse(f"protocol {p.name} takes {count:,} generated pictures for {score}, got {len(fake):,}; "
+        raise WrongUse(f"protocol {p.name} takes {count:,} fakes for {score}, got {len(fake):,}; "
                        "a smaller protocol takes fewer")
     return fake[:count or None]
 
@@ -198,18 +198,18 @@ def _fakes(p: Protocol, score: str, fake: np.ndarray | None, count: int) -> np.n
 def _few_for_is(count: int, splits: int) -> list[str]:
     lines = []
     if count < ENOUGH:
-        lines.append(f"IS of {count:,} pictures: it rises with their number, compare it at the same number only")
+        lines.append(f"IS of {count:,} images: it rises with their number, compare it at the same number only")
     if count // splits < 1000:
-        lines.append(f"splits of {count // splits} pictures: IS comes out too low, and cannot exceed that number")
+        lines.append(f"splits of {count // splits} images: IS comes out too low, and cannot exceed that number")
     return lines
 
 
 def _few_for_fid(kind: str, count: int, features: int) -> list[str]:
     if 0 < count <= features:
-        return [f"{count:,} {kind} pictures for {features:,} features: their covariance has rank {count - 1:,}, "
+        return [f"{count:,} {kind} images for {features:,} features: their covariance has rank {count - 1:,}, "
                 "no spread in the other directions; FID comes out too high, compare it at the same numbers only"]
     if 0 < count < FEW:
-        return [f"{count:,} {kind} pictures, fewer than {FEW:,}: FID comes out too high, compare it at the same "
+        return [f"{count:,} {kind} images, fewer than {FEW:,}: FID comes out too high, compare it at the same "
                 "numbers only"]
     return []
 
@@ -218,4 +218,4 @@ def _missing_classes(i: Inputs, n_fake: int) -> list[str]:
     if i.real_labels is None or i.fake_labels is None:
         return []
     missing = np.setdiff1d(i.real_labels, i.fake_labels[:n_fake])
-    return [f"no generated picture of class {listed([str(c) for c in missing])}"] if len(missing) else []
+    return [f"no fake of class {listed([str(c) for c in missing])}"] if len(missing) else []

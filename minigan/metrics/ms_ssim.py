@@ -1,6 +1,6 @@
-"""Multi-scale structural similarity (Wang et al. 2003) of pictures: how alike generated ones are to each other.
+"""Multi-scale structural similarity (Wang et al. 2003) of images: how alike fakes are to each other.
 
-As in google/compare_gan: 11 x 11 Gaussian windows (sigma 1.5) inside the picture, smaller where it is smaller, five
+As in google/compare_gan: 11 x 11 Gaussian windows (sigma 1.5) inside the image, smaller where it is smaller, five
 scales with 2 x 2 means in between, negative terms cut at 0, mean over channels.
 """
 
@@ -18,21 +18,21 @@ PAIRS = 64  # compared at once
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """MS-SSIM of each pair of pictures, uint8 (N, H, W, C) both: float64 (N,), 1 for equal ones."""
+    """MS-SSIM of each pair of images, uint8 (N, H, W, C) both: float64 (N,), 1 for equal ones."""
     if a.shape != b.shape:
-        raise WrongUse(f"MS-SSIM: got pictures {a.shape} and {b.shape}, expected the same shape")
+        raise WrongUse(f"MS-SSIM: got images {a.shape} and {b.shape}, expected the same shape")
     at = np.arange(len(a))
     return _of_pairs(_scales(a), _scales(b), at, at)
 
 
 def diversity(images: np.ndarray, batch: int = 64, batches: int = 5, seed: int = 2020) -> tuple[float, float]:
-    """Mean MS-SSIM of all pairs of different pictures in a batch, over batches, and their standard deviation.
+    """Mean MS-SSIM of all pairs of different images in a batch, over batches, and their standard deviation.
 
     images: uint8 (N, H, W, C), batched after a shuffle.  Fedus et al. 2018, 5.3, and compare_gan: 5 batches of 64.
     Less is more diverse; the data's own value is what to compare with.
     """
     if len(images) < batch * batches:
-        raise WrongUse(f"MS-SSIM: {batches} batches of {batch} pictures, got {len(images)} pictures")
+        raise WrongUse(f"MS-SSIM: {batches} batches of {batch} images, got {len(images)} images")
     order = np.random.RandomState(seed).permutation(len(images))[:batch * batches].reshape(batches, batch)
     i, j = np.triu_indices(batch, 1)
     found = []
@@ -43,7 +43,7 @@ def diversity(images: np.ndarray, batch: int = 64, batches: int = 5, seed: int =
 
 
 def within_classes(images: np.ndarray, labels: np.ndarray, pairs: int = 100, seed: int = 2020) -> dict[int, float]:
-    """Mean MS-SSIM of random pairs of different pictures of each class (Odena et al. 2017 take 100 pairs).
+    """Mean MS-SSIM of random pairs of different images of each class (Odena et al. 2017 take 100 pairs).
 
     images: uint8 (N, H, W, C), labels: integers (N,).
     """
@@ -51,7 +51,7 @@ def within_classes(images: np.ndarray, labels: np.ndarray, pairs: int = 100, see
     for c in np.unique(labels):
         rows = np.flatnonzero(labels == c)
         if len(rows) < 2:
-            raise WrongUse(f"MS-SSIM: class {c} has {len(rows)} picture, a pair needs 2")
+            raise WrongUse(f"MS-SSIM: class {c} has {len(rows)} image, a pair needs 2")
         first = rng.randint(len(rows), size=pairs)
         second = (first + rng.randint(1, len(rows), size=pairs)) % len(rows)  # another one
         found[int(c)] = float(ms_ssim(images[rows[first]], images[rows[second]]).mean())
@@ -59,7 +59,7 @@ def within_classes(images: np.ndarray, labels: np.ndarray, pairs: int = 100, see
 
 
 def _scales(images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each scale: the pictures (N, C, H, W), their windows' means and means of squares."""
+    """Of each scale: the images (N, C, H, W), their windows' means and means of squares."""
     if images.dtype != np.uint8 or images.ndim != 4:
         raise WrongUse(f"MS-SSIM: got {images.dtype} {images.shape}, expected uint8 (N, H, W, C)")
     x, found = np.moveaxis(images, 3, 1).astype(np.float64), []
@@ -72,7 +72,7 @@ def _scales(images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _of_pairs(a: list, b: list, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """MS-SSIM of the pictures i of a with j of b, in blocks."""
+    """MS-SSIM of the images i of a with j of b, in blocks."""
     def of_block(block: slice) -> np.ndarray:
         product = 1.0
         for scale, weight in enumerate(WEIGHTS):

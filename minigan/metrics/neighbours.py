@@ -24,7 +24,7 @@ def nearest(queries: np.ndarray, keys: np.ndarray, k: int = 1, *, same: bool = F
     """
     queries, keys, centre = _rows(queries, keys)
     if not 1 <= k <= len(keys) - same:
-        raise WrongUse(f"{k} nearest neighbours among {len(keys)} pictures{' but itself' * same}: too few pictures")
+        raise WrongUse(f"{k} nearest neighbours among {len(keys)} images{' but itself' * same}: too few images")
 
     def of_block(block: slice) -> tuple[np.ndarray, np.ndarray]:
         rows = np.arange(block.stop - block.start)
@@ -63,17 +63,17 @@ def duplicates(images: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
-    """Shares of generated pictures near real ones, and of real near generated ones (Kynkaanniemi et al. 2019).
+    """Shares of fakes near real ones, and of real near fakes (Kynkaanniemi et al. 2019).
 
-    Near: within a picture's distance to the k-th nearest of its own set, border included. real (N, d), fake (M, d).
+    Near: within an image's distance to the k-th nearest of its own set, border included. real (N, d), fake (M, d).
     """
     return (float((_counts(fake, real, _radii(real, k) * BORDER)[0] > 0).mean()),
             float((_counts(real, fake, _radii(fake, k) * BORDER)[0] > 0).mean()))
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[float, float]:
-    """Naeem et al. 2020: real pictures that a generated one is near to, over k, on average (may exceed 1); and the
-    share of real pictures near to which there is a generated one.
+    """Naeem et al. 2020: real images that a fake is near to, over k, on average (may exceed 1); and the
+    share of real images near to which there is a fake.
 
     Nearness as in precision_recall, but without the border, as in the authors' code: so equal sets have density 1.
     """

@@ -1,6 +1,6 @@
-"""Scores of generated pictures from features, logits and the discriminator's outputs: pure functions, float64.
+"""Scores of fakes from features, logits and the discriminator's outputs: pure functions, float64.
 
-None depends on how pictures were batched. Arguments come as (real, fake).
+None depends on how images were batched. Arguments come as (real, fake).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def inception_score(logits: np.ndarray, splits: int = 10, variant: str = "unbias
     """
     choose("way of logits", variant, LOGITS)
     if logits.ndim != 2 or not 1 <= splits <= len(logits):
-        raise WrongUse(f"IS: got logits {logits.shape} for {splits} splits, expected (N, classes) and a picture for "
+        raise WrongUse(f"IS: got logits {logits.shape} for {splits} splits, expected (N, classes) and an image for "
                        "each split")
     way, N = LOGITS[variant], len(logits)
     order = np.arange(N) if shuffle is None else np.random.RandomState(shuffle).permutation(N)
@@ -56,7 +56,7 @@ def _exp_mean_kl(logits: np.ndarray, way: Logits) -> float:
     x = np.asarray(logits[:, :way.sees], np.float64)
     top = x.max(1, keepdims=True)
     if not np.isfinite(top).all():
-        raise FailedWork("IS: some logits are not finite: the pictures, or the network's weights, hold nan or inf")
+        raise FailedWork("IS: some logits are not finite: the images, or the network's weights, hold nan or inf")
     log_p = (x - top - np.log(np.exp(x - top).sum(1, keepdims=True)))[:, slice(*way.counts)]
     p = np.exp(log_p)
     mean = p.mean(0)
@@ -69,13 +69,13 @@ def kid(real: np.ndarray, fake: np.ndarray, subsets: int = 100, size: int = 1000
         seed: int = 2020) -> tuple[float, float]:
     """Kernel Inception distance (Binkowski et al. 2018): mean and standard deviation (ddof 0) over subsets.
 
-    real (N, d), fake (M, d).  A subset is `size` pictures of each, without repetition. They are torch-fidelity's if its
-    first input is the generated pictures, as in its examples: the generated ones are drawn first.
+    real (N, d), fake (M, d).  A subset is `size` images of each, without repetition. They are torch-fidelity's if its
+    first input is the fakes, as in its examples: the fakes are drawn first.
     """
     _check_features("KID", real, fake)
     if not 2 <= size <= min(len(real), len(fake)):
-        raise WrongUse(f"KID: subsets of {size} pictures from {len(real)} real and {len(fake)} generated ones; "
-                       "take more pictures, or a smaller protocol")
+        raise WrongUse(f"KID: subsets of {size} images from {len(real)} real and {len(fake)} fakes; "
+                       "take more images, or a smaller protocol")
     rng = np.random.RandomState(seed)
     rows = [[rng.choice(len(x), size, replace=False) for x in (fake, real)] for _ in range(subsets)]
     found = thread_pool.parallel(lambda pair: _mmd(real[pair[1]], fake[pair[0]]), rows)
@@ -102,21 +102,21 @@ def _mmd(x: np.ndarray, y: np.ndarray) -> float:
 
 def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
               fake_labels: np.ndarray) -> dict[int, float]:
-    """FID of each class of the real pictures (Miyato and Koyama 2018); the score is the mean over classes.
+    """FID of each class of the real images (Miyato and Koyama 2018); the score is the mean over classes.
 
-    real (N, d), fake (M, d), labels (N,), (M,) integers. WrongUse if a class has no two generated or real pictures.
+    real (N, d), fake (M, d), labels (N,), (M,) integers. WrongUse if a class has no two real images or fakes.
     """
     _check_features("intra-FID", real, fake)
     classes = np.unique(real_labels)
     few = [str(c) for c in classes if min((real_labels == c).sum(), (fake_labels == c).sum()) < 2]
     if few:
-        raise WrongUse(f"intra-FID: fewer than 2 real or generated pictures of class {', '.join(few[:5])}"
+        raise WrongUse(f"intra-FID: fewer than 2 real or fakes of class {', '.join(few[:5])}"
                        f"{' and others' * (len(few) > 5)}; generate some of each class")
     return {int(c): frechet.distance(real[real_labels == c], fake[fake_labels == c]) for c in classes}
 
 
 def discriminator_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
-    """How often the discriminator is right, real and generated pictures counting the same; 0.5 if it cannot tell.
+    """How often the discriminator is right, real and fakes counting the same; 0.5 if it cannot tell.
 
     Outputs before a sigmoid, any shape: above 0 it says real. The reports on DCGANs give such a number (0.5 being the
     aim of the generator) without defining it.
@@ -125,10 +125,10 @@ def discriminator_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
 
 
 def held_out_gap(train: np.ndarray, held_out: np.ndarray) -> tuple[float, float]:
-    """Mean output on training pictures less that on held-out ones, and its standard error.
+    """Mean output on training images less that on held-out ones, and its standard error.
 
     That is how far the two curves of Miyato et al. 2018, Figure 15a, are apart: the critic's loss E D(fake) - E D(real)
-    on training and on validation pictures has the same first term. Above 0 the discriminator knows its training set.
+    on training and on validation images has the same first term. Above 0 the discriminator knows its training set.
     """
     train, held_out = (np.asarray(x, np.float64).ravel() for x in (train, held_out))
     if min(len(train), len(held_out)) < 2:
@@ -139,4 +139,4 @@ def held_out_gap(train: np.ndarray, held_out: np.ndarray) -> tuple[float, float]
 
 def _check_features(score: str, real: np.ndarray, fake: np.ndarray) -> None:
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise WrongUse(f"{score}: got {real.shape} (real) and {fake.shape} (generated); expected (N, d), (M, d)")
+        raise WrongUse(f"{score}: got {real.shape} (real) and {fake.shape} (fake); expected (N, d), (M, d)")

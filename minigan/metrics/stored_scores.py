@@ -34,8 +34,8 @@ class Score:
     n_real: int  # 0: not known
     n_fake: int
     splits: int  # of IS, else 0
-    seed: int  # of the generated pictures
-    data: str  # identity of the real pictures
+    seed: int  # of the fakes
+    data: str  # identity of the real images
     cautions: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def comparable(a: Score, b: Score) -> str:
     """Why the two cannot stand in one column, or "" if they can."""
     for field, what in (("name", "scores"), ("protocol", "protocols"), ("network", "networks"), ("weights", "weights"),
                         ("resize", "ways of resizing"), ("pixels", "ways to whole pixels"),
-                        ("n_real", "numbers of real pictures"), ("n_fake", "numbers of generated pictures"),
-                        ("splits", "numbers of splits"), ("data", "real pictures")):
+                        ("n_real", "numbers of real images"), ("n_fake", "numbers of fakes"),
+                        ("splits", "numbers of splits"), ("data", "real images")):
         one, other = getattr(a, field), getattr(b, field)
         if one != other:
             return f"different {what}: {_shown(one)} and {_shown(other)}"
@@ -120,7 +120,7 @@ def line(score: Score) -> str:
 
 
 def mean_lines(found: Sequence[Sequence[Score]]) -> list[str]:
-    """For each score its mean and standard deviation over sets of pictures of several seeds; one list for each seed."""
+    """For each score its mean and standard deviation over sets of images of several seeds; one list for each seed."""
     rows = zip(*found, strict=True)  # the same scores in the same order
     return [f"{row[0].name:16} {_cell(row):20} {how(row[0])}, seeds {row[0].seed} to {row[-1].seed}" for row in rows]
 
@@ -128,7 +128,7 @@ def mean_lines(found: Sequence[Sequence[Score]]) -> list[str]:
 def how(score: Score) -> str:
     """What a score's column in a table depends on."""
     counts = [f"{score.n_real:,} real ({score.data})"] if score.n_real else [score.data] if score.data else []
-    counts += [f"{score.n_fake:,} generated"] + [f"{score.splits} splits"] * (score.splits > 0)
+    counts += [f"{score.n_fake:,} fake"] + [f"{score.splits} splits"] * (score.splits > 0)
     made = [f"{score.network} {score.weights[:12]}".strip()] if score.network else []
     made += [f"resize {score.resize}"] * bool(score.resize) + [f"pixels {score.pixels}"] * bool(score.pixels)
     return f"{score.protocol}: {', '.join([*counts, *made])}"
@@ -152,7 +152,7 @@ def table(runs: Sequence[tuple[str, Sequence[Stored]]]) -> list[str]:
 def compared(runs: Sequence[tuple[str, Sequence[Stored]]]) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads, rows and notes: a row for each run and generator, a column for what may be compared and nothing else.
 
-    Of several seeds of the generated pictures: their mean and standard deviation, and how many. Of one: the spread that
+    Of several seeds of the fakes: their mean and standard deviation, and how many. Of one: the spread that
     the score has itself. The notes: what each column is, and why scores of one name stand in several.
     """
     columns: list[list[Score]] = []

@@ -1,7 +1,7 @@
-"""How far generated pictures are from real ones, by 8 x 8 thumbnails: a measure for sweeps, and no score.
+"""How far fakes are from real ones, by 8 x 8 thumbnails: a measure for sweeps, and no score.
 
 It tells collapsed runs from others within milliseconds and with no other network. It is not FID: it sees colours and
-coarse shapes only, and its numbers compare nothing but runs on the same data at the same number of pictures.
+coarse shapes only, and its numbers compare nothing but runs on the same data at the same number of images.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from minigan.metrics import frechet
 
 SIDE = 8
-REAL, FAKE = 5000, 512  # pictures compared
+REAL, FAKE = 5000, 512  # images compared
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def distance(real: np.ndarray, fake: np.ndarray) -> float:
 
 
 def diversity(real: np.ndarray, fake: np.ndarray) -> float | None:
-    """The mean distance of two of the fake pictures in that of two of the real ones, by thumbnails; about 1 is good.
+    """The mean distance of two of the fakes in that of two of the real ones, by thumbnails; about 1 is good.
 
     real, fake: uint8 (N, H, W, C). None if there are no two, or all real ones are equal.
     """

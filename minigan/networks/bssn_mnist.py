@@ -19,7 +19,7 @@ SLOPE, INIT = 0.2, "truncated-0.02"
 class MNISTGenerator(Layer):
     """Table 4: dense to 7 x 7 x 128, then 5x5 transposed convolutions with stride 2; leaky ReLU before each BN.
 
-    Their pictures lie in [0, 1] by a sigmoid; here 2 sigmoid - 1, and the discriminator takes (x + 1) / 2: together
+    Their images lie in [0, 1] by a sigmoid; here 2 sigmoid - 1, and the discriminator takes (x + 1) / 2: together
     they are the same. The first BN is over units, as their CIFAR code has it; the tables do not say. Nor do they name
     padding and initialization: here 2 on both sides, and truncated-0.02 as in that code.
     """
@@ -50,7 +50,7 @@ class MNISTGenerator(Layer):
 class MNISTDiscriminator(Discriminator):
     """Table 5: three 5x5 convolutions with stride 2 and leaky ReLU, dense; nothing has a bias.
 
-    For pictures in [-1, 1], which it brings to [0, 1]: a gradient penalty sees half of the gradient there.
+    For images in [-1, 1], which it brings to [0, 1]: a gradient penalty sees half of the gradient there.
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
@@ -82,4 +82,4 @@ class MNISTDiscriminator(Discriminator):
 
 def _check(size: int) -> None:
     if size < 4:
-        raise WrongUse(f"model 'mnist-bssn' needs pictures of at least 4 pixels, got {size}; use --size 28")
+        raise WrongUse(f"model 'mnist-bssn' needs images of at least 4 pixels, got {size}; use --size 28")

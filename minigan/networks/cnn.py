@@ -36,7 +36,7 @@ class CNN:
     def sizes(self, size: int, halvings: int) -> list[int]:
         """Sides of the maps from `size` down. WrongUse if nothing is left."""
         if size >> halvings < 1:
-            raise WrongUse(f"model '{self.name}' halves pictures {halvings} times and needs a size of at least "
+            raise WrongUse(f"model '{self.name}' halves images {halvings} times and needs a size of at least "
                            f"{1 << halvings}, got {size}; use --size {1 << halvings}")
         return [size >> i for i in range(halvings + 1)]
 

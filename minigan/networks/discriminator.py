@@ -1,4 +1,4 @@
-"""What all networks share: the width factor, layers that see a picture's class, and a discriminator's end.
+"""What all networks share: the width factor, layers that see an image's class, and a discriminator's end.
 
 A network is called as network(x, train), a conditional one as network(x, train, labels). labels: (N,) integers from 0,
 best on the network's device already. `classes` of a constructor is the number of classes, 0 for a generator without
@@ -43,9 +43,9 @@ def drawing(own: str, init: str) -> Draw:
 
 
 def check_size(model: str, size: int, multiple: int) -> None:
-    """WrongUse unless a picture's side is a multiple of `multiple`."""
+    """WrongUse unless an image's side is a multiple of `multiple`."""
     if size % multiple or size < multiple:
-        raise WrongUse(f"model '{model}' needs pictures whose size is a multiple of {multiple}, got {size}; "
+        raise WrongUse(f"model '{model}' needs images whose size is a multiple of {multiple}, got {size}; "
                        f"use --size {max(size + -size % multiple, multiple)}, or --model cnn")
 
 
@@ -107,17 +107,17 @@ def feature_norm(norm: Normalization, channels: int, slope: float) -> Layer:
 
 
 def check_labels(who: str, labels: Array | None, count: int) -> None:
-    """ValueError unless there is one label for each of `count` pictures."""
+    """ValueError unless there is one label for each of `count` images."""
     if labels is None:
         raise ValueError(f"{who}: labels are needed: call the network as network(x, train, labels)")
     if labels.shape != (count,):
-        raise ValueError(f"{who}: expected one label for each of {count} pictures, got labels {labels.shape}")
+        raise ValueError(f"{who}: expected one label for each of {count} images, got labels {labels.shape}")
 
 
 # ---- a discriminator's end -----------------------------------------------------------------------------------------
 
 class Discriminator(Layer):
-    """A body that makes features, and an end that makes one number of them for each picture.
+    """A body that makes features, and an end that makes one number of them for each image.
 
     A subclass calls `end` last in its constructor and gives `features`. Results: (N,), and for condition "ac"
     ((N,), logits (N, classes)), unless the call does not want to `classify`: then the classifier is left alone. The
@@ -163,7 +163,7 @@ class Discriminator(Layer):
         return float(np.linalg.norm(dense + embed, axis=1).max())
 
     def features(self, x: Tensor, how: Pass) -> Tensor:
-        """Pictures (N, H, W, C) -> (N, n)."""
+        """Images (N, H, W, C) -> (N, n)."""
         raise NotImplementedError(f"{type(self).__name__}.features")
 
     def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None,

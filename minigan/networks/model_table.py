@@ -22,7 +22,7 @@ MOST_PIXELS = 1 << 20  # size x size x width: the maps have to be made once, of 
 
 @dataclass(frozen=True)
 class Row:
-    """One layer, for one picture.
+    """One layer, for one image.
 
     shape: of its result, without the batch.  multiplications: of convolutions and dense layers, as they are defined:
     Winograd's way, and doubling and averaging that are folded into the weights, need fewer.

@@ -1,6 +1,6 @@
 """The table of models: a generator and a discriminator each, by the name of --model, and where they come from.
 
-A generator maps z (N, dim_z) to pictures (N, size, size, channels) in [-1, 1]; a discriminator maps pictures to one
+A generator maps z (N, dim_z) to images (N, size, size, channels) in [-1, 1]; a discriminator maps images to one
 number each, (N,). Both are called as network(x, train), or network(x, train, labels).
 To add a pair: two classes, or a row of numbers for those in cnn.py or resnet.py, and a line in MODELS.
 """

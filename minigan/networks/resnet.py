@@ -89,7 +89,7 @@ class UpBlock(Layer):
 
 
 class FirstDownBlock(Layer):
-    """Conv, ReLU, conv, mean of 2 x 2; plus mean of 2 x 2, 1x1 conv: on pictures, so without the first ReLU.
+    """Conv, ReLU, conv, mean of 2 x 2; plus mean of 2 x 2, 1x1 conv: on images, so without the first ReLU.
 
     Without a normalization of the features, too, as in the code of Gulrajani et al. 2017.
     """

@@ -54,7 +54,7 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
 
 
 def _conclude(cells: list[Cell], out: Path) -> None:
-    """Write the table and the picture of what there is."""
+    """Write the table and the image of what there is."""
     write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
     rows = []
     for method in dict.fromkeys(cell.method for cell in cells):

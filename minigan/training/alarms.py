@@ -8,14 +8,14 @@ from typing import Any
 from minigan.experiment.experiment import Experiment
 
 # Thresholds lie far outside what sound runs show, sn and others, on shapes and Fashion-MNIST at reduced size.
-FLAT = 1e-5  # slope: across a picture's whole range of some 50 the output moves by a 2000th
+FLAT = 1e-5  # slope: across an image's whole range of some 50 the output moves by a 2000th
 STEEP = 1e3  # slope, and norm of the gradient of a layer's weights in use
 LOST = 1e-8  # norm of a layer's gradient: what Adam adds to its denominator
 OFF = 0.25  # share by which a power iteration misses; sound runs with small batches reach 0.15 for moments
 INACTIVE = 0.95  # share of hinge terms
 SURE = 5.0  # output at which a sigmoid is within 1 % of its end
 ALIKE = 0.1  # diversity
-BEGUN = 100  # iterations; a generator that has just begun makes nearly one picture: on Fashion-MNIST until some 40
+BEGUN = 100  # iterations; a generator that has just begun makes nearly one image: on Fashion-MNIST until some 40
 
 
 def alarms(found: dict[str, Any], e: Experiment) -> list[dict[str, str]]:
@@ -34,7 +34,7 @@ def _exploding(found: dict[str, Any], e: Experiment) -> str:
     place, largest = max((slopes | gradients).items(), key=lambda item: item[1])
     if largest <= STEEP:
         return ""
-    what = f"D's slope at {place} pictures" if place in slopes else f"the gradient of {place}'s weights"
+    what = f"D's slope at {place} images" if place in slopes else f"the gradient of {place}'s weights"
     bound = found["lipschitz_bound"]
     held = "nothing bounds the layers" if bound is None else f"the layers' norms allow {bound:.3g}"
     return f"exploding gradients: {what} is {largest:.3g} and {held}; try {_cure(e, '--norm sn')} or a lower --lr"
@@ -43,7 +43,7 @@ def _exploding(found: dict[str, Any], e: Experiment) -> str:
 def _vanishing(found: dict[str, Any], e: Experiment) -> str:
     slopes = [value for value in found["slope"].values() if value is not None]
     if len(slopes) == 3 and max(slopes) < FLAT:
-        return (f"vanishing gradients: D's slope is nowhere above {max(slopes):.2g}, so pictures hardly change its "
+        return (f"vanishing gradients: D's slope is nowhere above {max(slopes):.2g}, so images hardly change its "
                 f"output and the generator learns nothing; {_small(found, e)}")
     if _all_inactive(found):  # no gradient by its loss: another alarm
         return ""
@@ -87,9 +87,9 @@ def _saturated(found: dict[str, Any], e: Experiment) -> str:
     (real, _), (fake, _) = found["outputs"]["real"], found["outputs"]["fake"]
     if _all_inactive(found):
         shares = found["inactive"]
-        what = (f"{shares['real']:.0%} of real and {shares['fake']:.0%} of fake pictures are beyond the hinge's margin")
+        what = (f"{shares['real']:.0%} of real and {shares['fake']:.0%} of fakes are beyond the hinge's margin")
     elif e.loss in ("ns", "minimax") and None not in (real, fake) and real > SURE and fake < -SURE:
-        what = f"its mean output is {real:.3g} for real and {fake:.3g} for fake pictures, where the sigmoid is flat"
+        what = f"its mean output is {real:.3g} for real and {fake:.3g} for fakes, where the sigmoid is flat"
     else:
         return ""
     steep = "" if slope is None else f" and its slope at fake ones is {slope:.2g}"
@@ -101,8 +101,8 @@ def _collapsed(found: dict[str, Any], e: Experiment) -> str:
     diversity = found["diversity"]
     if diversity is None or diversity >= ALIKE or found["iteration"] < BEGUN:
         return ""
-    return (f"collapsed modes: two made pictures differ {diversity:.2g} times as much as two real ones; D drives all "
-            f"latents to the same picture, try a lower --lr, other betas or {_cure(e, '--norm sn')}")
+    return (f"collapsed modes: two fakes differ {diversity:.2g} times as much as two real ones; D drives all "
+            f"latents to the same image, try a lower --lr, other betas or {_cure(e, '--norm sn')}")
 
 
 def _cure(e: Experiment, otherwise: str) -> str:

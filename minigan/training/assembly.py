@@ -89,7 +89,7 @@ def normalization(e: Experiment) -> Normalization:
     if e.gp and (made.features if e.features == "model" else e.features) == "bn":
         by_norm = e.features == "model"
         named, better = (f"--norm {e.norm}", "--norm ln") if by_norm else ("--features bn", "--features ln")
-        raise WrongUse(f"--gp {e.gp:g} does not go with {named}: batch normalization makes each picture's "
+        raise WrongUse(f"--gp {e.gp:g} does not go with {named}: batch normalization makes each image's "
                        "output depend on the others, and the penalty is on the gradient of each alone; use "
                        f"{better}")
     return made

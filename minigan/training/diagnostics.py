@@ -24,17 +24,17 @@
     lipschitz_bound   |D(x) - D(y)| / |x - y| is nowhere more: the product of sigma_conv, sums over the branches of a
                       ResNet, times what lies between the layers (Layer.lipschitz). null with bn or ln, which no
                       product bounds, and for a network with an operation of its own
-    slope             {"real", "fake", "between"}: largest |gradient of D| at a picture; with bn the batch's sum's
+    slope             {"real", "fake", "between"}: largest |gradient of D| at an image; with bn the batch's sum's
     gradient_ratio    list of {"layers": [i, j], "gradients": gradient_output i / j, "norms": sigma_conv j / i} for
                       neighbours i, j: equal in the set of Lin et al. 2021, Eq. (2)
     inactive          {"real", "fake"}: share of hinge terms that are 0; null for other losses
     outputs           {"real": [mean, standard deviation], "fake": ...} of D
     accuracy          share of right answers: above 0 for real, below for fake (1/2 for lsgan)
-    diversity         mean distance between two made pictures' thumbnails, in that of two real ones
+    diversity         mean distance between two fakes' thumbnails, in that of two real ones
     alarms            list of {"name", "text"} (alarms.py)
 
 All on copies of the networks, with random numbers of their own, so that the training goes on as if nobody had looked.
-The weights are those of the next training forward, the same for all pictures.
+The weights are those of the next training forward, the same for all images.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ from minigan.training.sampling import latents
 
 STREAM = 7  # of random numbers, after those of gan.py
 DIGITS = 6  # of each number in the file
-PAIRS = 64  # pictures whose distances are taken: 2016 pairs
+PAIRS = 64  # images whose distances are taken: 2016 pairs
 
 
 def diagnose(training: Training) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _inputs(draws: Draws, index: np.ndarray) -> Inputs:
 
 def _layer(w: Watched, gW: np.ndarray, gW_bar: np.ndarray, g_output: np.ndarray,
            saturation: dict[str, float] | None) -> dict[str, Any]:
-    """A row of "layers". gW, gW_bar: the loss's gradients; g_output: that of the mean output at real pictures."""
+    """A row of "layers". gW, gW_bar: the loss's gradients; g_output: that of the mean output at real images."""
     layer, norm, W_bar = w.layer, w.held.norm, w.held.W_bar.detach()
     factor = 1.0
     if isinstance(norm, Gain):

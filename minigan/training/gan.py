@@ -1,4 +1,4 @@
-"""The GAN algorithm: a generator, a discriminator, and their updates on real pictures, made ones and labels."""
+"""The GAN algorithm: a generator, a discriminator, and their updates on real images, fakes and labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minigan.training.assembly import make_discriminator, make_generator
 from minigan.training.batches import Draws, Inputs, check_images
 from minigan.training.sampling import draw, latents
 
-SAMPLES = 64  # pictures in a grid of samples
+SAMPLES = 64  # images in a grid of samples
 
 
 class Training:
@@ -60,7 +60,7 @@ class Training:
         self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
         self.draws = Draws(e, images.shape, labels, self.classes, None if isinstance(images, np.ndarray) else images)
         self.preview = latents(init, e, SAMPLES)
-        self.pictures = digest_of(images)  # a resumed run must have the same
+        self.digest = digest_of(images)  # a resumed run must have the same
         self.iteration = 0
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
 
@@ -140,11 +140,11 @@ class Training:
         return (e.lr if e.lr_dis is None else e.lr_dis) * factor, e.lr * factor
 
     def sample(self, z: np.ndarray) -> np.ndarray:
-        """Pictures, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""
+        """Images, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""
         return draw(self.gen if self.average is None else self.average, z, self.xp, classes=self.classes)
 
     def thumbnail_distance(self) -> float:
-        """How far the pictures of some fixed latents are from real ones (metrics/thumbnails.py)."""
+        """How far the images of some fixed latents are from real ones (metrics/thumbnails.py)."""
         if self.real_thumbnails is None:
             rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
             rows = np.sort(rows)
@@ -165,7 +165,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as nested dicts of arrays and plain values; the same on every machine."""
-        return {"iteration": self.iteration, "experiment": learned(self.e), "pictures": self.pictures,
+        return {"iteration": self.iteration, "experiment": learned(self.e), "pictures": self.digest,
                 "gen": self.gen.arrays(), "dis": self.dis.arrays(),
                 "average": {} if self.average is None else self.average.arrays(),
                 "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),
@@ -175,7 +175,7 @@ class Training:
     def load(self, state: dict[str, Any], where: str = "the checkpoint") -> None:
         """Go on from what `state()` gave. FailedWork, naming `where` it was read from, if it does not fit this run."""
         with untrusted.doubting(where):
-            check_images(state, self.pictures, len(self.images))
+            check_images(state, self.digest, len(self.images))
             for name in ("gen", "dis", "opt_gen", "opt_dis"):
                 getattr(self, name).load(state[name])
             if self.average is not None:
@@ -187,11 +187,11 @@ class Training:
 
 
 def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:
-    """The labels that --condition needs. WrongUse if the data have none, or not for every picture."""
+    """The labels that --condition needs. WrongUse if the data have none, or not for every image."""
     if e.condition == "none":
         return None
     if labels is None or len(labels) == 0 or labels.min() < 0 or labels.max() == 0:
-        raise WrongUse(f"--condition {e.condition} needs labels, and these pictures have none (or one class only); "
+        raise WrongUse(f"--condition {e.condition} needs labels, and these images have none (or one class only); "
                        "leave it out, or use data with classes: cifar10, cifar100, mnist, fashion-mnist, svhn, shapes, "
                        "imagenet")
     return labels.astype(np.int64)

@@ -123,7 +123,7 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curv
     curve = open_curve(e, data, quiet)
     try:
         training = Training(e, data.images, data.labels)
-    except (MemoryError, RuntimeError) as error:  # the pictures go to the GPU in one piece
+    except (MemoryError, RuntimeError) as error:  # the images go to the GPU in one piece
         if devices.out_of_memory(error):
             raise FailedWork(_out_of_memory(e, 0, None, error)) from None
         raise

@@ -1,4 +1,4 @@
-"""A run's folder: what was asked, on which machine, what happened, and the pictures and checkpoints of it.
+"""A run's folder: what was asked, on which machine, what happened, and the images and checkpoints of it.
 
     experiment.json   the experiment, versions, machine, git revision; written before the first iteration
     log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms
@@ -224,18 +224,18 @@ def progress_gif(folder: str | Path, out: str | Path, most: int = 60) -> Path:
     """A run's sample grids, folder/samples-0000100.png and so on, in the iterations' order as one GIF.
 
     At most `most` frames, evenly chosen; the first and the last are among them. Returns `out`.
-    Raises WrongUse if the folder has no such pictures, FailedWork if one cannot be read or differs in size.
+    Raises WrongUse if the folder has no such images, FailedWork if one cannot be read or differs in size.
     """
     found = sample_grids(folder)
     if not found:
-        raise WrongUse(f"{folder}: no sample pictures here; expected files named samples-0000100.png")
+        raise WrongUse(f"{folder}: no sample images here; expected files named samples-0000100.png")
     frames = []
     for i in image_grids.spread(len(found), most):
         path = found[i][1]
         frames.append(image_files.read_png(path))
         if frames[-1].shape != frames[0].shape:
             (height, width), (h, w) = frames[0].shape[:2], frames[-1].shape[:2]
-            raise FailedWork(f"{path} is {w} x {h}, the pictures before it are {width} x {height}; remove it")
+            raise FailedWork(f"{path} is {w} x {h}, the images before it are {width} x {height}; remove it")
     image_files.save_gif(out, frames)
     return Path(out)
 

@@ -1,4 +1,4 @@
-"""Latents, paths between them, and the pictures that a generator draws of them."""
+"""Latents, paths between them, and the images that a generator draws of them."""
 
 from __future__ import annotations
 

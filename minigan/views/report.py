@@ -1,7 +1,7 @@
-"""A page that shows runs: what was chosen, pictures, losses, scores, diagnostics, time, and the command to repeat each.
+"""A page that shows runs: what was chosen, images, losses, scores, diagnostics, time, and the command to repeat each.
 
-One HTML file that needs nothing else: pictures and charts are inside, there is no script. A run may still be going on:
-its files are only read, whole lines of its logs and whole pictures.
+One HTML file that needs nothing else: images and charts are inside, there is no script. A run may still be going on:
+its files are only read, whole lines of its logs and whole images.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from minigan.training.run_record import THUMBNAILS, Log, Run, course, courses
 from minigan.views.svg_charts import Points, chart
 
 MOST_RUNS = 12  # on one page
-MOST_BYTES = 16 << 20  # of one picture
+MOST_BYTES = 16 << 20  # of one image
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # no browser fetches or runs anything
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2128; --soft: #5c6670; --line: #d5dade; --paper: #fff; --card: #f6f8fa;
@@ -120,7 +120,7 @@ def _pictures(found: Sequence[Run]) -> str:
     for run in found:
         inside = ""
         for name, what in (("samples.png", "newest samples"), ("film.png", "samples over time"),
-                           ("nearest.png", "samples beside their nearest training pictures")):
+                           ("nearest.png", "samples beside their nearest training images")):
             uri = _picture(run.folder / name)
             if uri:
                 wide = ' class="film"' if name == "film.png" else ""
@@ -128,9 +128,9 @@ def _pictures(found: Sequence[Run]) -> str:
                            f'<figcaption class="soft">{what}</figcaption></figure>')
         if inside:
             inside = f'<div class="pictures">{inside}</div>'
-        inside = inside or '<p class="soft">no pictures yet</p>'
+        inside = inside or '<p class="soft">no images yet</p>'
         parts.append(f'<section class="card"><h3>{_text(run.name)}</h3>{inside}</section>')
-    return f'<h2>Pictures</h2><div class="runs">{"".join(parts)}</div>'
+    return f'<h2>Images</h2><div class="runs">{"".join(parts)}</div>'
 
 
 def _losses(found: Sequence[Run]) -> str:
@@ -147,14 +147,14 @@ def _losses(found: Sequence[Run]) -> str:
 
 def _diagnostics(found: Sequence[Run]) -> str:
     logs = {run.name: run.diagnoses for run in found}
-    slopes = {where: ("slope", key) for key, where in (("real", "at real pictures"), ("fake", "at generated ones"),
+    slopes = {where: ("slope", key) for key, where in (("real", "at real images"), ("fake", "at fakes"),
                                                        ("between", "between them"))}
     charts = [_over_time("Largest slopes of D, and their bound", "|gradient|", logs, True, **slopes,
                          bound=("lipschitz_bound",)),
               _over_time("Inactive hinge terms", "share", logs, real=("inactive", "real"),
-                         generated=("inactive", "fake")),
+                         fake=("inactive", "fake")),
               _over_time("Discriminator's accuracy", "share", logs, _=("accuracy",)),
-              _over_time("Diversity of the pictures", "of the real ones' = 1", logs, _=("diversity",))]
+              _over_time("Diversity of the images", "of the real ones' = 1", logs, _=("diversity",))]
     for name, log in logs.items():
         charts += [chart(f"{title}: {name}", _by_layer(log, "layers", key), y, log=True) for key, title, y in (
             ("gradient", "Norm of each layer's gradient", "|dL/dW|"), ("sigma_conv", "True norm of each layer", "norm"),
@@ -316,7 +316,7 @@ def _spectrum(values: Any) -> Points:
 
 
 def _picture(path: Path) -> str:
-    """A PNG file as a data address; "" if there is none, or what is there is no picture of sane size."""
+    """A PNG file as a data address; "" if there is none, or what is there is no image of sane size."""
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
             return ""

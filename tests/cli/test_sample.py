@@ -15,7 +15,7 @@ from minigan.cli import main
 def test_a_grid_an_array_and_single_pictures_show_the_same(run, capsys):
     for out in ("grid.PNG", "images.npz", "a folder ü"):
         assert main.run(["sample", str(run), "-n", "6", "--out", out]) == 0
-        assert capsys.readouterr().out == f"6 pictures of 16 x 16 pixels: {out}\n"
+        assert capsys.readouterr().out == f"6 images of 16 x 16 pixels: {out}\n"
     with np.load("images.npz", allow_pickle=False) as file:
         images = file["images"]
     assert images.shape == (6, 16, 16, 3) and images.dtype == np.uint8
@@ -91,7 +91,7 @@ def test_places_that_cannot_hold_samples_are_named(out, code, named, run, refuse
     ("sample nowhere -n 0", "--count: expected at least 1, got 0"),
     ("sample nowhere -n 100001", "expected at most 100,000"),
     ("sample nowhere -n 10 --interpolate 10001", "expected at most 100,000"),
-    ("sample nowhere -n 400 --scale 16", "as much as 102,400 pictures"),
+    ("sample nowhere -n 400 --scale 16", "as much as 102,400 images"),
     ("sample nowhere --scale 0", "--scale: expected at least 1, got 0"),
     ("sample nowhere --seed -1", "--seed: expected at least 0, got -1"),
     ("sample nowhere --interpolate 1", "--interpolate: expected at least 2, got 1"),

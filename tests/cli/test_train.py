@@ -37,7 +37,7 @@ def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(ca
 
 
 def test_cifar10_from_either_published_archive_gives_the_same_run(tmp_path, monkeypatch, capsys):
-    content = batches(13)  # 65 pictures to train: one more than a batch
+    content = batches(13)  # 65 images to train: one more than a batch
     found = []
     for kind, files, short in (("python", python_files(content), "py"), ("binary", binary_files(content), "bin")):
         root = archive(tmp_path / kind / f"cifar-10-{kind}.tar.gz", files, f"cifar-10-batches-{short}").parent
@@ -97,7 +97,7 @@ def in_a_terminal(arguments: list[str]) -> list[str]:
 
 def test_in_a_terminal_one_line_is_rewritten(data, tmp_path):
     bar, live, done = in_a_terminal(words(data, tmp_path / "run", iterations=40))
-    assert bar.startswith("reading pictures [####") and bar.endswith("100 %")
+    assert bar.startswith("reading images [####") and bar.endswith("100 %")
     shown = [line.rstrip() for line in live.split("\r") if line.strip()]
     assert shown[0].startswith(" 1/40") and shown[-1].startswith("40/40") and done.startswith("done in")
 
@@ -199,10 +199,10 @@ def digits(root: Path, images: np.ndarray) -> Path:
     ("cifar10", lambda root: put(root, {f"data_batch_{i}.bin": bytes(3072) for i in range(1, 6)}), 1, "3073"),
     ("mnist", lambda root: put(root, {}), 1, "no mnist there"),
     ("mnist", lambda root: digits(root, np.zeros((9, 28, 27), np.uint8)), 1, "expected 28 x 28"),
-    ("folder", lambda root: put(root, {"notes.txt": b""}), 1, "no pictures in it"),
+    ("folder", lambda root: put(root, {"notes.txt": b""}), 1, "no images in it"),
     ("folder", lambda root: root, 1, "no such file or folder"),
     ("folder", lambda root: put(root.parent, {root.name: b""}) / root.name, 2, "expected a folder"),
-    ("folder", folder_with("bad.png", b"<html>"), 1, "bad.png (is not a picture of a known format)"),
+    ("folder", folder_with("bad.png", b"<html>"), 1, "bad.png (is not an image of a known format)"),
     ("folder", small_picture, 1, "small.png (is 12 x 12, smaller than 16 x 16)"),
 ])
 def test_data_that_cannot_be_had_are_one_line_and_no_run(dataset, build, code, named, tmp_path, refused):
@@ -223,14 +223,14 @@ def test_no_network_is_one_line_that_says_what_to_do_by_hand(tmp_path, capsys):
 
 def test_a_batch_of_more_than_all_pictures_is_refused(data, refused):
     line = refused(words(data, Path("run"), batch_size=25), 2)
-    assert "--batch-size: expected at most the number of pictures, 24, got 25" in line
+    assert "--batch-size: expected at most the number of images, 24, got 25" in line
 
 
 def test_a_size_that_does_not_fit_the_model_says_which_would(data, refused):
     arguments = words(data, Path("run"), model="resnet", size=20)
     pictures(Path("large"), 8, 32)
     line = refused(["train", "folder", "--data-root", "large", *arguments[4:]], 2)
-    assert "needs pictures whose size is a multiple of 8, got 20; use --size 24, or --model cnn" in line
+    assert "needs images whose size is a multiple of 8, got 20; use --size 24, or --model cnn" in line
 
 
 def fake_cupy(count) -> types.ModuleType:

@@ -29,7 +29,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def pictures(tmp_path) -> Path:
-    """A folder with 20 pictures of 16 x 16 in two classes."""
+    """A folder with 20 images of 16 x 16 in two classes."""
     rng = np.random.default_rng(21)
     for i in range(20):
         path = tmp_path / "pictures" / "ab"[i % 2] / f"{i:02}.png"
@@ -40,7 +40,7 @@ def pictures(tmp_path) -> Path:
 
 @pytest.fixture
 def small_chunks(monkeypatch) -> None:
-    """Chunks of 3 pictures and 4 labels, blocks of 7 pictures: all three end at different places."""
+    """Chunks of 3 images and 4 labels, blocks of 7 images: all three end at different places."""
     monkeypatch.setattr(pack, "CHUNK", 3 * 16 * 16 * 3)
     monkeypatch.setattr(pack, "LABELS", 4)
     monkeypatch.setattr("minigan.data.image_folder.BLOCK", 7)

@@ -14,7 +14,7 @@ from minigan.data.datasets import find
 
 @pytest.fixture
 def faces(tmp_path) -> tuple[Path, np.ndarray]:
-    """Four pictures of 178 x 218 in a folder and in a zip archive (PNG inside, so that pixels can be compared)."""
+    """Four images of 178 x 218 in a folder and in a zip archive (PNG inside, so that pixels can be compared)."""
     images = np.random.default_rng(9).integers(0, 256, (4, 218, 178, 3), np.uint8)
     folder = tmp_path / "root" / "img_align_celeba"
     folder.mkdir(parents=True)
@@ -54,11 +54,11 @@ def test_celeba_that_is_absent_or_broken_is_refused(faces, tmp_path):
     at = whole.index(b"IDAT", 3000) + 500
     path.write_bytes(whole[:at] + bytes(80) + whole[at + 80:])
     line = refused("celeba", path)
-    assert "1 of 4 pictures cannot be used: img_align_celeba/00000" in line and "--skip-bad" in line
+    assert "1 of 4 images cannot be used: img_align_celeba/00000" in line and "--skip-bad" in line
     assert len(read("celeba", path, skip_bad=True).images) == 3
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("readme.txt", "")
-    assert "no pictures" in refused("celeba", path)
+    assert "no images" in refused("celeba", path)
     assert "smaller than the crop of 200 x 200" in refused("celeba", faces[0] / "root", crop=200)
 
 

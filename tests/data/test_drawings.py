@@ -50,7 +50,7 @@ def test_labels_are_balanced_and_mixed(drawn):
 def test_other_sizes_show_the_same_drawings(size):
     small, at_size = drawings.draw(40, 16)[0], drawings.draw(40, size)[0]
     assert at_size.shape == (40, size, size, 3)
-    # Means over the picture agree as far as antialiasing is right: 2 of 255 is well below any shape's share.
+    # Means over the image agree as far as antialiasing is right: 2 of 255 is well below any shape's share.
     np.testing.assert_allclose(at_size.mean(axis=(1, 2)), small.mean(axis=(1, 2)), atol=2)
 
 

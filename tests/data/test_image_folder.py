@@ -1,4 +1,4 @@
-"""Any folder of pictures: classes, sizes, kinds of files; and pictures that cannot be used."""
+"""Any folder of images: classes, sizes, kinds of files; and images that cannot be used."""
 
 import os
 import struct
@@ -53,7 +53,7 @@ def test_pictures_beside_class_folders_are_kept_and_said(tmp_path, said):
     picture(tmp_path / "root" / "1.png")
     picture(tmp_path / "root" / "a" / "2.png")
     assert read("folder", tmp_path / "root", said).classes == (".", "a")
-    assert len(said) == 1 and "1 pictures lie beside" in said[0]
+    assert len(said) == 1 and "1 images lie beside" in said[0]
 
 
 @pytest.mark.parametrize("wide", [True, False])
@@ -83,7 +83,7 @@ def test_many_pictures_keep_their_order_whatever_the_threads(tmp_path):
     done = []
     data = load("folder", root=tmp_path / "root", size=8, progress=lambda *at: done.append(at))
     assert data.images[:, 4, 4].tolist() == [[i % 256, i // 256, 7] for i in range(300)]
-    assert done == [(256, 300, "reading pictures"), (300, 300, "reading pictures")]
+    assert done == [(256, 300, "reading images"), (300, 300, "reading images")]
 
 
 def test_transparent_pictures_are_laid_on_white(tmp_path):
@@ -177,7 +177,7 @@ def test_a_format_that_needs_another_program_is_not_even_tried(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "1.png").write_bytes(POSTSCRIPT)
     assert Image.open(tmp_path / "root" / "1.png").format == "EPS"  # Pillow would: with Ghostscript
-    assert "1.png (is not a picture of a known format)" in refused("folder", tmp_path / "root")
+    assert "1.png (is not an image of a known format)" in refused("folder", tmp_path / "root")
 
 
 @pytest.mark.parametrize("name", sorted(damage(Path())))
@@ -189,7 +189,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out_only_on_request(nam
         picture(root / f"{i}.png", colour=(i, i, i))
     damage(root)[name](root / name)
     line = refused("folder", root)
-    assert f"1 of 5 pictures cannot be used: {name} (" in line and "--skip-bad" in line and len(line) < 400
+    assert f"1 of 5 images cannot be used: {name} (" in line and "--skip-bad" in line and len(line) < 400
     data = read("folder", root, said, skip_bad=True)
     assert [centre(data, i)[0] for i in range(4)] == [0, 1, 2, 3]
     assert len(said) == 1 and name in said[0] and "left out" in said[0] and "1 left out" in data.source
@@ -266,7 +266,7 @@ def test_a_name_with_a_newline_stays_on_one_line(tmp_path):
 
 def test_folders_that_cannot_be_meant_are_refused(tmp_path):
     (tmp_path / "root").mkdir()
-    assert "no pictures" in refused("folder", tmp_path / "root")
+    assert "no images" in refused("folder", tmp_path / "root")
     assert "--data-root" in refused("folder", None, WrongUse)
     picture(tmp_path / "root" / "1.png")
     assert "expected a folder" in refused("folder", tmp_path / "root" / "1.png", WrongUse)

@@ -49,4 +49,4 @@ def test_a_set_that_would_fill_the_memory_is_to_be_packed(kinds, monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 100_000)
     line = refused("imagenet", kinds[0])
     assert "minigan pack imagenet FILE.h5" in line and "minigan train packed --data-root FILE.h5" in line
-    assert re.search(r"3 pictures take 0\.0 GiB", line)
+    assert re.search(r"3 images take 0\.0 GiB", line)

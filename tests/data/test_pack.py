@@ -34,7 +34,7 @@ def test_a_packed_set_is_the_set(file, original):
     assert data.classes == original.classes == ("a", "b") and data.labelled
     assert data.images.shape == (20, 16, 16, 3) and data.images.dtype == np.uint8
     assert digest_of(data.images) == digest_of(original.images)
-    assert "20 pictures, checksums right" in pack.check(file, quiet)
+    assert "20 images, checksums right" in pack.check(file, quiet)
     assert datasets.find("packed", file) == str(file)
     assert sorted(path.name for path in file.parent.iterdir()) == ["out.h5", "pictures"]
 
@@ -55,7 +55,7 @@ def test_the_command_packs_checks_and_trains(dataset, pictures, tmp_path, capsys
     root = ["--data-root", str(pictures)] if dataset == "folder" else []
     out = tmp_path / "new" / "out.h5"
     assert main.run(["pack", dataset, str(out), "--size", "16", *root]) == 0
-    assert "20 pictures of 16 x 16 pixels" in capsys.readouterr().out
+    assert "20 images of 16 x 16 pixels" in capsys.readouterr().out
     assert main.run(["pack", "--check", str(out)]) == 0
     assert main.run(["pack", dataset, str(out), "--size", "16", *root]) == 2
     assert "exists already; choose another file, or --overwrite" in capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_pictures_that_cannot_be_used_are_left_out_only_on_request(pictures, sma
     (pictures / "a" / "02.png").write_bytes(b"broken")
     (pictures / "b" / "15.png").write_bytes(b"broken")
     out = tmp_path / "out.h5"
-    with pytest.raises(FailedWork, match=r"2 of 20 pictures cannot be used: a/02.png .* or use --skip-bad"):
+    with pytest.raises(FailedWork, match=r"2 of 20 images cannot be used: a/02.png .* or use --skip-bad"):
         pack.pack("folder", out, root=pictures, size=16, progress=quiet)
     assert not out.exists()
     with pytest.raises(WrongUse, match=r"was begun with other choices \(skip_bad\); remove it"):
@@ -77,11 +77,11 @@ def test_pictures_that_cannot_be_used_are_left_out_only_on_request(pictures, sma
         path.unlink()
     said: list[str] = []
     line = pack.pack("folder", out, root=pictures, size=16, skip_bad=True, progress=quiet, say=said.append)
-    assert "18 pictures" in line and "2 left out" in line and "a/02.png" in said[0]
+    assert "18 images" in line and "2 left out" in line and "a/02.png" in said[0]
     data, original = datasets.load("packed", root=out), read("folder", pictures, size=16, skip_bad=True)
     np.testing.assert_array_equal(data.images[:], original.images)
     np.testing.assert_array_equal(data.labels, original.labels)
-    assert "18 pictures" in pack.check(out, quiet)
+    assert "18 images" in pack.check(out, quiet)
 
 
 # ---- interrupted ----
@@ -133,7 +133,7 @@ def test_a_packing_that_was_killed_goes_on_to_the_same_file(skip_bad, pictures, 
                 break
     said: list[str] = []
     pack.pack("folder", tmp_path / "often.h5", **options | {"say": said.append})
-    assert restart == [0, 7] and "14 of 20 pictures are there" in said[0]
+    assert restart == [0, 7] and "14 of 20 images are there" in said[0]
     assert (tmp_path / "often.h5").read_bytes() == (tmp_path / "once.h5").read_bytes()
     assert list(tmp_path.glob("*.part*")) == []
 

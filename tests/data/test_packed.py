@@ -177,7 +177,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_said(images, file):
     with open(file, "r+b") as opened:
         opened.truncate(15_000)
     images.prefetch(mine)
-    with pytest.raises(FailedWork, match="ends within picture"):
+    with pytest.raises(FailedWork, match="ends within image"):
         images[mine.next()]
 
 

@@ -133,5 +133,5 @@ def test_explain_shows_how_each_source_cuts_resizes_and_draws(capsys):
 
 def test_explain_says_what_a_source_does_that_has_no_option():
     text = "\n".join(explain.explain("cifar10", profile="wgan-gp"))
-    assert "BN takes the batch's own moments when pictures are drawn" in text
+    assert "BN takes the batch's own moments when images are drawn" in text
     assert "without an option" not in "\n".join(explain.explain("cifar10"))

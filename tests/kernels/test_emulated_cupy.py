@@ -724,7 +724,7 @@ def compare(found, expected):
 
 
 X = (4, 6, 5, 3)
-TILED = {  # a layer, and the bytes of all its windows in float32: 3240 to a picture, or 1536
+TILED = {  # a layer, and the bytes of all its windows in float32: 3240 to an image, or 1536
     "conv": (lambda x, W: conv_ops.conv2d(x, W, None, 1, 1), [X, (2, 3, 3, 3)], 12960),
     "conv-transpose": (lambda x, W: conv_ops.conv_transpose2d(x, W, None, 2, 1), [(4, 3, 4, 2), (2, 4, 4, 2)], 6144),
 }
@@ -734,7 +734,7 @@ TILED = {  # a layer, and the bytes of all its windows in float32: 3240 to a pic
 @pytest.mark.parametrize("pictures", [0.25, 1, 1.5], ids=["part", "one", "one-and-a-half"])
 @pytest.mark.parametrize("layer", TILED)
 def test_a_layer_in_tiles_is_numpys_and_needs_no_more_than_a_tile(layer, pictures, dtype, cupy, rng, monkeypatch):
-    """Tiles of a part of a picture, of one, and of some: forward, both gradients, and their gradients."""
+    """Tiles of a part of an image, of one, and of some: forward, both gradients, and their gradients."""
     function, shapes, whole = TILED[layer]
     arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     size = np.dtype(dtype).itemsize // 4

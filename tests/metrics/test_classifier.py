@@ -121,7 +121,7 @@ def test_grey_pictures_and_other_sizes_are_brought_to_its_own(trained):
 def test_colours_are_not_shown_to_a_classifier_of_grey_pictures():
     body, head = classifier.make_network(np.random.default_rng(0), 28, 1, 10)
     mnist = classifier.Classifier(body, head, "mnist", 28, 1, tuple("0123456789"), 0.5, {}, "0")
-    with pytest.raises(WrongUse, match="grey pictures, these have colours"):
+    with pytest.raises(WrongUse, match="grey images, these have colours"):
         mnist.features(np.zeros((1, 28, 28, 3), np.uint8))
 
 
@@ -144,7 +144,7 @@ def test_a_missing_classifier_names_the_command_that_trains_it():
 def test_the_command_says_the_accuracy_as_it_goes_and_where_the_file_is(capsys):
     assert main.run(["classifier", "train", "shapes", "--size", "16", "--epochs", "2", "--batch-size", "100"]) == 0
     out, error = capsys.readouterr()
-    assert "after 4 of 8 batches: " in error and "after 8 of 8 batches: " in error and "% of the test pictures" in error
+    assert "after 4 of 8 batches: " in error and "after 8 of 8 batches: " in error and "% of the test images" in error
     path = classifier.place("shapes", 16)
     assert path.is_file() and str(path) in out and classifier.load(path).digest[:12] in out
     assert main.run(["classifier", "show"]) == 0

@@ -1,4 +1,4 @@
-"""Extraction of features: what a classifier or Inception says of pictures, cached, resumed, doubted."""
+"""Extraction of features: what a classifier or Inception says of images, cached, resumed, doubted."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from minigan.metrics import classifier, features, frechet
 
 
 class Sums:
-    """An extractor whose features can be told in the head: sums of pixels, by row of the picture."""
+    """An extractor whose features can be told in the head: sums of pixels, by row of the image."""
 
     name, digest, resize, dimension = "sums", "d" * 64, "", 4
 
@@ -111,7 +111,7 @@ def test_without_keep_nothing_is_written(images, tmp_path):
 
 def test_a_progress_line_says_what_is_left_and_quiet_says_nothing(images, capsys):
     features.extract(Sums(), features.of_images(images))
-    assert "features of 8 real pictures, sums" in capsys.readouterr().err
+    assert "features of 8 real images, sums" in capsys.readouterr().err
     features.extract(Sums(), features.of_images(images))  # cached
     features.extract(Sums(), features.of_images(images[:5]), quiet=True)
     assert capsys.readouterr().err == ""
@@ -138,7 +138,7 @@ def test_a_pictures_features_do_not_depend_on_the_others(rng):
     assert np.allclose(c.features(images[order]), whole[order], rtol=1e-5, atol=1e-5)  # float32 sums of 1,000 terms
 
 
-# ---- pictures in .npz files ----
+# ---- images in .npz files ----
 
 def test_an_npz_file_gives_back_its_pictures(images, tmp_path):
     image_files.save_npz(tmp_path / "a.npz", images)

@@ -27,7 +27,7 @@ def test_distance_is_that_of_torch_fidelity_and_pytorch_fid(name):
 def test_features_and_their_statistics_are_as_far_apart(name):
     real, fake = golden_scores.cases()[name]
     known = [Statistics(x.mean(0), np.cov(x, rowvar=False)) for x in (real, fake)]
-    # 1e-9: a covariance of few pictures has the square root of its rounding, some 1e-8 of the largest, to offer
+    # 1e-9: a covariance of few images has the square root of its rounding, some 1e-8 of the largest, to offer
     assert distance(*known) == pytest.approx(distance(real, fake), rel=1e-9, abs=1e-12)
     assert distance(known[0], fake) == pytest.approx(distance(real, fake), rel=1e-9, abs=1e-12)
 

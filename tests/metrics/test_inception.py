@@ -28,7 +28,7 @@ def weights():
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """The name of a kind with 1/32 of the channels, for pictures of 107 x 107 pixels."""
+    """The name of a kind with 1/32 of the channels, for images of 107 x 107 pixels."""
     monkeypatch.setitem(KINDS, "narrow", replace(KINDS["inception-2015-12-05"], network=NARROW, classes=7, size=107))
     return "narrow"
 
@@ -178,7 +178,7 @@ def test_tensorflows_resizing_has_torch_fidelitys_bits(size, dtype, rng):
 
 
 def bicubic(length, size):
-    """(size, length): the weights of an antialiased bicubic (Keys 1981, a = -0.5), as many as fall on the picture."""
+    """(size, length): the weights of an antialiased bicubic (Keys 1981, a = -0.5), as many as fall on the image."""
     scale = max(1.0, length / size)
     middle = (np.arange(size)[:, None] + 0.5) * length / size
     t = abs(np.arange(length) + 0.5 - middle) / scale

@@ -21,7 +21,7 @@ SMALL = Protocol("small", "this test", ("IS", "FID", "KID", "precision", "recall
 
 @pytest.fixture
 def sets(rng):
-    """Features of 50 real and 60 generated pictures, and a layer from them to logits."""
+    """Features of 50 real and 60 fakes, and a layer from them to logits."""
     W = rng.standard_normal((6, 9))
     return rng.standard_normal((50, 6)), rng.standard_normal((60, 6)) + 0.3, lambda x: x @ W
 
@@ -71,7 +71,7 @@ def test_intra_fid_and_ms_ssim_are_the_functions(rng):
     assert (score.value, score.spread) == pytest.approx((np.mean(each), np.std(each)))
     (score,) = measure(PROTOCOLS["ms-ssim"].smaller(20), Inputs(images=images), ORIGINAL)
     assert (score.value, score.spread) == diversity(images, 20, 1) and score.network == score.weights == ""
-    with pytest.raises(WrongUse, match="takes 12 generated pictures of each class, got 11 of class 1"):
+    with pytest.raises(WrongUse, match="takes 12 fakes of each class, got 11 of class 1"):
         measure(p, Inputs(real, fake[:23], real_labels=a, fake_labels=b[:23]), ORIGINAL)
 
 
@@ -89,7 +89,7 @@ def test_statistics_will_do_for_fid_only(sets):
 
 
 @pytest.mark.parametrize("given, said", [
-    ({"real": 49}, "takes 50 real pictures, got 49"), ({"fake": 39}, "takes 40 generated pictures for FID, got 39"),
+    ({"real": 49}, "takes 50 real images, got 49"), ({"fake": 39}, "takes 40 fakes for FID, got 39"),
     ({"network": "inception-chainer"}, "has the network"), ({"resize": "align-corners"}, "has the resize"),
     ({"names": ["MS-SSIM"]}, "unknown score of protocol small 'MS-SSIM'"), ({"names": ["IS"]}, "IS needs logits"),
 ])
@@ -109,14 +109,14 @@ def cautions(protocol, sets, pixels="truncate", **labels):
 
 def test_few_pictures_are_warned_of(sets):
     said = cautions(SMALL, sets)
-    assert "IS of 60 pictures" in said["IS"] and "splits of 20 pictures" in said["IS"]
-    assert "50 real pictures, fewer than 2,048" in said["FID"] and "40 generated" in said["FID"]
-    assert "subsets of 20 pictures" in said["KID"]
+    assert "IS of 60 images" in said["IS"] and "splits of 20 images" in said["IS"]
+    assert "50 real images, fewer than 2,048" in said["FID"] and "40 fake" in said["FID"]
+    assert "subsets of 20 images" in said["KID"]
     few = dataclasses.replace(SMALL, fake=6, kid_size=6, scores=("FID", "KID"))
-    assert "6 generated pictures for 6 features: their covariance has rank 5" in cautions(few, sets)["FID"]
+    assert "6 fakes for 6 features: their covariance has rank 5" in cautions(few, sets)["FID"]
     real = sets[0]
     all_there = dataclasses.replace(SMALL, real=0, fake=50, kid_size=50, scores=("KID",))
-    assert "holds all pictures" in cautions(all_there, (real, *sets[1:]))["KID"]
+    assert "holds all images" in cautions(all_there, (real, *sets[1:]))["KID"]
 
 
 def test_enough_pictures_are_not_warned_of(rng):
@@ -129,12 +129,12 @@ def test_enough_pictures_are_not_warned_of(rng):
 def test_missing_classes_and_other_rounding_are_warned_of(sets):
     labels = np.arange(50) % 10
     said = cautions(SMALL, sets, pixels="round", real_labels=labels, fake_labels=np.arange(60) % 8)
-    assert "no generated picture of class 8, 9" in said["FID"]
+    assert "no fake of class 8, 9" in said["FID"]
     assert "pixels 'truncate', these are 'round'" in said["IS"]
 
 
 def test_unequal_numbers_are_warned_of_where_they_matter(sets):
-    assert "50 real and 40 generated" in cautions(SMALL, sets)["coverage"]
+    assert "50 real and 40 fake" in cautions(SMALL, sets)["coverage"]
 
 
 # ---- how they came about --------------------------------------------------------------------------------------------

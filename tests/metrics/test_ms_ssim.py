@@ -1,4 +1,4 @@
-"""MS-SSIM against pytorch-msssim (golden_scores.py) and, for small and odd pictures, the formula written out."""
+"""MS-SSIM against pytorch-msssim (golden_scores.py) and, for small and odd images, the formula written out."""
 
 import json
 
@@ -13,7 +13,7 @@ GOLDEN = json.loads(golden_scores.FILE.read_text())["MS-SSIM"]
 
 
 def written_out(x, y):
-    """MS-SSIM of two pictures of one channel, window by window."""
+    """MS-SSIM of two images of one channel, window by window."""
     x, y = x.astype(np.float64), y.astype(np.float64)
     product = 1.0
     for scale, weight in enumerate(WEIGHTS):

@@ -15,7 +15,7 @@ GOLDEN = json.loads(golden_scores.FILE.read_text())
 
 @pytest.fixture(params=[1024, 13])
 def tile(request, monkeypatch):
-    """As many pictures in a tile."""
+    """As many images in a tile."""
     monkeypatch.setattr(neighbours, "TILE", request.param)
 
 
@@ -42,7 +42,7 @@ def test_equal_sets_have_all_of_each_and_far_ones_nothing(rng, tile):
 def test_a_collapsed_generator_is_precise_and_recalls_nothing(rng):
     real = rng.standard_normal((60, 3))
     fake = np.repeat(real[:1], 60, 0)
-    assert precision_recall(real, fake) == (1, 1 / 60)  # it hits that one picture
+    assert precision_recall(real, fake) == (1, 1 / 60)  # it hits that one image
     density, coverage = density_coverage(real, fake)
     assert density > 0.5 and coverage <= 5 / 60 + 0.2
 

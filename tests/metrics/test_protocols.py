@@ -15,9 +15,9 @@ def test_counts_are_those_of_the_sources():
     p = PROTOCOLS["sn-gan"]  # App. B.1: "5000 examples ... repeated 10 times", "over 10000 and 5000 samples"
     assert (p.is_count // p.splits, p.splits, p.real, p.fake) == (5000, 10, 10000, 5000)
     assert (p.logits, p.shuffle) == ("unbiased", None)
-    p = PROTOCOLS["bssn"]  # App. H.2: "50000 generated images ... 10 sets", "5000 real images and 10000 generated"
+    p = PROTOCOLS["bssn"]  # App. H.2: "50000 fakes ... 10 sets", "5000 real images and 10000 fake"
     assert (p.is_count, p.splits, p.real, p.fake, p.biased) == (50000, 10, 5000, 10000, True)
-    p = PROTOCOLS["report"]  # 4.1: "1024 generated images and 5 splits"
+    p = PROTOCOLS["report"]  # 4.1: "1024 fakes and 5 splits"
     assert (p.is_count, p.splits, p.scores) == (1024, 5, ("IS",))
     p = PROTOCOLS["torch-fidelity"]
     assert (p.is_count, p.real, p.fake, p.shuffle) == (0, 0, 0, 2020)
@@ -47,7 +47,7 @@ def test_real_pictures_are_drawn_once_and_for_all():
     expected = np.sort(np.random.RandomState(2020).choice(50_000, 5_000, replace=False))  # as torch-fidelity's
     np.testing.assert_array_equal(rows, expected)
     np.testing.assert_array_equal(PROTOCOLS["ttur"].rows(7), np.arange(7))
-    with pytest.raises(WrongUse, match="takes 5,000 real pictures, the data have 4,999"):
+    with pytest.raises(WrongUse, match="takes 5,000 real images, the data have 4,999"):
         PROTOCOLS["bssn"].rows(4_999)
 
 
@@ -56,7 +56,7 @@ def test_real_pictures_of_each_class_are_as_many(rng):
     few = PROTOCOLS["intra-fid"].smaller(12)
     rows = few.rows(100, labels)
     assert np.unique(labels[rows], return_counts=True)[1].tolist() == [12, 12, 12] and (np.diff(rows) > 0).all()
-    assert few.name == "intra-fid at 12 pictures of each class"
+    assert few.name == "intra-fid at 12 images of each class"
     assert len(PROTOCOLS["intra-fid"].rows(100)) == 100
     with pytest.raises(WrongUse, match="needs labels"):
         few.rows(100)
@@ -66,9 +66,9 @@ def test_a_smaller_protocol_says_so_and_asks_for_no_more():
     for p in PROTOCOLS.values():
         less = p.smaller(500)
         each = " of each class" if p.per_class else ""
-        assert p.name == "ms-ssim" or less.name == f"{p.name} at 500 pictures{each}"
+        assert p.name == "ms-ssim" or less.name == f"{p.name} at 500 images{each}"
         assert less.fakes <= 500 and less.real <= 500 and less.kid_size <= 500
-        assert less.smaller(500) == less and less.smaller(100).name == f"{p.name} at 100 pictures{each}"
+        assert less.smaller(500) == less and less.smaller(100).name == f"{p.name} at 100 images{each}"
     assert PROTOCOLS["sn-gan"].smaller(50_000) is PROTOCOLS["sn-gan"]
     assert PROTOCOLS["sn-gan"].smaller(7_000).fake == 5_000
     with pytest.raises(WrongUse):
@@ -95,4 +95,4 @@ def test_the_example_of_the_docstring_runs(rng, capsys, monkeypatch, tmp_path):
     exec(example, {"real": real, "fake": fake, "extractor": Means()})
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()] == list(PROTOCOLS["classifier"].scores)
-    assert "classifier at 500 pictures: 500 real (shapes train), 500 generated, means ab12" in said
+    assert "classifier at 500 images: 500 real (shapes train), 500 fake, means ab12" in said

@@ -12,16 +12,16 @@ from minigan.metrics.stored_scores import Score, comparable, from_dict
 @pytest.fixture
 def score():
     return Score("FID", 12.5, None, "small", "inception-2015-12-05", "ab12", "tf", "truncate", 50, 40, 0, 3, "real",
-                 ("few pictures",))
+                 ("few images",))
 
 
 def test_scores_compare_with_their_like_only(score):
     assert comparable(score, dataclasses.replace(score, value=7.0, spread=1.0, seed=9, cautions=())) == ""
     for field, value, said in (
-            ("name", "KID", "scores: 'FID' and 'KID'"), ("protocol", "small at 9 pictures", "protocols"),
+            ("name", "KID", "scores: 'FID' and 'KID'"), ("protocol", "small at 9 images", "protocols"),
             ("network", "inception-chainer", "networks"), ("weights", "cd", "weights"), ("resize", "x", "resizing"),
-            ("pixels", "round", "pixels"), ("n_real", 10_000, "real pictures: 50 and 10,000"), ("splits", 5, "splits"),
-            ("n_fake", 9, "generated"), ("data", "other", "real pictures")):
+            ("pixels", "round", "pixels"), ("n_real", 10_000, "real images: 50 and 10,000"), ("splits", 5, "splits"),
+            ("n_fake", 9, "generated"), ("data", "other", "real images")):
         assert said in comparable(score, dataclasses.replace(score, **{field: value})), field
 
 

@@ -19,7 +19,7 @@ def test_the_distance_has_its_closed_forms(rng):
     assert distance(x, x + np.arange(6)) == pytest.approx(55)  # moved: the squared length of the way
     scaled = x.mean(0) + 3 * (x - x.mean(0))  # spread threefold: (3 - 1)^2 times the variance
     assert distance(x, scaled) == pytest.approx(4 * x.var(0, ddof=1).sum())
-    one = np.repeat(x[:1], 50, 0)  # collapsed to one picture
+    one = np.repeat(x[:1], 50, 0)  # collapsed to one image
     assert distance(x, one) == pytest.approx(((x.mean(0) - x[0]) ** 2).sum() + x.var(0, ddof=1).sum())
 
 

@@ -135,7 +135,7 @@ def test_width_multiplies_every_hidden_channel(model, width, rng):
     for narrow, plain in zip(pair(model, rng, width=width), pair(model, rng, width=1.0), strict=True):
         assert narrow.layers.keys() == plain.layers.keys()
         for (name, a), (_, b) in zip(shapes(narrow).items(), shapes(plain).items(), strict=True):
-            fixed = (1, 3, 4, 5, 7)  # pictures, kernels, latents and the one output
+            fixed = (1, 3, 4, 5, 7)  # images, kernels, latents and the one output
             assert a == tuple(n if n in fixed else n * width for n in b), name
 
 
@@ -183,7 +183,7 @@ def test_a_generators_pictures_fit_the_discriminator(model, size, channels, rng)
 def test_the_resnet_refuses_sizes_that_it_cannot_halve_in_one_line(network, size, better, rng):
     with pytest.raises(WrongUse) as error:
         network(rng, size, 3, *([Normalization()] if network is ResNetDiscriminator else []))
-    assert str(error.value) == ("model 'resnet' needs pictures whose size is a multiple of 8, "
+    assert str(error.value) == ("model 'resnet' needs images whose size is a multiple of 8, "
                                 f"got {size}; use --size {better}, or --model cnn")
 
 
@@ -204,7 +204,7 @@ def test_in_evaluation_every_picture_is_on_its_own(model, rng):
         np.testing.assert_allclose(dis(Tensor(x[::-1].copy()), train=False).data, y[::-1], atol=1e-4 * np.abs(y).max())
         in_training = gen(Tensor(z[:1])).data[0]
     assert np.abs(in_training - x[0]).max() > 1e-2 * np.abs(x).max()  # there the batch does count
-    assert np.abs(np.diff(y)).min() > 0  # different pictures, different numbers
+    assert np.abs(np.diff(y)).min() > 0  # different images, different numbers
 
 
 @every_model
@@ -265,7 +265,7 @@ def assert_gradients_agree(network, found, expected, tolerance=1e-8):
     ("resnet-imagenet", 32, 3), ("resnet-bssn", 64, 1), ("resnet-wgan-gp", 32, 3), ("dcgan", 64, 3), ("dcgan", 32, 1),
     ("dcgan-32", 32, 3), ("mnist-bssn", 28, 1), ("mnist-bssn", 32, 3)])
 def test_generator_through_discriminator_is_pytorchs(model, size, channels, rng, torch, torch_networks):
-    """Pictures, judgements and all gradients of both networks, over two training forwards that move u and moments.
+    """Images, judgements and all gradients of both networks, over two training forwards that move u and moments.
 
     The DCGANs with SN and BN in the discriminator, as in the third report.
     """

@@ -389,7 +389,7 @@ def test_missing_and_wrong_labels_are_said(rng):
     for network, given in ((gen, z), (dis, x)):
         with pytest.raises(ValueError, match=r"labels are needed: call the network as network\(x, train, labels\)"):
             network(given)
-        with pytest.raises(ValueError, match="one label for each of 2 pictures"):
+        with pytest.raises(ValueError, match="one label for each of 2 images"):
             network(given, True, np.array([1]))
         with pytest.raises(ValueError, match="labels go from 1 to 3"):
             network(given, True, np.array([1, 3]))
@@ -401,7 +401,7 @@ def test_every_condition_is_explained_and_offered():
 
 @pytest.mark.parametrize("condition", ["projection", "concat", "ac"])
 def test_a_conditional_resnet_is_pytorchs(condition, rng):
-    """Pictures, judgements, classes and all gradients, spectral normalization of the embedding included."""
+    """Images, judgements, classes and all gradients, spectral normalization of the embedding included."""
     torch = pytest.importorskip("torch")
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
     try:
@@ -445,7 +445,7 @@ def test_a_conditional_resnet_is_pytorchs(condition, rng):
 
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
 def test_a_classifier_that_nobody_asks_is_left_alone(model, rng):
-    """The same numbers, and its u stays: fakes and the pictures of a penalty have no use for it."""
+    """The same numbers, and its u stays: fakes and the images of a penalty have no use for it."""
     dis = pair(model, rng, norm=SN, classes=4, condition="ac")[1]
     x = Tensor(rng.standard_normal((3, 32, 32, 3)).astype(np.float32))
     u = dis.layers["classify"].state["u"].copy()
@@ -550,7 +550,7 @@ def test_an_iteration_of_training_moves_both_networks(model):
 def steps(xp, model, condition, count=2):
     """Losses of discriminator and generator in a few iterations with Adam.
 
-    Not with the hinge loss: at the beginning its gradients by real and fake pictures cancel in the biases of the last
+    Not with the hinge loss: at the beginning its gradients by real and fakes cancel in the biases of the last
     block, and Adam makes whole steps of the rounding that is left.
     """
     rng, classes = np.random.default_rng(4), 3 if condition else 0

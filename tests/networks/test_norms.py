@@ -37,7 +37,7 @@ every_norm = pytest.mark.parametrize("chosen", EVERY.values(), ids=EVERY)
 
 
 class Discriminator(Layer):
-    """3x3 and, with stride 2, 4x4 convolution, dense: for pictures of 6 x 6 x 2; features normalized where asked."""
+    """3x3 and, with stride 2, 4x4 convolution, dense: for images of 6 x 6 x 2; features normalized where asked."""
 
     def __init__(self, rng, norm):
         super().__init__()

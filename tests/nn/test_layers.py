@@ -180,7 +180,7 @@ def test_evaluation_moves_nothing_and_does_not_see_the_rest_of_the_batch(rng):
 
 
 def test_one_number_per_channel_normalizes_to_beta(rng):
-    """A single picture of one pixel has no variance: no nan, and the running variance takes the 0."""
+    """A single image of one pixel has no variance: no nan, and the running variance takes the 0."""
     layer = drawn(BatchNorm(3), rng)
     y = layer(Tensor(rng.standard_normal((1, 1, 1, 3))))
     np.testing.assert_allclose(y.data[0, 0, 0], layer.params["beta"].data, rtol=1e-12)

@@ -15,7 +15,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-# name -> (discriminator(real, fake), generator(fake)) as NumPy, and their derivatives times the number of pictures
+# name -> (discriminator(real, fake), generator(fake)) as NumPy, and their derivatives times the number of images
 FORMULAS = {
     "ns": (lambda real, fake: -np.mean(np.log(sigmoid(real))) - np.mean(np.log(1 - sigmoid(fake))),
            lambda fake: -np.mean(np.log(sigmoid(fake)))),
@@ -41,7 +41,7 @@ every_loss = pytest.mark.parametrize("name", LOSSES)
 
 
 def outputs(rng, dtype=np.float64):
-    """The discriminator's outputs for 5 real and 7 fake pictures, both signs, on both sides of the hinge."""
+    """The discriminator's outputs for 5 real and 7 fakes, both signs, on both sides of the hinge."""
     real, fake = 2 * rng.standard_normal(5) + 0.5, 2 * rng.standard_normal(7) - 0.5
     return [Tensor(a.astype(dtype), requires_grad=True) for a in (real, fake)]
 

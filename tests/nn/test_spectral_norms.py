@@ -92,7 +92,7 @@ def test_u_moves_once_per_training_forward_and_never_in_evaluation(kind, n_iter,
         layer(x, train=True)
         assert layer.state["u"].tobytes() == expected.tobytes()
     with no_grad():
-        layer(x, train=True)  # the generator's pictures count like any others
+        layer(x, train=True)  # the generator's images count like any others
     assert layer.state["u"].tobytes() == power_iteration(matrix(W, layer.out_axis), expected, n_iter)[0].tobytes()
 
 

@@ -17,7 +17,7 @@ def trained(iterations=4, **chosen):
     training = Training(tiny(**{"width": 0.1} | chosen), images)
     for _ in range(iterations):
         training.iterate()
-    # a generator that has learned: pictures that differ
+    # a generator that has learned: images that differ
     training.generate = lambda z, labels: type(z)(np.tanh(np.stack([np.resize(row, (16, 16, 3)) for row in z.data])))
     training.iteration = 1000
     return training
@@ -89,7 +89,7 @@ def test_a_frozen_u_is_an_under_converged_power_iteration():
     assert f"conv3 is divided by {row['sigma_estimate']:.3g} where its norm is {row['sigma_meant']:.3g}" in text
 
 
-@pytest.mark.parametrize(("loss", "said"), [("hinge", "100% of real and 100% of fake pictures are beyond the hinge"),
+@pytest.mark.parametrize(("loss", "said"), [("hinge", "100% of real and 100% of fakes are beyond the hinge"),
                                             ("ns", "where the sigmoid is flat")])
 def test_a_discriminator_that_is_sure_is_saturated(loss, said, monkeypatch):
     training = trained(loss=loss)
@@ -109,7 +109,7 @@ def test_a_constant_generator_has_collapsed(monkeypatch):
     training = trained()
     monkeypatch.setattr(type(training.gen), "forward",
                         lambda self, z, how: type(z)(np.full((len(z), 16, 16, 3), 0.3, np.float32)))
-    assert "two made pictures differ 0 times" in named(training)["collapsed-modes"]
+    assert "two fakes differ 0 times" in named(training)["collapsed-modes"]
 
 
 def test_what_is_advised_is_not_what_the_run_does_already():
@@ -127,7 +127,7 @@ def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypat
     out = tmp_path / "run"
     assert main.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes" in line]
-    assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two made pictures differ")
+    assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two fakes differ")
     lines = run_folder.read_log(out, "diagnostics.jsonl")
     assert [line["alarms"][0]["name"] for line in lines] == ["collapsed-modes"] * 3
 

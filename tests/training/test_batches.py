@@ -21,7 +21,7 @@ def test_every_picture_comes_once_an_epoch_and_epochs_differ(count, size, rng):
 
 def test_a_batch_of_more_than_all_pictures_is_refused(rng):
     Batches(5, 5, rng)
-    with pytest.raises(WrongUse, match="--batch-size: expected at most the number of pictures, 5, got 6"):
+    with pytest.raises(WrongUse, match="--batch-size: expected at most the number of images, 5, got 6"):
         Batches(5, 6, rng)
 
 

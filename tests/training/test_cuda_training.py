@@ -166,7 +166,7 @@ def test_a_run_records_its_card(cupy, tmp_path):
                                    RuntimeError("cudaErrorMemoryAllocation: out of memory")],
                          ids=["cupy", "cublas", "cuda"])
 def test_too_little_memory_at_any_time_in_any_words_is_failed_work(where, error, tmp_path, monkeypatch, capsys):
-    """Beginning with the upload of the pictures."""
+    """Beginning with the upload of the images."""
     def starved(*given, **how):
         raise error
     monkeypatch.setattr(loop, where, starved) if where == "Training" else monkeypatch.setattr(

@@ -118,7 +118,7 @@ def test_the_estimate_is_the_power_iterations_own_and_meant_is_its_limit(norm):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The pictures (x, labels) that the discriminator judged in a diagnosis, and the gradients of each layer."""
+    """The images (x, labels) that the discriminator judged in a diagnosis, and the gradients of each layer."""
     judged, gradients = [], []
     judge, layer = Training.judge, diagnostics._layer
     monkeypatch.setattr(Training, "judge", lambda self, x, *more: judged.append(x.data) or judge(self, x, *more))
@@ -132,7 +132,7 @@ def test_slopes_are_central_differences_at_real_fake_and_interpolated_pictures(m
     seen[0].clear()
     found = diagnose(training)["slope"]
     real, fake, between = seen[0]
-    # each picture lies on the straight line between its real and its fake one
+    # each image lies on the straight line between its real and its fake one
     t = np.sum((between - fake) * (real - fake), (1, 2, 3)) / np.sum((real - fake) ** 2, (1, 2, 3))
     np.testing.assert_allclose(between, fake + t[:, None, None, None] * (real - fake), atol=1e-6)
     assert len(set(t)) == 3 and 0 <= t.min() and t.max() <= 1
@@ -147,7 +147,7 @@ def test_slopes_are_central_differences_at_real_fake_and_interpolated_pictures(m
 
 
 def test_the_gradient_of_a_dense_layer_is_equation_12_in_closed_form(seen):
-    """With no hinge term active or inactive by halves: delta is -1/N for real pictures and 1/N for fake ones."""
+    """With no hinge term active or inactive by halves: delta is -1/N for real images and 1/N for fake ones."""
     training = trained(1, width=0.1)
     W = training.dis.layers["dense"].params["W"].data
     W[:] = np.random.default_rng(1).standard_normal(W.shape)
@@ -237,7 +237,7 @@ def test_a_network_with_an_operation_of_its_own_gets_no_bound(monkeypatch):
     assert found["lipschitz_bound"] is None and all(row["sigma_conv"] > 0 for row in found["layers"].values())
 
 
-# ---- activations and pictures --------------------------------------------------------------------------------------
+# ---- activations and images --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("norm", "name", "bias"), [("sn", "conv2", "conv2/b"), ("bn", "conv2", "norm2/beta")])
 def test_saturation_counts_what_lies_on_the_negative_side(norm, name, bias):

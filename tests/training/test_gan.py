@@ -63,7 +63,7 @@ def test_the_generators_batch_may_have_its_own_size(images, monkeypatch):
 
 @pytest.mark.parametrize("loss", ["hinge", "ns"])
 def test_the_discriminator_learns_to_tell_and_the_generator_to_pass(loss, images):
-    images[:] = 255  # real pictures are white
+    images[:] = 255  # real images are white
     training = Training(tiny(loss=loss, optimizer="adam", lr=2e-3, batch_size=8), images)
 
     def outputs() -> tuple[float, float]:
@@ -233,7 +233,7 @@ def test_the_average_follows_the_generator_and_draws_the_samples():
 
 def test_labels_are_needed_and_absent():
     for labels in (None, np.full(24, -1), np.zeros(24, int)):
-        with pytest.raises(WrongUse, match="--condition projection needs labels, and these pictures have none"):
+        with pytest.raises(WrongUse, match="--condition projection needs labels, and these images have none"):
             Training(tiny(condition="projection"), pictures_array(), labels)
     with pytest.raises(WrongUse, match="condition 'concat' is not for this model: use one of projection, ac"):
         labelled(condition="concat")

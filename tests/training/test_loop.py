@@ -167,7 +167,7 @@ def test_a_run_does_not_go_on_with_other_pictures(data, tmp_path, monkeypatch, c
     (other / "00.png").write_bytes((other / "01.png").read_bytes())
     assert main.run(["train", "--resume", str(out), "--data-root", str(other)]) == 1
     line = capsys.readouterr().err
-    assert "was trained on other pictures (24) than the data set has now (24); see --data-root" in line
+    assert "was trained on other images (24) than the data set has now (24); see --data-root" in line
     assert contents(out) == before
 
 
@@ -248,7 +248,7 @@ def test_nothing_spoilt_is_saved(broken, data, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
-@pytest.mark.parametrize("limit", [200_000, 20_000, 1_000])  # too small for a checkpoint; a picture; the log
+@pytest.mark.parametrize("limit", [200_000, 20_000, 1_000])  # too small for a checkpoint; an image; the log
 def test_a_full_disk_is_said_and_spoils_nothing(limit, data, whole, tmp_path, monkeypatch):
     import resource
 

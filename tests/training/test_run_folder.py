@@ -261,9 +261,9 @@ FORGERIES = {
     "no iteration": {"iteration": None},
 }
 FORGED_FOR_TRAINING = {
-    "an order of other pictures": {"batches__order": np.arange(3)},
+    "an order of other images": {"batches__order": np.arange(3)},
     "an order out of range": {"batches__order": np.arange(24) + 10**6},
-    "an order with a picture twice": {"batches__order": np.zeros(24, np.int64)},
+    "an order with an image twice": {"batches__order": np.zeros(24, np.int64)},
     "an order that is a number": {"batches__order": 4},
     "a place out of range": {"batches__place": 25},
     "a place that is text": {"batches__place": "1"},
@@ -274,7 +274,7 @@ FORGED_FOR_TRAINING = {
     "another discriminator": {"dis": {}},
     "an optimizer that remembers nothing": {"opt_gen": {}},
     "an optimizer that is a list of shapes": {"opt_dis__steps": "x"},
-    "other pictures": {"pictures": "0" * 64},
+    "other images": {"pictures": "0" * 64},
 }
 
 

@@ -39,11 +39,11 @@ def test_a_long_run_gives_a_bounded_gif_with_its_first_and_last_picture(tmp_path
 
 
 def test_a_progress_gif_names_the_picture_that_is_wrong(tmp_path, rng):
-    with pytest.raises(WrongUse, match="no sample pictures here"):
+    with pytest.raises(WrongUse, match="no sample images here"):
         run_folder.progress_gif(tmp_path, tmp_path / "p.gif")
     write_samples(tmp_path, [1, 2])
     write_samples(tmp_path, [3], shape=(6, 8, 3))
-    with pytest.raises(FailedWork, match="samples-0000003.png is 8 x 6, the pictures before it are 9 x 6"):
+    with pytest.raises(FailedWork, match="samples-0000003.png is 8 x 6, the images before it are 9 x 6"):
         run_folder.progress_gif(tmp_path, tmp_path / "p.gif")
     image_files.save_png(tmp_path / "noise.png", rng.integers(0, 256, (50, 50, 3), dtype=np.uint8))
     for broken in (b"", b"text", (tmp_path / "noise.png").read_bytes()[:4000]):

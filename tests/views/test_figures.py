@@ -1,4 +1,4 @@
-"""The numbers behind the figures, against numbers that the tests put into runs; and the pictures' promises."""
+"""The numbers behind the figures, against numbers that the tests put into runs; and the images' promises."""
 
 import dataclasses
 import json
@@ -298,7 +298,7 @@ def test_possible_singular_values_keep_what_defines_them():
 
 
 def test_the_critics_losses_are_on_training_and_on_held_out_pictures(trained, tmp_path, monkeypatch, rng):
-    """By hand: D's mean over each part of other pictures, and over the generator's."""
+    """By hand: D's mean over each part of other images, and over the generator's."""
     folder, training = trained("sn")
     parts = {part: rng.integers(0, 256, (5, 16, 16, 3), np.uint8) for part in ("train", "test")}
     monkeypatch.setattr(data.datasets, "load", lambda name, split, **how: SimpleNamespace(images=parts[split]))
@@ -416,7 +416,7 @@ def test_matplotlib_is_imported_only_to_draw_and_its_absence_is_one_line(monkeyp
     draw.import_matplotlib.cache_clear()
 
 
-# ---- pictures ------------------------------------------------------------------------------------------------------
+# ---- images ------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):

@@ -123,7 +123,7 @@ def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
     """7.12 (.07) and 31.43 (.90): Lin et al. 2021, Table 1, CIFAR-10, SN."""
     run = tmp_path / "run"
     run_folder.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5), {})
-    for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 pictures", 6, "")):
+    for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 images", 6, "")):
         scores = [Score(name, value, None, protocol, "inception", "0123456789abcdef", "tf", "float", 5000, 10_000, 0, 7,
                         "cifar10 train", (caution,) if caution else ())
                   for name, value in (("IS", 6.91), ("FID", 40.43))]
@@ -164,7 +164,7 @@ def test_a_page_is_whole_and_fetches_nothing(both):
     addresses = [at[key] for _, at in page.found for key in ("src", "href") if key in at]
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     assert "http:" not in text and "https:" not in text
-    for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real pictures",
+    for said in ("a", "b", "Losses: discriminator", "Largest slopes of D, and their bound: at real images",
                  "saturated discriminator", "90 % <inactive>", "minigan train shapes --norm wn", "30 s",
                  "a processor, 2 cores"):
         assert said in page.text
@@ -182,7 +182,7 @@ def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
         '{"iteration": 4, "seconds": 1, "layers": [], "alarms": {"a": 1}, "slope": 2, "gradient_ratio": 5}\n'
         '{"iteration": 5, "seconds": 1, "layers": {"a": 3}, "gradient_ratio": [1, {"layers": 2}, {"layers": []}]}\n')
     page = Page(report.page(report.read([fresh, odd])))
-    assert "no pictures yet" in page.text and "Losses: discriminator" in page.text
+    assert "no images yet" in page.text and "Losses: discriminator" in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 1  # the film
 
 

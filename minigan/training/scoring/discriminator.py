@@ -1,4 +1,4 @@
-"""What a run's own discriminator says: whether it tells real from generated images, and knows its training set."""
+"""What a run's own discriminator says: whether it tells real images from fakes, and knows its training set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JUDGED = 1000  # images of each kind
 
 
 def discriminator_scores(saved: Saved, real: Real, images: np.ndarray, asked: Asked) -> list[Score]:
-    """Accuracy on these generated images and as many real ones; gap between training and test set, where there are.
+    """Accuracy on these fakes and as many real ones; gap between training and test set, where there are.
 
     None, and a line that says why, if the discriminator cannot be had or the data are not those it was trained on.
     """

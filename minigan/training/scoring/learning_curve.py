@@ -1,4 +1,4 @@
-"""Learning curves: scores of a run's pictures while it trains (--score-every), on streams of random numbers of their
+"""Learning curves: scores of a run's images while it trains (--score-every), on streams of random numbers of their
 own."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from minigan.data.dataset import Dataset, digest_of
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
 from minigan.metrics import features, protocols
-from minigan.metrics.features import Extractor, Pictures
+from minigan.metrics.features import Extractor, Images
 from minigan.metrics.measures import Inputs, Origin, measure
 from minigan.metrics.protocols import Protocol
 from minigan.training import sampling
@@ -35,7 +35,7 @@ class Curve:
     data: str
 
     def scores(self, training: Training) -> dict[str, float]:
-        """ "NAME PROTOCOL, WEIGHTS" -> score of the pictures that the run's generator, or its average, draws now.
+        """ "NAME PROTOCOL, WEIGHTS" -> score of the images that the run's generator, or its average, draws now.
 
         Latents are the same every time, drawn from a stream that nothing else uses: what is learned does not change.
         """
@@ -44,7 +44,7 @@ class Curve:
         z = sampling.latents(np.random.default_rng([e.seed, STREAM]), e, n)
         images = sampling.draw(training.gen if training.average is None else training.average, z, training.xp,
                                classes=training.classes, rounding=p.rounding)
-        made = Pictures(n, "", lambda part: images[part])
+        made = Images(n, "", lambda part: images[part])
         x = self.extractor
         inputs = Inputs(self.real, images=images) if x is None else Inputs(
             self.real, features.extract(x, made, quiet=True, keep=False), partial(x.logits, biased=p.biased))
@@ -54,7 +54,7 @@ class Curve:
 
 
 def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | None:
-    """The curve that the experiment asks for, its real pictures' features at hand; None if it asks for none.
+    """The curve that the experiment asks for, its real images' features at hand; None if it asks for none.
 
     WrongUse, at once and not after hours, if the protocol cannot be measured or its network's weights are missing.
     """

@@ -1,4 +1,4 @@
-"""Looking at generated images, beside the protocol's scores: how alike they are, and which real ones are nearest."""
+"""Looking at fakes, beside the protocol's scores: how alike they are, and which real ones are nearest."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from minigan.training.scoring.asked import Asked
 from minigan.training.scoring.measuring import Measured
 from minigan.training.scoring.subject import Subject
 
-LOOKED_AT = 2000  # generated images, at most
+LOOKED_AT = 2000  # fakes, at most
 
 
 def looked_at(subject: Subject, protocol: Protocol, asked: Asked) -> np.ndarray:
-    """The first generated images, rounded: uint8 (N, H, W, C)."""
+    """The first fakes, rounded: uint8 (N, H, W, C)."""
     most = (asked.count or LOOKED_AT) * (subject.classes if protocol.per_class else 1)
     images = subject.images(min(LOOKED_AT, subject.available or LOOKED_AT, most), "round")
     return images.read(slice(0, images.count))
@@ -50,11 +50,11 @@ def coverage(images: np.ndarray, fake: np.ndarray | None, extractor: Extractor |
 
 def repeated(images: np.ndarray) -> str:
     """How many there are twice, in words."""
-    return f"{len(neighbours.duplicates(images)):,} of {len(images):,} generated pictures equal an earlier one"
+    return f"{len(neighbours.duplicates(images)):,} of {len(images):,} fakes equal an earlier one"
 
 
 def nearest_real(images: np.ndarray, by: Measured, data: Dataset, count: int = 12, k: int = 7) -> np.ndarray:
-    """Rows of images as one, uint8: a generated one, a gap, the k real ones nearest to it.
+    """Rows of images as one, uint8: a fake, a gap, the k real ones nearest to it.
 
     By features, where those of real images are known; else by pixels, among at most 10,000 of them.
     """

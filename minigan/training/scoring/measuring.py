@@ -28,7 +28,7 @@ class Measured:
     """Scores, and what they were made of."""
 
     scores: list[Score]
-    fake: np.ndarray | None  # features of the generated images, in their order
+    fake: np.ndarray | None  # features of the fakes, in their order
     real: np.ndarray | Statistics | None  # features of the real ones, or what is known of these
     rows: np.ndarray | None  # which of the data set's images the real ones are
 
@@ -59,7 +59,7 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
 
 
 def _count(protocol: Protocol, subject: Subject, asked: int | None) -> int:
-    """How many generated images the protocol takes of the subject. WrongUse if it cannot have them."""
+    """How many fakes the protocol takes of the subject. WrongUse if it cannot have them."""
     n = protocol.fakes
     if protocol.per_class:
         if not subject.classes:
@@ -67,7 +67,7 @@ def _count(protocol: Protocol, subject: Subject, asked: int | None) -> int:
         n *= subject.classes
     n = n or subject.available or asked or COUNT
     if subject.available and n > subject.available:
-        raise WrongUse(f"protocol {protocol.name} takes {n:,} generated pictures, there are {subject.available:,}; "
+        raise WrongUse(f"protocol {protocol.name} takes {n:,} fakes, there are {subject.available:,}; "
                        f"--count {subject.available} shrinks it, and its name will say so")
     return n
 

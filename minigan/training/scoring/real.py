@@ -1,4 +1,4 @@
-"""The real images that generated ones are compared with."""
+"""The real images that fakes are compared with."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Result:
 
     scores: list[Score]
     remarks: list[str]
-    nearest: np.ndarray | None  # one image: generated ones, each with the real ones nearest to it
+    nearest: np.ndarray | None  # one image: fakes, each with the real ones nearest to it
     iteration: int
 
 
@@ -47,12 +47,12 @@ def score(path: Path, asked: Asked) -> Result:
     needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
     real = open_real(subject, asked, protocol) if dataset and (needs_real and not asked.stats or saved) else None
     if needs_real and real is None and asked.stats is None:
-        raise WrongUse(f"{path}: which real pictures shall it be compared with? Name their data set: --data "
+        raise WrongUse(f"{path}: which real images shall it be compared with? Name their data set: --data "
                        f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
     if asked.stats is not None and not {"FID", "IS"} & set(protocol.scores):
         raise WrongUse(f"--stats holds no more than FID needs, and protocol {protocol.name} has no FID; leave it out")
     if asked.write_stats is not None and (asked.stats is not None or "FID" not in protocol.scores):
-        raise WrongUse("--write-stats is for a protocol with FID, and without --stats: it keeps the real pictures' "
+        raise WrongUse("--write-stats is for a protocol with FID, and without --stats: it keeps the real images' "
                        "mean and covariance")
     names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID")]
     extractor = None

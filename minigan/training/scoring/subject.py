@@ -16,7 +16,7 @@ from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.metrics import features
-from minigan.metrics.features import Pictures
+from minigan.metrics.features import Images
 from minigan.training import restore, run_folder, sampling
 from minigan.training.restore import Saved
 from minigan.training.scoring.asked import Asked
@@ -24,9 +24,9 @@ from minigan.training.scoring.asked import Asked
 
 @dataclass(frozen=True)
 class Subject:
-    """Generated images, and what is known of where they come from."""
+    """Fakes, and what is known of where they come from."""
 
-    images: Callable[[int, str], Pictures]  # (how many, a name of pixels.TO_UINT8) -> those
+    images: Callable[[int, str], Images]  # (how many, a name of pixels.TO_UINT8) -> those
     available: int  # 0: as many as one likes
     pixels: str  # "given": uint8 as they are; "": as one likes
     saved: Saved | None = None  # of a run: its checkpoint
@@ -51,8 +51,8 @@ def open_subject(path: Path, asked: Asked) -> Subject:
     elif path.is_dir():
         images = _folder(path, asked.quiet)
     else:
-        raise WrongUse(f"{path}: expected a run's folder, a folder of pictures, or an .npz file with an array 'images'")
-    whole = features.of_images(images, what="generated")
+        raise WrongUse(f"{path}: expected a run's folder, a folder of images, or an .npz file with an array 'images'")
+    whole = features.of_images(images, what="fake")
     return Subject(lambda count, _: dataclasses.replace(whole, count=count), len(images), "given")
 
 
@@ -65,12 +65,12 @@ def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
         digest.update(np.ascontiguousarray(a))
     gen.to(xp)
 
-    def made(count: int, rounding: str) -> Pictures:
+    def made(count: int, rounding: str) -> Images:
         z = sampling.latents(np.random.default_rng(seed), e, count)
 
         def read(part: slice) -> np.ndarray:
             return sampling.draw(gen, z[part], xp, classes=classes, start=part.start, rounding=rounding)
-        return Pictures(count, f"{digest.hexdigest()} {rounding} {device}", read, "generated")
+        return Images(count, f"{digest.hexdigest()} {rounding} {device}", read, "fake")
     return Subject(made, 0, "", saved, classes)
 
 
@@ -78,7 +78,7 @@ def _folder(path: Path, quiet: bool) -> np.ndarray:
     """The images in a folder as they are: all of one size, square."""
     first = next((file for file in sorted(path.rglob("*")) if file.suffix.lower() in image_folder.SUFFIXES), None)
     if first is None:
-        raise WrongUse(f"{path}: neither a run (no experiment.json) nor a folder with pictures")
+        raise WrongUse(f"{path}: neither a run (no experiment.json) nor a folder with images")
     try:
         with Image.open(first) as image:
             width, height = image.size

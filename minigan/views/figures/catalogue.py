@@ -88,7 +88,7 @@ FIGURES: dict[str, Figure] = {
                         _runs_of("sn-gan/figure11/cifar10")),
     "sn-gan/14": Figure("Singular values that SN and WN permit", possible_singular_values, "no runs",
                         "minigan figure sn-gan/14 --out figure.png"),
-    "sn-gan/15a": Figure("Critic's loss on training and held-out pictures", critic, "checkpoints, and their data",
+    "sn-gan/15a": Figure("Critic's loss on training and held-out images", critic, "checkpoints, and their data",
                          _runs_of("sn-gan/figure15/cifar10")),
     "sn-gan/15b": Figure("Inception score of reparametrizations during training", _is, _SCORES,
                          _runs_of("sn-gan/figure15/cifar10")),
@@ -175,7 +175,7 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
     if not paths:
         raise WrongUse("classic needs runs; made by: minigan sweep fashion-mnist --diagnose 100")
     if out.suffix.lower() in SUFFIXES:
-        raise WrongUse(f"--out {out}: classic draws {len(CLASSIC)} pictures; expected a folder")
+        raise WrongUse(f"--out {out}: classic draws {len(CLASSIC)} images; expected a folder")
     import_matplotlib()
     found, _ = find_runs(paths)
     groups = best_of_each_method(found, (ask or Ask()).measure)

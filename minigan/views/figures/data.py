@@ -205,7 +205,7 @@ def gradient_norm(run: Run) -> Points:
 
 def gradient_ratios(run: Run, layer: str, first: str) -> list[tuple[float, float]]:
     """(|w_first| / |w_layer|, |grad w_layer| / |grad w_first|) of each diagnosis: norms of the convolutions in use, and
-    gradients of the discriminator's output, averaged over real pictures."""
+    gradients of the discriminator's output, averaged over real images."""
     found = []
     for line in run.diagnoses:
         norms, gradients = ([number(inside(line["layers"], path, key)) for path in (first, layer)]
@@ -236,7 +236,7 @@ def spectra(run: Run) -> dict[str, np.ndarray]:
 def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
     """mean D(made) - mean D(real), the real ones from the training set, then from the test set; the newest checkpoint.
 
-    Of `count` pictures of each kind, in evaluation mode.
+    Of `count` images of each kind, in evaluation mode.
     """
     saved, rng = restore.newest(run.folder), np.random.default_rng(0)
     e, dis = saved.e, saved.discriminator()

@@ -42,7 +42,7 @@ COLUMNS = 4
 
 
 def draw(plot: Plot, title: str, suffix: str) -> bytes:
-    """The picture as a PNG or an SVG: the same bytes for the same plot, without dates."""
+    """The image as a PNG or an SVG: the same bytes for the same plot, without dates."""
     matplotlib, Figure_ = import_matplotlib()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # not the user's: the same bytes for everybody
@@ -81,7 +81,7 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
 
 
 def _columns(names: list[str], width: float) -> int:
-    """Of a legend above a picture `width` inches wide: as few rows as fit, of equal length."""
+    """Of a legend above an image `width` inches wide: as few rows as fit, of equal length."""
     for rows in range(1, len(names)):
         columns = -(-len(names) // rows)
         widths = [max(map(len, names[i * rows:(i + 1) * rows]), default=0) for i in range(columns)]

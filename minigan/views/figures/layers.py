@@ -51,7 +51,7 @@ def singular_values(paths: list[Path], ask: Ask) -> Plot:
 
 
 def critic(paths: list[Path], ask: Ask) -> Plot:
-    """The critic's loss on training and on held-out pictures, a pair of bars for each group of runs."""
+    """The critic's loss on training and on held-out images, a pair of bars for each group of runs."""
     found, notes = find_runs(paths)
     panels = []
     for dataset, mine in by_dataset(found).items():
@@ -62,9 +62,9 @@ def critic(paths: list[Path], ask: Ask) -> Plot:
             series.append(Series(name, ["train", "test"], [v[0] for v in values], [v[1] for v in values],
                                  same[0].method))
         panels.append(Panel(dataset, series))
-    notes.append("of 1,000 pictures each, by the newest checkpoint; the paper shows it during training")
+    notes.append("of 1,000 images each, by the newest checkpoint; the paper shows it during training")
     notes += spread_note(found, False)
-    return Plot("bars", "real pictures", "mean D(made) - mean D(real)", panels, notes=notes)
+    return Plot("bars", "real images", "mean D(made) - mean D(real)", panels, notes=notes)
 
 
 def best_of_each_method(found: list[Run], asked: str = "") -> dict[str, list[Run]]:

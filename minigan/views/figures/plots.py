@@ -40,7 +40,7 @@ WINDOW = 9  # lines of the log in a running median
 
 @dataclass(frozen=True)
 class Ask:
-    """What the command line may choose: the measure of pictures, the iteration of a figure that shows one moment."""
+    """What the command line may choose: the measure of images, the iteration of a figure that shows one moment."""
 
     measure: str = ""
     at: int | None = None
@@ -192,7 +192,7 @@ def seconds(paths: list[Path], ask: Ask) -> Plot:
 
 
 def _seconds_per_100(run: Run) -> float:
-    """The median over the spaces between the log's lines, so that pictures and checkpoints hardly count."""
+    """The median over the spaces between the log's lines, so that images and checkpoints hardly count."""
     steps = [(b["seconds"] - a["seconds"]) / (b["iteration"] - a["iteration"])
              for a, b in zip(run.log, run.log[1:], strict=False) if b["iteration"] > a["iteration"]]
     return 100 * float(np.median(steps)) if steps else math.nan

@@ -47,5 +47,5 @@ def test_it_is_not_asked_on_other_data_than_it_was_trained_on(run, tmp_path, cap
     monkeypatch.setattr(datasets, "load", other)
     out, error = said(["score", run, "--count", 60, "--out", tmp_path / "a.json", "-q"], capsys)
     assert "of D" not in out and "FID" in out
-    assert ("its discriminator is not asked: the checkpoint: the run was trained on other pictures (300) than the data "
+    assert ("its discriminator is not asked: the checkpoint: the run was trained on other images (300) than the data "
             "set has now (300)") in error

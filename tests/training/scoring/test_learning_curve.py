@@ -13,7 +13,7 @@ from minigan.training import restore, run_folder, run_record, sampling
 def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
     scored = {line["iteration"]: line["scores"] for line in run_folder.read_log(run) if "scores" in line}
     assert sorted(scored) == [2, 4, 6]
-    name = next(name for name in scored[2] if name.startswith("FID classifier at 100 pictures"))
+    name = next(name for name in scored[2] if name.startswith("FID classifier at 100 images"))
     best = min(scored, key=lambda i: scored[i][name])
     assert [path.name for path in run.glob("best-*.h5")] == [f"best-{best:07d}.h5"]
     assert hdf5_state.load(run / f"best-{best:07d}.h5")["iteration"] == best
@@ -35,7 +35,7 @@ def test_a_resumed_run_has_the_uninterrupted_ones_curve_and_best(run, tmp_path, 
     assert main.run(["train", "--resume", str(out), "-q"]) == 0
     kept = contents(out)
     for name, data in contents(run).items():
-        if name != "log":  # the stop itself leaves no line, but pictures and checkpoints are the same
+        if name != "log":  # the stop itself leaves no line, but images and checkpoints are the same
             assert kept[name] == data, name
     curves = [{line["iteration"]: line["scores"] for line in run_folder.read_log(path) if "scores" in line}
               for path in (run, out)]

@@ -1,4 +1,4 @@
-"""Looking at generated images: copies of real ones."""
+"""Looking at fakes: copies of real ones."""
 
 import numpy as np
 from PIL import Image
@@ -13,7 +13,7 @@ def test_copies_of_real_pictures_are_shown_as_such(tmp_path, capsys):
     image_files.save_npz(tmp_path / "a.npz", np.repeat(real[:20], 2, axis=0))
     out, error = said(["score", tmp_path / "a.npz", "--data", "shapes", "--count", 40, "--out", tmp_path / "a.json",
                        "-q"], capsys)
-    assert "20 of 40 generated pictures equal an earlier one" in error
+    assert "20 of 40 fakes equal an earlier one" in error
     grid = np.asarray(Image.open(tmp_path / "nearest.png"))
     cell = [grid[2:18, 2 + i * 18:18 + i * 18] for i in range(3)]
     assert np.array_equal(cell[0], real[0]) and (cell[1] == 255).all()
