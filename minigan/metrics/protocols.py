@@ -95,7 +95,8 @@ class Protocol:
             "kid_size": min(self.kid_size, max(2, count // 2)), "splits": min(self.splits, count)}
         if all(getattr(self, field) == value for field, value in less.items()):
             return self
-        name = f"{self.name.split(' at ')[0]} at {count} images{' of each class' * self.per_class}"
+        # "pictures": the name is stored with scores, and others compare by it
+        name = f"{self.name.split(' at ')[0]} at {count} pictures{' of each class' * self.per_class}"
         return dataclasses.replace(self, name=name, **less)
 
 

@@ -56,7 +56,7 @@ def test_real_pictures_of_each_class_are_as_many(rng):
     few = PROTOCOLS["intra-fid"].smaller(12)
     rows = few.rows(100, labels)
     assert np.unique(labels[rows], return_counts=True)[1].tolist() == [12, 12, 12] and (np.diff(rows) > 0).all()
-    assert few.name == "intra-fid at 12 images of each class"
+    assert few.name == "intra-fid at 12 pictures of each class"
     assert len(PROTOCOLS["intra-fid"].rows(100)) == 100
     with pytest.raises(WrongUse, match="needs labels"):
         few.rows(100)
@@ -66,9 +66,9 @@ def test_a_smaller_protocol_says_so_and_asks_for_no_more():
     for p in PROTOCOLS.values():
         less = p.smaller(500)
         each = " of each class" if p.per_class else ""
-        assert p.name == "ms-ssim" or less.name == f"{p.name} at 500 images{each}"
+        assert p.name == "ms-ssim" or less.name == f"{p.name} at 500 pictures{each}"
         assert less.fakes <= 500 and less.real <= 500 and less.kid_size <= 500
-        assert less.smaller(500) == less and less.smaller(100).name == f"{p.name} at 100 images{each}"
+        assert less.smaller(500) == less and less.smaller(100).name == f"{p.name} at 100 pictures{each}"
     assert PROTOCOLS["sn-gan"].smaller(50_000) is PROTOCOLS["sn-gan"]
     assert PROTOCOLS["sn-gan"].smaller(7_000).fake == 5_000
     with pytest.raises(WrongUse):
@@ -95,4 +95,4 @@ def test_the_example_of_the_docstring_runs(rng, capsys, monkeypatch, tmp_path):
     exec(example, {"real": real, "fake": fake, "extractor": Means()})
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()] == list(PROTOCOLS["classifier"].scores)
-    assert "classifier at 500 images: 500 real (shapes train), 500 fake, means ab12" in said
+    assert "classifier at 500 pictures: 500 real (shapes train), 500 fake, means ab12" in said

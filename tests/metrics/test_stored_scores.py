@@ -18,7 +18,7 @@ def score():
 def test_scores_compare_with_their_like_only(score):
     assert comparable(score, dataclasses.replace(score, value=7.0, spread=1.0, seed=9, cautions=())) == ""
     for field, value, said in (
-            ("name", "KID", "scores: 'FID' and 'KID'"), ("protocol", "small at 9 images", "protocols"),
+            ("name", "KID", "scores: 'FID' and 'KID'"), ("protocol", "small at 9 pictures", "protocols"),
             ("network", "inception-chainer", "networks"), ("weights", "cd", "weights"), ("resize", "x", "resizing"),
             ("pixels", "round", "pixels"), ("n_real", 10_000, "real images: 50 and 10,000"), ("splits", 5, "splits"),
             ("n_fake", 9, "generated"), ("data", "other", "real images")):

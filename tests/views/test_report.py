@@ -123,7 +123,7 @@ def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
     """7.12 (.07) and 31.43 (.90): Lin et al. 2021, Table 1, CIFAR-10, SN."""
     run = tmp_path / "run"
     run_folder.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5), {})
-    for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 images", 6, "")):
+    for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 pictures", 6, "")):
         scores = [Score(name, value, None, protocol, "inception", "0123456789abcdef", "tf", "float", 5000, 10_000, 0, 7,
                         "cifar10 train", (caution,) if caution else ())
                   for name, value in (("IS", 6.91), ("FID", 40.43))]

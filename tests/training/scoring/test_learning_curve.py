@@ -13,7 +13,7 @@ from minigan.training import restore, run_folder, run_record, sampling
 def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
     scored = {line["iteration"]: line["scores"] for line in run_folder.read_log(run) if "scores" in line}
     assert sorted(scored) == [2, 4, 6]
-    name = next(name for name in scored[2] if name.startswith("FID classifier at 100 images"))
+    name = next(name for name in scored[2] if name.startswith("FID classifier at 100 pictures"))
     best = min(scored, key=lambda i: scored[i][name])
     assert [path.name for path in run.glob("best-*.h5")] == [f"best-{best:07d}.h5"]
     assert hdf5_state.load(run / f"best-{best:07d}.h5")["iteration"] == best

@@ -18,10 +18,10 @@ def test_scores_are_those_of_the_features_of_the_pictures_that_sample_draws(run,
     stored = {one.score.name: one.score for one in stored_scores.read(tmp_path / "a.json")}
     assert stored["FID"].value == pytest.approx(frechet.distance(real, c.features(images)), rel=1e-6)
     fid = stored["FID"]
-    assert (fid.protocol, fid.n_real, fid.n_fake, fid.seed) == ("classifier at 120 images", 120, 120, 0)
+    assert (fid.protocol, fid.n_real, fid.n_fake, fid.seed) == ("classifier at 120 pictures", 120, 120, 0)
     assert fid.weights == c.digest and fid.network == "classifier shapes"
     line = next(line for line in out.splitlines() if line.startswith("FID "))
-    for word in ("classifier at 120 images", "120 real (shapes", "120 fake", "seed 0", c.digest[:12], "resize"):
+    for word in ("classifier at 120 pictures", "120 real (shapes", "120 fake", "seed 0", c.digest[:12], "resize"):
         assert word in line
     assert "IS: IS of 120 images: it rises" not in out and "IS of 120 images: it rises" in error  # a warning
     assert "Inception knows no shapes" in error
