@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
+from gpu_here import no_gpu
 
 from minigan.engine import devices, thread_pool
-from minigan.errors import WrongUse
 
 SKIPPED = pytest.StashKey[str]()
 
@@ -17,15 +17,6 @@ def pytest_configure(config):
     """Where CI is set, a missing torch is a failure: comparisons that were skipped would look passed."""
     if os.environ.get("CI") and importlib.util.find_spec("torch") is None:
         raise pytest.UsageError("CI is set and torch is missing: install it, or unset CI to skip comparisons")
-
-
-def no_gpu() -> str:
-    """Why no test can run on a real GPU here; empty if they can."""
-    try:
-        devices.cuda_facts()
-    except WrongUse as error:
-        return str(error).removeprefix("--device cuda").lstrip(": ").removesuffix(", or use --device cpu")
-    return ""
 
 
 def pytest_collection_modifyitems(config, items):

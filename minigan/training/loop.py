@@ -142,8 +142,9 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     progress = ProgressLine(e.iterations, training.iteration, quiet=quiet)
     with _signals() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
-        records = Records(training, curve, out, progress, good)
+        records = None
         try:
+            records = Records(training, curve, out, progress, good)
             if good is None:
                 records.save_samples()
                 records.save_checkpoint()
@@ -161,7 +162,8 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             raise
         except (MemoryError, RuntimeError) as error:
             if devices.out_of_memory(error):
-                raise FailedWork(_out_of_memory(e, training.iteration, records.good, error)) from None
+                good = good if records is None else records.good
+                raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
             raise
         finally:
             progress.close()
@@ -207,7 +209,7 @@ class Records:
             if e.diagnose or (out / "diagnostics.jsonl").exists() else None
         self.said: set[str] = set()  # names of alarms
         self.began = time.monotonic() - self.log.seconds
-        self.sigmas = training.spectral_norms()
+        self.sigmas: dict[str, float] = {}  # spectral norms, as they were measured last
 
     def take(self, losses: tuple[Tensor, Tensor], rates: tuple[float, float], last: bool, stop: bool) -> None:
         """Do what is due after an iteration. NotFinite if its losses are not finite, or where something is due the
@@ -225,8 +227,9 @@ class Records:
         loss_dis, loss_gen = (loss.item() for loss in losses)
         if not math.isfinite(loss_dis + loss_gen) or (measured or kept) and not self.training.finite():
             raise NotFinite(_not_finite(self.training, self.good, loss_dis, loss_gen))
-        if measured:
+        if measured or not self.sigmas:
             self.sigmas = self.training.spectral_norms()
+        if measured:
             found = {name: value for action in measured for name, value in action().items()}
             self.log.add(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
                          lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas), sigma=self.sigmas,

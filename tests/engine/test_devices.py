@@ -5,7 +5,7 @@ import sys
 import threading
 import types
 
-import conftest
+import gpu_here
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
@@ -114,7 +114,7 @@ def test_a_library_of_cuda_that_is_not_there_is_named_before_it_is_needed(missin
         with pytest.raises(WrongUse) as caught:
             look()
         assert str(caught.value) == f"--device cuda: {message}{NEEDED}"
-    assert conftest.no_gpu() == f"{message}{NEEDED}".removesuffix(", or use --device cpu")  # pytest goes on
+    assert gpu_here.no_gpu() == f"{message}{NEEDED}".removesuffix(", or use --device cpu")  # pytest goes on
 
 
 # cupy/__init__.py and cupy/_environment.py of 14.2.0
