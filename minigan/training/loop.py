@@ -142,9 +142,8 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     progress = ProgressLine(e.iterations, training.iteration, quiet=quiet)
     with _signals() as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
-        records = None
+        records = Records(training, curve, out, progress, good)
         try:
-            records = Records(training, curve, out, progress, good)
             if good is None:
                 records.save_samples()
                 records.save_checkpoint()
@@ -162,8 +161,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             raise
         except (MemoryError, RuntimeError) as error:
             if devices.out_of_memory(error):
-                good = good if records is None else records.good
-                raise FailedWork(_out_of_memory(e, training.iteration, good, error)) from None
+                raise FailedWork(_out_of_memory(e, training.iteration, records.good, error)) from None
             raise
         finally:
             progress.close()
