@@ -71,7 +71,7 @@ def test_intra_fid_and_ms_ssim_are_the_functions(rng):
     assert (score.value, score.spread) == pytest.approx((np.mean(each), np.std(each)))
     (score,) = measure(PROTOCOLS["ms-ssim"].smaller(20), Inputs(images=images), ORIGINAL)
     assert (score.value, score.spread) == diversity(images, 20, 1) and score.network == score.weights == ""
-    with pytest.raises(WrongUse, match="takes 12 fakes of each class, got 11 of class 1"):
+    with pytest.raises(WrongUse, match="takes 12 fake images of each class, got 11 of class 1"):
         measure(p, Inputs(real, fake[:23], real_labels=a, fake_labels=b[:23]), ORIGINAL)
 
 
@@ -113,7 +113,7 @@ def test_few_pictures_are_warned_of(sets):
     assert "50 real images, fewer than 2,048" in said["FID"] and "40 fake" in said["FID"]
     assert "subsets of 20 images" in said["KID"]
     few = dataclasses.replace(SMALL, fake=6, kid_size=6, scores=("FID", "KID"))
-    assert "6 fakes for 6 features: their covariance has rank 5" in cautions(few, sets)["FID"]
+    assert "6 fake images for 6 features: their covariance has rank 5" in cautions(few, sets)["FID"]
     real = sets[0]
     all_there = dataclasses.replace(SMALL, real=0, fake=50, kid_size=50, scores=("KID",))
     assert "holds all images" in cautions(all_there, (real, *sets[1:]))["KID"]

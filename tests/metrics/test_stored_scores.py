@@ -21,7 +21,7 @@ def test_scores_compare_with_their_like_only(score):
             ("name", "KID", "scores: 'FID' and 'KID'"), ("protocol", "small at 9 pictures", "protocols"),
             ("network", "inception-chainer", "networks"), ("weights", "cd", "weights"), ("resize", "x", "resizing"),
             ("pixels", "round", "pixels"), ("n_real", 10_000, "real images: 50 and 10,000"), ("splits", 5, "splits"),
-            ("n_fake", 9, "generated"), ("data", "other", "real images")):
+            ("n_fake", 9, "fakes"), ("data", "other", "real images")):
         assert said in comparable(score, dataclasses.replace(score, **{field: value})), field
 
 
