@@ -31,9 +31,13 @@ class Training:
 
     One iteration is `n_dis` updates of the discriminator, then one of the generator (Goodfellow et al. 2014,
     Algorithm 1; the authors' code updates the generator first: --order). Latents are fresh for every update, unless
-    the generator's is to use those before it (--reuse-z). The generator is
-    in training mode throughout, so its running moments also move in the discriminator's updates, as in the authors'
-    code; and so does u of spectral normalization in the generator's.
+    the generator's is to use those before it (--reuse-z). The generator is in training mode throughout, so its running
+    moments also move in the discriminator's updates, as in the authors' code; and so does u of spectral normalization
+    in the generator's.
+
+    An update has two halves. What is random is drawn on the host (batches.Draws); the step on the device is a function
+    of that and of state that it changes in place: no random numbers, no copy from the host, no number of Python's that
+    changes from update to update, nothing read back.
 
     With `ema` a running average of the generator draws the samples (Yazici et al. 2019); its decay begins lower, at
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
@@ -77,18 +81,17 @@ class Training:
         return loss_dis, loss_gen
 
     def update_discriminator(self, rate: float) -> Tensor:
-        """Draw the inputs, on the host, and take the step, on the device; rate: the learning rate. Returns the loss."""
+        """Draw the inputs and take the step; rate: the learning rate. Returns the loss, ()."""
         return self.step_discriminator(self.draws.discriminator(self.opt_dis.begin(rate)).on(self.xp))
 
     def update_generator(self, rate: float) -> Tensor:
+        """The same for the generator."""
         follow = None if self.average is None else np.array(
             1 - min(self.e.ema, (1 + self.iteration) / (10 + self.iteration)))
         return self.step_generator(self.draws.generator(self.opt_gen.begin(rate), follow).on(self.xp))
 
-    # A step is a function of its inputs and of state that it changes in place: no random numbers, no copy from the
-    # host, no number of Python's that changes from update to update, nothing read back.
-
     def step_discriminator(self, x: Inputs) -> Tensor:
+        """Change the discriminator by its gradient; returns its loss before, ()."""
         x_real = self.real(x)
         with no_grad():
             x_fake = self.gen(Tensor(x.z), True, x.labels)
@@ -112,6 +115,7 @@ class Training:
         return loss if penalty is None else loss + penalty, real, fake
 
     def step_generator(self, x: Inputs) -> Tensor:
+        """Change the generator by its gradient, and move its average; returns the generator's loss before, ()."""
         fake, classified = self.judge(self.gen(Tensor(x.z), True, x.labels), x.labels, True)
         loss = self.loss.generator(fake)
         if classified is not None:
