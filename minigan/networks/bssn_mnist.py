@@ -27,7 +27,7 @@ class MNISTGenerator(Layer):
     def __init__(self, rng: np.random.Generator, size: int, channels: int, dim_z: int = 100, width: float = 1.0,
                  classes: int = 0, init: str = "model"):
         super().__init__()
-        draw = drawing(INIT, init)
+        draw = drawing(INIT, init, SLOPE)
         _check(size)
         sizes = [size, (size + 1) // 2, (size + 3) // 4]
         ch = [scaled(128, width), scaled(64, width), channels]
@@ -56,7 +56,7 @@ class MNISTDiscriminator(Discriminator):
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
                  classes: int = 0, condition: str = "", init: str = "model"):
         super().__init__(classes, condition)
-        draw = drawing(INIT, init)
+        draw = drawing(INIT, init, SLOPE)
         _check(size)
         ch = [channels] + [scaled(c, width) for c in (64, 128, 256)]
         self.body: list[str] = []

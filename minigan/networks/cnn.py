@@ -109,7 +109,8 @@ class CNNDiscriminator(Discriminator):
                  classes: int = 0, condition: str = "", table: CNN = TABLE_3, init: str = "model",
                  slope: float | None = None, last_width: float = 1.0):
         super().__init__(classes, condition)
-        draw, slope = drawing(table.init, init), table.slope if slope is None else slope
+        slope = table.slope if slope is None else slope
+        draw = drawing(table.init, init, slope)
         ch = [channels] + [scaled(c, width) for c in table.dis[:-2]] + [
             scaled(c, width * last_width) for c in table.dis[-2:]]
         halvings = 0

@@ -37,9 +37,12 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def drawing(own: str, init: str) -> Draw:
-    """How a network's weights are drawn: as --init has it, and if that is "model", in its source's own way."""
-    return by_name(own if init == "model" else init)
+def drawing(own: str, init: str, slope: float = 0.0) -> Draw:
+    """How a network's weights are drawn: as --init has it, and if that is "model", in its source's own way.
+
+    slope: of its leaky ReLU; 0: ReLU.
+    """
+    return by_name(own if init == "model" else init, slope)
 
 
 def check_size(model: str, size: int, multiple: int) -> None:

@@ -44,9 +44,12 @@ def lecun_normal(scale: float = 1.0) -> Initializer:
     return lambda rng, shape: rng.standard_normal(shape) * scale * np.sqrt(1 / np.prod(shape[1:]))
 
 
-def he_normal(scale: float = 1.0) -> Initializer:
-    """N(0, 2 scale^2 / fan_in) (He et al. 2015)."""
-    return lecun_normal(scale * np.sqrt(2))
+def he_normal(scale: float = 1.0, slope: float = 0.0) -> Initializer:
+    """N(0, 2 scale^2 / ((1 + slope^2) fan_in)) (He et al. 2015, Eq. (10) and (15)).
+
+    slope: of the leaky ReLU that the layer's inputs come through; 0: ReLU.
+    """
+    return lecun_normal(scale * np.sqrt(2 / (1 + slope ** 2)))
 
 
 def orthogonal(scale: float = 1.0) -> Initializer:
@@ -62,23 +65,26 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 # (transposed convolutions) and "residual" (the 3x3 convolutions within a residual block).
 Draw = Callable[[str], Initializer]
 
-# name of --init -> its number if none is given, and what that number makes of it
-FAMILIES: dict[str, tuple[float, Callable[[float], Draw]]] = {
+# name of --init -> its number if none is given, and what that number and the slope of the network's leaky ReLU make of
+# it; only He's depends on the slope
+FAMILIES: dict[str, tuple[float, Callable[[float, float], Draw]]] = {
     # Radford et al. 2016; chainer-gan-lib
-    "normal": (0.02, lambda x: lambda part: normal(x)),
+    "normal": (0.02, lambda x, slope: lambda part: normal(x)),
     # BSN's code: truncated in convolutions only
-    "truncated": (0.02, lambda x: lambda part: (truncated_normal if part in ("conv", "residual") else normal)(x)),
+    "truncated": (0.02, lambda x, slope: lambda part: (
+        truncated_normal if part in ("conv", "residual") else normal)(x)),
     # sngan_projection and Gulrajani et al.'s code: times sqrt(2) within a block, 1 for the rest
-    "glorot": (1.0, lambda x: lambda part: glorot_uniform(x * (np.sqrt(2) if part == "residual" else 1))),
-    "lecun": (1.0, lambda x: lambda part: lecun_normal(x)),
-    "he": (1.0, lambda x: lambda part: he_normal(x)),
-    "orthogonal": (1.0, lambda x: lambda part: orthogonal(x)),
+    "glorot": (1.0, lambda x, slope: lambda part: glorot_uniform(x * (np.sqrt(2) if part == "residual" else 1))),
+    "lecun": (1.0, lambda x, slope: lambda part: lecun_normal(x)),
+    "he": (1.0, lambda x, slope: lambda part: he_normal(x, slope)),
+    "orthogonal": (1.0, lambda x, slope: lambda part: orthogonal(x)),
 }
 
 
-def by_name(name: str) -> Draw:
+def by_name(name: str, slope: float = 0.0) -> Draw:
     """How a network of this --init is drawn: "normal-0.02" is a family and its number, "glorot" the family's own.
 
+    slope: of the leaky ReLU between the network's layers; 0: ReLU.
     WrongUse for any other name. "model" is none: what a network's source says is a name in its row of numbers.
     """
     found = re.fullmatch(r"([a-z]+)(?:-(\d+(?:\.\d+)?))?", name)
@@ -86,7 +92,7 @@ def by_name(name: str) -> Draw:
         raise WrongUse(f"unknown initializer '{name}'; choose from: model, {', '.join(sorted(FAMILIES))}, with a "
                        "number of 1e-6 to 1000 or without, as in normal-0.02")
     usual, family = FAMILIES[found[1]]
-    return family(float(found[2] or usual))
+    return family(float(found[2] or usual), slope)
 
 
 def draw_orthonormal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
