@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -22,7 +23,7 @@ from minigan.engine.devices import Array, array_module
 from minigan.engine.products import elementwise
 
 _count = itertools.count()
-_recording = True
+_recording = ContextVar("recording", default=True)  # each thread's own: one may be in backward, another in forward
 
 
 class Tensor:
@@ -130,7 +131,7 @@ class Op:
         for x in inputs:
             if not isinstance(x, Tensor):
                 raise TypeError(f"{type(self).__name__}: expected a Tensor, got {type(x).__name__}; use Tensor(x)")
-        record = _recording and any(x.node is not None for x in inputs)
+        record = _recording.get() and any(x.node is not None for x in inputs)
         self.needs = tuple(record and x.node is not None for x in inputs)
         try:
             data = self.forward(*(x.data for x in inputs))
@@ -168,7 +169,8 @@ class Result(Op):
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Inside, nothing is recorded: results are constants and inputs are freed at once."""
+    """Inside, nothing is recorded: results are constants and inputs are freed at once. Other threads go on recording.
+    """
     with _record(False):
         yield
 
@@ -188,6 +190,8 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
 
     Visits only what lies between y and xs. Nothing is stored on the tensors. The gradients' arrays are for
     reading: they may share memory with each other and with gy, and be read-only views.
+
+    Threads may differentiate side by side, and share variables; what was computed from them, one thread at a time.
     """
     single = isinstance(xs, Tensor)
     targets: list[Tensor] = [xs] if isinstance(xs, Tensor) else list(xs)
@@ -262,12 +266,12 @@ def _path(root: Op | None, wanted: set[Op | None]) -> list[Op]:
 
 @contextlib.contextmanager
 def _record(on: bool) -> Iterator[None]:
-    global _recording
-    before, _recording = _recording, on
+    before = _recording.get()
+    _recording.set(on)
     try:
         yield
     finally:
-        _recording = before
+        _recording.set(before)
 
 
 class Add(Op):
@@ -308,5 +312,5 @@ class FusedOp(Op):
             inputs = [Same()(self.saved[i]) for i in self.saves]
             y = self.composed(*inputs)
         wanted = [x for x, need in zip(inputs, self.needs, strict=True) if need]
-        gradients = iter(grad(y, wanted, create_graph=_recording, gy=gy))
+        gradients = iter(grad(y, wanted, create_graph=_recording.get(), gy=gy))
         return tuple(next(gradients) if need else None for need in self.needs)

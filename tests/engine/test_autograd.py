@@ -1,6 +1,7 @@
 """The engine: which operations grad visits, what it keeps alive, what it never writes into."""
 
 import gc
+import threading
 import time
 import tracemalloc
 import weakref
@@ -197,6 +198,50 @@ def test_a_graph_of_the_gradient_can_be_wanted_inside_no_grad():
         g = grad(y, x, create_graph=True)
         assert not (x + 1).requires_grad
     assert grad(g, x).item() == 18
+
+
+def in_another_thread(function):
+    """function()'s result, from a thread that has come and gone."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join(10)
+    return found[0]
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_forward_in_one_thread_during_a_backward_in_another_is_recorded(create_graph):
+    inner = []
+
+    class Meeting(Counted):
+        def backward(self, gy):
+            inner.append(in_another_thread(lambda: grad(w * w, w).item()))
+            return (gy * 1,)
+
+    x, w = variable(3), variable(5)
+    g = grad(Meeting("", [])(x) * x, x, create_graph=create_graph)
+    assert (g.item(), inner, g.requires_grad) == (6, [10], create_graph)
+
+
+def test_no_grad_is_for_its_own_thread():
+    x = variable(3)
+    with no_grad():
+        assert in_another_thread(lambda: grad(x * x, x).item()) == 6
+        assert not (x * x).requires_grad
+
+    def constant():
+        with no_grad():
+            begun.set()
+            assert done.wait(10)
+            return (x * x).requires_grad
+    begun, done, found = threading.Event(), threading.Event(), []
+    thread = threading.Thread(target=lambda: found.append(constant()))
+    thread.start()
+    assert begun.wait(10)
+    recorded = (x * x).requires_grad
+    done.set()
+    thread.join(10)
+    assert recorded and found == [False]
 
 
 def test_detach_shares_the_array_and_stops_the_gradient():
