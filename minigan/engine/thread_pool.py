@@ -31,6 +31,9 @@ _threads = 0  # 0: not chosen yet
 _pool: ThreadPoolExecutor | None = None
 
 
+_choosing = threading.Lock()  # of the two above
+
+
 _in_pool = threading.local()
 
 
@@ -39,21 +42,18 @@ _scratch = threading.local()
 
 def set_threads(count: int | None = None) -> int:
     """Use `count` worker threads (default: the cores this process may use), BLAS one in each. Returns the count."""
-    global _threads, _pool
     if count is not None and count < 1:
         raise WrongUse(f"--threads: expected at least 1, got {count}")
-    _threads = count or cores()
-    if _pool is not None:
-        _pool.shutdown()
-    _pool = ThreadPoolExecutor(_threads - 1, "minigan", _enter_pool) if _threads > 1 else None
-    ThreadpoolController().limit(limits=1, user_api="blas")
-    _keep_freed_memory()
-    return _threads
+    with _choosing:
+        return _use(count or cores())
 
 
 def thread_count() -> int:
     """Worker threads in use; chosen at the first question if `set_threads` was not called."""
-    return _threads or set_threads()
+    if not _threads:
+        with _choosing:  # two threads may ask first
+            return _threads or _use(cores())
+    return _threads
 
 
 def cores() -> int:
@@ -69,9 +69,9 @@ def parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     The calling thread works too: waking one thread less is worth it for pieces of half a millisecond.
     """
     items = list(items)
-    if thread_count() == 1 or len(items) < 2 or getattr(_in_pool, "yes", False):
+    count, pool = thread_count(), _pool
+    if pool is None or len(items) < 2 or getattr(_in_pool, "yes", False):
         return [work(item) for item in items]
-    assert _pool is not None
     results: list[Any] = [None] * len(items)
     failures: dict[int, BaseException] = {}
     places = itertools.count()  # shared: whoever is free takes the next item
@@ -85,7 +85,7 @@ def parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
             except BaseException as error:
                 failures[place] = error
 
-    others = [_pool.submit(run) for _ in range(min(_threads, len(items)) - 1)]
+    others = [pool.submit(run) for _ in range(min(count, len(items)) - 1)]
     _in_pool.yes = True
     run()
     _in_pool.yes = False
@@ -130,6 +130,18 @@ def scratch(name: str, shape: Sequence[int], dtype: Any, xp: Any = np) -> Array:
     if name not in buffers or buffers[name].nbytes < size:
         buffers[name] = np.empty(size, np.uint8)
     return buffers[name][:size].view(dtype).reshape(shape)
+
+
+def _use(count: int) -> int:
+    """set_threads, with the lock held."""
+    global _threads, _pool
+    # The pool before the count: who sees the count finds its pool. The old one is not shut down, another thread may be
+    # giving it work; its workers end with the last reference to it.
+    _pool = ThreadPoolExecutor(count - 1, "minigan", _enter_pool) if count > 1 else None
+    ThreadpoolController().limit(limits=1, user_api="blas")
+    _keep_freed_memory()
+    _threads = count
+    return count
 
 
 def _enter_pool() -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import threading
+import time
 import types
 
 import gpu_here
@@ -247,6 +248,82 @@ def test_parallel_inside_a_worker_does_not_wait_for_other_workers(threads):
     """With as many outer items as threads, inner ones that queued up behind them would wait for ever."""
     threads(2)
     assert parallel(lambda i: sum(parallel(lambda j: i * j, range(5))), range(4)) == [0, 10, 20, 30]
+
+
+def at_once(functions):
+    """The results of all functions, each called in a thread of its own, and begun together."""
+    together, found = threading.Barrier(len(functions), timeout=10), [None] * len(functions)
+
+    def run(i):
+        together.wait()
+        found[i] = functions[i]()
+    running = [threading.Thread(target=run, args=(i,)) for i in range(len(functions))]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(20)
+    return found
+
+
+def test_threads_that_share_out_work_at_once_get_their_own_results(threads):
+    threads(3)
+
+    def sums(start):
+        def work(i):
+            mine = scratch("test at once", (100,), np.int64)
+            mine[...] = start + i
+            inner = parallel(lambda j: j, range(3))  # another thread's work may come here
+            return int(mine.sum()) + sum(inner)
+        return [parallel(work, range(20)) for _ in range(20)]
+    for start, found in enumerate(at_once([lambda s=s: sums(s) for s in range(4)])):
+        assert found == [[100 * (start + i) + 3 for i in range(20)]] * 20
+
+
+def test_threads_that_ask_first_at_once_get_one_pool(threads, monkeypatch):
+    made = []
+
+    class Slow(thread_pool.ThreadPoolExecutor):
+        def __init__(self, *arguments):
+            made.append(self)
+            time.sleep(0.1)  # meanwhile the other threads ask
+            super().__init__(*arguments)
+    monkeypatch.setattr(thread_pool, "cores", lambda: 3)
+    monkeypatch.setattr(thread_pool, "ThreadPoolExecutor", Slow)
+    monkeypatch.setattr(thread_pool, "_threads", 0)
+    monkeypatch.setattr(thread_pool, "_pool", None)
+    squares = [i * i for i in range(10)]
+    assert at_once([lambda: parallel(lambda i: i * i, range(10))] * 4) == [squares] * 4
+    assert len(made) == 1
+
+
+def test_the_threads_may_be_chosen_anew_while_another_thread_uses_them(threads):
+    threads(3)
+    stop = threading.Event()
+
+    def choose():
+        for count in [2, 3, 4, 1] * 10:
+            threads(count)
+        stop.set()
+
+    def use():
+        found = []
+        while not stop.is_set():
+            found.append(parallel(lambda i: i * i, range(10)))
+        return found
+    squares = [i * i for i in range(10)]
+    assert all(found == squares for used in at_once([choose, use, use])[1:] for found in used)
+    assert stop.is_set()
+
+
+def test_workers_of_a_pool_that_is_no_longer_used_end(threads):
+    threads(3)
+    parallel(lambda i: time.sleep(0.01), range(6))
+    workers = list(thread_pool._pool._threads)
+    assert workers
+    threads(2)
+    for worker in workers:
+        worker.join(10)
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.parametrize("count, size, expected", [
