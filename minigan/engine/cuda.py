@@ -25,7 +25,7 @@ THREADS = 256  # of a block; the kernels that add up columns have 256 as well, i
 
 _modules: dict[tuple[Any, int, str], Any] = {}  # (array module, device, file) -> RawModule
 _functions: dict[tuple[Any, int, str, str], Any] = {}
-_tickets: dict[tuple[Any, int], Array] = {}
+_tickets: dict[tuple[Any, int, int], Array] = {}  # (array module, device, stream)
 
 _C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
 
@@ -98,12 +98,13 @@ def column_grid(rows: int, C: int) -> tuple[tuple[int, int], tuple[int, int], np
 def tickets(xp: Any, count: int) -> Array:
     """At least `count` zero ints on the current device: the counters by which a kernel finds its last block.
 
-    A kernel leaves them zero, so they are made once; kernels that use them must be launched on one stream.
+    A kernel leaves them zero, so they are made once; for each stream, since two kernels at once must not share them.
     """
-    key = (xp, xp.cuda.Device().id)
-    if key not in _tickets or _tickets[key].size < count:
-        _tickets[key] = xp.zeros((max(1024, count),), np.int32)
-    return _tickets[key]
+    key = (xp, xp.cuda.Device().id, xp.cuda.get_current_stream().ptr)
+    found = _tickets.get(key)
+    if found is None or found.size < count:
+        found = _tickets[key] = xp.zeros((max(1024, count),), np.int32)
+    return found
 
 
 # ---- tables of sizes and pointers ------------------------------------------------------------------------------------

@@ -191,6 +191,7 @@ class Stream:
     """Only the default stream; work on it is done before the call that asks for it returns."""
 
     null: Stream
+    ptr: int  # CUDA's handle
 
     def __init__(self) -> None:
         raise NotImplementedError("the emulated CuPy has only the default stream")
@@ -200,6 +201,7 @@ class Stream:
 
 
 Stream.null = object.__new__(Stream)
+Stream.null.ptr = 0
 
 
 class Event:

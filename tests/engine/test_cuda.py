@@ -165,3 +165,14 @@ def test_all_layers_take_two_launches_an_iteration_and_copy_nothing(cupy):
         launch_adam_all(Ws, gs, ms, vs, rate, 0.5, 0.9, 1e-8)
     assert c.kernels == {"sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 1, "sn_correct": 1, "adam": 1}
     assert (c.launches, c.to_device, c.to_host) == (10, 0, 0)
+
+
+def test_each_stream_has_tickets_of_its_own(cupy, monkeypatch):
+    """Two kernels that run at once would count each other's blocks."""
+    mine = cuda.tickets(cupy, 8)
+    assert cuda.tickets(cupy, 8) is mine
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy.cuda.Stream.null, "ptr", 1)
+        other = cuda.tickets(cupy, 8)
+        assert other is not mine and not other.get().any()
+    assert cuda.tickets(cupy, 8) is mine
