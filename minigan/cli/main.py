@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -17,15 +18,37 @@ from minigan.cli.score import compare_command, score_command, weights_command
 from minigan.cli.train import explain_command, reproduce_command, sweep_command, train_command
 from minigan.cli.view import diagnose_command, figure_command, report_command, watch_command
 from minigan.errors import FailedWork, WrongUse
-from minigan.training import loop
+from minigan.formats.progress import to_stderr
+from minigan.training.interrupts import Interrupted
 
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
-    sys.exit(run(sys.argv[1:]))
+        stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
+    code = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Python would try once more as it ends, complain, and leave with another exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Open standard streams that were closed (2>&-) as the null device.
+
+    A file that is opened later would get their number, and would have in it what is written to standard error.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process lives)
 
 
 def run(arguments: list[str]) -> int:
@@ -41,7 +64,7 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), 2)
     except FailedWork as error:
         return _fail(str(error), 1)
-    except loop.Interrupted as error:
+    except Interrupted as error:
         return _fail(str(error), 128 + error.signum)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", 130)
@@ -51,14 +74,14 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{error.filename or 'input or output'}: {error.strerror or error}", 1)
     except Exception as error:
         if "--verbose" in arguments or "-v" in arguments:
-            traceback.print_exc()
+            to_stderr(traceback.format_exc())
         where = traceback.extract_tb(error.__traceback__)[-1]
         return _fail(f"a fault of minigan itself: {type(error).__name__}: {error} ({Path(where.filename).name}, line "
                      f"{where.lineno}); --verbose shows all of it; please report it", 1)
 
 
 def _fail(line: str, code: int) -> int:
-    click.echo(f"minigan: {' '.join(line.split())}", err=True)
+    to_stderr(f"minigan: {' '.join(line.split())}")
     return code
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from minigan.errors import WrongUse
 from minigan.formats import image_files, image_grids
+from minigan.formats.progress import to_stderr
 from minigan.training import restore, sampling
 
 MOST = 100_000  # images of one call: 300 MB at 32 x 32 pixels
@@ -47,7 +48,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     saved = restore.newest(run, best)
     e, classes = saved.e, saved.classes
     for line in saved.remarks:
-        click.echo(line, err=True)
+        to_stderr(line)
     rng = np.random.default_rng(seed)
     if steps is None:
         z = sampling.latents(rng, e, count)

@@ -9,6 +9,7 @@ import click
 
 from minigan.errors import WrongUse
 from minigan.formats import image_files
+from minigan.formats.progress import to_stderr
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.training import run_folder, run_record
@@ -99,14 +100,14 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     said: set[str] = set()
     for seed in range(asked.seed, asked.seed + repeat):
         found = score(subject, dataclasses.replace(asked, seed=seed))
+        if out is not None:  # first: the lines may go to a terminal that was closed
+            stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
         for one in found.scores:
             click.echo(stored_scores.line(one))
         for remark in found.remarks:
             if remark not in said:
-                click.echo(remark, err=True)
+                to_stderr(remark)
         said |= set(found.remarks)
-        if out is not None:
-            stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
         made.append(found)
     if repeat > 1:
         for line in stored_scores.mean_lines([found.scores for found in made]):

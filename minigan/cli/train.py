@@ -15,6 +15,7 @@ from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, option_name
 from minigan.experiment.explain import explain
 from minigan.experiment.presets import DATASET_PRESETS, experiment
+from minigan.formats.progress import to_stdout
 from minigan.studies import grid, reproduce, tables
 from minigan.studies import sweep as sweeps
 from minigan.training import loop, validate
@@ -80,7 +81,8 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
     have presets of their own (below). What is given counts in any case; `minigan explain` shows where each value
     comes from.
 
-    Ctrl-C saves and stops; --resume goes on to the same bytes as if the run had never stopped.
+    Ctrl-C, or a terminal that closes, saves and stops; --resume goes on to the same bytes as if the run had never
+    stopped.
     """
     chosen = _chosen(given)
     if resumed is not None:
@@ -139,7 +141,7 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
         click.echo("\n".join(cell.name for cell in cells))
         return
     out = out or Path("runs") / f"sweep-{dataset}"
-    sweeps.sweep(cells, out, quiet, click.echo)
+    sweeps.sweep(cells, out, quiet, to_stdout)
     click.echo("\n".join(tables.summary(cells, out)))
 
 
@@ -172,5 +174,5 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     lines = reproduce.describe(name, cells, **chosen)
     click.echo("\n".join(lines))
     out = out or Path("runs") / name
-    sweeps.sweep(cells, out, quiet, click.echo)
+    sweeps.sweep(cells, out, quiet, to_stdout)
     click.echo("\n".join([*tables.summary(cells, out), "", *lines]))

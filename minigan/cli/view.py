@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from minigan.errors import WrongUse
+from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
 from minigan.training import diagnostics, loop, run_record
 from minigan.views import diagnosis_table, report, watch
@@ -99,6 +100,6 @@ def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
     where = os.path.abspath(os.path.expanduser(data_root)) if data_root else None
     training, remarks = loop.opened(run_record.read(run), where, quiet=True)
     for line in remarks:
-        click.echo(line, err=True)
+        to_stderr(line)
     found = diagnostics.diagnose(training)
     click.echo(json.dumps(found) if as_json else "\n".join(diagnosis_table.table(found)))

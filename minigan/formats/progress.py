@@ -5,6 +5,7 @@ The line says how far a run is, how fast it goes, how long it will take, and wha
     1,200/100,000   3.4 it/s   left 8 h 04 min   dis 1.234  gen 0.567  sigma-1 0.012
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -37,8 +38,8 @@ class ProgressLine:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.total, self.quiet, self.every_s, self.clock = total, quiet, every_s, clock
-        self.stream = sys.stderr if stream is None else stream
-        self.live = self.stream.isatty()
+        self.stream = sys.stderr if stream is None else stream  # None: there is none
+        self.live = _is_terminal(self.stream)
         self.moments = deque([(clock(), start)])  # (time, iteration) over the window, for the rate
         self.latest: tuple[int, dict] | None = None  # the newest update, shown or not
         self.shown_at: float | None = None
@@ -57,18 +58,16 @@ class ProgressLine:
     def say(self, line: str) -> None:
         """A remark on a line of its own; the live line moves down."""
         self._erase()
-        self.stream.write(f"{line}\n")
+        self._write(f"{line}\n")
         if self.live and self.latest is not None and not self.quiet:
             self._show(self.clock())
-        self.stream.flush()
 
     def close(self) -> None:
         """Show the newest numbers if they were not shown, and leave the cursor on a new line."""
         if self.pending:
             self._show(self.clock())
         if self.drawn:
-            self.stream.write("\n")
-            self.stream.flush()
+            self._write("\n")
             self.drawn = 0
 
     def _remember(self, now: float, iteration: int) -> None:
@@ -88,15 +87,17 @@ class ProgressLine:
         if self.live:
             room = _width(self.stream) - 1  # a full last column would wrap
             line = line[:room]
-            self.stream.write("\r" + line.ljust(min(self.drawn, room)))
+            self._write("\r" + line.ljust(min(self.drawn, room)))
             self.drawn = len(line)
         else:
-            self.stream.write(f"{line}\n")
-        self.stream.flush()
+            self._write(f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        write_if_possible(text, self.stream)
 
     def _erase(self) -> None:
         if self.drawn:
-            self.stream.write(f"\r{' ' * self.drawn}\r")
+            self._write(f"\r{' ' * self.drawn}\r")
             self.drawn = 0
 
     def _line(self) -> str:
@@ -144,13 +145,34 @@ def _width(stream: TextIO) -> int:
 
 def progress_bar(done: int, total: int, what: str) -> None:
     """Draws a bar on the terminal's error stream; says nothing where that is no terminal."""
-    if sys.stderr.isatty() and total > 0:
+    if _is_terminal(sys.stderr) and total > 0:
         filled = 30 * done // total
         bar = "#" * filled + "." * (30 - filled)
         end = "\n" if done >= total else "\r"  # a line printed next, such as an error, starts at the margin
-        print(f"{what} [{bar}] {100 * done // total:3d} %", end=end, file=sys.stderr, flush=True)
+        write_if_possible(f"{what} [{bar}] {100 * done // total:3d} %{end}", sys.stderr)
 
 
 def to_stderr(line: str) -> None:
-    """Print a remark, a line of its own."""
-    print(line, file=sys.stderr)
+    """Write a remark, a line of its own."""
+    write_if_possible(f"{line}\n", sys.stderr)
+
+
+def to_stdout(line: str) -> None:
+    """Write how far work on many things is, for the reader of its results; a line of its own."""
+    write_if_possible(f"{line}\n", sys.stdout)
+
+
+def write_if_possible(text: str, stream: TextIO | None) -> None:
+    """Write, or drop what cannot be written: a terminal that was closed or a full disk is no reason to end the work."""
+    if stream is None:  # as Python has it where the stream was closed when it started
+        return
+    with contextlib.suppress(OSError, ValueError):  # ValueError: the stream was closed since
+        stream.write(text)
+        stream.flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import os
 import shlex
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +23,9 @@ from minigan.nn.weight_norms import spectral_norm
 from minigan.training import checkpoints, restore, run_folder, run_record, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
+from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.run_record import Run
 from minigan.training.scoring.learning_curve import Curve, open_curve
-
-
-class Interrupted(Exception):
-    """The run was asked to stop by a signal; it has saved itself."""
-
-    def __init__(self, line: str, signum: int):
-        super().__init__(line)
-        self.signum = signum
 
 
 class NotFinite(FailedWork):
@@ -140,7 +129,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     e = training.e
     run_folder.prepare(out)
     progress = ProgressLine(e.iterations, training.iteration, quiet=quiet)
-    with _signals() as asked, warnings.catch_warnings():
+    with stop_signals("this iteration") as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
         records = Records(training, curve, out, progress, good)
         try:
@@ -298,31 +287,3 @@ def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen
             f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; another run, with a smaller --lr or "
             "--norm sn, may hold; "
             f"spectral norms of the discriminator's weights: {', '.join(norms)}")
-
-
-# ---- signals -------------------------------------------------------------------------------------------------------
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one acts as usual."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may say what signals do
-        return
-
-    def note(signum: int, frame: Any) -> None:
-        asked.append(signum)
-        restore()
-        with contextlib.suppress(OSError):  # no print() here: it may have been in one when the signal came
-            os.write(2, b"\nstopping after this iteration; once more stops at once\n")
-
-    def restore() -> None:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)
-              if signal.getsignal(signum) is not signal.SIG_IGN}  # a shell's background jobs do not hear Ctrl-C
-    try:
-        yield asked
-    finally:
-        restore()

@@ -1,5 +1,6 @@
 """Progress lines, read off a screen that obeys carriage returns, under a clock that the test moves."""
 
+import errno
 import io
 import os
 import re
@@ -232,3 +233,36 @@ def test_the_bar_is_for_terminals_only(capsys, monkeypatch):
     half, whole = capsys.readouterr().err.split("\r")
     assert half == "reading [" + "#" * 15 + "." * 15 + "]  50 %"
     assert whole == "reading [" + "#" * 30 + "] 100 %\n"
+
+
+class Lost(io.StringIO):
+    """A terminal that was closed, or a file on a full disk."""
+
+    def __init__(self, error: Exception, live: bool):
+        super().__init__()
+        self.error, self.live = error, live
+
+    def isatty(self) -> bool:
+        return self.live
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("stream", [Lost(OSError(errno.EIO, "I/O error"), True), Lost(OSError(errno.ENOSPC, ""), False),
+                                    Lost(BrokenPipeError(), False), Lost(ValueError("closed"), True), None])
+def test_what_cannot_be_written_is_dropped(stream, clock, columns, monkeypatch):
+    monkeypatch.setattr("sys.stderr", stream)
+    p = ProgressLine(10, clock=clock)
+    run(p, clock, [1, 2], 1.0, dis=1.0)
+    p.say("a remark")
+    run(p, clock, [10], 1.0)
+    p.close()
+    progress.progress_bar(1, 2, "reading")
+    progress.to_stderr("a remark")
+
+
+def test_a_stream_closed_by_the_program_is_no_terminal(clock):
+    stream = Terminal()
+    stream.close()
+    ProgressLine(10, stream=stream, clock=clock).update(1)
