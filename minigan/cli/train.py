@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import click
 
 from minigan.data import datasets
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.experiment import Experiment, from_anywhere, option_name
 from minigan.experiment.explain import explain
 from minigan.experiment.presets import DATASET_PRESETS, experiment
 from minigan.formats.progress import to_stdout
@@ -42,11 +41,8 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _chosen(given: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given; the data's folder as it is called from anywhere, as a resumed run may be."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if "data_root" in chosen:
-        chosen["data_root"] = os.path.abspath(os.path.expanduser(chosen["data_root"]))
-    return chosen
+    """The options that were given."""
+    return from_anywhere({name: value for name, value in given.items() if value is not None})
 
 
 def _presets() -> str:

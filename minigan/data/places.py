@@ -13,9 +13,20 @@ SYSTEM_FOLDER = Path("/usr/share/datasets")  # Debian's package dataset-fashion-
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $MINIGAN_CACHE, else the user's cache folder."""
+    """Where downloads are kept: $MINIGAN_CACHE, in which ~ is the user's home, else the user's cache folder.
+
+    FailedWork where neither is known: in a container a user may have no home at all.
+    """
     chosen = os.environ.get("MINIGAN_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("minigan")
+    try:
+        folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("minigan")
+    except RuntimeError:  # no HOME, and no entry in the system's list of users
+        folder = None
+    if folder is None or folder.parts[:1] == ("~",):  # as platformdirs before 4.4 leaves it
+        raise FailedWork((f"MINIGAN_CACHE is {chosen}, but" if chosen else "there is no cache folder:")
+                         + " no home folder of this user is known (HOME is not set); set MINIGAN_CACHE to a folder "
+                         "that can be written, as in: MINIGAN_CACHE=/var/tmp/minigan")
+    return folder
 
 
 def places(name: str, root: Path | None) -> list[Path]:

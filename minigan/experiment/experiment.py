@@ -7,6 +7,7 @@ A preset is a dict of the fields that differ from the defaults.
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,13 @@ KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
 CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every", "diagnose",
               "score_every", "score", "score_count", "score_weights")
+
+PATHS = ("data_root", "score_weights")  # files and folders
+
+
+def from_anywhere(values: dict[str, Any]) -> dict[str, Any]:
+    """The same fields; paths among them such that a run can go on in another working folder, ~ as the user's home."""
+    return values | {name: os.path.abspath(os.path.expanduser(values[name])) for name in PATHS if values.get(name)}
 
 
 def check(e: Experiment) -> None:

@@ -16,7 +16,7 @@ from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor
 from minigan.engine.machine import provenance
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import CHANGEABLE, Experiment, check, learned, option_name, to_dict
+from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_anywhere, learned, option_name, to_dict
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.nn.weight_norms import spectral_norm
@@ -34,6 +34,7 @@ class NotFinite(FailedWork):
 
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False) -> None:
     """Train from the beginning into the new run folder `out`."""
+    experiment = Experiment(**from_anywhere(to_dict(experiment)))
     validate.check_names(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose)
@@ -50,7 +51,7 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     """
     before = run_folder.read_experiment(out)
     with run_folder.locked(out):
-        _resume(out, before, chosen, quiet, verbose)
+        _resume(out, before, from_anywhere(chosen), quiet, verbose)
 
 
 def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool) -> None:

@@ -15,7 +15,7 @@ from tiny import contents, names, pictures, run_until, start, tiny, words
 from minigan.cli import main
 from minigan.engine import thread_pool
 from minigan.engine.autograd import Tensor
-from minigan.training import checkpoints, restore, run_folder
+from minigan.training import checkpoints, loop, restore, run_folder
 from minigan.training.gan import Training
 from minigan.training.sampling import draw, latents
 
@@ -158,6 +158,21 @@ def test_a_resumed_run_may_change_machine_and_records_but_not_what_is_learned(da
         shutil.move(moved, data)
     assert [line["iteration"] for line in run_folder.read_log(out)] == [2, 4, *range(5, 13)]
     assert run_folder.read_experiment(out).iterations == 12
+
+
+def test_a_run_goes_on_from_another_working_folder(data, tmp_path, monkeypatch, capsys):
+    """Whoever made it, the command line or a program: its paths are stored as they are called from anywhere."""
+    monkeypatch.chdir(data.parent)
+    options = {"data_root": data.name, "score_weights": "weights.pth"}
+    assert run_until([*words(data, tmp_path / "line", **options), "-q"], 3, monkeypatch) == 130
+    loop.fit(tiny(**options | {"iterations": 3}), tmp_path / "program", quiet=True)
+    for run in ("line", "program"):
+        experiment = run_folder.read_experiment(tmp_path / run)
+        assert (experiment.data_root, experiment.score_weights) == (str(data), str(data.parent / "weights.pth"))
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["train", "--resume", "line", "-q", "--score-weights", "other.pth"]) == 0
+    assert run_folder.read_experiment(tmp_path / "line").score_weights == str(tmp_path / "other.pth")
+    assert main.run(["train", "--resume", "program", "-q", "--iterations", "4"]) == 0
 
 
 def test_a_run_does_not_go_on_with_other_pictures(data, tmp_path, monkeypatch, capsys):
