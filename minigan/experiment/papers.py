@@ -22,8 +22,13 @@ class Target:
     protocol: str = "sn-gan"  # of the score: a name of protocols.PROTOCOLS; "": none, or the source does not say enough
     methods: dict[str, Options] = field(default_factory=dict)  # of a grid: name -> what it changes
     settings: tuple[str, ...] = ()  # of a grid: names of profiles.SETTINGS
+    by_setting: dict[str, Options] = field(default_factory=dict)  # what some of these bring besides
     remarks: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()  # numbers of the source's figures that these runs make
+
+    def in_setting(self, setting: str | None) -> Options:
+        """What a run of the grid has in this setting; nothing for a setting that is not the grid's."""
+        return {"setting": setting, **self.by_setting.get(setting, {})} if setting in self.settings else {}
 
 
 def _norms(*names: str, **more: Any) -> dict[str, Options]:
@@ -67,16 +72,18 @@ CONCAT: Options = {"condition": "concat"}
 PROJECTION: Options = {"condition": "projection"}
 
 BEST = ("the paper takes the best of its settings A to F and does not say which; here C",)
+OWN_A = ("the setting is not said; Tables 2 and 7 have the same 6.68, so one setting here: A, Gulrajani et al.'s own "
+         "(Table 1); it fails in D to F (section 4.1), and B is called light beside it (footnote 4)",)
 DECAY = ("the authors' code trains 50,000 iterations with a decay; the paper says 100 K and mentions none",)
 NO_CODE = ("no code for these networks is published",)
-GAMMA = ("Table 7 does not say how gamma begins, nor which setting; here as in the authors' code, and A",)
+GAMMA = ("Table 7 does not say how gamma begins, nor which setting; here as in the authors' code, and A as without",)
 NO_GAMMA = ("without a gamma: --norm has none for it",)
 IS_ALONE = ("IS of 50,000 images, 10 splits",)
 
 SN_GAN: dict[str, Target] = {
     "sn-gan/table2/cifar10/cnn/clip": Target("cifar10", C | CLIP, "6.41±.11 / 42.6", remarks=BEST),
     "sn-gan/table2/cifar10/cnn/gan-gp": Target("cifar10", C | GAN_GP, "6.93±.08 / 37.7", remarks=BEST),
-    "sn-gan/table2/cifar10/cnn/wgan-gp": Target("cifar10", C | WGAN_GP, "6.68±.06 / 40.2", remarks=BEST),
+    "sn-gan/table2/cifar10/cnn/wgan-gp": Target("cifar10", A | WGAN_GP, "6.68±.06 / 40.2", remarks=OWN_A),
     "sn-gan/table2/cifar10/cnn/bn": Target("cifar10", C | BN, "6.27±.10 / 56.3", remarks=BEST),
     "sn-gan/table2/cifar10/cnn/ln": Target("cifar10", C | LN, "7.19±.12 / 33.9", remarks=BEST),
     "sn-gan/table2/cifar10/cnn/wn": Target("cifar10", C | WN, "6.84±.07 / 34.7", remarks=BEST),
@@ -84,15 +91,16 @@ SN_GAN: dict[str, Target] = {
     "sn-gan/table2/cifar10/cnn/sn": Target("cifar10", C | SN, "7.42±.08 / 29.3", remarks=BEST),
     "sn-gan/table2/cifar10/cnn/sn-hinge": Target("cifar10", C | SN_HINGE, "7.58±.12 / 25.5", remarks=BEST),
     "sn-gan/table2/stl10/cnn/clip": Target("stl10", C | CLIP, "7.57±.10 / 64.2", remarks=BEST),
-    "sn-gan/table2/stl10/cnn/wgan-gp": Target("stl10", C | WGAN_GP, "8.42±.13 / 55.1", remarks=BEST),
+    "sn-gan/table2/stl10/cnn/wgan-gp": Target("stl10", A | WGAN_GP, "8.42±.13 / 55.1", remarks=OWN_A),
     "sn-gan/table2/stl10/cnn/ln": Target("stl10", C | LN, "7.61±.12 / 75.6", remarks=BEST),
     "sn-gan/table2/stl10/cnn/wn": Target("stl10", C | WN, "7.16±.10 / 73.4", remarks=BEST),
-    "sn-gan/table2/stl10/cnn/orthonormal": Target("stl10", C | ORTHONORMAL, "8.56±.07 / 46.7", remarks=BEST),
-    # the settings of these four: footnote 4
+    # C is the best for these two: the caption of Figure 4
+    "sn-gan/table2/stl10/cnn/orthonormal": Target("stl10", C | ORTHONORMAL, "8.56±.07 / 46.7"),
+    "sn-gan/table2/stl10/cnn/orthonormal-2x": Target("stl10", C | TWICE | ORTHONORMAL, "8.67±.08 / 44.2"),
+    # B for these three: footnote 4
     "sn-gan/table2/stl10/cnn/sn": Target("stl10", B | SN, "8.28±.09 / 53.1"),
     "sn-gan/table2/stl10/cnn/sn-2x": Target("stl10", B | TWICE | SN, "8.69±.09 / 47.5"),
     "sn-gan/table2/stl10/cnn/sn-hinge-2x": Target("stl10", B | TWICE | SN_HINGE, "8.79±.14 / 43.2"),
-    "sn-gan/table2/stl10/cnn/orthonormal-2x": Target("stl10", C | TWICE | ORTHONORMAL, "8.67±.08 / 44.2"),
     "sn-gan/table2/cifar10/resnet/orthonormal-hinge": Target(
         "cifar10", RESNET_CIFAR | ORTHONORMAL_HINGE, "7.92±.04 / 23.8±.58", remarks=DECAY),
     "sn-gan/table2/cifar10/resnet/sn-hinge": Target(
@@ -102,7 +110,7 @@ SN_GAN: dict[str, Target] = {
     "sn-gan/table2/stl10/resnet/sn-hinge": Target(
         "stl10", RESNET_STL | SN_HINGE, "9.10±.04 / 40.1±.50", remarks=NO_CODE),
 
-    "sn-gan/table7/cifar10/cnn/wgan-gp": Target("cifar10", A | WGAN_GP, "6.68±.06 / 40.1", remarks=GAMMA),
+    "sn-gan/table7/cifar10/cnn/wgan-gp": Target("cifar10", A | WGAN_GP, "6.68±.06 / 40.1", remarks=OWN_A),
     "sn-gan/table7/cifar10/cnn/frobenius": Target(
         "cifar10", A | WGAN_GP | {"norm": "frobenius"}, "collapsed", remarks=GAMMA + NO_GAMMA),
     "sn-gan/table7/cifar10/cnn/wn": Target(
@@ -175,6 +183,8 @@ LIN: Options = {"profile": "bssn"}
 SECOND: Options = LIN | {"setting": "bssn-2"}
 FIVE = ("bssn-1", "bssn-2", "bssn-3", "bssn-4", "bssn-5")
 LONG: Options = {"iterations": 400_000}
+# n_dis 5 on STL-10: appendix Q.1 and BSN's code
+SHORT: dict[str, Options] = {"bssn-1": LONG}
 LIN_SN: Options = LIN | {"norm": "sn"}
 LIN_SSN: Options = LIN | {"norm": "ssn"}
 LIN_BSN: Options = LIN | {"norm": "bsn"}
@@ -184,6 +194,9 @@ LIN_SN_SHARED: Options = LIN_GAMMA | {"norm": "sn-gamma-shared"}
 LIN_BSN_SHARED: Options = LIN_GAMMA | {"norm": "bsn-gamma-shared"}
 LIN_SN_GAMMA: Options = LIN_GAMMA | {"norm": "sn-gamma"}
 LIN_BSN_GAMMA: Options = LIN_GAMMA | {"norm": "bsn-gamma"}
+# Appendix J.1: lambda 10 beside images in [0, 1] (H.1). D sees x' = (x + 1) / 2 there, and its gradient at x is half of
+# that at x': 10 (|g'| - 1)^2 = 10 (2 |g| - 1)^2 = 40 (|g| - 0.5)^2.
+MNIST_GP: Options = WGAN_GP | {"gp": 40.0, "gp_target": 0.5}
 SPREAD: Options = {"norm": "sn-conv", "scale_spread": 0.5}
 
 # Appendices P to S: the scales of each sweep
@@ -196,7 +209,12 @@ FIRST = ("the appendix names the first setting of its Table 7; BSN's code and Fi
 SCALED = ("the table takes the best scale of a sweep (bssn/scales) for each measure; --scale is 1 here",)
 BEST_OF_5 = ("the best setting counts",)
 CODE = (*BEST_OF_5, "Wasserstein loss and penalty, as in BSN's code; the appendix says hinge, with a penalty")
-SAME_LENGTH = ("with n_dis 5 (bssn-1) the paper trains 400,000 iterations; --iterations is the same for all here",)
+STL_FIRST = ("with n_dis 5 on STL-10 the paper trains 400,000 iterations, with 1, as here, 800,000",)
+STL_SCALED = ("800,000 iterations on STL-10 as in BSN's code; the appendix has them for SN and BSN alone, and for 'all "
+              "other experiments' 400,000",)
+STL_CODE = ("400,000 iterations on STL-10 as in the appendix; BSN's code has 800,000 where n_dis is 1",)
+UNITS = ("--gp 40 and --gp-target 0.5 are the paper's 10 and 1: its discriminator's images lie in [0, 1], here in "
+         "[-1, 1], where its gradient is half of that",)
 RANDOM = (
     "how far the random scales of the layers are apart is not said; the deviation of their logarithm is 0.5 here",)
 
@@ -207,12 +225,16 @@ BSSN: dict[str, Target] = {
     "bssn/table1/cifar10/cnn/bssn": Target("cifar10", LIN_BSSN, "7.54±.04 / 26.94±.58", "bssn", remarks=FIRST + SCALED),
     "bssn/scales/cifar10/cnn/ssn": Target("cifar10", LIN_SSN, protocol="bssn", methods=_scales("ssn", *TO_10)),
     "bssn/scales/cifar10/cnn/bssn": Target("cifar10", LIN_BSSN, protocol="bssn", methods=_scales("bssn", *TO_4)),
-    "bssn/table1/stl10/cnn/sn": Target("stl10", LIN_SN, "9.05±.05 / 44.35±.54", "bssn", remarks=FIRST),
-    "bssn/table1/stl10/cnn/ssn": Target("stl10", LIN_SSN, "9.28±.03 / 43.52±.26", "bssn", remarks=FIRST + SCALED),
-    "bssn/table1/stl10/cnn/bsn": Target("stl10", LIN_BSN, "9.25±.01 / 42.98±.54", "bssn", remarks=FIRST),
-    "bssn/table1/stl10/cnn/bssn": Target("stl10", LIN_BSSN, "9.25±.01 / 42.90±.17", "bssn", remarks=FIRST + SCALED),
-    "bssn/scales/stl10/cnn/ssn": Target("stl10", LIN_SSN, protocol="bssn", methods=_scales("ssn", *SEVEN)),
-    "bssn/scales/stl10/cnn/bssn": Target("stl10", LIN_BSSN, protocol="bssn", methods=_scales("bssn", *SEVEN)),
+    "bssn/table1/stl10/cnn/sn": Target("stl10", LIN_SN, "9.05±.05 / 44.35±.54", "bssn", remarks=FIRST + STL_FIRST),
+    "bssn/table1/stl10/cnn/ssn": Target(
+        "stl10", LIN_SSN, "9.28±.03 / 43.52±.26", "bssn", remarks=FIRST + SCALED + STL_SCALED),
+    "bssn/table1/stl10/cnn/bsn": Target("stl10", LIN_BSN, "9.25±.01 / 42.98±.54", "bssn", remarks=FIRST + STL_FIRST),
+    "bssn/table1/stl10/cnn/bssn": Target(
+        "stl10", LIN_BSSN, "9.25±.01 / 42.90±.17", "bssn", remarks=FIRST + SCALED + STL_SCALED),
+    "bssn/scales/stl10/cnn/ssn": Target(
+        "stl10", LIN_SSN, protocol="bssn", methods=_scales("ssn", *SEVEN), remarks=STL_SCALED),
+    "bssn/scales/stl10/cnn/bssn": Target(
+        "stl10", LIN_BSSN, protocol="bssn", methods=_scales("bssn", *SEVEN), remarks=STL_SCALED),
     "bssn/table1/celeba/cnn/sn": Target("celeba", LIN_SN, "- / 9.43±.09", "bssn", remarks=FIRST),
     "bssn/table1/celeba/cnn/ssn": Target("celeba", LIN_SSN, "- / 8.50±.20", "bssn", remarks=FIRST + SCALED),
     "bssn/table1/celeba/cnn/bsn": Target("celeba", LIN_BSN, "- / 9.05±.13", "bssn", remarks=FIRST),
@@ -241,19 +263,23 @@ BSSN: dict[str, Target] = {
     "bssn/table6/cifar10/cnn/bsn-gamma": Target(
         "cifar10", LIN_BSN_GAMMA, "6.72±.05 / 38.15±.72", "bssn", settings=FIVE, remarks=CODE, figures=("24", "26")),
     "bssn/table6/stl10/cnn/sn": Target(
-        "stl10", LIN_SN, "9.16±.03 / 42.89±.54", "bssn", settings=FIVE, remarks=BEST_OF_5 + SAME_LENGTH,
-        figures=("25", "40")),
+        "stl10", LIN_SN, "9.16±.03 / 42.89±.54", "bssn", settings=FIVE, by_setting=SHORT,
+        remarks=BEST_OF_5, figures=("25", "40")),
     "bssn/table6/stl10/cnn/bsn": Target(
-        "stl10", LIN_BSN, "9.25±.01 / 42.98±.54", "bssn", settings=FIVE, remarks=BEST_OF_5 + SAME_LENGTH,
-        figures=("25", "40")),
+        "stl10", LIN_BSN, "9.25±.01 / 42.98±.54", "bssn", settings=FIVE, by_setting=SHORT,
+        remarks=BEST_OF_5, figures=("25", "40")),
     "bssn/table6/stl10/cnn/sn-gamma-shared": Target(
-        "stl10", LIN_SN_SHARED, "8.86±.03 / 54.61±.51", "bssn", settings=FIVE, remarks=CODE, figures=("25", "40")),
+        "stl10", LIN_SN_SHARED, "8.86±.03 / 54.61±.51", "bssn", settings=FIVE, remarks=CODE + STL_CODE,
+        figures=("25", "40")),
     "bssn/table6/stl10/cnn/bsn-gamma-shared": Target(
-        "stl10", LIN_BSN_SHARED, "8.76±.03 / 55.04±.48", "bssn", settings=FIVE, remarks=CODE, figures=("25", "40")),
+        "stl10", LIN_BSN_SHARED, "8.76±.03 / 55.04±.48", "bssn", settings=FIVE, remarks=CODE + STL_CODE,
+        figures=("25", "40")),
     "bssn/table6/stl10/cnn/sn-gamma": Target(
-        "stl10", LIN_SN_GAMMA, "8.79±.03 / 56.76±.44", "bssn", settings=FIVE, remarks=CODE, figures=("25", "40")),
+        "stl10", LIN_SN_GAMMA, "8.79±.03 / 56.76±.44", "bssn", settings=FIVE, remarks=CODE + STL_CODE,
+        figures=("25", "40")),
     "bssn/table6/stl10/cnn/bsn-gamma": Target(
-        "stl10", LIN_BSN_GAMMA, "8.80±.03 / 53.99±.33", "bssn", settings=FIVE, remarks=CODE, figures=("25", "40")),
+        "stl10", LIN_BSN_GAMMA, "8.80±.03 / 53.99±.33", "bssn", settings=FIVE, remarks=CODE + STL_CODE,
+        figures=("25", "40")),
     "bssn/table6/celeba/cnn/sn": Target(
         "celeba", LIN_SN, "- / 9.09±.32", "bssn", settings=FIVE, remarks=BEST_OF_5, figures=("55",)),
     "bssn/table6/celeba/cnn/bsn": Target(
@@ -271,16 +297,18 @@ BSSN: dict[str, Target] = {
         "cifar10", LIN, protocol="bssn", methods=_norms("sn", "bsn"), settings=FIVE,
         figures=("9", "27", "28", "29", "30", "31", "32", "33", "34", "35")),
     "bssn/figure41/stl10": Target(
-        "stl10", LIN, protocol="bssn", methods=_norms("sn", "bsn"), settings=FIVE, remarks=SAME_LENGTH,
+        "stl10", LIN, protocol="bssn", methods=_norms("sn", "bsn"), settings=FIVE, by_setting=SHORT,
         figures=("41", "42", "43", "44", "45", "46", "47", "48", "49", "50")),
     "bssn/figure56/celeba": Target(
         "celeba", LIN, protocol="bssn", methods=_norms("sn", "bsn"), settings=FIVE,
         figures=("56", "57", "58", "59", "60")),
     "bssn/figure2/mnist": Target(
-        "mnist", LIN, protocol="", methods={"wgan-gp": WGAN_GP, "sn-conv": {"norm": "sn-conv"}}, figures=("2", "12")),
+        "mnist", LIN, protocol="", methods={"wgan-gp": MNIST_GP, "sn-conv": {"norm": "sn-conv"}}, figures=("2", "12"),
+        remarks=UNITS),
     "bssn/figure3/mnist": Target("mnist", LIN | SPREAD, protocol="", remarks=RANDOM, figures=("3",)),
     "bssn/figure4/cifar10": Target(
-        "cifar10", SECOND, protocol="bssn", methods=_norms("sn", "sn-conv"), figures=("4", "5", "21")),
+        "cifar10", SECOND, protocol="bssn", figures=("4", "5", "21"), methods=_norms("sn", "sn-conv") | {
+            "sn-conv-1.75": {"norm": "sn-conv", "scale": 1.75}}),  # section 4
     "bssn/figure6/cifar10": Target(
         "cifar10", SECOND, protocol="bssn", figures=("6", "22"),
         remarks=("the scales are read off no text but 1.75 and 1; here 0.5 and 3 besides",), methods={
@@ -317,8 +345,8 @@ BSSN: dict[str, Target] = {
 
 # ---- the three reports ---------------------------------------------------------------------------------------------
 
-# Gunnlaugsson, Hamesse and Vignisson: Radford et al.'s networks, all channels, Adam at 0.002; 250 epochs or 200 of
-# 50,000 images in batches of 64
+# Gunnlaugsson, Hamesse and Vignisson: Radford et al.'s networks, all channels, Adam at 0.002 (3.2); SN-DCGAN for 250
+# epochs of CIFAR-10 (Figure 6), W-SN-DCGAN for 200 (Figure 10), in batches of 64: of 50,000 images, or 20,000 (3.3)
 REPORT1: Options = {"model": "dcgan", "size": 64, "width": 2.0, "loss": "ns", "lr": 2e-3, "beta1": 0.5, "norm": "none",
                     "iterations": 195_312}
 SN_DCGAN: Options = REPORT1 | {"norm": "sn"}
@@ -326,8 +354,13 @@ W_DCGAN: Options = REPORT1 | {"loss": "wasserstein"}
 W_WC_DCGAN: Options = W_DCGAN | {"norm": "clip", "clip_which": "all"}
 W_SN_DCGAN: Options = W_DCGAN | {"norm": "sn", "beta1": 0.0, "iterations": 156_250}
 NO_SIZE = ("size and batches are not in the report; here 64 pixels, as in its Figure 2, and 64 images",)
+EPOCHS = ("for how many epochs this one was trained is not said; here SN-DCGAN's 250",)
+SAME_BETA = ("of the report's 8 experiments it shows 7; this one, section 4.6's of 'very poor performance', is "
+             "taken for the eighth; its epochs are not said; here W-SN-DCGAN's 200",)
 PLATEAU = ("a plateau, read in the text: 'around 5.8'",)
-REPTILES = ("20,000 photographs of reptiles, 108 x 108: any folder of your own, with --data-root",)
+REPTILES = ("about 20,000 photographs of reptiles, 108 x 108: any folder of your own, with --data-root",
+            "epochs and batches are not said; here as many epochs as of CIFAR-10, and 64 images")
+CUT_SHORT = ("the report could not train it 'for a sufficient time' (Figure 12)",)
 
 # Zhang: DCGAN for CIFAR-10, with BN or SN or neither in the discriminator; 70 epochs
 REPORT2: Options = {"model": "dcgan-32", "loss": "ns", "lr": 1e-4, "lr_dis": 4e-4, "beta1": 0.5, "beta2": 0.999,
@@ -341,13 +374,17 @@ REPORT3: Options = {"model": "dcgan", "size": 64, "norm": "sn-bn", "features_gai
 ANEW = ("100 epochs; whether it began anew at each rate or went on is not clear: anew here",)
 
 REPORTS: dict[str, Target] = {
-    "report1/cifar10/dcgan": Target("cifar10", REPORT1, "5.8 / -", "report", remarks=NO_SIZE + PLATEAU),
+    "report1/cifar10/dcgan": Target("cifar10", REPORT1, "5.8 / -", "report", remarks=NO_SIZE + EPOCHS + PLATEAU),
     "report1/cifar10/sn-dcgan": Target("cifar10", SN_DCGAN, protocol="report", remarks=NO_SIZE),
-    "report1/cifar10/w-dcgan": Target("cifar10", W_DCGAN, protocol="report", remarks=NO_SIZE),
-    "report1/cifar10/w-wc-dcgan": Target("cifar10", W_WC_DCGAN, protocol="report", remarks=NO_SIZE),
+    "report1/cifar10/w-dcgan": Target("cifar10", W_DCGAN, protocol="report", remarks=NO_SIZE + EPOCHS),
+    "report1/cifar10/w-wc-dcgan": Target("cifar10", W_WC_DCGAN, protocol="report", remarks=NO_SIZE + EPOCHS),
     "report1/cifar10/w-sn-dcgan": Target("cifar10", W_SN_DCGAN, protocol="report", remarks=NO_SIZE),
-    "report1/reptiles/sn-dcgan": Target("folder", SN_DCGAN | {"size": 108}, protocol="report", remarks=REPTILES),
-    "report1/reptiles/w-sn-dcgan": Target("folder", W_SN_DCGAN | {"size": 108}, protocol="report", remarks=REPTILES),
+    "report1/cifar10/w-sn-dcgan-beta1-0.5": Target(
+        "cifar10", W_SN_DCGAN | {"beta1": 0.5}, protocol="report", remarks=NO_SIZE + SAME_BETA),
+    "report1/reptiles/sn-dcgan": Target(
+        "folder", SN_DCGAN | {"size": 108, "iterations": 78_125}, protocol="report", remarks=REPTILES),
+    "report1/reptiles/w-sn-dcgan": Target(
+        "folder", W_SN_DCGAN | {"size": 108, "iterations": 62_500}, protocol="report", remarks=REPTILES + CUT_SHORT),
 
     "report2/cifar10/sn": Target(
         "cifar10", REPORT2 | {"norm": "sn", "features": "none"}, "- / 128.89", "", remarks=NO_CHANNELS),

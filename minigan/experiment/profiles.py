@@ -27,7 +27,7 @@ DEFAULTS: Rows = {
     "scale_spread": (0.0, f"none but {_P4}, appendix K, scales layers by random factors"),
     "gamma_start": ("weights", "sngan_projection; no paper says it"),
     "clip": (0.01, f"{_P3}, section 4"), "clip_which": ("conv", f"{_P3}, section 4"),
-    "orthonormal": (1e-4, "Brock et al. 2016; the paper gives no coefficient for its Eq. (14)"),
+    "orthonormal": (1e-4, "Brock et al. 2018 (their code of 2016: 1e-3); the paper gives none for its Eq. (14)"),
     "loss": ("hinge", f"{_P3}, Eq. (16), (17)"),
     "gp_target": (1.0, f"{_GULRAJANI}, Eq. (3)"),
     "latent": ("normal", f"{_P3}, Table 3"),

@@ -50,7 +50,8 @@ class MNISTGenerator(Layer):
 class MNISTDiscriminator(Discriminator):
     """Table 5: three 5x5 convolutions with stride 2 and leaky ReLU, dense; nothing has a bias.
 
-    For images in [-1, 1], which it brings to [0, 1]: a gradient penalty sees half of the gradient there.
+    For images in [-1, 1], which it brings to [0, 1]: a gradient penalty sees half of the gradient there,
+    and the paper's 10 (|g| - 1)^2 is 40 (|g / 2| - 0.5)^2 here.
     """
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,

@@ -140,8 +140,8 @@ class Orthonormal(NoNorm):
     """Weights that begin orthonormal and are drawn back there by a penalty (Brock et al. 2016; Miyato et al. 2018).
 
     The penalty is strength * |W W^T - I|_F^2 for the smaller of W W^T and W^T W: Eq. (14) has W^T W for every W, which
-    is more by the constant n - m for a W (m, n) that is wider than high, with the same gradient. The papers do not
-    give the strength; 1e-4 is Brock et al.'s later custom.
+    is more by the constant n - m for a W (m, n) that is wider than high, with the same gradient. Miyato et al. give no
+    strength; 1e-4 is that of Brock et al. 2018. Brock et al.'s code of 2016 has 1e-3, for absolute values.
     """
 
     def __init__(self, strength: float = 1e-4):

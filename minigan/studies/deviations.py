@@ -44,7 +44,7 @@ def rows_of_papers(e: Experiment) -> list[tuple[str, str, str, list[str]]]:
     found = []
     for name, target in TARGETS.items():
         if target.score and not target.methods and target.dataset == e.dataset:
-            theirs, _ = compose(target.dataset, **target.options)
+            theirs, _ = compose(target.dataset, **target.options | target.in_setting(e.setting))
             if all(getattr(theirs, field) == getattr(e, field) for field in same):
                 before = learned(theirs)
                 other = [option_name(field) for field, value in learned(e).items()

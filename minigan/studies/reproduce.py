@@ -52,7 +52,7 @@ def cells(name: str, seeds: int = 1, **chosen: Any) -> list[Cell]:
                        (", or give --seeds" if clash[0] == "seed" else ""))
     made = []
     for seed, setting, method in itertools.product(range(seeds), target.settings or (None,), target.methods or ("",)):
-        own = target.methods.get(method, {}) | ({"setting": setting} if setting else {})
+        own = target.methods.get(method, {}) | target.in_setting(setting)
         e, _ = compose(target.dataset, **target.options | own | chosen | {"seed": seed})
         made.append(Cell(method or e.norm, e.setting or e.profile or "default", seed, e))
     return made
@@ -66,12 +66,14 @@ def describe(name: str, runs: list[Cell], **chosen: Any) -> list[str]:
     if target.score:
         lines.append(f"reported, IS / FID: {target.score}; {_protocol(target)}")
     lines += [f"note: {remark}" for remark in target.remarks]
-    full = cells(name)[0].experiment
+    full = cells(name)
     for option in sorted(chosen):
-        before, now = getattr(full, option), getattr(runs[0].experiment, option)
-        if before != now and option not in ("data_root", "device", "threads"):
-            what = "SHRUNK" if option in ("iterations", "width", "batch_size", "size") else "CHANGED"
-            lines.append(f"{what}: {option} is {now}, not {before}: what comes out is not the paper's experiment")
+        values = [(getattr(a.experiment, option), getattr(b.experiment, option))
+                  for a, b in zip(full, runs, strict=False)]  # of the first seed
+        for before, now in dict.fromkeys(values):
+            if before != now and option not in ("data_root", "device", "threads"):
+                what = "SHRUNK" if option in ("iterations", "width", "batch_size", "size") else "CHANGED"
+                lines.append(f"{what}: {option} is {now}, not {before}: what comes out is not the paper's experiment")
     return lines
 
 

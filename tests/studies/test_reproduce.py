@@ -117,6 +117,16 @@ def test_what_was_shrunk_is_said_and_a_stopped_one_goes_on(tmp_path, capsys, mon
     assert main.run(words) == 0
 
 
+def test_what_was_changed_is_said_of_every_run_of_a_grid():
+    """The first setting trains 400,000 iterations, the others twice as many."""
+    name = "bssn/table6/stl10/cnn/sn"
+    for seeds, iterations, said in ((1, 400_000, [800_000]), (2, 7, [400_000, 800_000])):
+        chosen = {"iterations": iterations}
+        lines = reproduce.describe(name, reproduce.cells(name, seeds, **chosen), **chosen)
+        assert [line for line in lines if line.startswith("SHRUNK")] == [
+            f"SHRUNK: iterations is {iterations}, not {n}: what comes out is not the paper's experiment" for n in said]
+
+
 def test_a_wrong_name_is_said_in_one_line(capsys):
     assert main.run(["reproduce", "sn-gan/table2/cifar10/cnn/snhinge"]) == 2
     assert "did you mean sn-gan/table2/cifar10/cnn/sn-hinge?" in capsys.readouterr().err
