@@ -53,14 +53,14 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.command("score", epilog="\n\n".join(f"{name}: {p.source}." for name, p in PROTOCOLS.items()))
 @click.argument("subject", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier for shapes, mnist and "
-              "fashion-mnist, which Inception does not know; else sn-gan]")
+              "fashion-mnist, which Inception does not know; else sn-gan; a run's --score]")
 @click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many images everywhere; the protocol's "
               f"name says so [the protocol's; {COUNT:,} for classifier]")
-@click.option("--data", help="the real images' data set [the run's own]")
-@click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie")
+@click.option("--data", help="the real images' data set [the run's own: those that it was trained on, and no others]")
+@click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie [the run's]")
 @click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, for FID")
-@click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [in "
-              "the cache folder; Inception's are downloaded]")
+@click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [a "
+              "run's --score-weights; else in the cache folder; Inception's are downloaded]")
 @click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "
               "images are written, for --stats and other programs")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")

@@ -153,10 +153,10 @@ def _collected(name: str, source: Source) -> Dataset:
     return Dataset(images[:n], source.labels[kept[:n]], source.classes, f"{source.where} ({n} images{left_out})")
 
 
-def find(name: str, root: str | os.PathLike | None = None) -> str | None:
-    """Where the images of `name` would be read from with no download; None: nowhere."""
+def find(name: str, root: str | os.PathLike | None = None, split: str | None = None) -> str | None:
+    """Where the images of `name` would be read from with no download; None: nowhere. split: None: its own."""
     choose("data set", name, DATASETS)
-    found = DATASETS[name].find(None if root is None else Path(root), DATASETS[name].split)
+    found = DATASETS[name].find(None if root is None else Path(root), split or DATASETS[name].split)
     if isinstance(found, tuple):
         found = found[0]
     return None if found is None else str(found)

@@ -5,13 +5,14 @@ The networks are made from the checkpoint alone: no images, no optimizers, nothi
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minigan.data.datasets import DATASETS
 from minigan.errors import WrongUse, choose
-from minigan.experiment.experiment import Experiment, from_dict
+from minigan.experiment.experiment import CHANGEABLE, Experiment, from_dict
 from minigan.formats import hdf5_state
 from minigan.formats.untrusted import Bounded, doubting
 from minigan.nn.layers import Layer
@@ -44,10 +45,12 @@ class Saved:
 def newest(run: Path, best: bool = False) -> Saved:
     """A run's newest readable checkpoint; best: that of the best score instead (--score-every).
 
+    What was learned is as the checkpoint says; what may change when a run is resumed, above all where its data lie, is
+    not in it, and as experiment.json says.
     WrongUse if the folder is no run or has no checkpoint, FailedWork if none can be read or if it is not what minigan
     train writes.
     """
-    run_folder.read_experiment(run)
+    record = run_folder.read_experiment(run)
     if best:
         path = checkpoints.best(run)
         if path is None:
@@ -57,6 +60,7 @@ def newest(run: Path, best: bool = False) -> Saved:
         path, state, remarks = checkpoints.newest(run)
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
+        e = dataclasses.replace(e, **{name: getattr(record, name) for name in CHANGEABLE})
         choose("data set", e.dataset, DATASETS)
         check_networks(e)
         size, channels, iteration, classes = (state[name] for name in ("size", "channels", "iteration", "classes"))

@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from minigan.data import datasets
-from minigan.data.dataset import Dataset, digest_of
+from minigan.data.dataset import Dataset
 from minigan.engine import devices
 from minigan.errors import FailedWork
-from minigan.formats.progress import to_stderr
-from minigan.formats.untrusted import doubting
 from minigan.metrics.scores import discriminator_accuracy, held_out_gap
 from minigan.metrics.stored_scores import Score
-from minigan.training.batches import check_images
+from minigan.nn.layers import Layer
 from minigan.training.judging import judge
 from minigan.training.restore import Saved
 from minigan.training.scoring.asked import Asked
-from minigan.training.scoring.real import Real
+from minigan.training.scoring.real import Real, open_held_out
 
 JUDGED = 1000  # images of each kind
 
 
-def discriminator_scores(saved: Saved, real: Real, images: np.ndarray, asked: Asked) -> list[Score]:
-    """Accuracy on these fakes and as many real ones; gap between training and test set, where there are.
+@dataclass(frozen=True)
+class Judge:
+    """The discriminator of a run, the images that it was trained on, and others of their kind, if there are any."""
 
-    None, and a line that says why, if the discriminator cannot be had or the data are not those it was trained on.
-    """
-    e, xp, data = saved.e, devices.device_module(asked.device), real.data
+    dis: Layer
+    real: Real
+    held_out: Dataset | None
+
+
+def open_judge(saved: Saved, real: Real | None, asked: Asked) -> tuple[Judge | None, list[str]]:
+    """All that is asked of the discriminator, opened before the work; None, and a remark that says why, if it cannot
+    be had or these are not the images that it was trained on."""
+    if real is None:
+        return None, []
+    if not real.own:
+        return None, ["its discriminator is not asked: these are not the images that it was trained on"]
     try:
-        with doubting("the checkpoint"):
-            check_images(saved.state, digest_of(data.images), len(data.images))
-        dis = saved.discriminator().to(xp)
+        dis = saved.discriminator().to(devices.device_module(asked.device))
     except FailedWork as error:
-        to_stderr(f"its discriminator is not asked: {error}")
-        return []
+        return None, [f"its discriminator is not asked: {error}"]
+    try:
+        held_out, why = open_held_out(saved, real, asked), f"no test images of {saved.e.dataset} are at hand"
+    except FailedWork as error:
+        held_out, why = None, str(error)
+    return Judge(dis, real, held_out), [f"no gap of D: {why}"] * (held_out is None)
+
+
+def discriminator_scores(saved: Saved, judges: Judge, images: np.ndarray, asked: Asked) -> list[Score]:
+    """Accuracy on these fakes and as many real ones; gap between training and test set, where there are."""
+    e, xp, real = saved.e, devices.device_module(asked.device), judges.real
 
     def some(of: Dataset) -> np.ndarray:
         rows = np.sort(np.random.default_rng(asked.seed).permutation(len(of.images))[:JUDGED])
-        return judge(dis, of.images[rows], e.scaling, xp, labels=of.labels[rows])
+        return judge(judges.dis, of.images[rows], e.scaling, xp, labels=of.labels[rows])
 
     def score(name: str, value: float, spread: float | None, n_fake: int) -> Score:
         return Score(name, value, spread, "discriminator", "", "", "", "", len(of_real), n_fake, 0, asked.seed,
                      real.name)
     images = images[:JUDGED]
-    of_real, found = some(data), []
-    of_fake = judge(dis, images, e.scaling, xp,
+    of_real, found = some(real.data), []
+    of_fake = judge(judges.dis, images, e.scaling, xp,
                     labels=np.arange(len(images)) % saved.classes if saved.classes else None)
     if e.loss != "wasserstein":  # whose outputs have no place where real begins
         found.append(score("accuracy of D", discriminator_accuracy(of_real, of_fake), None, len(images)))
-    if "test" in datasets.DATASETS[e.dataset].splits and e.split != "test":
-        held_out = datasets.of_experiment(e, root=asked.data_root or e.data_root, split="test", say=lambda _: None,
-                                          progress=lambda *_: None)
-        found.append(score("gap of D", *held_out_gap(of_real, some(held_out)), 0))
+    if judges.held_out is not None and min(len(of_real), len(judges.held_out.images)) > 1:
+        found.append(score("gap of D", *held_out_gap(of_real, some(judges.held_out)), 0))
     return found

@@ -6,6 +6,7 @@ stream: scoring changes nothing that a run learns.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +14,17 @@ import numpy as np
 
 from minigan.data import datasets
 from minigan.engine import thread_pool
-from minigan.errors import WrongUse, choose
-from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS
+from minigan.errors import FailedWork, WrongUse, choose
+from minigan.experiment.experiment import Experiment
+from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring import looks
 from minigan.training.scoring.asked import Asked
-from minigan.training.scoring.discriminator import discriminator_scores
+from minigan.training.scoring.discriminator import discriminator_scores, open_judge
 from minigan.training.scoring.instrument import open_extractor, protocol_for
 from minigan.training.scoring.measuring import measure_subject
-from minigan.training.scoring.real import open_real
-from minigan.training.scoring.subject import open_subject
+from minigan.training.scoring.real import Real, open_real
+from minigan.training.scoring.subject import Subject, open_subject
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,13 @@ def score(path: Path, asked: Asked) -> Result:
         choose("protocol", asked.protocol, PROTOCOLS)
     subject = open_subject(path, asked)
     saved = subject.saved
+    if saved is not None:
+        asked = _as_trained(asked, saved.e)
     dataset = asked.data or (saved.e.dataset if saved else None)
     protocol, remarks = protocol_for(asked.protocol, asked.count, dataset)
     needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
-    real = open_real(subject, asked, protocol) if dataset and (needs_real and not asked.stats or saved) else None
+    real, more = _real(subject, asked, protocol, needs_real and not asked.stats)
+    remarks += more
     if needs_real and real is None and asked.stats is None:
         raise WrongUse(f"{path}: which real images shall it be compared with? Name their data set: --data "
                        f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
@@ -60,15 +65,40 @@ def score(path: Path, asked: Asked) -> Result:
         size = None if real is None else real.data.images.shape[1]
         extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size)
         remarks += more
+    judges, more = (None, []) if saved is None else open_judge(saved, real, asked)
+    remarks += more
     made = measure_subject(protocol, names, subject, real, extractor, asked)
     images = looks.looked_at(subject, protocol, asked)
     found = [*made.scores, *looks.alike(images, subject.classes, asked.seed, set(protocol.scores)),
              *looks.coverage(images, made.fake, extractor, dataset, asked.seed)]
-    if saved is not None and real is not None and asked.data is None:
-        found += discriminator_scores(saved, real, images, asked)
+    if judges is not None:
+        found += discriminator_scores(saved, judges, images, asked)
     remarks += [looks.repeated(images), *_cautions(found)]
     nearest = None if real is None else looks.nearest_real(images, made, real.data)
     return Result(found, remarks, nearest, subject.iteration)
+
+
+def _as_trained(asked: Asked, e: Experiment) -> Asked:
+    """What was not asked for, as the run had it for its own scores (--score, --score-weights)."""
+    if asked.data not in (None, e.dataset) or asked.protocol not in (None, e.score):
+        return asked
+    weights = Path(e.score_weights) if e.score_weights else None
+    return dataclasses.replace(asked, protocol=asked.protocol or e.score, weights=asked.weights or weights)
+
+
+def _real(subject: Subject, asked: Asked, protocol: Protocol, needed: bool) -> tuple[Real | None, list[str]]:
+    """The real images, where a data set is known and they are of use; and remarks.
+
+    A run's are for its discriminator and for looking at, too: where nothing else needs them, they may be missing.
+    """
+    if asked.data is None and subject.saved is None or subject.saved is None and not needed:
+        return None, []
+    try:
+        return open_real(subject, asked, protocol), []
+    except FailedWork as error:
+        if needed or asked.data is not None:
+            raise
+        return None, [f"its discriminator is not asked, nor are the nearest real images shown: {error}"]
 
 
 def _cautions(found: list[Score]) -> list[str]:

@@ -45,7 +45,13 @@ def test_it_is_not_asked_on_other_data_than_it_was_trained_on(run, tmp_path, cap
         data.images[0] ^= 1
         return data
     monkeypatch.setattr(datasets, "load", other)
-    out, error = said(["score", run, "--count", 60, "--out", tmp_path / "a.json", "-q"], capsys)
+    out, error = said(["score", run, "--count", 60, "--data", "shapes", "--out", tmp_path / "a.json", "-q"], capsys)
     assert "of D" not in out and "FID" in out
-    assert ("its discriminator is not asked: the checkpoint: the run was trained on other images (300) than the data "
-            "set has now (300)") in error
+    assert "its discriminator is not asked: these are not the images that it was trained on" in error
+
+
+def test_without_test_images_there_is_no_gap_and_no_refusal(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(datasets, "find", lambda name, root=None, split=None: None if split == "test" else "here")
+    out, error = said(["score", run, "--count", 60, "--out", tmp_path / "a.json", "-q"], capsys)
+    assert "accuracy of D" in out and "gap of D" not in out
+    assert "no gap of D: no test images of shapes are at hand" in error
