@@ -115,13 +115,13 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
     return {int(c): frechet.distance(real[real_labels == c], fake[fake_labels == c]) for c in classes}
 
 
-def discriminator_accuracy(real: np.ndarray, fake: np.ndarray) -> float:
+def discriminator_accuracy(real: np.ndarray, fake: np.ndarray, middle: float = 0.0) -> float:
     """How often the discriminator is right, real and fakes counting the same; 0.5 if it cannot tell.
 
-    Outputs before a sigmoid, any shape: above 0 it says real. The reports on DCGANs give such a number (0.5 being the
-    aim of the generator) without defining it.
+    Outputs before a sigmoid, any shape: above `middle` (nn.losses.Loss) it says real. The reports on DCGANs give such
+    a number (0.5 being the aim of the generator) without defining it.
     """
-    return float(((real > 0).mean() + (fake <= 0).mean()) / 2)
+    return float(((real > middle).mean() + (fake <= middle).mean()) / 2)
 
 
 def held_out_gap(train: np.ndarray, held_out: np.ndarray) -> tuple[float, float]:

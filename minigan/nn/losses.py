@@ -16,10 +16,14 @@ from minigan.engine.loops.sample_norms import sample_norms, sample_norms_gradien
 
 @dataclass(frozen=True)
 class Loss:
-    """discriminator(real, fake) and generator(fake): scalar Tensors, both to be minimized."""
+    """discriminator(real, fake) and generator(fake): scalar Tensors, both to be minimized.
+
+    middle: the discriminator says real above it and fake below; None: its outputs have no such place.
+    """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    middle: float | None = 0.0
 
 
 LOSSES = {
@@ -31,13 +35,13 @@ LOSSES = {
                     lambda fake: -ops.mean(ops.softplus(fake))),
     # Mao et al. 2017, Eq. (2), with a = 0, b = c = 1 (their Eq. (9))
     "lsgan": Loss(lambda real, fake: (ops.mean((real - 1) ** 2) + ops.mean(fake ** 2)) * 0.5,
-                  lambda fake: ops.mean((fake - 1) ** 2) * 0.5),
+                  lambda fake: ops.mean((fake - 1) ** 2) * 0.5, middle=0.5),
     # Miyato et al. 2018, Eq. (16) and (17)
     "hinge": Loss(lambda real, fake: ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake)),
                   lambda fake: -ops.mean(fake)),
     # Arjovsky et al. 2017, Eq. (2) and (3); the discriminator must be kept Lipschitz: by --gp, or a --norm
     "wasserstein": Loss(lambda real, fake: ops.mean(fake) - ops.mean(real),
-                        lambda fake: -ops.mean(fake)),
+                        lambda fake: -ops.mean(fake), middle=None),
 }
 
 

@@ -29,7 +29,8 @@
                       neighbours i, j: equal in the set of Lin et al. 2021, Eq. (2)
     inactive          {"real", "fake"}: share of hinge terms that are 0; null for other losses
     outputs           {"real": [mean, standard deviation], "fake": ...} of D
-    accuracy          share of right answers: above 0 for real, below for fake (1/2 for lsgan)
+    accuracy          share of right answers: above 0 for real, else fake (1/2 for lsgan); null for wasserstein, whose
+                      outputs have no place where real begins
     diversity         mean distance between two fakes' thumbnails, in that of two real ones
     alarms            list of {"name", "text"} (alarms.py)
 
@@ -51,9 +52,11 @@ from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.devices import to_host
 from minigan.engine.loops.sample_norms import sample_norms
+from minigan.metrics.scores import discriminator_accuracy
 from minigan.metrics.thumbnails import diversity
 from minigan.networks.watched import Watched, watch
 from minigan.nn.lipschitz import InUse
+from minigan.nn.losses import LOSSES
 from minigan.nn.operator_norms import conv_bounds, operator_norm, singular_values
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.variance_bounds import variance_bounds
@@ -98,7 +101,7 @@ def diagnose(training: Training) -> dict[str, Any]:
         return _layer(w, g[i], g[len(Ws) + i], to_host(slopes[1 + i].data) / count, _saturation(path, layers))
     each = thread_pool.parallel if t.xp is np else map  # a GPU is asked from one thread
     rows = dict(zip(weights, each(measure, range(len(Ws))), strict=True))
-    middle = 0.5 if e.loss == "lsgan" else 0.0
+    middle = LOSSES[e.loss].middle
     real, fake = to_host(real.data), to_host(fake.data)
     layer_of = dict(training.dis.walk())  # in t.dis the watched ones stand in their place
     used = InUse(x_real.shape, {layer_of[path]: w.held.W_bar.data for path, w in weights.items()},
@@ -110,7 +113,7 @@ def diagnose(training: Training) -> dict[str, Any]:
         "gradient_ratio": gradient_ratios(rows),
         "inactive": {"real": np.mean(real >= 1), "fake": np.mean(fake <= -1)} if e.loss == "hinge" else None,
         "outputs": {"real": [real.mean(), real.std()], "fake": [fake.mean(), fake.std()]},
-        "accuracy": (np.mean(real > middle) + np.mean(fake < middle)) / 2,
+        "accuracy": None if middle is None else discriminator_accuracy(real, fake, middle),
         "diversity": diversity(*(to_uint8(to_host(x.data[:PAIRS])) for x in (x_real, x_fake)))}
     found["seconds"] = time.perf_counter() - began
     found = _plain(found)

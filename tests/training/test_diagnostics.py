@@ -168,7 +168,7 @@ def test_the_gradient_of_a_dense_layer_is_equation_12_in_closed_form(seen):
     real, fake = (h @ w / sigma for h in (h_real, h_fake))
     np.testing.assert_allclose(found["outputs"]["real"], [real.mean(), real.std()], rtol=1e-3)
     np.testing.assert_allclose(found["outputs"]["fake"], [fake.mean(), fake.std()], rtol=1e-3)
-    np.testing.assert_allclose(found["accuracy"], ((real > 0).mean() + (fake < 0).mean()) / 2)
+    np.testing.assert_allclose(found["accuracy"], ((real > 0).mean() + (fake <= 0).mean()) / 2)
 
 
 def test_the_gradient_of_a_convolution_loses_lambda_u_v(seen):
@@ -254,12 +254,18 @@ def test_inactive_terms_and_right_answers_are_counted():
     training = trained(norm="none")
     dense = training.dis.layers["dense"]
     dense.params["W"].data[:] = 0
-    for b, inactive, accuracy in ((2.0, [1, 0], 0.5), (-2.0, [0, 1], 0.5), (0.5, [0, 0], 0.5), (0.0, [0, 0], 0.0)):
+    for b, inactive, accuracy in ((2.0, [1, 0], 0.5), (-2.0, [0, 1], 0.5), (0.5, [0, 0], 0.5), (0.0, [0, 0], 0.5)):
         dense.params["b"].data[:] = b
         found = diagnose(training)
         assert list(found["inactive"].values()) == inactive and found["accuracy"] == accuracy
         assert found["outputs"] == {"real": [b, 0], "fake": [b, 0]}
     assert set(found["slope"].values()) == {0.0}
+
+
+@pytest.mark.parametrize(("loss", "middle"), [("hinge", 0.0), ("lsgan", 0.5), ("wasserstein", None)])
+def test_right_answers_are_counted_as_score_does(loss, middle, monkeypatch):
+    monkeypatch.setattr(diagnostics, "discriminator_accuracy", lambda real, fake, middle: middle)
+    assert diagnose(trained(norm="none", loss=loss))["accuracy"] == middle == LOSSES[loss].middle
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------

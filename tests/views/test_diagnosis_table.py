@@ -28,3 +28,8 @@ def test_alarms_come_last(texts):
                            "inactive": {"real": 0.5, "fake": 0.0}})
     assert lines[-len(texts):] == texts if texts else lines[-1] == "no alarms"
     assert "inactive hinge terms real 50%, fake 0%" in lines
+
+
+def test_a_critics_right_answers_are_not_counted():
+    assert "right answers 75%" in "\n".join(table(FOUND))
+    assert "right answers" not in "\n".join(table(FOUND | {"accuracy": None}))

@@ -12,6 +12,7 @@ from minigan.errors import FailedWork
 from minigan.metrics.scores import discriminator_accuracy, held_out_gap
 from minigan.metrics.stored_scores import Score
 from minigan.nn.layers import Layer
+from minigan.nn.losses import LOSSES
 from minigan.training.judging import judge
 from minigan.training.restore import Saved
 from minigan.training.scoring.asked import Asked
@@ -55,15 +56,17 @@ def discriminator_scores(saved: Saved, judges: Judge, images: np.ndarray, asked:
         rows = np.sort(np.random.default_rng(asked.seed).permutation(len(of.images))[:JUDGED])
         return judge(judges.dis, of.images[rows], e.scaling, xp, labels=of.labels[rows])
 
-    def score(name: str, value: float, spread: float | None, n_fake: int) -> Score:
-        return Score(name, value, spread, "discriminator", "", "", "", "", len(of_real), n_fake, 0, asked.seed,
+    def score(name: str, value: float, spread: float | None, n_fake: int, how: str = "") -> Score:
+        return Score(name, value, spread, f"discriminator{how}", "", "", "", "", len(of_real), n_fake, 0, asked.seed,
                      real.name)
     images = images[:JUDGED]
     of_real, found = some(real.data), []
     of_fake = judge(judges.dis, images, e.scaling, xp,
                     labels=np.arange(len(images)) % saved.classes if saved.classes else None)
-    if e.loss != "wasserstein":  # whose outputs have no place where real begins
-        found.append(score("accuracy of D", discriminator_accuracy(of_real, of_fake), None, len(images)))
+    middle = LOSSES[e.loss].middle
+    if middle is not None:
+        how = f", real above {middle:g}" if middle else ""  # not to be mixed with what was stored without saying so
+        found.append(score("accuracy of D", discriminator_accuracy(of_real, of_fake, middle), None, len(images), how))
     if judges.held_out is not None and min(len(of_real), len(judges.held_out.images)) > 1:
         found.append(score("gap of D", *held_out_gap(of_real, some(judges.held_out)), 0))
     return found

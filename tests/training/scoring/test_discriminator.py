@@ -10,6 +10,7 @@ from minigan.engine.autograd import Tensor
 from minigan.metrics import stored_scores
 from minigan.training import run_record
 from minigan.training.loop import opened
+from minigan.training.scoring import discriminator
 
 
 def scores_of(path):
@@ -27,6 +28,17 @@ def test_accuracy_and_gap_are_those_of_the_trained_discriminators_outputs(run, i
     assert (accuracy.n_real, accuracy.n_fake, accuracy.data) == (300, 60, "shapes train")
     assert gap.value == pytest.approx(real.mean() - held_out.mean(), rel=1e-3, abs=1e-6)
     assert gap.spread == pytest.approx(np.sqrt(real.var(ddof=1) / 300 + held_out.var(ddof=1) / 300), rel=1e-3)
+
+
+def test_score_and_diagnose_say_real_above_the_same_place(tmp_path, capsys, monkeypatch):
+    """A discriminator that says 0.75 of each real image and 0.25 of each fake is right by LSGAN's targets, 1 and 0."""
+    assert main.run(["train", "shapes", *SMALL, "--loss", "lsgan", "--norm", "none", "--iterations", "1", "--out",
+                     str(tmp_path / "r"), "-q"]) == 0
+    says = iter((0.75, 0.25, 0.75))  # of real, fake and test images
+    monkeypatch.setattr(discriminator, "judge", lambda dis, x, *_, **__: np.full(len(x), next(says), np.float32))
+    said(["score", tmp_path / "r", "--count", 60, "-q"], capsys)
+    accuracy = scores_of(tmp_path / "r" / "scores.json")["accuracy of D"]
+    assert (accuracy.value, accuracy.protocol) == (1.0, "discriminator, real above 0.5")
 
 
 def test_a_critic_has_a_gap_and_no_accuracy(tmp_path, capsys):
