@@ -22,6 +22,8 @@ from minigan.formats.progress import progress_bar
 @click.option("--crop", type=int, help="side of the square in the middle of celeba's images that is used [128]")
 @click.option("--resize", help="how another size is reached: lanczos, bilinear, plain")
 @click.option("--skip-bad", is_flag=True, help="leave out images that cannot be read or are too small")
+@click.option("--follow-links", is_flag=True, help="take images that symbolic links out of the folder lead to")
+@click.option("--large-images", is_flag=True, help="take images with more than 89 million pixels, too: up to 2^30")
 @click.option("--overwrite", is_flag=True, help="replace OUT")
 @click.option("--check", "checked", type=click.Path(path_type=Path), metavar="FILE",
               help="read all of a packed file and compare its checksums, instead")

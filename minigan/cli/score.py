@@ -63,6 +63,11 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
               "run's --score-weights; else in the cache folder; Inception's are downloaded]")
 @click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "
               "images are written, for --stats and other programs")
+@click.option("--size", type=int, help="side to which a folder's images are brought [their own; all must have one]")
+@click.option("--fit", default="crop", help="how they become square: crop, stretch [crop]")
+@click.option("--skip-bad", is_flag=True, help="leave out those that cannot be read, or have another size")
+@click.option("--follow-links", is_flag=True, help="take those that symbolic links out of the folder lead to")
+@click.option("--large-images", is_flag=True, help="take those with more than 89 million pixels, too: up to 2^30")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")
 @click.option("--repeat", type=click.IntRange(1, 1000), help="sets of images of a run, of seeds SEED, SEED + 1, ...: "
               "also mean and deviation [the protocol's: 3 for mimicry, else 1]")

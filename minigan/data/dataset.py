@@ -74,6 +74,9 @@ class Request:
     resize: str | None = None
     crop: int | None = None
     skip_bad: bool = False
+    own_size: bool = False
+    follow_links: bool = False
+    large_images: bool = False
     seed: int = 0
     say: Callable[[str], None] = to_stderr
     progress: Progress = progress_bar

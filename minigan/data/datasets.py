@@ -39,6 +39,7 @@ class Facts:
     resize: how another size is reached, one of RESIZES.
     crop: side of the square in the middle that is used; None: it takes no crop.
     known_to_inception: whether Inception, which was trained on photographs of things, has seen the like.
+    own_size: whether its images may be taken at the size that they have.
     large: whether it fills most machines' memories: it is for packing, and no classifier is trained on it.
     """
 
@@ -50,6 +51,7 @@ class Facts:
     resize: str = "lanczos"
     crop: int | None = None
     known_to_inception: bool = True
+    own_size: bool = False
     large: bool = False
 
     @property
@@ -70,7 +72,9 @@ def load(name: str, **options: Any) -> Dataset:
     split: "train", "test" or what else the data set has.  size: side of the images; shapes are drawn at any.
     resize: how another size is reached, see resize.py.  crop: side of the square in the middle that is used, of celeba.
     What is None is the data set's own, as its row in DATASETS has it.
-    fit, skip_bad: for a folder of images, see image_folder.py.  seed: of the drawings of `shapes`.
+    fit, skip_bad: for a folder of images, see image_folder.py.  own_size: where no size is given, a folder's is that of
+    its first image, and all must have it.  follow_links: links out of a folder, too.  large_images: up to 2^30 pixels
+    in an image, not only 89 million.  seed: of the drawings of `shapes`.
     say receives remarks, one line each; progress (done, total, what).
     Raises WrongUse for a request that cannot be meant, FailedWork if the data cannot be had.
     """
@@ -103,7 +107,8 @@ def open_source(name: str, **options: Any) -> Source:
 
 def of_experiment(e: Any, **other: Any) -> Dataset:
     """The data of an experiment, as it is trained on them; other: fields of dataset.Request instead of its own."""
-    own = {name: getattr(e, name) for name in ("size", "fit", "skip_bad", "seed", "split", "crop", "resize")}
+    own = {name: getattr(e, name) for name in (
+        "size", "fit", "skip_bad", "follow_links", "large_images", "seed", "split", "crop", "resize")}
     return load(e.dataset, **{"root": e.data_root} | own | other)
 
 
@@ -125,7 +130,8 @@ def _open(name: str, **options: Any) -> Dataset | Source:
     path = None if ask.root is None else Path(ask.root)
     if path is not None and not path.exists() and name != "shapes":
         raise FailedWork(f"{path}: no such file or folder; expected data set {name} there")
-    ask = dataclasses.replace(ask, root=path, split=ask.split or facts.split, size=ask.size or facts.size,
+    size = ask.size or (None if ask.own_size and facts.own_size else facts.size)
+    ask = dataclasses.replace(ask, root=path, split=ask.split or facts.split, size=size,
                               resize=ask.resize or facts.resize, crop=ask.crop or facts.crop)
     data = facts.read(ask)
     if isinstance(data, Dataset) and ask.size is not None and data.images.shape[1] != ask.size:
@@ -168,7 +174,7 @@ DATASETS: dict[str, Facts] = {
     "cifar100": Facts(cifar.cifar100, partial(cifar.find, cifar.CIFAR100), size=32),
     "fashion-mnist": Facts(idx.fashion_mnist, partial(idx.find, "fashion-mnist"), size=28, channels=1,
                            known_to_inception=False),
-    "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32),
+    "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32, own_size=True),
     "imagenet": Facts(imagenet.imagenet, imagenet.find, size=128, resize="bilinear", large=True),
     "mnist": Facts(idx.mnist, partial(idx.find, "mnist"), size=28, channels=1, known_to_inception=False),
     "packed": Facts(packed.packed, packed.find, {"train": None}, channels=None),

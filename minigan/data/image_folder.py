@@ -1,32 +1,35 @@
-"""Any folder or zip archive of images: found, decoded, brought to one size, and the unusable ones named."""
+"""Any folder, zip archive or .npz of images: found, decoded, brought to one size, and the unusable ones named."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from minigan.data.dataset import BLOCK, Block, Request, Source
+from minigan.data.dataset import BLOCK, Block, Dataset, Request, Source
 from minigan.data.places import stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats.archives import ZipImages
+from minigan.formats.foreign import image_decoding
+from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
 
 FITS = ("crop", "stretch")
-# Pillow's decoders that need no outside program, by file name; the rest of a folder is not looked at.
-SUFFIXES = (".bmp", ".gif", ".ico", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-FORMATS = ("BMP", "GIF", "ICO", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_FILE = 64 << 20  # bytes of an image in a zip archive
+MAX_LOOKS = 1000  # files of other names whose beginning is looked at: whether they are images all the same
+
+
+class NoImages(FailedWork):
+    """A folder, or an archive, in which no image was found."""
 
 
 class _TooSmall(ValueError):
@@ -35,6 +38,14 @@ class _TooSmall(ValueError):
     def __init__(self, width: int, height: int, size: int):
         super().__init__(f"is {width} x {height}, smaller than {size} x {size}")
         self.side = min(width, height)
+
+
+class _OtherSize(ValueError):
+    """An image of another size than the first one, where all must have one."""
+
+    def __init__(self, width: int, height: int, size: int):
+        super().__init__(f"is {width} x {height}, the first one {size} x {size}")
+        self.side = min(width, height, size)
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,31 @@ class Fitting:
     cut: int | None = None  # a square of this side in the middle, rather than the largest one
     enlarge: bool = False  # images smaller than size; otherwise they cannot be used
     whole_pixels: bool = False  # the square begins at a whole pixel, and a JPEG is decoded at its own size
+    exact: bool = False  # images of another size cannot be used
 
 
-def folder(ask: Request) -> Source:
-    """The data set "folder": any folder of images."""
+@dataclass
+class Found:
+    """What lies in a folder: paths of its images, relative to it and sorted; and what looks like images and is left
+    out: reason -> names."""
+
+    files: list[Path] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, path: Path) -> None:
+        self.left_out.setdefault(reason, []).append(_shown(path))
+
+    def remark(self) -> str:
+        """What was left out, how much of it, and why; "" if nothing was."""
+        return "; ".join(f"{len(names)} {reason}: {listed(sorted(names), 3)}"
+                         for reason, names in self.left_out.items())
+
+
+def folder(ask: Request) -> Source | Dataset:
+    """The data set "folder": any folder, or zip archive, of images.
+
+    ask.size None: that of the first image, which all must have.
+    """
     if ask.root is None:
         raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
     if not ask.root.is_dir():
@@ -68,43 +100,143 @@ def source(root: Path, how: Fitting, ask: Request) -> Source:
     The class is the subfolder of the first level, or "all" if there is none. Transparent images are laid on white,
     of an animation the first frame counts, EXIF orientation is obeyed.
     Images that cannot be decoded or are smaller than how.size are named, and left out only with ask.skip_bad.
-    Hidden files and links that lead out of the folder are left out.
-    FailedWork if there are no images, and from `blocks` if there are bad ones.
+    Hidden files are left out, and links that lead out of the folder unless ask.follow_links; what is left out is said.
+    NoImages if there are no images, and FailedWork from `blocks` if there are bad ones.
     """
-    files, links = _pictures(root)
-    if links:
-        ask.say(f"{root}: left out {len(links)} symbolic links that lead out of it: {listed(links)}")
+    found = find_images(root, ask.follow_links)
+    files, remark = found.files, found.remark()
     if not files:
-        raise FailedWork(f"{root}: no images in it or below it; looked for {', '.join(SUFFIXES)}")
-    tops = [_shown(file.parts[0]) if len(file.parts) > 1 else "." for file in files]
-    classes = tuple(sorted(set(tops)))
-    index = {name: i for i, name in enumerate(classes)}
-    labels = np.array([index[top] for top in tops], np.int64)
-    if "." in classes and len(classes) > 1:
-        ask.say(f"{root}: {Counter(tops)['.']} images lie beside the class folders; their class is '.'")
+        raise NoImages(f"{root}: no images in it or below it; looked for {', '.join(SUFFIXES)}"
+                       + (f"; left out {remark}" if remark else ""))
+    if remark:
+        ask.say(f"{root}: left out {remark}")
+    labels, classes = _classes(root, [file.parts for file in files], ask)
     identity = hashlib.sha256("\0".join(map(str, files)).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def decode(number: int) -> np.ndarray:
+    def open_number(number: int) -> tuple[Path, str]:
         path = root / files[number]
         if not path.is_file():
             raise ValueError("is not a regular file")  # to open a pipe would wait for ever
-        return _decode(path, how)
+        return path, path.name
 
-    return Source((len(files), how.size, how.size, 3), labels, ("all",) if classes == (".",) else classes, str(root),
-                  identity, partial(_blocks, root, [str(file) for file in files], decode, how.size, ask))
+    return _source(root, [str(file) for file in files], open_number, labels, classes, identity, how, ask)
 
 
 def zip_source(path: Path, folder: str, how: Fitting, ask: Request) -> Source:
     """The images that a zip archive holds in `folder`, in the order of their names, without labels."""
     inside = ZipImages(path, folder, SUFFIXES, MAX_FILE)
     if not inside.names:
-        raise FailedWork(f"{path}: no images in {folder} in the archive; looked for {', '.join(SUFFIXES)}")
+        raise NoImages(f"{path}: no images in {folder} in the archive; looked for {', '.join(SUFFIXES)}")
+
+    def open_number(number: int) -> tuple[io.BytesIO, str]:
+        return io.BytesIO(inside.read(inside.names[number])), inside.names[number]
+
+    return _source(path, inside.names, open_number, np.full(len(inside.names), -1), (), stamp(path), how, ask)
+
+
+def find_images(root: Path, follow_links: bool = False) -> Found:
+    """The image files in and below a folder: the one way in which folders are looked through.
+
+    follow_links: also what links lead to; without it links within the folder count, and those out of it do not.
+    """
+
+    def unreadable(error: OSError) -> None:
+        raise FailedWork(f"{error.filename}: cannot be listed: {error.strerror}") from error
+
+    found, home, looks = Found(), root.resolve(), 0
+    for place, folders, names in os.walk(root, onerror=unreadable, followlinks=follow_links):
+        kept = []
+        for name in folders:
+            path = Path(place, name)
+            if image_decoding.hidden((name,)):
+                continue
+            if path.is_symlink() and follow_links and _leads_back(path, root):
+                found.leave_out("links to a folder that they lie in", path.relative_to(root))
+            elif path.is_symlink() and not follow_links:
+                _refuse_link(found, path, root, home)  # one that stays inside leads to what is found anyway
+            else:
+                kept.append(name)
+        folders[:] = kept
+        for name in names:
+            path, inner = Path(place, name), Path(place, name).relative_to(root)
+            if image_decoding.by_name(name):
+                if image_decoding.hidden((name,)):
+                    found.leave_out("hidden files", inner)
+                elif follow_links or not path.is_symlink() or not _refuse_link(found, path, root, home):
+                    found.files.append(inner)
+            elif image_decoding.hidden((name,)):
+                continue
+            elif image_decoding.unread_kind(name):
+                found.leave_out("of kinds that are not read", inner)
+            elif looks < MAX_LOOKS and (follow_links or not path.is_symlink()):
+                looks += 1
+                if image_decoding.by_content(path):
+                    found.leave_out("images whose names do not end as images' do", inner)
+    found.files.sort(key=lambda file: file.parts)
+    return found
+
+
+def _refuse_link(found: Found, path: Path, root: Path, home: Path) -> bool:
+    """Whether a link leads out of the folder; then it is left out: a folder that somebody else made could name any file
+    of this machine."""
+    if path.resolve().is_relative_to(home):
+        return False
+    found.leave_out("symbolic links that lead out of it (--follow-links takes them)", path.relative_to(root))
+    return True
+
+
+def _leads_back(path: Path, root: Path) -> bool:
+    """Whether a link leads to a folder on the way to it, and so round and round."""
+    target = path.resolve()
+    above = path.parent
+    while True:
+        if above.resolve() == target:
+            return True
+        if above == root:
+            return False
+        above = above.parent
+
+
+def _classes(root: Path, paths: Sequence[tuple[str, ...]], ask: Request) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels, by the folders of the first level, and their names."""
+    tops = [_shown(parts[0]) if len(parts) > 1 else "." for parts in paths]
+    classes = tuple(sorted(set(tops)))
+    index = {name: i for i, name in enumerate(classes)}
+    if "." in classes and len(classes) > 1:
+        ask.say(f"{root}: {Counter(tops)['.']} images lie beside the class folders; their class is '.'")
+    return np.array([index[top] for top in tops], np.int64), ("all",) if classes == (".",) else classes
+
+
+def _source(root: Path, names: list[str], open_number: Callable[[int], tuple[Path | io.BytesIO, str]],
+            labels: np.ndarray, classes: tuple[str, ...], identity: str, how: Fitting, ask: Request) -> Source:
+    """A source of the files that open_number gives with their names."""
+    if how.size is None:
+        how = replace(how, size=_first_size(root, names, open_number, ask), exact=True)
 
     def decode(number: int) -> np.ndarray:
-        return _decode(io.BytesIO(inside.read(inside.names[number])), how)
+        return _decode(*open_number(number), how)
 
-    return Source((len(inside.names), how.size, how.size, 3), np.full(len(inside.names), -1), (), str(path),
-                  stamp(path), partial(_blocks, path, inside.names, decode, how.size, ask))
+    return Source((len(names), how.size, how.size, 3), labels, classes, str(root), identity,
+                  partial(_blocks, root, names, decode, how.size, ask))
+
+
+def _first_size(root: Path, names: list[str], open_number: Callable[[int], tuple[Path | io.BytesIO, str]],
+                ask: Request) -> int:
+    """The side of the first image that can be opened. WrongUse if it is no square, or too large."""
+    with image_decoding.decoding(ask.large_images):
+        bad: dict[int, Exception] = {}
+        for number in range(len(names)):
+            try:
+                with image_decoding.opened(*open_number(number)) as image:
+                    width, height = image.size
+            except Exception as error:  # as in _blocks
+                bad[number] = error
+                continue
+            if width != height or not 4 <= width <= 1024:
+                raise WrongUse(f"{root / names[number]} has {width} x {height} pixels; expected squares of 4 to 1024, "
+                               "or --size N, which brings all images to N x N")
+            return width
+    raise FailedWork(f"{_bad_line(root, names, bad)}; {_remedy(bad, len(names))}")
 
 
 def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], size: int, ask: Request,
@@ -121,9 +253,7 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for at in range(start, len(names), BLOCK):  # in blocks: a million waiting tasks would take a gigabyte
             numbers = range(at, min(at + BLOCK, len(names)))
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module="PIL")  # odd tags of images that decode well
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with image_decoding.decoding(ask.large_images):
                 results = list(pool.map(attempt, numbers))
             bad |= {i: r for i, r in zip(numbers, results, strict=True) if isinstance(r, Exception)}
             good = [i for i in numbers if i not in bad]
@@ -140,37 +270,20 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
         ask.say(f"{line}; left out")
 
 
-def _pictures(root: Path) -> tuple[list[Path], list[str]]:
-    """Paths of the image files relative to root, sorted; and the links that lead out of it."""
-
-    def unreadable(error: OSError) -> None:
-        raise FailedWork(f"{error.filename}: cannot be listed: {error.strerror}") from error
-
-    files, links, home = [], [], root.resolve()
-    for place, folders, names in os.walk(root, onerror=unreadable):  # does not enter linked folders
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-        for name in folders + images:
-            path = Path(place, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(home):
-                links.append(_shown(path.relative_to(root)))
-            elif name in images:
-                files.append(path.relative_to(root))
-    return sorted(files, key=lambda file: file.parts), sorted(links)
-
-
-def _decode(file: Path | io.BytesIO, how: Fitting) -> np.ndarray:
+def _decode(file: Path | io.BytesIO, name: str, how: Fitting) -> np.ndarray:
     """One image as uint8 (size, size, 3)."""
     size = how.size
-    with Image.open(file, formats=FORMATS) as image:
+    with image_decoding.opened(file, name) as image:
         width, height = image.size
+        if how.exact and (width, height) != (size, size):
+            raise _OtherSize(width, height, size)
         if how.cut and min(width, height) < how.cut:
             raise ValueError(f"is {width} x {height}, smaller than the crop of {how.cut} x {how.cut}")
         if min(width, height) < size and not how.enlarge and not how.cut:
             raise _TooSmall(width, height, size)
         if not how.whole_pixels:
             image.draft("RGB", (2 * size, 2 * size))  # JPEG: decode at 1/2, 1/4, 1/8 if twice the size remains
-        picture = _rgb(ImageOps.exif_transpose(image))
+        picture = image_decoding.rgb(image_decoding.upright(image))
     (width, height), side = picture.size, how.cut or min(picture.size)
     left, top = (width - side) / 2, (height - side) / 2
     if how.whole_pixels:
@@ -183,33 +296,21 @@ def _decode(file: Path | io.BytesIO, how: Fitting) -> np.ndarray:
     return np.asarray(picture.resize((size, size), method, box=box))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("holds floating-point pixels, expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits in 16 or 32; Pillow's own conversion would clip at 255
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return image.convert("RGB")
-
-
 def _bad_line(root: Path, names: list[str], bad: dict[int, Exception]) -> str:
     named = []
     for i, error in bad.items():
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
-        if isinstance(error, UnidentifiedImageError):
-            reason = "is not an image of a known format"
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         named.append(f"{_shown(names[i])} ({reason or type(error).__name__})")
     return f"{root}: {len(bad)} of {len(names)} images cannot be used: {listed(named, 3)}"
 
 
 def _remedy(bad: dict[int, Exception], n: int) -> str:
-    sides = [error.side for error in bad.values() if isinstance(error, _TooSmall)]
+    sides = [error.side for error in bad.values() if isinstance(error, (_TooSmall, _OtherSize))]
     skip = " or --skip-bad" if len(bad) < n else ""
     if len(sides) == len(bad) and min(sides) >= 4:
         return f"use --size {min(sides)}{skip}"
+    if all(isinstance(error, TooLarge) for error in bad.values()):
+        return f"use --large-images{skip}"
     return f"repair or remove them{', or use --skip-bad' if skip else ''}"
 
 

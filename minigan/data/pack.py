@@ -34,6 +34,7 @@ except ImportError:
 
 CHUNK = 1 << 20  # bytes
 LABELS = 1 << 16  # labels in a chunk
+NEWER = ("follow_links", "large_images")  # choices that files begun by earlier versions do not name: they are off there
 SYNC_EVERY = 5.0  # seconds of work that a power cut may cost
 
 
@@ -41,7 +42,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
          progress: Progress = progress_bar, **chosen: Any) -> str:
     """Pack the data set `dataset` into the file `out`; returns a line that says what was written.
 
-    chosen: root, split, size, fit, resize, crop, skip_bad, seed, as for datasets.load.
+    chosen: root, split, size, fit, resize, crop, skip_bad, follow_links, large_images, seed, as for datasets.load.
     An unfinished file (out.part) that was begun with the same data and choices is gone on with: the images that are
     in it are read back once, for the checksum. WrongUse if out exists, or if the unfinished file is of another kind.
     """
@@ -51,7 +52,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
         raise WrongUse(f"{out} exists already; choose another file{'' if out.is_dir() else ', or --overwrite'}")
     source = datasets.open_source(dataset, say=say, progress=_renamed(progress), **chosen)
     made = {"dataset": dataset, **{name: None if value is None else str(value) if name == "root" else value
-                                   for name, value in sorted(chosen.items())}}
+                                   for name, value in sorted(chosen.items()) if value or name not in NEWER}}
     return write(source, made, out, say)
 
 

@@ -33,6 +33,8 @@ class Experiment:
     resize: str | None = _option(None, "how another size is reached: lanczos, bilinear, plain (bilinear, not "
                                  "antialiased) [lanczos; imagenet bilinear; celeba, stl10 plain]")
     skip_bad: bool = _option(False, "leave out images of a folder that cannot be read or are too small")
+    follow_links: bool = _option(False, "take images of a folder that symbolic links out of it lead to")
+    large_images: bool = _option(False, "take images of a folder with more than 89 million pixels, too: up to 2^30")
     scaling: str = _option("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
     dequantize: bool = _option(False, "add uniform noise of one grey level to real images")
     # where the choices come from
@@ -118,8 +120,8 @@ LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), 
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
-CHANGEABLE = ("data_root", "device", "threads", "log_every", "sample_every", "checkpoint_every", "diagnose",
-              "score_every", "score", "score_count", "score_weights")
+CHANGEABLE = ("data_root", "follow_links", "large_images", "device", "threads", "log_every", "sample_every",
+              "checkpoint_every", "diagnose", "score_every", "score", "score_count", "score_weights")
 
 PATHS = ("data_root", "score_weights")  # files and folders
 

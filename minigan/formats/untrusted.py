@@ -34,6 +34,25 @@ def number(value: Any) -> float:
     return float(value) if is_number(value) else math.nan
 
 
+def what_it_is(head: bytes) -> str:
+    """What a file is, in words, where it begins as one of the things that people have in place of the right one; or "".
+
+    head: its first bytes, some hundreds of them.
+    """
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    if not head:
+        return "an empty file"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<!--")):
+        return "an HTML page, not the file that it should lead to; download it again"
+    if text.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself; fetch that with: git lfs pull"
+    if text.startswith((b"<?xml", b"<svg")):
+        return "an XML text"
+    if head.startswith(b"MATLAB 7.3 MAT-file"):
+        return "a MATLAB 7.3 file; save it again as version 7: save(name, '-v7')"
+    return ""
+
+
 class Bounded(np.random.Generator):
     """Random numbers for a network that a file describes: refuses to draw more at once than its largest array has.
 

@@ -98,8 +98,8 @@ def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple
     before, saved = run.experiment, restore.newest(run.folder)
     with untrusted.doubting(str(saved.path)):
         validate.check_names(saved.e)
-    e = dataclasses.replace(saved.e, data_root=data_root or before.data_root, device=before.device,
-                            threads=before.threads)
+    e = dataclasses.replace(saved.e, data_root=data_root or before.data_root, follow_links=before.follow_links,
+                            large_images=before.large_images, device=before.device, threads=before.threads)
     training, _ = _training(e, quiet, False)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks

@@ -202,7 +202,7 @@ def digits(root: Path, images: np.ndarray) -> Path:
     ("folder", lambda root: put(root, {"notes.txt": b""}), 1, "no images in it"),
     ("folder", lambda root: root, 1, "no such file or folder"),
     ("folder", lambda root: put(root.parent, {root.name: b""}) / root.name, 2, "expected a folder"),
-    ("folder", folder_with("bad.png", b"<html>"), 1, "bad.png (is not an image of a known format)"),
+    ("folder", folder_with("bad.png", b"<html>"), 1, "bad.png (is an HTML page"),
     ("folder", small_picture, 1, "small.png (is 12 x 12, smaller than 16 x 16)"),
 ])
 def test_data_that_cannot_be_had_are_one_line_and_no_run(dataset, build, code, named, tmp_path, refused):

@@ -232,7 +232,10 @@ def test_more_pixels_than_pillows_limit_are_refused(tmp_path, monkeypatch):
     for limit in (9_999, 4_000):  # Pillow itself warns at the first, raises at the second
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         line = refused("folder", tmp_path / "root")
-        assert "1 of 2" in line and "1.png (" in line and "limit" in line
+        assert "1 of 2" in line and "1.png (has 0 megapixels, more than the limit of 0.00" in line
+        assert line.endswith("use --large-images or --skip-bad")
+    assert len(read("folder", tmp_path / "root", large_images=True).images) == 2
+    assert Image.MAX_IMAGE_PIXELS == 4_000
 
 
 def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path, said):
@@ -251,11 +254,63 @@ def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path, said):
     assert len(read("folder", entry).images) == 2  # the folder itself may be named by a link
 
 
-def test_hidden_files_are_not_looked_at(tmp_path):
+def test_links_out_of_the_folder_are_followed_when_asked_for(tmp_path, said):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for i in range(3):
+        picture(outside / "cat" / f"{i}.png", colour=(i, i, i))
+    picture(outside / "single.png", colour=(9, 9, 9))
+    for name, target in (("cat", "cat"), ("dog/9.png", "single.png")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).symlink_to(outside / target)
+    line = refused("folder", root)
+    assert "no images" in line and "2 symbolic links that lead out of it (--follow-links takes them): cat, " in line
+    (outside / "cat" / "back").symlink_to(root)  # a ring: from here on for ever
+    data = read("folder", root, said, follow_links=True)
+    assert data.classes == ("cat", "dog") and data.labels.tolist() == [0, 0, 0, 1]
+    assert [centre(data, i)[0] for i in range(4)] == [0, 1, 2, 9]
+    assert len(said) == 1 and "1 links to a folder that they lie in: cat/back" in said[0]
+
+
+def test_hidden_files_are_left_out_and_said(tmp_path, said):
     picture(tmp_path / "root" / "1.png")
     (tmp_path / "root" / "._1.png").write_bytes(b"made by another system")
+    (tmp_path / "root" / "Thumbs.db").write_bytes(b"made by another system")
     picture(tmp_path / "root" / ".thumbnails" / "1.png")
-    assert len(read("folder", tmp_path / "root").images) == 1
+    picture(tmp_path / "root" / "__MACOSX" / "1.png")
+    picture(tmp_path / "root" / "0000.png" / "2.png")  # a folder, whatever its name
+    assert len(read("folder", tmp_path / "root", said).images) == 2
+    assert [line.partition(": ")[2] for line in said] == [
+        "left out 1 hidden files: ._1.png", "1 images lie beside the class folders; their class is '.'"]
+
+
+def test_images_that_are_not_read_are_counted_and_named_with_the_reason(tmp_path, said):
+    root = tmp_path / "root"
+    picture(root / "1.png")
+    for name in ("a.heic", "b.CR2", "notes.txt", "labels"):
+        (root / name).write_bytes(b"something")
+    picture(root / "2.png").rename(root / "2")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(root / "pipe")  # to look into it would wait for ever
+    assert len(read("folder", root, said).images) == 1
+    assert len(said) == 1 and "left out 2 of kinds that are not read: a.heic, b.CR2; 1 images whose names" in said[0]
+
+
+def test_images_at_their_own_size_must_all_have_one(tmp_path, said):
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "0.png").write_bytes(b"broken")
+    picture(root / "1.png", (40, 40))
+    picture(root / "2.png", (48, 40))
+    picture(root / "sub" / "3.png", (64, 64))
+    line = refused("folder", root, own_size=True)
+    assert "0.png (is not an image of a known format), 2.png (is 48 x 40, the first one 40 x 40), sub/3.png" in line
+    data = load("folder", root=root, own_size=True, skip_bad=True, say=said.append, progress=lambda *_: None)
+    assert data.images.shape == (1, 40, 40, 3) and "left out" in said[-1]
+    (root / "0.png").unlink()
+    assert refused("folder", root, own_size=True).endswith("the first one 40 x 40); use --size 40 or --skip-bad")
+    assert read("folder", root, own_size=True, size=16).images.shape == (3, 16, 16, 3)
+    (root / "1.png").unlink()
+    assert "2.png has 48 x 40 pixels; expected squares" in refused("folder", root, WrongUse, own_size=True)
 
 
 def test_a_name_with_a_newline_stays_on_one_line(tmp_path):

@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of `minigan score`; None: see instrument.protocol_for, and the run's own."""
+    """The options of `minigan score`; None: see instrument.protocol_for, and the run's own.
+
+    size to large_images: how a folder of images is read, see datasets.load.
+    """
 
     protocol: str | None = None
     count: int | None = None
@@ -17,6 +20,11 @@ class Asked:
     weights: Path | None = None
     stats: Path | None = None
     write_stats: Path | None = None
+    size: int | None = None
+    fit: str = "crop"
+    skip_bad: bool = False
+    follow_links: bool = False
+    large_images: bool = False
     seed: int = 0
     best: bool = False
     device: str = "cpu"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from minigan.data import datasets, image_folder
+from minigan.data import datasets
+from minigan.data.image_folder import NoImages
 from minigan.engine import devices
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.metrics import features
 from minigan.metrics.features import Images
@@ -49,7 +49,7 @@ def open_subject(path: Path, asked: Asked) -> Subject:
     if path.suffix.lower() == ".npz" and path.is_file():
         images = features.read_npz(path)
     elif path.is_dir():
-        images = _folder(path, asked.quiet)
+        images = _folder(path, asked)
     else:
         raise WrongUse(f"{path}: expected a run's folder, a folder of images, or an .npz file with an array 'images'")
     whole = features.of_images(images, what="fake")
@@ -74,17 +74,12 @@ def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
     return Subject(made, 0, "", saved, classes)
 
 
-def _folder(path: Path, quiet: bool) -> np.ndarray:
-    """The images in a folder as they are: all of one size, square."""
-    first = next((file for file in sorted(path.rglob("*")) if file.suffix.lower() in image_folder.SUFFIXES), None)
-    if first is None:
-        raise WrongUse(f"{path}: neither a run (no experiment.json) nor a folder with images")
+def _folder(path: Path, asked: Asked) -> np.ndarray:
+    """The images in a folder as they are, all of one size and square; or brought to --size."""
+    how = {"progress": lambda *_: None} if asked.quiet else {}
     try:
-        with Image.open(first) as image:
-            width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FailedWork(f"{first} cannot be read ({error})") from None
-    if width != height or width > 1024:
-        raise WrongUse(f"{first} has {width} x {height} pixels; expected squares of at most 1024 x 1024")
-    how = {"progress": lambda *_: None} if quiet else {}
-    return datasets.load("folder", root=path, size=width, **how).images
+        return datasets.load("folder", root=path, size=asked.size, own_size=True, fit=asked.fit,
+                             skip_bad=asked.skip_bad, follow_links=asked.follow_links,
+                             large_images=asked.large_images, **how).images
+    except NoImages as error:
+        raise WrongUse(f"{error}; nor is it a run (no experiment.json)") from None

@@ -1,0 +1,1 @@
+"""Images that others made, in whatever form they come: files of every kind, arrays."""
