@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats.whole import write_whole
 from minigan.views.figures.data import Missing, diagnosed, find_runs, gradient_norm, of_layer
 from minigan.views.figures.draw import draw, import_matplotlib
@@ -42,12 +42,22 @@ SUFFIXES = (".png", ".svg")
 
 @dataclass(frozen=True)
 class Figure:
-    """make: from paths and an Ask to a Plot.  command: makes runs that it can be drawn from."""
+    """make: from paths and an Ask to a Plot.  command: makes runs that it can be drawn from.
+
+    moment: whether it shows one iteration, which --at chooses.  --measure is for those that need scores, and for the
+    one that chooses each method's best setting by them.
+    """
 
     title: str
     make: Callable[[list[Path], Ask], Plot]
     needs: str
     command: str
+    moment: bool = False
+
+    @property
+    def measured(self) -> bool:
+        """Whether --measure means something to it."""
+        return self.needs == _SCORES or self.make is singular_values
 
 
 _SCORES = "scores in log.jsonl or scores.json, or else the log's thumbnail distance"
@@ -113,9 +123,9 @@ FIGURES: dict[str, Figure] = {
     "bssn/11": Figure("Gradient norms that are stable, explode, vanish", _all_gradients, _DIAGNOSED,
                       _runs_of("bssn/figure10/cifar10", True)),
     "bssn/12": Figure("Gradient norms by layer at one moment (--at), MNIST in the paper", gradient_layers, _DIAGNOSED,
-                      _runs_of("bssn/figure2/mnist", True)),
+                      _runs_of("bssn/figure2/mnist", True), moment=True),
     "bssn/13": Figure("Gradient norms by layer at one moment (--at), CIFAR-10 in the paper", gradient_layers,
-                      _DIAGNOSED, _runs_of("bssn/figure13/cifar10", True)),
+                      _DIAGNOSED, _runs_of("bssn/figure13/cifar10", True), moment=True),
     "bssn/14": Figure("Ratios of gradient norms and of spectral norms, CIFAR-10 in the paper", ratio_points, _DIAGNOSED,
                       _runs_of("bssn/figure14/cifar10", True)),
     "bssn/15": Figure("Ratios of gradient norms and of spectral norms, STL-10 in the paper", ratio_points, _DIAGNOSED,
@@ -145,9 +155,6 @@ FIGURES["report/scores"] = FIGURES["report/is"]
 CLASSIC = {"bars": "sn-gan/2", "singular-values": "sn-gan/3", "spectral-norms": "sn-gan/9", "gradients": "bssn/2",
            "losses": "report/losses"}
 
-# ---- looks ---------------------------------------------------------------------------------------------------------
-
-
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 def figure(name: str, paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
@@ -159,6 +166,7 @@ def figure(name: str, paths: list[Path], out: Path, ask: Ask | None = None) -> l
     if out.suffix.lower() not in SUFFIXES:
         raise WrongUse(f"--out {out}: expected a .png or an .svg")
     chosen = FIGURES[name]
+    _refuse_what_it_ignores(name, chosen, ask or Ask())
     if not paths and chosen.needs != "no runs":
         raise WrongUse(f"{name} needs runs ({chosen.needs}); made by: {chosen.command}")
     import_matplotlib()  # before the work
@@ -176,9 +184,12 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
         raise WrongUse("classic needs runs; made by: minigan sweep fashion-mnist --diagnose 100")
     if out.suffix.lower() in SUFFIXES:
         raise WrongUse(f"--out {out}: classic draws {len(CLASSIC)} images; expected a folder")
+    ask = ask or Ask()
+    if ask.at is not None:
+        raise WrongUse(f"--at {ask.at}: no figure of classic shows one moment; leave it out")
     import_matplotlib()
     found, _ = find_runs(paths)
-    groups = best_of_each_method(found, (ask or Ask()).measure)
+    groups = best_of_each_method(found, ask.measure)
     best = [run.folder for mine in groups.values() for run in mine]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -188,13 +199,22 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
     said = [f"but for bars: {', '.join(groups)}"]
     for name, of in CLASSIC.items():
         try:
-            said += figure(of, paths if name == "bars" else best, out / f"{name}.png", ask)
+            said += figure(of, paths if name == "bars" else best, out / f"{name}.png",
+                           ask if FIGURES[of].measured else None)
         except WrongUse as error:
             said.append(f"left out: {error}")
             drawn -= 1
     if not drawn:
         raise WrongUse(f"classic: none of its figures can be drawn from these runs; {said[-1]}")
     return said
+
+
+def _refuse_what_it_ignores(name: str, chosen: Figure, ask: Ask) -> None:
+    """WrongUse for an option that would change nothing."""
+    for option, value, takes in (("--at", ask.at, "moment"), ("--measure", ask.measure or None, "measured")):
+        if value is not None and not getattr(chosen, takes):
+            others = [other for other in sorted(FIGURES, key=_place) if getattr(FIGURES[other], takes)]
+            raise WrongUse(f"{option} {value} does nothing in {name}; leave it out, it is for {listed(others)}")
 
 
 def listing() -> list[str]:

@@ -34,6 +34,9 @@ LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", 
           "bsn-gamma-shared": "BSN, same gamma", "sn-bn": "SN and BN"}  # in the order of legends
 
 
+MOST_FIELDS = 4  # options in the name of a group of runs
+
+
 class Missing(WrongUse):
     """The runs lack what the figure needs."""
 
@@ -59,6 +62,12 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
     folders = {run.folder.resolve() for run in found}
     if len(folders) < len(found):
         raise WrongUse("a run is named twice; each once")
+    once: dict[str, Run] = {}
+    for run in found:
+        first = once.setdefault(json.dumps(learned(run.experiment), sort_keys=True), run)
+        if first is not run:
+            raise WrongUse(f"{first.folder} and {run.folder} are one experiment with one seed, "
+                           f"{run.experiment.seed}: no mean can be taken over them; name one of the two")
     notes = [f"left out, not finished: {listed([run.folder.name for run in unfinished])}"] if unfinished else []
     return sorted(found, key=lambda run: _rank(run.method)), notes
 
@@ -68,7 +77,10 @@ def method_label(method: str) -> str:
 
 
 def group(found: list[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in the seed alone, under a name: the method, and what else tells the groups apart."""
+    """Runs that differ in the seed alone, under a name: the method, and what else tells the groups apart.
+
+    If that is more than MOST_FIELDS options, which nobody reads in a title: the folder of the group's first run.
+    """
     kinds: dict[str, list[Run]] = {}
     for run in found:
         kinds.setdefault(json.dumps(learned(run.experiment) | {"seed": 0}, sort_keys=True), []).append(run)
@@ -77,11 +89,14 @@ def group(found: list[Run]) -> dict[str, list[Run]]:
     for method in {mine[0].method for mine in groups}:
         told |= set(differing([mine[0].experiment for mine in groups if mine[0].method == method]))
     names = []
+    folders = [mine[0].name for mine in groups]
     for mine in groups:
-        e = mine[0].experiment
+        first, e = mine[0], mine[0].experiment
         fields = [name for name in learned(e) if name in told and (name != "setting" or e.setting)]
-        names.append(", ".join([method_label(mine[0].method), *(f"{name.replace('_', ' ')} {_value(getattr(e, name))}"
-                                                                for name in fields)]))
+        words = [f"{name.replace('_', ' ')} {_value(getattr(e, name))}" for name in fields]
+        if len(words) > MOST_FIELDS:
+            words = [first.name if folders.count(first.name) == 1 else str(first.folder)]
+        names.append(", ".join([method_label(first.method), *words]))
     return dict(zip(names, groups, strict=True))
 
 

@@ -40,6 +40,8 @@ LOOK = {"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spi
 
 COLUMNS = 4
 
+LETTER, LINE = 0.06, 0.14  # inches: the mean width of a letter of 8 points, the height of a line
+
 
 def draw(plot: Plot, title: str, suffix: str) -> bytes:
     """The image as a PNG or an SVG: the same bytes for the same plot, without dates."""
@@ -48,22 +50,25 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         matplotlib.rcdefaults()  # not the user's: the same bytes for everybody
         matplotlib.rcParams.update(LOOK)
         count = len(plot.panels)
-        names = list(dict.fromkeys(series.name for panel in plot.panels for series in panel.series if series.name))
         columns = 1 if plot.kind == "bars" else 3 if count == 6 else min(count, COLUMNS)
         rows = -(-count // columns)
         bars = max(sum(len(s.y) for s in panel.series) for panel in plot.panels)
         width = max(4.8, 0.24 * bars + 1.2) if plot.kind == "bars" else max(4.8, 2.15 * columns)
         one, of_many = {"bars": (2.5, 2.5), "points": (4.2, 2.3), "lines": (2.7, 1.85)}[plot.kind]
         height = rows * (one if count == 1 else of_many)
-        legend = _columns(names, width)
+        names = {series.name: _wrapped(series.name, width - 0.6) for panel in plot.panels for series in panel.series
+                 if series.name}
+        legend = _columns(list(names.values()), width)
         if plot.kind != "bars":
-            height += 0.15 + 0.18 * -(-len(names) // legend)
+            height += 0.15 + 0.18 * -(-len(names) // legend) + LINE * sum(text.count("\n") for text in names.values())
+        titles = [_wrapped(panel.title, width / columns - 0.3) if count > 1 else "" for panel in plot.panels]
+        height += rows * LINE * max(text.count("\n") for text in titles)
         fig = Figure_(figsize=(width, height), layout="constrained")
         axes = fig.subplots(rows, columns, squeeze=False, sharey="y" in plot.share).ravel()
         handles: dict[str, Any] = {}
-        for ax, panel in zip(axes, plot.panels, strict=False):
+        for ax, panel, text in zip(axes, plot.panels, titles, strict=False):
             (_bars if plot.kind == "bars" else _lines)(ax, plot, panel, handles)
-            ax.set_title(panel.title if count > 1 else "")
+            ax.set_title(text)
         for ax in axes[count:]:
             ax.set_visible(False)
         fig.supxlabel(plot.x, fontsize=8)
@@ -72,7 +77,8 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
             y = y.replace(", ", ",\n") if ", " in y else textwrap.fill(y, len(y) // 2 + 4)
         fig.supylabel(y, fontsize=8)
         if handles and plot.kind != "bars":
-            fig.legend(handles.values(), handles.keys(), loc="outside upper center", handlelength=2.6, ncols=legend)
+            fig.legend(handles.values(), [names[name] for name in handles], loc="outside upper center",
+                       handlelength=2.6, ncols=legend)
         data = io.BytesIO()
         said = {"Title": title, "Description": "; ".join(plot.notes)}
         blank = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
@@ -80,12 +86,18 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         return data.getvalue()
 
 
+def _wrapped(text: str, width: float) -> str:
+    """On as many lines of `width` inches as it takes; a word that is longer is cut."""
+    return textwrap.fill(text, max(8, int(width / LETTER)))
+
+
 def _columns(names: list[str], width: float) -> int:
     """Of a legend above an image `width` inches wide: as few rows as fit, of equal length."""
     for rows in range(1, len(names)):
         columns = -(-len(names) // rows)
-        widths = [max(map(len, names[i * rows:(i + 1) * rows]), default=0) for i in range(columns)]
-        if sum(0.06 * letters + 0.6 for letters in widths) <= width:
+        widths = [max((len(line) for name in names[i * rows:(i + 1) * rows] for line in name.split("\n")), default=0)
+                  for i in range(columns)]
+        if sum(LETTER * letters + 0.6 for letters in widths) <= width:
             return columns
     return 1
 
@@ -117,8 +129,9 @@ def _lines(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
                 ax.plot(series.x, series.raw, color=colour, alpha=0.35, linewidth=0.6)
                 seen += [*series.y, *sorted(series.raw)[len(series.raw) // 50:-len(series.raw) // 50]]
             if series.spread is not None and any(s > 0 for s in series.spread):
-                low = [y - s for y, s in zip(series.y, series.spread, strict=True)]
-                high = [y + s for y, s in zip(series.y, series.spread, strict=True)]
+                below, above = _spread(plot, series)
+                low = [y - s for y, s in zip(series.y, below, strict=True)]
+                high = [y + s for y, s in zip(series.y, above, strict=True)]
                 ax.fill_between(series.x, low, high, color=colour, alpha=0.18, linewidth=0)
         if series.name:
             handles.setdefault(series.name, handle)
@@ -158,9 +171,9 @@ def _bars(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
         colour, _ = _style(series)
         places = [at + 0.8 * i for i in range(len(series.y))]
         heights = [0 if math.isnan(y) else y for y in series.y]
-        spread = list(series.spread) if series.spread is not None else [0.0] * len(heights)
         ax.bar(places, heights, 0.7, color=colour, edgecolor="black", linewidth=0.4,
-               yerr=spread if any(spread) else None, error_kw={"elinewidth": 0.8, "capsize": 1.5})
+               yerr=_spread(plot, series) if any(series.spread or ()) else None,
+               error_kw={"elinewidth": 0.8, "capsize": 1.5})
         for place, y in zip(places, series.y, strict=True):
             if math.isnan(y):
                 ax.annotate("×", (place, 0), (0, 3), textcoords="offset points", ha="center", color=colour, fontsize=9)
@@ -174,6 +187,12 @@ def _bars(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
     ax.set_xticks(ticks, letters)
     ax.tick_params(axis="x", length=0)
     ax.grid(axis="x", visible=False)
+
+
+def _spread(plot: Plot, series: Series) -> tuple[list[float], list[float]]:
+    """How far a series' band or error bars reach below it and above it; not below 0 where y cannot be."""
+    spread = [float(s) for s in series.spread]
+    return [s if plot.signed else min(s, max(float(y), 0.0)) for s, y in zip(spread, series.y, strict=True)], spread
 
 
 def _style(series: Series) -> tuple[str, str]:

@@ -64,7 +64,7 @@ def critic(paths: list[Path], ask: Ask) -> Plot:
         panels.append(Panel(dataset, series))
     notes.append("of 1,000 images each, by the newest checkpoint; the paper shows it during training")
     notes += spread_note(found, False)
-    return Plot("bars", "real images", "mean D(made) - mean D(real)", panels, notes=notes)
+    return Plot("bars", "real images", "mean D(made) - mean D(real)", panels, notes=notes, signed=True)
 
 
 def best_of_each_method(found: list[Run], asked: str = "") -> dict[str, list[Run]]:
@@ -201,7 +201,7 @@ def variance_products(paths: list[Path], ask: Ask) -> Plot:
     panels = [Panel(dataset, against(_diagnosed(mine), "scale", product, False))
               for dataset, mine in by_dataset(found).items()]
     return Plot("lines", "scale", "log of the product of parameter variances", panels, "",
-                [*notes, *spread_note(found, False)], option=True)
+                [*notes, *spread_note(found, False)], option=True, signed=True)
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------

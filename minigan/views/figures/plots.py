@@ -83,6 +83,7 @@ class Plot:
     share: str = "y"  # the axes that all panels have in common
     option: bool = False  # x has the values of an option, each worth a tick
     family: bool = False  # half the lines are one family's, half another's: thin, without markers
+    signed: bool = False  # y may be below 0; if not, no band and no error bar goes there
 
 
 # ---- scores --------------------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def losses(paths: list[Path], ask: Ask) -> Plot:
             raise Missing(f"{mine[0].folder} has no line in its log")
         panels.append(Panel(name, series))
     notes.append(f"pale: as logged; dark: the median of {WINDOW} lines of the log; the highest spikes are cut off")
-    return Plot("lines", "iteration", "loss", panels, notes=notes, share="")
+    return Plot("lines", "iteration", "loss", panels, notes=notes, share="", signed=True)
 
 
 def seconds(paths: list[Path], ask: Ask) -> Plot:
@@ -295,8 +296,11 @@ def _better(measure: str) -> str:
 
 
 def spread_note(found: list[Run], error: bool) -> list[str]:
-    """What bands and error bars are."""
-    seeds = max(map(len, group(found).values()), default=1)
+    """What bands and error bars are, and of how many seeds: where groups have more and fewer, both."""
+    counts = sorted({len(mine) for mine in group(found).values()})
+    if not counts or counts[-1] == 1:
+        return ["one seed"]
     what = "standard error" if error else "standard deviation"
-    return [f"mean and {what} of {seeds} seeds"] if seeds > 1 else ["one seed"]
+    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else counts[0]
+    return [f"mean and {what} of {seeds} seeds"]
 
