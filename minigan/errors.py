@@ -17,6 +17,11 @@ def choose(what: str, given: str, choices: Collection[str]) -> None:
         raise WrongUse(f"unknown {what} '{given}'; choose from: {', '.join(sorted(choices))}")
 
 
+def counted(number: int, what: str, plural: str = "") -> str:
+    """A number of things for a sentence: "1 image", "1,200 images"; plural: if it is not with an s."""
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
 def listed(names: Sequence[str], most: int = 5) -> str:
     """The first `most` names for a sentence, and how many more there are: "a, b and 7 more"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -8,7 +8,7 @@ import click
 
 from minigan.data import datasets, places
 from minigan.engine import devices, machine
-from minigan.errors import WrongUse
+from minigan.errors import WrongUse, counted
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import model_table
 
@@ -19,7 +19,7 @@ def info_command() -> None:
     found = machine.machine()
     rows = [("minigan", f"{found['minigan']}  ({Path(__file__).parents[1]})"),
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
-            ("machine", f"{found['processor']}, {found['cores']} cores, {found['platform']}"),
+            ("machine", f"{found['processor']}, {counted(found['cores'], 'core')}, {found['platform']}"),
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
             *_cuda(), ("cache folder", str(places.cache_folder()))]
     rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from minigan.errors import WrongUse
+from minigan.errors import WrongUse, counted
 from minigan.formats import image_files, image_grids
 from minigan.formats.progress import to_stderr
 from minigan.training import restore, sampling
@@ -64,4 +64,4 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
         image_files.save_png(out, image_grids.grid(images, columns=steps, scale=scale))
     else:
         image_files.save_singles(out, images)
-    click.echo(f"{len(images)} images of {images.shape[2]} x {images.shape[1]} pixels: {out}")
+    click.echo(f"{counted(len(images), 'image')} of {images.shape[2]} x {images.shape[1]} pixels: {out}")

@@ -156,7 +156,8 @@ def _collected(name: str, source: Source) -> Dataset:
         images[n : n + len(block)], kept[n : n + len(block)] = block, index
         n += len(block)
     left_out = f", {len(images) - n} left out" if n < len(images) else ""
-    return Dataset(images[:n], source.labels[kept[:n]], source.classes, f"{source.where} ({n} images{left_out})")
+    where = f"{source.where} ({n} image{'s' * (n != 1)}{left_out})"
+    return Dataset(images[:n], source.labels[kept[:n]], source.classes, where)
 
 
 def find(name: str, root: str | os.PathLike | None = None, split: str | None = None) -> str | None:

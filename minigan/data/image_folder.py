@@ -18,7 +18,7 @@ from PIL import Image
 from minigan.data.dataset import BLOCK, Block, Dataset, Request, Source
 from minigan.data.places import stamp
 from minigan.data.resize import resized
-from minigan.errors import FailedWork, WrongUse, listed
+from minigan.errors import FailedWork, WrongUse, counted, listed
 from minigan.formats.archives import ZipImages
 from minigan.formats.foreign import image_decoding
 from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
@@ -203,7 +203,8 @@ def _classes(root: Path, paths: Sequence[tuple[str, ...]], ask: Request) -> tupl
     classes = tuple(sorted(set(tops)))
     index = {name: i for i, name in enumerate(classes)}
     if "." in classes and len(classes) > 1:
-        ask.say(f"{root}: {Counter(tops)['.']} images lie beside the class folders; their class is '.'")
+        beside = counted(Counter(tops)["."], "image lies", "images lie")
+        ask.say(f"{root}: {beside} beside the class folders; their class is '.'")
     return np.array([index[top] for top in tops], np.int64), ("all",) if classes == (".",) else classes
 
 

@@ -23,7 +23,7 @@ from minigan import __version__
 from minigan.data import datasets
 from minigan.data.dataset import Source
 from minigan.data.packed import FORMAT, VERSION, Layout
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.progress import Progress, progress_bar, to_stderr
 from minigan.formats.whole import write_whole
 
@@ -74,7 +74,8 @@ def write(source: Source, made: dict[str, Any], out: Path, say: Any = to_stderr)
                          "go on") from None
     left_out = f", {source.shape[0] - count:,} left out" if count < source.shape[0] else ""
     size = out.stat().st_size
-    return f"{out}: {count:,} images of {source.shape[2]} x {source.shape[1]} pixels{left_out}, {size / 1e6:,.1f} MB"
+    return (f"{out}: {counted(count, 'image')} of {source.shape[2]} x {source.shape[1]} pixels{left_out}, "
+            f"{size / 1e6:,.1f} MB")
 
 
 def check(path: Path, progress: Progress = progress_bar) -> str:
@@ -88,7 +89,7 @@ def check(path: Path, progress: Progress = progress_bar) -> str:
             _digest(file, layout, name, n, digest, progress if name == "images" else lambda *_: None)
             if digest.digest() != layout.digests[row].tobytes():
                 raise FailedWork(f"{path}: its {name} do not match their checksum; the file is damaged, pack it again")
-    return f"{path}: {layout.shapes['images'][0]:,} images, checksums right"
+    return f"{path}: {counted(layout.shapes['images'][0], 'image')}, checksums right"
 
 
 def _renamed(progress: Progress) -> Progress:

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from minigan.data.dataset import Dataset, Request
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, counted
 
 FORMAT, VERSION = "minigan packed images", 1
 AHEAD = 4  # batches that wait
@@ -67,7 +67,7 @@ def load(path: Path) -> Dataset:
     if labels.min(initial=0) < -1 or labels.max(initial=-1) >= len(classes):
         raise FailedWork(f"{path}: holds labels that are no numbers of its {len(classes)} classes")
     made = str(layout.state.get("made", {}).get("dataset"))
-    source = f"{path} (packed from {made}, {len(labels):,} images)"
+    source = f"{path} (packed from {made}, {counted(len(labels), 'image')})"
     return Dataset(Images(path, layout), labels, tuple(classes), " ".join(source.split()))
 
 

@@ -47,7 +47,8 @@ class ProgressLine:
         self.drawn = 0  # characters of the live line on the screen
 
     def update(self, iteration: int, **numbers: float) -> None:
-        """`iteration` iterations are done; `numbers` (losses and the like) are shown in the order given."""
+        """`iteration` iterations are done; `numbers` (losses and the like) are shown in the order given, and where the
+        terminal is too narrow, the first two rather than the time left, and that rather than the others."""
         now = self.clock()
         self._remember(now, iteration)
         self.latest, self.pending = (iteration, numbers), True
@@ -83,14 +84,13 @@ class ProgressLine:
         self.shown_at, self.pending = now, False
         if self.quiet:
             return
-        line = self._line()
         if self.live:
             room = _width(self.stream) - 1  # a full last column would wrap
-            line = line[:room]
+            line = self._line(room)
             self._write("\r" + line.ljust(min(self.drawn, room)))
             self.drawn = len(line)
         else:
-            self._write(f"{line}\n")
+            self._write(f"{self._line()}\n")
 
     def _write(self, text: str) -> None:
         write_if_possible(text, self.stream)
@@ -100,18 +100,27 @@ class ProgressLine:
             self._write(f"\r{' ' * self.drawn}\r")
             self.drawn = 0
 
-    def _line(self) -> str:
+    def _line(self, room: int | None = None) -> str:
+        """Of all that there is to say, the most important that fits into so many characters, each number whole."""
         iteration, numbers = self.latest
         (t0, i0), (t1, i1) = self.moments[0], self.moments[-1]
         total = f"{self.total:,}"
-        parts = [f"{iteration:,}".rjust(len(total)) + f"/{total}"]
+        shown = [f"  {name} {at_a_glance(value)}" for name, value in numbers.items()]
+        rate = left = ""
         if t1 > t0 and i1 > i0:
             seconds = (t1 - t0) / (i1 - i0)
-            parts.append(f"{1 / seconds:,.1f} it/s" if seconds <= 1 else f"{seconds:,.1f} s/it")
-            if iteration < self.total:
-                parts.append(f"left {duration(seconds * (self.total - iteration))}")
-        parts.append("  ".join(f"{name} {at_a_glance(value)}" for name, value in numbers.items()))
-        return "   ".join(part for part in parts if part)
+            rate = f"   {1 / seconds:,.1f} it/s" if seconds <= 1 else f"   {seconds:,.1f} s/it"
+            left = f"   left {duration(seconds * (self.total - iteration))}" if iteration < self.total else ""
+        shown[:1] = [f" {text}" for text in shown[:1]]
+        where = f"{iteration:,}".rjust(len(total)) + f"/{total}"
+        if room is not None and len("".join([where, *shown[:2]])) > room:
+            where = f"{iteration:,}"
+        parts = [where, rate, left, *shown]  # as they are shown
+        chosen: list[int] = []
+        for i in (0, 3, 4, 2, *range(5, len(parts)), 1):  # the most important first
+            if i < len(parts) and (room is None or sum(len(parts[j]) for j in [*chosen, i]) <= room):
+                chosen.append(i)
+        return "".join(parts[i] for i in sorted(chosen)) if 0 in chosen else where[:room]
 
 
 def duration(seconds: float) -> str:
@@ -146,8 +155,11 @@ def _width(stream: TextIO) -> int:
 def progress_bar(done: int, total: int, what: str) -> None:
     """Draws a bar on the terminal's error stream; says nothing where that is no terminal."""
     if _is_terminal(sys.stderr) and total > 0:
-        filled = 30 * done // total
-        bar = "#" * filled + "." * (30 - filled)
+        room = _width(sys.stderr) - len(" []  100 %") - 1
+        what = what[:max(0, room - 8)]
+        length = min(30, room - len(what))
+        filled = length * done // total
+        bar = "#" * filled + "." * (length - filled)
         end = "\n" if done >= total else "\r"  # a line printed next, such as an error, starts at the margin
         write_if_possible(f"{what} [{bar}] {100 * done // total:3d} %{end}", sys.stderr)
 

@@ -257,6 +257,7 @@ def find(dataset: str, size: int, device: str = "cpu") -> Classifier:
 
 def describe(c: Classifier) -> str:
     """One line."""
+    epochs = c.trained.get("epochs")
     return (f"{c.name}, digest {c.digest[:12]}: {c.size} x {c.size} x {c.channels} pixels, {len(c.classes)} classes, "
             f"{100 * c.accuracy:.2f} % of {c.trained.get('tested')} test images right, "
-            f"{c.trained.get('epochs')} epochs, seed {c.trained.get('seed')}")
+            f"{epochs} epoch{'' if epochs == 1 else 's'}, seed {c.trained.get('seed')}")

@@ -15,7 +15,7 @@ from minigan.data import datasets, packed
 from minigan.engine import devices, thread_pool
 from minigan.engine.autograd import Tensor
 from minigan.engine.machine import provenance
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, counted
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_anywhere, learned, option_name, to_dict
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
@@ -79,7 +79,10 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
         if state["iteration"] >= experiment.iterations:
             # a kill may have come between the last checkpoint and this
             run_folder.save_progress(out, state["iteration"])
-            to_stderr(f"{out} is finished: {state['iteration']:,} of {experiment.iterations:,} iterations")
+            done, asked = state["iteration"], experiment.iterations
+            to_stderr(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
+                      f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to "
+                      "go on")
             return
     training, curve = _training(experiment, quiet, verbose)
     if state is not None:

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,23 @@ from minigan.training import loop
 
 
 def test_it_is_a_module_and_a_command_with_a_version():
-    for how in (["-m", "minigan"], ["-c", "from minigan.cli.main import main; main()"]):
+    for how in (["-m", "minigan"], ["-c", "from minigan.__main__ import main; main()"]):
         done = subprocess.run([sys.executable, *how, "--version"], capture_output=True, text=True,
                               env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert (done.stdout, done.stderr, done.returncode) == (f"minigan {minigan.__version__}\n", "", 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path):
+    """NumPy takes a fifth of a second, in which users who mistyped press Ctrl-C; here it presses it itself."""
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\n"
+                                                    "time.sleep(9)")
+    for how in (["-m", "minigan"], ["-c", "from minigan.__main__ import main; main()"]):
+        done = subprocess.run([sys.executable, *how, "info"], capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", -signal.SIGINT)
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["sample"]])

@@ -26,6 +26,11 @@ def test_a_grid_an_array_and_single_pictures_show_the_same(run, capsys):
     assert grid.shape == (2 * 18 + 2, 3 * 18 + 2, 3) and np.array_equal(grid[20:36, 38:54], images[5])
 
 
+def test_one_image_is_one(run, capsys):
+    assert main.run(["sample", str(run), "-n", "1", "--out", "one.png"]) == 0
+    assert capsys.readouterr().out == "1 image of 16 x 16 pixels: one.png\n"
+
+
 def test_samples_depend_on_the_seed_alone(run):
     for out, more in (("a.png", []), ("b.png", ["--seed", "0"]), ("c.png", ["--seed", "1"])):
         assert main.run(["sample", str(run), "-n", "4", "--out", out, *more]) == 0

@@ -53,7 +53,7 @@ def test_pictures_beside_class_folders_are_kept_and_said(tmp_path, said):
     picture(tmp_path / "root" / "1.png")
     picture(tmp_path / "root" / "a" / "2.png")
     assert read("folder", tmp_path / "root", said).classes == (".", "a")
-    assert len(said) == 1 and "1 images lie beside" in said[0]
+    assert len(said) == 1 and "1 image lies beside" in said[0]
 
 
 @pytest.mark.parametrize("wide", [True, False])
@@ -280,7 +280,7 @@ def test_hidden_files_are_left_out_and_said(tmp_path, said):
     picture(tmp_path / "root" / "0000.png" / "2.png")  # a folder, whatever its name
     assert len(read("folder", tmp_path / "root", said).images) == 2
     assert [line.partition(": ")[2] for line in said] == [
-        "left out 1 hidden files: ._1.png", "1 images lie beside the class folders; their class is '.'"]
+        "left out 1 hidden files: ._1.png", "1 image lies beside the class folders; their class is '.'"]
 
 
 def test_images_that_are_not_read_are_counted_and_named_with_the_reason(tmp_path, said):

@@ -80,17 +80,26 @@ def test_a_shorter_line_leaves_nothing_of_the_longer_one(clock, columns):
     assert terminal.screen() == ["10/10   5.0 it/s   dis 1.000"]
 
 
-@pytest.mark.parametrize("n", [20, 40, 80])
-def test_a_line_is_cut_at_the_terminals_width(clock, columns, n):
+@pytest.mark.parametrize(("n", "line"), [
+    (100, "  1,200/100,000   3.4 it/s   left 8 h 04 min   dis 1.234  gen -0.567  |sigma-1| 0.012"),
+    (80, "  1,200/100,000   left 8 h 04 min   dis 1.234  gen -0.567  |sigma-1| 0.012"),
+    (60, "  1,200/100,000   left 8 h 04 min   dis 1.234  gen -0.567"),
+    (50, "  1,200/100,000   dis 1.234  gen -0.567"),
+    (40, "  1,200/100,000   dis 1.234  gen -0.567"),
+    (36, "1,200   dis 1.234  gen -0.567"),
+    (20, "1,200   dis 1.234"),
+    (4, "1,2"),
+])
+def test_a_narrow_terminal_gets_the_most_important_numbers_whole(clock, columns, n, line):
     columns(n)
     terminal = Terminal()
-    p = ProgressLine(100_000, stream=terminal, clock=clock)
-    run(p, clock, range(1, 9), 1.0, **{f"loss{k}": 1.0 for k in range(9)})
-    assert len(terminal.screen(n)[0]) == n - 1
-    columns(n - 10)  # made narrower
+    p = ProgressLine(100_000, start=1100, stream=terminal, clock=clock)
+    run(p, clock, range(1101, 1201), 1 / 3.4, dis=1.2341, gen=-0.5666, **{"|sigma-1|": 0.012})
+    assert terminal.screen(n)[0] == line
+    columns(max(2, n - 10))  # made narrower
     start = len(terminal.getvalue())
-    run(p, clock, [9], 1.0)
-    assert len(terminal.getvalue()[start:].strip("\r")) < n - 10
+    run(p, clock, [1201], 1.0)
+    assert len(terminal.getvalue()[start:].strip("\r")) < max(2, n - 10)
 
 
 def test_a_file_gets_plain_lines_now_and_then_and_the_first_and_the_last(clock):
@@ -186,7 +195,7 @@ def test_a_real_terminal_is_asked_for_its_own_width(clock, monkeypatch):
         assert progress._width(stream) == 33
         p = ProgressLine(100, stream=stream, clock=clock)
         run(p, clock, [1], 1.0, **{f"loss{k}": 1.0 for k in range(9)})
-        assert len(os.read(leader, 1000).decode().strip("\r")) == 32
+        assert os.read(leader, 1000).decode() == "\r1   loss0 1.000  loss1 1.000"
     os.close(leader)
 
 
@@ -233,6 +242,17 @@ def test_the_bar_is_for_terminals_only(capsys, monkeypatch):
     half, whole = capsys.readouterr().err.split("\r")
     assert half == "reading [" + "#" * 15 + "." * 15 + "]  50 %"
     assert whole == "reading [" + "#" * 30 + "] 100 %\n"
+
+
+@pytest.mark.parametrize(("n", "bar"), [(80, "reading images [" + "#" * 15 + "." * 15 + "]  50 %"),
+                                        (40, "reading images [#######........]  50 %"),
+                                        (20, "r [####....]  50 %")])
+def test_the_bar_fits_the_terminal(n, bar, columns, monkeypatch):
+    columns(n)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    progress.progress_bar(1, 2, "reading images")
+    assert terminal.screen(n)[0] == bar
 
 
 class Lost(io.StringIO):

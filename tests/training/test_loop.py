@@ -99,6 +99,8 @@ def test_a_run_killed_after_its_last_checkpoint_gets_its_film(data, whole, tmp_p
     (out / "progress.gif").write_bytes(b"an older one")
     assert main.run(["train", "--resume", str(out)]) == 0
     assert "is finished: 10 of 10 iterations" in capsys.readouterr().err
+    assert main.run(["train", "--resume", str(out), "--iterations", "9"]) == 0
+    assert capsys.readouterr().err == f"{out} has 10 iterations already, --iterations asks for 9; give more to go on\n"
     assert contents(out) == whole("cnn")
 
 
