@@ -58,14 +58,16 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
               f"name says so [the protocol's; {COUNT:,} for classifier]")
 @click.option("--data", help="the real images' data set [the run's own: those that it was trained on, and no others]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie [the run's]")
+@click.option("--split", help="which part of --data they are [the run's, or as minigan train takes it]")
 @click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, for FID")
 @click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [a "
               "run's --score-weights; else in the cache folder; Inception's are downloaded]")
 @click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "
               "images are written, for --stats and other programs")
-@click.option("--size", type=int, help="side to which a folder's images are brought [their own; all must have one]")
-@click.option("--fit", default="crop", help="how they become square: crop, stretch [crop]")
-@click.option("--skip-bad", is_flag=True, help="leave out those that cannot be read, or have another size")
+@click.option("--size", type=int, help="side to which images of --data and of a folder are brought [the fakes'; a "
+              "folder's own, all must have one]")
+@click.option("--fit", default="crop", help="how a folder's become square: crop, stretch [crop]")
+@click.option("--skip-bad", is_flag=True, help="leave out those that cannot be read, or have no such size")
 @click.option("--follow-links", is_flag=True, help="take those that symbolic links out of the folder lead to")
 @click.option("--large-images", is_flag=True, help="take those with more than 89 million pixels, too: up to 2^30")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")

@@ -36,6 +36,7 @@ class Facts:
     find: (root, split) -> where it lies, or None; nothing is downloaded.
     splits: split -> whether its images have labels; None: that is for the files to say. The first is the default.
     size, channels: of the images unless another size is asked for; None: those of the files.
+    side: of the images in the files, where all have one and are not drawn.
     resize: how another size is reached, one of RESIZES.
     crop: side of the square in the middle that is used; None: it takes no crop.
     known_to_inception: whether Inception, which was trained on photographs of things, has seen the like.
@@ -53,6 +54,7 @@ class Facts:
     known_to_inception: bool = True
     own_size: bool = False
     large: bool = False
+    side: int | None = None
 
     @property
     def split(self) -> str:
@@ -171,16 +173,17 @@ def find(name: str, root: str | os.PathLike | None = None, split: str | None = N
 
 DATASETS: dict[str, Facts] = {
     "celeba": Facts(celeba.celeba, celeba.find, {"train": False}, size=64, resize="plain", crop=128),
-    "cifar10": Facts(cifar.cifar10, partial(cifar.find, cifar.CIFAR10), size=32),
-    "cifar100": Facts(cifar.cifar100, partial(cifar.find, cifar.CIFAR100), size=32),
+    "cifar10": Facts(cifar.cifar10, partial(cifar.find, cifar.CIFAR10), size=32, side=32),
+    "cifar100": Facts(cifar.cifar100, partial(cifar.find, cifar.CIFAR100), size=32, side=32),
     "fashion-mnist": Facts(idx.fashion_mnist, partial(idx.find, "fashion-mnist"), size=28, channels=1,
-                           known_to_inception=False),
+                           known_to_inception=False, side=28),
     "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32, own_size=True),
     "imagenet": Facts(imagenet.imagenet, imagenet.find, size=128, resize="bilinear", large=True),
-    "mnist": Facts(idx.mnist, partial(idx.find, "mnist"), size=28, channels=1, known_to_inception=False),
+    "mnist": Facts(idx.mnist, partial(idx.find, "mnist"), size=28, channels=1, known_to_inception=False,
+                   side=28),
     "packed": Facts(packed.packed, packed.find, {"train": None}, channels=None),
     "shapes": Facts(drawings.shapes, drawings.find, size=32, known_to_inception=False),
     "stl10": Facts(stl10.stl10, stl10.find, {"unlabeled": False, "train": True, "test": True}, size=48,
-                   resize="plain"),
-    "svhn": Facts(svhn.svhn, svhn.find, {"train": True, "test": True, "extra": True}, size=32),
+                   resize="plain", side=96),
+    "svhn": Facts(svhn.svhn, svhn.find, {"train": True, "test": True, "extra": True}, size=32, side=32),
 }

@@ -46,7 +46,6 @@ class Protocol:
     splits: int = 10
     logits: str = "unbiased"  # a name of scores.LOGITS
     shuffle: int | None = None  # the seed that mixes images before they are split for IS
-    real_split: str = "train"
     real: int = 0  # real images, drawn by `seed` unless all are taken
     fake: int = 0  # fakes for every score but IS; of each class if per_class
     per_class: bool = False

@@ -37,6 +37,8 @@ class Score:
     seed: int  # of the fakes
     data: str  # identity of the real images
     cautions: tuple[str, ...] = ()
+    size_real: int = 0  # side of the real images in pixels; 0: not said, as in older files, or they are no squares
+    size_fake: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The score as plain types, for JSON."""
@@ -46,6 +48,8 @@ class Score:
 def from_dict(values: Any, where: str) -> Score:
     """The score that `to_dict` gave. FailedWork, naming `where` it was read from, for anything else."""
     fields = {field.name: str(field.type) for field in dataclasses.fields(Score)}
+    newer = {"size_real": 0, "size_fake": 0}
+    values = newer | values if isinstance(values, dict) else values
     if not isinstance(values, dict) or set(values) != set(fields):
         raise FailedWork(f"{where}: not a score of this version; expected {', '.join(fields)}")
     for name, kind in fields.items():
@@ -127,8 +131,10 @@ def mean_lines(found: Sequence[Sequence[Score]]) -> list[str]:
 
 def how(score: Score) -> str:
     """What a score's column in a table depends on."""
-    counts = [f"{score.n_real:,} real ({score.data})"] if score.n_real else [score.data] if score.data else []
-    counts += [f"{score.n_fake:,} fake"] + [f"{score.splits} splits"] * (score.splits > 0)
+    sizes = (score.size_real, score.size_fake) if score.data and score.n_fake else (0, 0)
+    of_real, of_fake = (f" of {size} x {size}" if len(set(sizes)) > 1 and size else "" for size in sizes)
+    counts = [f"{score.n_real:,} real{of_real} ({score.data})"] if score.n_real else [score.data] if score.data else []
+    counts += [f"{score.n_fake:,} fake{of_fake}"] + [f"{score.splits} splits"] * (score.splits > 0)
     made = [f"{score.network} {score.weights[:12]}".strip()] if score.network else []
     made += [f"resize {score.resize}"] * bool(score.resize) + [f"pixels {score.pixels}"] * bool(score.pixels)
     return f"{score.protocol}: {', '.join([*counts, *made])}"

@@ -29,6 +29,12 @@ def test_a_score_comes_back_from_json(score):
     assert from_dict(json.loads(json.dumps(score.to_dict())), "s.json") == score
 
 
+def test_a_score_that_was_stored_before_sizes_were_is_read_and_compared(score):
+    older = {name: value for name, value in score.to_dict().items() if not name.startswith("size_")}
+    assert from_dict(older, "s.json") == score
+    assert comparable(score, dataclasses.replace(score, size_real=64, size_fake=64)) == ""
+
+
 @pytest.mark.parametrize("change", [
     {"value": "7"}, {"value": None}, {"value": float("nan")}, {"n_real": -1}, {"n_real": 1.5}, {"n_fake": True},
     {"spread": []}, {"protocol": 3}, {"cautions": "text"}, {"cautions": [3]}, {"extra": 1}, {"name": None}])

@@ -10,13 +10,14 @@ from pathlib import Path
 class Asked:
     """The options of `minigan score`; None: see instrument.protocol_for, and the run's own.
 
-    size to large_images: how a folder of images is read, see datasets.load.
+    size to large_images: how images are read that are not the run's own, see datasets.load.
     """
 
     protocol: str | None = None
     count: int | None = None
     data: str | None = None
     data_root: Path | None = None
+    split: str | None = None
     weights: Path | None = None
     stats: Path | None = None
     write_stats: Path | None = None

@@ -42,10 +42,9 @@ def open_judge(saved: Saved, real: Real | None, asked: Asked) -> tuple[Judge | N
     except FailedWork as error:
         return None, [f"its discriminator is not asked: {error}"]
     try:
-        held_out, why = open_held_out(saved, real, asked), f"no test images of {saved.e.dataset} are at hand"
+        return Judge(dis, real, open_held_out(saved, real, asked)), []
     except FailedWork as error:
-        held_out, why = None, str(error)
-    return Judge(dis, real, held_out), [f"no gap of D: {why}"] * (held_out is None)
+        return Judge(dis, real, None), [f"no gap of D: {error}"]
 
 
 def discriminator_scores(saved: Saved, judges: Judge, images: np.ndarray, asked: Asked) -> list[Score]:

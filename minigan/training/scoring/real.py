@@ -9,7 +9,7 @@ from typing import Any
 
 from minigan.data import datasets
 from minigan.data.dataset import Dataset, digest_of
-from minigan.errors import FailedWork, choose
+from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import Experiment
 from minigan.formats.progress import to_stderr
 from minigan.metrics.protocols import Protocol
@@ -25,41 +25,72 @@ class Real:
     data: Dataset
     name: str
     own: bool = False  # whether it is what the run was trained on, by the images' digest
+    side: int | None = None  # of the data set's files, where all have one
 
     @property
     def identity(self) -> str:
         """The name with the beginning of the images' digest."""
         return f"{self.name} {digest_of(self.data.images)[:12]}"
 
+    @property
+    def size(self) -> int:
+        """The images' side in pixels."""
+        return self.data.images.shape[1]
+
+    def cautions(self, fakes: int | None) -> list[str]:
+        """What is to be said of the images' size, beside fakes of this side (None: they are no squares)."""
+        lines = []
+        if self.size != fakes:
+            theirs = f"the fakes {fakes} x {fakes}" if fakes else "the fakes no squares"
+            lines.append(f"the real images are {self.size} x {self.size}, {theirs}: what sets them apart is the size, "
+                         "too")
+        if self.side and self.size > self.side:
+            lines.append(f"the real images are {self.side} x {self.side}, enlarged to {self.size} x {self.size}: what "
+                         "sets them apart from fakes is their sharpness, too")
+        return lines
+
 
 def open_real(subject: Subject, asked: Asked, protocol: Protocol) -> Real:
-    """The data set that was named, with the protocol's split; or the run's own, and no others, as it was trained on.
+    """The data set that was named, at the fakes' size; or the run's own, and no others, as it was trained on.
 
     FailedWork if the run's own are not to be had without a download, or are others now.
     """
     saved = subject.saved
     if asked.data is None:
+        for option, given in (("size", asked.size), ("split", asked.split), ("fit", asked.fit != "crop"),
+                              ("skip-bad", asked.skip_bad)):
+            if given:
+                raise WrongUse(f"--{option}: a run's own images are taken as it was trained on them; leave it out, or "
+                               f"ask for a comparison with others: --data {saved.e.dataset}")
         return _own(saved, asked)
     choose("data set", asked.data, datasets.DATASETS)
+    facts = datasets.DATASETS[asked.data]
+    chosen = {"size": asked.size or (subject.size if facts.size else None)} | _how(asked)  # a packed file has its own
     if saved is not None and saved.e.dataset == asked.data:
         e = saved.e
         root = asked.data_root or (e.data_root if e.data_root and Path(e.data_root).exists() else None)
-        data = datasets.of_experiment(e, root=root, **_how(asked))
-        return Real(data, f"{e.dataset} {_split(e)}", _is_own(saved, data))
-    facts = datasets.DATASETS[asked.data]
-    split = protocol.real_split if protocol.real_split in facts.splits else facts.split
-    data = datasets.load(asked.data, root=asked.data_root, split=split, **_how(asked))
-    return Real(data, f"{asked.data} {split}", saved is not None and _is_own(saved, data))
+        chosen |= {"fit": asked.fit} if asked.fit != "crop" else {}
+        split = asked.split or _split(e)
+        data = datasets.of_experiment(e, root=root, split=split, skip_bad=asked.skip_bad or e.skip_bad, **chosen)
+    else:
+        split = asked.split or next((name for name, labels in facts.splits.items() if labels is not False
+                                     or not protocol.per_class), facts.split)
+        data = datasets.load(asked.data, root=asked.data_root, split=split, fit=asked.fit, skip_bad=asked.skip_bad,
+                             **chosen)
+    return Real(data, f"{asked.data} {split}", saved is not None and _is_own(saved, data), facts.side)
 
 
 def open_held_out(saved: Saved, real: Real, asked: Asked) -> Dataset | None:
-    """The test images of the data that the run was trained on, where there are such on this machine; else None."""
+    """The test images of the data that the run was trained on; None if the data set has none, or was trained on these.
+
+    FailedWork if they are not on this machine.
+    """
     e = saved.e
     root = asked.data_root or e.data_root
     if "test" not in datasets.DATASETS[e.dataset].splits or _split(e) == "test":
         return None
     if datasets.find(e.dataset, root, "test") is None:
-        return None
+        raise FailedWork(f"no test images of {e.dataset} are at hand")
     data = datasets.of_experiment(e, root=root, split="test", **_how(asked) | {"say": lambda _: None})
     # A root that is one file may be read whatever the split.
     return None if digest_of(data.images) == digest_of(real.data.images) else data
@@ -91,5 +122,6 @@ def _split(e: Experiment) -> str:
 
 
 def _how(asked: Asked) -> dict[str, Any]:
-    """Who hears of the reading."""
-    return {"say": to_stderr} | ({"progress": lambda *_: None} if asked.quiet else {})
+    """Who hears of the reading, and what is allowed besides what the run allows."""
+    allowed = {name: True for name in ("follow_links", "large_images") if getattr(asked, name)}
+    return {"say": to_stderr} | ({"progress": lambda *_: None} if asked.quiet else {}) | allowed

@@ -73,6 +73,9 @@ def score(path: Path, asked: Asked) -> Result:
              *looks.coverage(images, made.fake, extractor, dataset, asked.seed)]
     if judges is not None:
         found += discriminator_scores(saved, judges, images, asked)
+    found = [_sized(one, real, subject) for one in found]
+    if real is not None:
+        remarks.append(f"real images: {len(real.data.images):,} of {real.size} x {real.size} pixels ({real.name})")
     remarks += [looks.repeated(images), *_cautions(found)]
     nearest = None if real is None else looks.nearest_real(images, made, real.data)
     return Result(found, remarks, nearest, subject.iteration)
@@ -99,6 +102,15 @@ def _real(subject: Subject, asked: Asked, protocol: Protocol, needed: bool) -> t
         if needed or asked.data is not None:
             raise
         return None, [f"its discriminator is not asked, nor are the nearest real images shown: {error}"]
+
+
+def _sized(one: Score, real: Real | None, subject: Subject) -> Score:
+    """The score with the sizes of its images, and what is to be said of them."""
+    fake = (subject.size or 0) if one.n_fake else 0
+    if real is None or not one.data or one.data.startswith("statistics"):
+        return dataclasses.replace(one, size_fake=fake)
+    more = real.cautions(subject.size) if one.network else ()
+    return dataclasses.replace(one, size_real=real.size, size_fake=fake, cautions=(*one.cautions, *more))
 
 
 def _cautions(found: list[Score]) -> list[str]:

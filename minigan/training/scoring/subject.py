@@ -29,6 +29,7 @@ class Subject:
     images: Callable[[int, str], Images]  # (how many, a name of pixels.TO_UINT8) -> those
     available: int  # 0: as many as one likes
     pixels: str  # "given": uint8 as they are; "": as one likes
+    size: int | None  # side in pixels; None: they are no squares
     saved: Saved | None = None  # of a run: its checkpoint
     classes: int = 0  # that a run's generator knows; images are of these in turn
 
@@ -53,7 +54,8 @@ def open_subject(path: Path, asked: Asked) -> Subject:
     else:
         raise WrongUse(f"{path}: expected a run's folder, a folder of images, or an .npz file with an array 'images'")
     whole = features.of_images(images, what="fake")
-    return Subject(lambda count, _: dataclasses.replace(whole, count=count), len(images), "given")
+    return Subject(lambda count, _: dataclasses.replace(whole, count=count), len(images), "given",
+                   images.shape[1] if images.shape[1] == images.shape[2] else None)
 
 
 def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
@@ -71,7 +73,7 @@ def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
         def read(part: slice) -> np.ndarray:
             return sampling.draw(gen, z[part], xp, classes=classes, start=part.start, rounding=rounding)
         return Images(count, f"{digest.hexdigest()} {rounding} {device}", read, "fake")
-    return Subject(made, 0, "", saved, classes)
+    return Subject(made, 0, "", saved.state["size"], saved, classes)
 
 
 def _folder(path: Path, asked: Asked) -> np.ndarray:

@@ -3,15 +3,22 @@
 import shutil
 import urllib.request
 
+import numpy as np
 import pytest
 from PIL import Image
 from scored import said
 from tiny import pictures, words
 
 from minigan.cli import main
-from minigan.data import places
-from minigan.formats import hdf5_state
+from minigan.data import datasets, places
+from minigan.data.dataset import Dataset
+from minigan.formats import hdf5_state, image_files
 from minigan.metrics import classifier, stored_scores
+from minigan.metrics.protocols import PROTOCOLS
+from minigan.metrics.stored_scores import how
+from minigan.training.scoring.asked import Asked
+from minigan.training.scoring.real import Real, open_real
+from minigan.training.scoring.subject import Subject
 
 COUNT = ["--protocol", "classifier", "--count", "20", "-q"]
 
@@ -111,3 +118,74 @@ def test_a_runs_own_scores_tell_protocol_and_weights(tmp_path, cache, capsys):
                      "-q"]) == 0
     said(["score", run, "--count", 20, "-q"], capsys)
     assert fid(run / "scores.json").weights == classifier.load(weights).digest
+
+
+def scored(subject, data, more, tmp_path, capsys):
+    """FID and remarks of a subject beside a folder."""
+    out = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+    remarks = said(["score", subject, "--data", "folder", "--data-root", data, "--out", out, *more], capsys)[1]
+    return fid(out), remarks
+
+
+def test_two_equal_folders_have_fid_0_whatever_their_size(by, tmp_path, capsys):
+    for side in (24, 48):  # a folder's default is 32
+        data = pictures(tmp_path / f"data-{side}", count=20, size=side)
+        found, remarks = scored(data, data, by, tmp_path, capsys)
+        assert found.value < 1e-6 and (found.size_real, found.size_fake) == (side, side)
+        assert f"{side} x {side} pixels" in remarks and "is the size, too" not in remarks
+
+
+def test_a_data_sets_images_are_brought_to_the_fakes_size(by, tmp_path, capsys):
+    real, fake = pictures(tmp_path / "real", count=20, size=48), pictures(tmp_path / "fake", count=20, size=24)
+    for image in fake.iterdir():
+        with Image.open(real / image.name) as large:
+            large.resize((24, 24), Image.Resampling.LANCZOS).save(image)
+    found, _ = scored(fake, real, by, tmp_path, capsys)
+    assert found.value < 1e-6 and (found.size_real, found.size_fake) == (24, 24)
+    both, _ = scored(real, real, [*by, "--size", 24], tmp_path, capsys)
+    assert (both.value, both.data) == (found.value, found.data)
+
+
+def test_sizes_that_differ_are_said(by, tmp_path, capsys):
+    real, fake = pictures(tmp_path / "real", count=20, size=48), tmp_path / "fake.npz"
+    image_files.save_npz(fake, np.stack([np.asarray(Image.open(path)) for path in
+                                         sorted(pictures(tmp_path / "fake", count=20, size=24).iterdir())]))
+    found, remarks = scored(fake, real, [*by, "--size", 32], tmp_path, capsys)
+    assert (found.size_real, found.size_fake) == (32, 24)
+    assert "the real images are 32 x 32, the fakes 24 x 24" in remarks
+    assert "20 real of 32 x 32" in how(found) and "20 fake of 24 x 24" in how(found)
+
+
+def test_images_that_are_enlarged_are_said():
+    data = Dataset(np.zeros((2, 64, 64, 3), np.uint8), np.zeros(2, np.int64), ("a",), "here")
+    assert "32 x 32, enlarged to 64 x 64" in Real(data, "cifar10 train", side=32).cautions(64)[0]
+    assert Real(data, "stl10 unlabeled", side=96).cautions(64) == []
+
+
+def test_images_of_a_folder_that_are_too_small_may_be_left_out(by, tmp_path, capsys):
+    real, fake = pictures(tmp_path / "real", count=20, size=48), pictures(tmp_path / "fake", count=20, size=24)
+    Image.new("RGB", (20, 20)).save(real / "zz.png")
+    words = ["score", fake, "--data", "folder", "--data-root", real, *by]
+    error = said(words, capsys, 1)[1]
+    assert "use --size 20 or --skip-bad" in error and error.count("\n") == 1
+    assert "FID" in said([*words, "--skip-bad"], capsys)[0]
+    assert "FID" in said([*words, "--size", "20"], capsys)[0]
+
+
+def test_a_runs_own_images_are_not_read_otherwise(of_folder, by, capsys):
+    for option in (["--size", 20], ["--fit", "stretch"], ["--skip-bad"], ["--split", "train"]):
+        assert option[0] in said(["score", of_folder[1], *by, *option], capsys, 2)[1]
+
+
+@pytest.mark.parametrize(("protocol", "split", "expected"), [
+    ("ttur", None, "unlabeled"), ("intra-fid", None, "train"), ("ttur", "test", "test")])
+def test_stl10_is_the_unlabeled_images_where_labels_do_not_count(protocol, split, expected, monkeypatch):
+    asked = Asked(data="stl10", split=split, quiet=True)
+    read = {}
+
+    def load(name, **how):
+        read.update(how)
+        return Dataset(np.zeros((2, 48, 48, 3), np.uint8), np.zeros(2, np.int64), ("a",), "here")
+    monkeypatch.setattr(datasets, "load", load)
+    real = open_real(Subject(lambda *_: None, 2, "given", 48), asked, PROTOCOLS[protocol])
+    assert (read["split"], real.name, read["size"]) == (expected, f"stl10 {expected}", 48)
