@@ -78,13 +78,14 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 def score_command(subject: Path, out: Path | None, repeat: int | None, **given: object) -> None:
-    """Score the images that RUN's generator draws; RUN may also be a folder of images, or an .npz as minigan sample
-    writes it, with --data.
+    """Score the images that RUN's generator draws; RUN may also be a folder or a zip archive of images, or an .npz as
+    minigan sample, ADM or BigGAN writes it, with --data.
 
     \b
     minigan score runs/fashion-mnist-cnn-sn
     minigan score runs/cifar10-cnn-sn --protocol sn-gan --count 2000
     minigan score images.npz --data cifar10 --protocol ttur --stats fid_stats_cifar10_train.npz
+    minigan score images.npz --data folder --data-root real.npz
 
     Scores with all that they depend on are added to RUN/scores.json, RUN/nearest.png shows fakes with the
     real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.

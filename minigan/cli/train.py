@@ -70,6 +70,7 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
     minigan train shapes
     minigan train cifar10 --model resnet --out runs/resnet
     minigan train folder --data-root ~/pictures --size 48 --norm none
+    minigan train folder --data-root pictures.zip
     minigan train --resume runs/resnet
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has

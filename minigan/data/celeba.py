@@ -28,8 +28,8 @@ def celeba(ask: Request) -> Source:
                          "get 'Align&Cropped Images' from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html")
     how = Fitting(ask.size, resize=ask.resize, cut=ask.crop, whole_pixels=True)
     if path.is_file():
-        return image_folder.zip_source(path, "", how, ask)
-    source = image_folder.source(path, how, ask)
+        return image_folder.zip_source(path, how, ask, labelled=False)
+    source = image_folder.source(path, how, ask, labelled=False)
     return Source(source.shape, np.full(source.shape[0], -1), (), source.where, source.identity, source.blocks)
 
 

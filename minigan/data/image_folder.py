@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +21,13 @@ from minigan.data.dataset import BLOCK, Block, Dataset, Request, Source
 from minigan.data.places import stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork, WrongUse, counted, listed
-from minigan.formats.archives import ZipImages
-from minigan.formats.foreign import image_decoding
+from minigan.formats.archives import ZipImages, read_whole
+from minigan.formats.foreign import image_arrays, image_decoding
 from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
 
 FITS = ("crop", "stretch")
 MAX_FILE = 64 << 20  # bytes of an image in a zip archive
+LABELS = "dataset.json"  # of StyleGAN's data sets, beside the images
 MAX_LOOKS = 1000  # files of other names whose beginning is looked at: whether they are images all the same
 
 
@@ -79,22 +82,29 @@ class Found:
 
 
 def folder(ask: Request) -> Source | Dataset:
-    """The data set "folder": any folder, or zip archive, of images.
+    """The data set "folder": any folder, zip archive or .npz file (see image_arrays.py) of images.
 
     ask.size None: that of the first image, which all must have.
     """
     if ask.root is None:
         raise WrongUse("data set 'folder' needs to know which folder; give it with --data-root")
-    if not ask.root.is_dir():
-        raise WrongUse(f"{ask.root}: is a file, expected a folder of images")
-    return source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
+    if ask.root.is_dir():
+        return source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
+    if ask.root.suffix.lower() == ".npz":
+        images = image_arrays.read_npz(ask.root, ask.say)
+        if ask.size is not None and images.shape[1] != images.shape[2]:
+            raise WrongUse(f"{ask.root}: images of {images.shape[2]} x {images.shape[1]}, expected squares")
+        return Dataset(images, np.zeros(len(images), np.int64), ("all",), str(ask.root))
+    if not zipfile.is_zipfile(ask.root):
+        raise WrongUse(f"{ask.root}: is a file, expected a folder of images, a zip archive or an .npz file of images")
+    return zip_source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
 
 
 def find(root: Path | None, split: str) -> Path | None:
-    return root if root is not None and root.is_dir() else None
+    return root if root is not None and root.exists() else None
 
 
-def source(root: Path, how: Fitting, ask: Request) -> Source:
+def source(root: Path, how: Fitting, ask: Request, labelled: bool = True) -> Source:
     """The images in and below the folder `root`, in the order of their paths, RGB.
 
     The class is the subfolder of the first level, or "all" if there is none. Transparent images are laid on white,
@@ -106,11 +116,13 @@ def source(root: Path, how: Fitting, ask: Request) -> Source:
     found = find_images(root, ask.follow_links)
     files, remark = found.files, found.remark()
     if not files:
-        raise NoImages(f"{root}: no images in it or below it; looked for {', '.join(SUFFIXES)}"
-                       + (f"; left out {remark}" if remark else ""))
+        raise NoImages(f"{root}: no images in it or below it; {_looked_for(remark)}")
     if remark:
         ask.say(f"{root}: left out {remark}")
-    labels, classes = _classes(root, [file.parts for file in files], ask)
+    names = [file.as_posix() for file in files]
+    stated = root / LABELS
+    labels, classes = (_stated(stated, read_whole(stated, MAX_FILE), names) if stated.is_file() and labelled else
+                       _classes(root, [file.parts for file in files], ask))
     identity = hashlib.sha256("\0".join(map(str, files)).encode("utf-8", "surrogateescape")).hexdigest()
 
     def open_number(number: int) -> tuple[Path, str]:
@@ -122,16 +134,35 @@ def source(root: Path, how: Fitting, ask: Request) -> Source:
     return _source(root, [str(file) for file in files], open_number, labels, classes, identity, how, ask)
 
 
-def zip_source(path: Path, folder: str, how: Fitting, ask: Request) -> Source:
-    """The images that a zip archive holds in `folder`, in the order of their names, without labels."""
-    inside = ZipImages(path, folder, SUFFIXES, MAX_FILE)
-    if not inside.names:
-        raise NoImages(f"{path}: no images in {folder} in the archive; looked for {', '.join(SUFFIXES)}")
+def zip_source(path: Path, how: Fitting, ask: Request, labelled: bool = True) -> Source:
+    """The images that a zip archive holds, in the order of their names.
+
+    What is in one folder in the archive, with nothing beside it, counts as if it were not. Then classes are as in
+    `source`; labelled: False: there are none.
+    """
+    inside = ZipImages(path, SUFFIXES, MAX_FILE)
+    names = [name for name in inside.names if not image_decoding.hidden(name.split("/"))]
+    found = Found()
+    for name in inside.others:
+        if image_decoding.unread_kind(name) and not image_decoding.hidden(name.split("/")):
+            found.leave_out("of kinds that are not read", Path(name))
+    remark = found.remark()
+    if not names:
+        raise NoImages(f"{path}: no images in the archive; {_looked_for(remark)}")
+    if remark:
+        ask.say(f"{path}: left out {remark}")
+    labels, classes = np.full(len(names), -1), ()
+    if labelled:
+        tops = {name.partition("/")[0] if "/" in name else "" for name in names}
+        common = f"{tops.pop()}/" if len(tops) == 1 and LABELS not in inside.others else ""
+        inner = [name.removeprefix(common if common != "/" else "") for name in names]
+        labels, classes = (_stated(path, inside.read(LABELS), names) if LABELS in inside.others else
+                           _classes(path, [tuple(name.split("/")) for name in inner], ask))
 
     def open_number(number: int) -> tuple[io.BytesIO, str]:
-        return io.BytesIO(inside.read(inside.names[number])), inside.names[number]
+        return io.BytesIO(inside.read(names[number])), names[number]
 
-    return _source(path, inside.names, open_number, np.full(len(inside.names), -1), (), stamp(path), how, ask)
+    return _source(path, names, open_number, labels, classes, stamp(path), how, ask)
 
 
 def find_images(root: Path, follow_links: bool = False) -> Found:
@@ -176,6 +207,10 @@ def find_images(root: Path, follow_links: bool = False) -> Found:
     return found
 
 
+def _looked_for(left_out: str) -> str:
+    return (f"left out {left_out}; " if left_out else "") + f"looked for {', '.join(SUFFIXES)}"
+
+
 def _refuse_link(found: Found, path: Path, root: Path, home: Path) -> bool:
     """Whether a link leads out of the folder; then it is left out: a folder that somebody else made could name any file
     of this machine."""
@@ -206,6 +241,21 @@ def _classes(root: Path, paths: Sequence[tuple[str, ...]], ask: Request) -> tupl
         beside = counted(Counter(tops)["."], "image lies", "images lie")
         ask.say(f"{root}: {beside} beside the class folders; their class is '.'")
     return np.array([index[top] for top in tops], np.int64), ("all",) if classes == (".",) else classes
+
+
+def _stated(path: Path, text: bytes, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels by a dataset.json as StyleGAN's tool writes it: {"labels": [[NAME, CLASS], ...]} or null for none, where
+    folders hold a thousand images each and are no classes. FailedWork if it is anything else."""
+    try:
+        given = json.loads(text)["labels"]
+        known = dict(given) if given else {}
+        labels = [known[name] for name in names] if known else [0] * len(names)
+        if not all(type(label) is int and 0 <= label < 1 << 20 for label in labels):
+            raise ValueError("a label that is no whole number")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FailedWork(f"{path}: {LABELS} does not give each image a class ({type(error).__name__}: "
+                         f"{str(error)[:80]}); expected labels: [[NAME, CLASS], ...], or null") from None
+    return np.array(labels, np.int64), tuple(map(str, range(max(labels) + 1))) if known else ("all",)
 
 
 def _source(root: Path, names: list[str], open_number: Callable[[int], tuple[Path | io.BytesIO, str]],

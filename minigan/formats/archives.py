@@ -122,9 +122,12 @@ def pass_over(stream: BinaryIO, n: int, path: Path) -> None:
 
 
 class ZipImages:
-    """The files of a zip archive that lie in one folder in it, each read on its own; may be used by threads."""
+    """The files of a zip archive, each read on its own; may be used by threads.
 
-    def __init__(self, path: Path, folder: str, suffixes: tuple[str, ...], most: int):
+    names: those with one of the suffixes, in order; others: all others, folders left out.
+    """
+
+    def __init__(self, path: Path, suffixes: tuple[str, ...], most: int):
         """most: bytes that a file may have."""
         self.path, self.most = path, most
         try:
@@ -133,11 +136,12 @@ class ZipImages:
             raise FailedWork(f"{path}: not a zip archive, or cut off ({error}); get it again") from error
         except OSError as error:
             raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
-        self.names = sorted({name for name in self.zip.namelist() if name.lower().endswith(suffixes)
-                             and name.startswith(folder) and not name.rpartition("/")[2].startswith(".")})
+        files = {name for name in self.zip.namelist() if not name.endswith("/")}
+        self.names = sorted(name for name in files if name.lower().endswith(suffixes))
+        self.others = files.difference(self.names)
 
     def read(self, name: str) -> bytes:
-        """The content of one of `names`. ValueError if it is broken, or larger than allowed, or encrypted."""
+        """The content of one of these. ValueError if it is broken, or larger than allowed, or encrypted."""
         try:
             with self.zip.open(name) as file:
                 data = file.read(self.most + 1)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +23,8 @@ import numpy as np
 from minigan.data.dataset import StoredImages, digest_of
 from minigan.data.places import cache_folder
 from minigan.engine import devices
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork
 from minigan.formats import hdf5_state
-from minigan.formats.archives import take
-from minigan.formats.arrays_in_files import npy_header
 from minigan.formats.progress import ProgressLine, to_stderr
 from minigan.metrics.frechet import Moments, Statistics
 from minigan.metrics.inception import Inception
@@ -200,36 +196,3 @@ def _keep(path: Path, state: dict[str, Any]) -> None:
         raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error}); the cache folder is "
                          "$MINIGAN_CACHE, if that is set") from None
     hdf5_state.save(path, state)
-
-
-# ---- images in an .npz file --------------------------------------------------------------------------------------
-
-MAX_PIXELS = 1 << 34  # bytes of an array of images: 16 GiB
-
-
-def read_npz(path: Path) -> np.ndarray:
-    """The uint8 array `images` (N, H, W, 1 or 3) of an .npz file, as minigan sample writes it.
-
-    The file is not trusted: no pickles, and its sizes are checked before memory is taken.
-    """
-    expected = "expected an .npz file with a uint8 array 'images' (N, H, W, 1 or 3), as minigan sample writes it"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if "images.npy" not in archive.namelist():
-                raise ValueError("it has no array 'images'")
-            with archive.open("images.npy") as file:
-                shape, fortran, dtype = npy_header(file)
-                if dtype != np.uint8 or fortran or len(shape) != 4 or shape[3] not in (1, 3) or not all(
-                        1 <= n <= most for n, most in zip(shape, (1 << 30, 1024, 1024, 3), strict=True)):
-                    raise ValueError(f"its array is {dtype} {shape}")
-                size = int(np.prod(shape, dtype=np.int64))
-                declared = archive.getinfo("images.npy").file_size
-                if size > MAX_PIXELS or not size < declared <= size + (1 << 16):
-                    raise ValueError(f"its array {shape} does not fit the {declared:,} bytes of the entry, or is too "
-                                     "large")
-                data = take(file, size, path)
-    except OSError as error:
-        raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise WrongUse(f"{path}: {error}; {expected}") from error
-    return np.frombuffer(data, np.uint8).reshape(shape)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from minigan.errors import FailedWork, WrongUse
-from minigan.formats import hdf5_state, image_files
+from minigan.formats import hdf5_state
 from minigan.metrics import classifier, features, frechet
 
 
@@ -136,40 +135,3 @@ def test_a_pictures_features_do_not_depend_on_the_others(rng):
     assert np.array_equal(c.features(changed)[:20], whole[:20])
     order = rng.permutation(len(images))
     assert np.allclose(c.features(images[order]), whole[order], rtol=1e-5, atol=1e-5)  # float32 sums of 1,000 terms
-
-
-# ---- images in .npz files ----
-
-def test_an_npz_file_gives_back_its_pictures(images, tmp_path):
-    image_files.save_npz(tmp_path / "a.npz", images)
-    assert np.array_equal(features.read_npz(tmp_path / "a.npz"), images)
-
-
-@pytest.mark.parametrize("arrays", [
-    {"pictures": np.zeros((2, 4, 4, 3), np.uint8)},
-    {"images": np.zeros((2, 4, 4, 3), np.float32)},
-    {"images": np.zeros((2, 4, 4), np.uint8)},
-    {"images": np.zeros((2, 4, 4, 4), np.uint8)},
-    {"images": np.zeros((0, 4, 4, 3), np.uint8)},
-    {"images": np.array([{}], object)},
-], ids=["name", "dtype", "axes", "channels", "none", "pickle"])
-def test_another_npz_file_is_refused(arrays, tmp_path):
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(WrongUse, match="expected an .npz file with a uint8 array"):
-        features.read_npz(tmp_path / "a.npz")
-
-
-def test_an_npz_file_that_promises_more_than_it_has_takes_no_memory(tmp_path):
-    import io
-    import tracemalloc
-    import zipfile
-    data = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        data, {"descr": "|u1", "fortran_order": False, "shape": (1 << 20, 64, 64, 3)})
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        archive.writestr("images.npy", data.getvalue() + bytes(100))
-    tracemalloc.start()
-    with pytest.raises((WrongUse, FailedWork)):
-        features.read_npz(tmp_path / "a.npz")
-    assert tracemalloc.get_traced_memory()[1] < 10 << 20
-    tracemalloc.stop()

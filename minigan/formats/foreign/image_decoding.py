@@ -64,7 +64,7 @@ class TooLarge(Unusable):
 
 def hidden(parts: Sequence[str]) -> bool:
     """Whether a path is hidden, by a dot at the beginning of a name in it, or is what macOS puts into zip archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return any(part.startswith(".") and part not in (".", "..") or part == "__MACOSX" for part in parts)
 
 
 def by_name(name: str) -> bool:

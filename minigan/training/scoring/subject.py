@@ -39,7 +39,7 @@ class Subject:
 
 
 def open_subject(path: Path, asked: Asked) -> Subject:
-    """A run, an .npz file, or a folder of images."""
+    """A run, or a folder, a zip archive or an .npz file of images."""
     if run_folder.is_run(path):
         saved = restore.newest(path, asked.best)
         for line in saved.remarks:
@@ -47,12 +47,10 @@ def open_subject(path: Path, asked: Asked) -> Subject:
         return of_run(saved, asked.seed, asked.device)
     if asked.best:
         raise WrongUse("--best is for runs")
-    if path.suffix.lower() == ".npz" and path.is_file():
-        images = features.read_npz(path)
-    elif path.is_dir():
-        images = _folder(path, asked)
-    else:
-        raise WrongUse(f"{path}: expected a run's folder, a folder of images, or an .npz file with an array 'images'")
+    if not path.exists():
+        raise WrongUse(f"{path}: no such file or folder; expected a run's folder, or a folder, a zip archive or "
+                       "an .npz file of images")
+    images = _given(path, asked)
     whole = features.of_images(images, what="fake")
     return Subject(lambda count, _: dataclasses.replace(whole, count=count), len(images), "given",
                    images.shape[1] if images.shape[1] == images.shape[2] else None)
@@ -76,11 +74,12 @@ def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
     return Subject(made, 0, "", saved.state["size"], saved, classes)
 
 
-def _folder(path: Path, asked: Asked) -> np.ndarray:
-    """The images in a folder as they are, all of one size and square; or brought to --size."""
+def _given(path: Path, asked: Asked) -> np.ndarray:
+    """The images in a folder or a file as they are, all of one size; or brought to --size, but not those of an .npz."""
+    size = None if path.suffix.lower() == ".npz" else asked.size
     how = {"progress": lambda *_: None} if asked.quiet else {}
     try:
-        return datasets.load("folder", root=path, size=asked.size, own_size=True, fit=asked.fit,
+        return datasets.load("folder", root=path, size=size, own_size=True, fit=asked.fit,
                              skip_bad=asked.skip_bad, follow_links=asked.follow_links,
                              large_images=asked.large_images, **how).images
     except NoImages as error:
