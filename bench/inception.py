@@ -144,7 +144,7 @@ def main():
         return
     machine = result["machine"]
     print(f"{machine['processor']}, {threads} threads, Python {machine['python']}, batch {args.batch}")
-    print(f"{'':34}{'pictures/s':>11}{'CPU ms/picture':>16}{'peak MiB':>10}")
+    print(f"{'':34}{'images/s':>11}{'CPU ms/image':>16}{'peak MiB':>10}")
     for name in ("minigan", "torch"):
         row = result[name]
         print(f"{row['library']:34}{row['per_second']:11.2f}{row['cpu_ms']:16.0f}{row['mib']:10.0f}")

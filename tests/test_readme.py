@@ -1,11 +1,15 @@
-"""The README's Python snippet is run as it stands, in a process that has imported nothing else."""
+"""README's Python snippet runs as it stands, in a process of its own; links between the pages lead somewhere."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = sorted(path for path in ROOT.rglob("*.md") if not {"build", ".git", "venv"} & {*path.parts})
 
 
 def test_the_snippet_prints_what_it_says():
@@ -13,3 +17,9 @@ def test_the_snippet_prints_what_it_says():
     done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == re.search(r": (\[.*\])$", snippet, re.M).group(1)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []

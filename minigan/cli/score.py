@@ -52,8 +52,8 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 
 @click.command("score", epilog="\n\n".join(f"{name}: {p.source}." for name, p in PROTOCOLS.items()))
 @click.argument("subject", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier for shapes, mnist and "
-              "fashion-mnist, which Inception does not know; else sn-gan; a run's --score]")
+@click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier where Inception has seen "
+              "nothing like the data, such as digits; else sn-gan; a run's --score]")
 @click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many images everywhere; the protocol's "
               f"name says so [the protocol's; {COUNT:,} for classifier]")
 @click.option("--data", help="the real images' data set [the run's own: those that it was trained on, and no others]")
@@ -71,8 +71,8 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.option("--follow-links", is_flag=True, help="take those that symbolic links out of the folder lead to")
 @click.option("--large-images", is_flag=True, help="take those with more than 89 million pixels, too: up to 2^30")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")
-@click.option("--repeat", type=click.IntRange(1, 1000), help="sets of images of a run, of seeds SEED, SEED + 1, ...: "
-              "also mean and deviation [the protocol's: 3 for mimicry, else 1]")
+@click.option("--repeat", type=click.IntRange(1, 1000), help="how many sets of images a run draws, "
+              "of seeds SEED, SEED + 1, ...: also mean and deviation [the protocol's: 3 for mimicry, else 1]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 @click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")

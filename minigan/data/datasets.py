@@ -41,6 +41,7 @@ class Facts:
     crop: side of the square in the middle that is used; None: it takes no crop.
     known_to_inception: whether Inception, which was trained on photographs of things, has seen the like.
     own_size: whether its images may be taken at the size that they have.
+    skips_bad: whether images that cannot be read can be left out.
     large: whether it fills most machines' memories: it is for packing, and no classifier is trained on it.
     """
 
@@ -53,6 +54,7 @@ class Facts:
     crop: int | None = None
     known_to_inception: bool = True
     own_size: bool = False
+    skips_bad: bool = False
     large: bool = False
     side: int | None = None
 
@@ -172,13 +174,13 @@ def find(name: str, root: str | os.PathLike | None = None, split: str | None = N
 
 
 DATASETS: dict[str, Facts] = {
-    "celeba": Facts(celeba.celeba, celeba.find, {"train": False}, size=64, resize="plain", crop=128),
+    "celeba": Facts(celeba.celeba, celeba.find, {"train": False}, size=64, resize="plain", crop=128, skips_bad=True),
     "cifar10": Facts(cifar.cifar10, partial(cifar.find, cifar.CIFAR10), size=32, side=32),
     "cifar100": Facts(cifar.cifar100, partial(cifar.find, cifar.CIFAR100), size=32, side=32),
     "fashion-mnist": Facts(idx.fashion_mnist, partial(idx.find, "fashion-mnist"), size=28, channels=1,
                            known_to_inception=False, side=28),
-    "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32, own_size=True),
-    "imagenet": Facts(imagenet.imagenet, imagenet.find, size=128, resize="bilinear", large=True),
+    "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32, own_size=True, skips_bad=True),
+    "imagenet": Facts(imagenet.imagenet, imagenet.find, size=128, resize="bilinear", skips_bad=True, large=True),
     "mnist": Facts(idx.mnist, partial(idx.find, "mnist"), size=28, channels=1, known_to_inception=False,
                    side=28),
     "packed": Facts(packed.packed, packed.find, {"train": None}, channels=None),

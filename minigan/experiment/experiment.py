@@ -105,8 +105,8 @@ class Experiment:
                                    "[default: none; 0: none]")
     score_every: int | None = _option(None, "iterations between scores of images: log.jsonl, and best-*.h5 by FID "
                                       "[default: none; 0: none]")
-    score: str | None = _option(None, "protocol of these scores, as for minigan score --protocol [classifier for "
-                                "shapes, mnist, fashion-mnist; else sn-gan]")
+    score: str | None = _option(None, "protocol of these scores, as for minigan score --protocol [classifier where "
+                                "Inception has seen nothing like the data; else sn-gan]")
     score_count: int = _option(1000, "images, real and fake, that they are made from at most")
     score_weights: str | None = _option(None, "file of Inception's weights, or of a classifier [in the cache folder]")
 

@@ -33,18 +33,14 @@ NEEDS: dict[str, tuple[Callable[[Experiment], bool], str]] = {
     "beta1": (lambda e: e.optimizer == "adam", "--optimizer adam"),
     "beta2": (lambda e: e.optimizer != "sgd", "--optimizer adam and rmsprop"),
     "adam_eps": (lambda e: e.optimizer != "sgd", "--optimizer adam and rmsprop"),
-    "skip_bad": (lambda e: e.dataset in ("folder", "imagenet", "celeba"), "images in files: folder, celeba"),
 }
-
 
 # By model: what the source of the network trains it with, where minigan's default differs. The paper gives the ResNets'
 # Adam and n_dis (B.2); the rest of "resnet" is the authors' code for CIFAR-10, where the paper is silent (the
 # generator's batches, noise, scaling) or differs (100 K updates and no decay), that of "resnet-imagenet" their code.
 _RESNET = {"beta1": 0.0, "beta2": 0.9, "n_dis": 5}
 
-
 _CODE = {"gen_batch_size": 128, "schedule": "linear", "scaling": "128", "dequantize": True}
-
 
 MODEL_PRESETS: dict[str, dict[str, Any]] = {
     "resnet": _RESNET | _CODE | {"iterations": 50_000},

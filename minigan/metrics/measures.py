@@ -1,4 +1,4 @@
-"""From features of real and fakes to a protocol's scores."""
+"""From features of real images and fakes to a protocol's scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW = 2048  # TTUR asks for more images than the 2048 features
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ScoreInputs:
     """What scores are made of; what those asked for do not need is left out."""
 
     real: np.ndarray | Statistics | None = None  # features (N, d), as Protocol.rows chose them; FID takes statistics
@@ -34,7 +34,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Origin:
-    """How they came about, as a score tells it; "" where there is no such thing."""
+    """How the features were made, and of what: a score tells it; "" where there is no such thing."""
 
     seed: int = 0  # of the fakes
     data: str = ""  # identity of the real images
@@ -50,7 +50,7 @@ class Origin:
             **more, network=extractor.name, weights=extractor.digest, resize=extractor.resize)
 
 
-def measure(protocol: Protocol, inputs: Inputs, origin: Origin, names: Sequence[str] = ()) -> list[Score]:
+def measure(protocol: Protocol, inputs: ScoreInputs, origin: Origin, names: Sequence[str] = ()) -> list[Score]:
     """The protocol's scores, or those in `names`. Of fakes more than it takes are passed over.
 
     WrongUse for numbers of images or a network that the protocol does not ask for, and for a missing input.
@@ -78,10 +78,10 @@ def measure(protocol: Protocol, inputs: Inputs, origin: Origin, names: Sequence[
 
 
 # What a measure gives: (value, spread) of each of its names, real and fakes used (0: none), cautions.
-Measured = tuple[list[tuple[float, float | None]], int, int, list[str]]
+Found = tuple[list[tuple[float, float | None]], int, int, list[str]]
 
 
-def _is(p: Protocol, i: Inputs) -> Measured:
+def _is(p: Protocol, i: ScoreInputs) -> Found:
     logits = _given("IS", "logits", i.logits)
     if not isinstance(logits, np.ndarray):
         fake = _fakes(p, "IS", i.fake, p.is_count)
@@ -91,7 +91,7 @@ def _is(p: Protocol, i: Inputs) -> Measured:
             _few_for_is(len(logits), p.splits))
 
 
-def _fid(p: Protocol, i: Inputs) -> Measured:
+def _fid(p: Protocol, i: ScoreInputs) -> Found:
     real, fake = _given("FID", "real features", i.real), _fakes(p, "FID", i.fake, p.fake)
     n_real = real.count if isinstance(real, Statistics) else len(_reals(p, "FID", real))
     if isinstance(real, Statistics) and p.real and n_real not in (0, p.real):
@@ -101,7 +101,7 @@ def _fid(p: Protocol, i: Inputs) -> Measured:
     return [(frechet.distance(real, fake), None)], n_real, len(fake), cautions + _missing_classes(i, len(fake))
 
 
-def _kid(p: Protocol, i: Inputs) -> Measured:
+def _kid(p: Protocol, i: ScoreInputs) -> Found:
     real, fake = _reals(p, "KID", i.real), _fakes(p, "KID", i.fake, p.fake)
     if min(len(real), len(fake)) < p.kid_size:
         raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} images for KID, got {len(real):,} real "
@@ -114,7 +114,7 @@ def _kid(p: Protocol, i: Inputs) -> Measured:
     return [scores.kid(real, fake, p.kid_subsets, p.kid_size, p.seed)], len(real), len(fake), cautions
 
 
-def _intra_fid(p: Protocol, i: Inputs) -> Measured:
+def _intra_fid(p: Protocol, i: ScoreInputs) -> Found:
     real = _given("intra-FID", "features of real images, not their statistics",
                   None if isinstance(i.real, Statistics) else i.real)
     fake = _given("intra-FID", "fakes", i.fake)
@@ -135,20 +135,20 @@ def _intra_fid(p: Protocol, i: Inputs) -> Measured:
     return [(float(np.mean(of_classes)), float(np.std(of_classes)))], len(real), len(fake), cautions
 
 
-def _neighbours(p: Protocol, i: Inputs, function: Callable) -> Measured:
+def _neighbours(p: Protocol, i: ScoreInputs, function: Callable) -> Found:
     real, fake = _reals(p, "neighbours", i.real), _fakes(p, "neighbours", i.fake, p.fake)
     cautions = [] if len(real) == len(fake) else [
         f"{len(real):,} real and {len(fake):,} fakes: the balls around the more numerous ones are smaller"]
     return [(value, None) for value in function(real, fake)], len(real), len(fake), cautions
 
 
-def _ms_ssim(p: Protocol, i: Inputs) -> Measured:
+def _ms_ssim(p: Protocol, i: ScoreInputs) -> Found:
     images = _fakes(p, "MS-SSIM", _given("MS-SSIM", "fakes", i.images), p.fake)
     batch = min(64, len(images))
     return [ms_ssim.diversity(images, batch, min(5, len(images) // batch), p.seed)], 0, len(images), []
 
 
-def _intra_ms_ssim(p: Protocol, i: Inputs) -> Measured:
+def _intra_ms_ssim(p: Protocol, i: ScoreInputs) -> Found:
     images = _given("intra-MS-SSIM", "fakes", i.images)
     labels = _given("intra-MS-SSIM", "labels of the fakes", i.fake_labels)
     images, labels = (_fakes(p, "intra-MS-SSIM", x, p.fake * len(np.unique(labels))) for x in (images, labels))
@@ -157,7 +157,7 @@ def _intra_ms_ssim(p: Protocol, i: Inputs) -> Measured:
 
 
 # Scores made at once -> the function, whether the real images matter, whether the network does.
-MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, Inputs], Measured], bool, bool]] = {
+MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, ScoreInputs], Found], bool, bool]] = {
     ("IS",): (_is, False, True),
     ("FID",): (_fid, True, True),
     ("KID",): (_kid, True, True),
@@ -214,7 +214,7 @@ def _few_for_fid(kind: str, count: int, features: int) -> list[str]:
     return []
 
 
-def _missing_classes(i: Inputs, n_fake: int) -> list[str]:
+def _missing_classes(i: ScoreInputs, n_fake: int) -> list[str]:
     if i.real_labels is None or i.fake_labels is None:
         return []
     missing = np.setdiff1d(i.real_labels, i.fake_labels[:n_fake])

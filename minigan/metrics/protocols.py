@@ -4,7 +4,7 @@
 
     protocol = protocols.PROTOCOLS["classifier"].smaller(500)       # fewer images, and its name says so
     rows = protocol.rows(len(real))                                 # which of the real images to take, sorted
-    inputs = measures.Inputs(
+    inputs = measures.ScoreInputs(
         features.extract(extractor, features.of_images(real, rows)),
         features.extract(extractor, features.of_images(fake[:protocol.fakes or None])),
         lambda x: extractor.logits(x, protocol.biased))

@@ -110,7 +110,7 @@ def intra_fid(real: np.ndarray, real_labels: np.ndarray, fake: np.ndarray,
     classes = np.unique(real_labels)
     few = [str(c) for c in classes if min((real_labels == c).sum(), (fake_labels == c).sum()) < 2]
     if few:
-        raise WrongUse(f"intra-FID: fewer than 2 real or fakes of class {', '.join(few[:5])}"
+        raise WrongUse(f"intra-FID: fewer than 2 real images or fakes of class {', '.join(few[:5])}"
                        f"{' and others' * (len(few) > 5)}; generate some of each class")
     return {int(c): frechet.distance(real[real_labels == c], fake[fake_labels == c]) for c in classes}
 

@@ -92,7 +92,7 @@ def _saturated(found: dict[str, Any], e: Experiment) -> str:
         what = f"its mean output is {real:.3g} for real and {fake:.3g} for fakes, where the sigmoid is flat"
     else:
         return ""
-    steep = "" if slope is None else f" and its slope at fake ones is {slope:.2g}"
+    steep = "" if slope is None else f" and its slope at fakes is {slope:.2g}"
     return (f"saturated discriminator: {what}{steep}, so it learns almost nothing more; it is too strong for the "
             f"generator, try a lower --lr-dis, a smaller --n-dis or {_cure(e, '--norm sn')}")
 

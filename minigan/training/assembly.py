@@ -10,6 +10,7 @@ import numpy as np
 from minigan.data.pixels import SCALINGS
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, Experiment, option_name
+from minigan.experiment.streams import stream
 from minigan.networks.models import MODELS, OPTIONS
 from minigan.networks.norms import (
     GENERATOR_NORMS,
@@ -25,8 +26,6 @@ from minigan.nn.initializers import by_name
 from minigan.nn.layers import Layer
 from minigan.nn.spectral_norms import SCHEDULES
 from minigan.nn.weight_norms import CLIPPED, STARTS
-
-STREAM = 7  # of random numbers, beside those of gan.Training
 
 # option -> the names it may have
 NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_start": STARTS, "clip_which": CLIPPED}
@@ -103,7 +102,7 @@ def norm_options(e: Experiment) -> NormOptions:
 def _spread(layers: Iterable[Layer], name: str, e: Experiment) -> None:
     """--scale-spread, if layers have a norm of this name that it is for. The seed alone decides it: nothing to save."""
     if e.scale_spread and name in SCALED:
-        spread_scales(layers, e.scale_spread, np.random.default_rng([e.seed, STREAM]))
+        spread_scales(layers, e.scale_spread, stream(e.seed, "scale spread"))
 
 
 def check_names(e: Experiment, choices: dict[str, Collection[str]]) -> None:

@@ -16,6 +16,7 @@ from minigan.data.dataset import StoredImages
 from minigan.engine.devices import Array
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment
+from minigan.experiment.streams import stream
 from minigan.training.sampling import latents
 
 
@@ -29,7 +30,7 @@ class Inputs:
 
     rate: Array  # () float64, the optimizer's: see Optimizer.begin
     z: Array  # (n, dim_z) float32, latents of the fakes
-    labels: Array | None = None  # (n,) int64, of the fakes
+    fake_labels: Array | None = None  # (n,) int64
     index: Array | None = None  # (N,) int64: which real images
     stored: Array | None = None  # uint8 (N, H, W, C): these images, where they are read from a file
     real_labels: Array | None = None  # (N,) int64
@@ -53,8 +54,7 @@ class Draws:
                  stored: StoredImages | None = None):
         """shape: (N, H, W, C) of the real images.  labels: int64 (N,) of `classes` classes, or None.  stored: the
         images, where each batch is read from a file; None where they lie on the device."""
-        streams = {"order": 1, "noise": 2, "z": 3, "share": 4, "labels": 6}  # 0: the networks; 5: thumbnails
-        self.rngs = {name: np.random.default_rng([e.seed, stream]) for name, stream in streams.items()}
+        self.rngs = {use: stream(e.seed, use) for use in ("order", "noise", "z", "share", "labels")}
         self.e, self.shape, self.labels, self.classes, self.stored = e, shape, labels, classes, stored
         self.batches = Batches(shape[0], e.batch_size, self.rngs["order"], e.sampling)
         self.last_fakes: tuple[np.ndarray, np.ndarray | None] | None = None  # the discriminator's, for --reuse-z

@@ -52,6 +52,7 @@ from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.devices import to_host
 from minigan.engine.loops.sample_norms import sample_norms
+from minigan.experiment.streams import stream
 from minigan.metrics.scores import discriminator_accuracy
 from minigan.metrics.thumbnails import diversity
 from minigan.networks.watched import Watched, watch
@@ -66,7 +67,6 @@ from minigan.training.batches import Draws, Inputs
 from minigan.training.gan import Training
 from minigan.training.sampling import latents
 
-STREAM = 7  # of random numbers, after those of gan.py
 DIGITS = 6  # of each number in the file
 PAIRS = 64  # images whose distances are taken: 2016 pairs
 
@@ -81,9 +81,9 @@ def diagnose(training: Training) -> dict[str, Any]:
     x = _inputs(t.draws, index).on(t.xp)
     x_real = Tensor(t.real(x).data, requires_grad=True)
     with no_grad():
-        x_fake = t.gen(Tensor(x.z), True, x.labels).data
+        x_fake = t.gen(Tensor(x.z), True, x.fake_labels).data
     x_fake = Tensor(x_fake, requires_grad=True)
-    loss, real, fake = t.discriminator_loss(x_real, x.real_labels, x_fake, x.labels, x.share)
+    loss, real, fake = t.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
     for watched in layers.values():
         watched.open = False
     weights = {path: watched for path, watched in layers.items() if watched.held.W_bar is not None}
@@ -123,7 +123,7 @@ def diagnose(training: Training) -> dict[str, Any]:
 def _shadow(training: Training) -> tuple[Training, np.random.Generator]:
     """The same training with copies of its networks, and random numbers of its own."""
     shadow = copy.copy(training)
-    rng = np.random.default_rng([training.e.seed, STREAM, training.iteration])
+    rng = stream(training.e.seed, "diagnosis", training.iteration)
     shadow.draws = copy.copy(training.draws)
     shadow.draws.rngs = dict.fromkeys(training.draws.rngs, rng)
     shadow.gen, shadow.dis = copy.deepcopy(training.gen), copy.deepcopy(training.dis)

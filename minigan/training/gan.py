@@ -12,6 +12,7 @@ from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, learned
+from minigan.experiment.streams import stream
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
 from minigan.networks.norms import penalties
@@ -47,7 +48,7 @@ class Training:
         """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
         self.e = e = experiment
         self.xp = devices.device_module(e.device)
-        init = np.random.default_rng([e.seed, 0])  # batches.Draws has the other streams, thumbnails the fifth
+        init = stream(e.seed, "networks")
         size, channels = images.shape[1], images.shape[3]
         labels = _labels(e, labels)
         self.classes = 0 if labels is None else int(labels.max()) + 1
@@ -94,8 +95,8 @@ class Training:
         """Change the discriminator by its gradient; returns its loss before, ()."""
         x_real = self.real(x)
         with no_grad():
-            x_fake = self.gen(Tensor(x.z), True, x.labels)
-        loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.labels, x.share)
+            x_fake = self.gen(Tensor(x.z), True, x.fake_labels)
+        loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
         self.opt_dis.apply(grad(loss, list(self.dis.parameters().values())), x.rate)
         self.dis.after_update()
         return loss.detach()
@@ -116,10 +117,10 @@ class Training:
 
     def step_generator(self, x: Inputs) -> Tensor:
         """Change the generator by its gradient, and move its average; returns the generator's loss before, ()."""
-        fake, classified = self.judge(self.gen(Tensor(x.z), True, x.labels), x.labels, True)
+        fake, classified = self.judge(self.gen(Tensor(x.z), True, x.fake_labels), x.fake_labels, True)
         loss = self.loss.generator(fake)
         if classified is not None:
-            loss = loss + self.e.ac_gen * classification(classified, x.labels)
+            loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
         self.opt_gen.apply(grad(loss, list(self.gen.parameters().values())), x.rate)
         self.gen.after_update()
         if self.average is not None:
@@ -154,7 +155,7 @@ class Training:
             rows = np.sort(rows)
             images = self.images[self.xp.asarray(rows) if isinstance(self.images, self.xp.ndarray) else rows]
             self.real_thumbnails = thumbnails.thumbnails(devices.to_host(images))
-        z = latents(np.random.default_rng([self.e.seed, 5]), self.e, thumbnails.FAKE)
+        z = latents(stream(self.e.seed, "thumbnails"), self.e, thumbnails.FAKE)
         return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
 
     def spectral_norms(self) -> dict[str, float]:
@@ -196,6 +197,5 @@ def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:
         return None
     if labels is None or len(labels) == 0 or labels.min() < 0 or labels.max() == 0:
         raise WrongUse(f"--condition {e.condition} needs labels, and these images have none (or one class only); "
-                       "leave it out, or use data with classes: cifar10, cifar100, mnist, fashion-mnist, svhn, shapes, "
-                       "imagenet")
+                       "leave it out, or use data with classes")
     return labels.astype(np.int64)

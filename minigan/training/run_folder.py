@@ -204,9 +204,9 @@ def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
 
 def save_samples(folder: Path, iteration: int, images: np.ndarray) -> None:
     """A grid of samples, uint8 (N, H, W, C), as samples/samples-0001000.png and samples.png."""
-    picture = image_grids.grid(images)
-    image_files.save_png(folder / "samples" / f"samples-{iteration:07d}.png", picture)
-    image_files.save_png(folder / "samples.png", picture)
+    grid = image_grids.grid(images)
+    image_files.save_png(folder / "samples" / f"samples-{iteration:07d}.png", grid)
+    image_files.save_png(folder / "samples.png", grid)
 
 
 def save_progress(folder: Path, last: int) -> None:

@@ -32,6 +32,9 @@ def check_names(e: Experiment) -> None:
     assembly.check_networks(e)
     _check_labels(e)
     _check_size(e)
+    if e.skip_bad and not datasets.DATASETS[e.dataset].skips_bad:
+        others = ", ".join(name for name, row in datasets.DATASETS.items() if row.skips_bad)
+        raise WrongUse(f"--skip-bad does nothing here: it is for images in files: {others}; leave it out")
 
 
 def _check_labels(e: Experiment) -> None:

@@ -32,5 +32,5 @@ def table(found: dict[str, Any]) -> list[str]:
               + ("" if found["accuracy"] is None else f"; right answers {found['accuracy']:.0%}")]
     if inactive is not None:
         lines.append("inactive hinge terms " + ", ".join(f"{name} {share:.0%}" for name, share in inactive.items()))
-    lines.append(f"diversity of images {short(found['diversity'])} of the real ones'")
+    lines.append(f"diversity of fakes {short(found['diversity'])} of the real ones'")
     return lines + ["", *(alarm["text"] for alarm in found["alarms"])] if found["alarms"] else [*lines, "no alarms"]

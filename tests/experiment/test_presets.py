@@ -42,7 +42,7 @@ def test_a_choice_beats_the_presets():
     ({"norm": "sn", "features_gain": True}, "--features-gain True does nothing here: it is for --norm bn"),
     ({"gp_target": 0.5}, "--gp-target 0.5 does nothing here: it is for --gp; leave it out"),
     ({"ac_dis": 2.0}, "it is for --condition ac"), ({"decay_from": 0.5}, "it is for --schedule linear"),
-    ({"optimizer": "sgd", "beta1": 0.9}, "it is for --optimizer adam"), ({"skip_bad": True}, "images in files"),
+    ({"optimizer": "sgd", "beta1": 0.9}, "it is for --optimizer adam"),
 ])
 def test_a_choice_that_does_nothing_is_said(chosen, said):
     with pytest.raises(WrongUse) as error:

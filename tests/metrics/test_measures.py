@@ -9,7 +9,8 @@ import pytest
 from minigan.errors import WrongUse
 from minigan.metrics import frechet, neighbours, scores
 from minigan.metrics.frechet import statistics
-from minigan.metrics.measures import Inputs, Origin, measure
+from minigan.metrics.measures import Origin, measure
+from minigan.metrics.measures import ScoreInputs as Inputs
 from minigan.metrics.ms_ssim import diversity
 from minigan.metrics.protocols import PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import comparable

@@ -102,7 +102,7 @@ def test_a_discriminator_that_is_sure_is_saturated(loss, said, monkeypatch):
     monkeypatch.setattr(Training, "judge", sure)
     found = diagnose(training)["alarms"]
     assert [alarm["name"] for alarm in found] == ["saturated-discriminator"] and said in found[0]["text"]
-    assert "slope at fake ones is" in found[0]["text"]
+    assert "slope at fakes is" in found[0]["text"]
 
 
 def test_a_constant_generator_has_collapsed(monkeypatch):

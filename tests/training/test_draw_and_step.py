@@ -105,4 +105,4 @@ def test_inputs_hold_what_the_experiment_needs_and_nothing_else():
     x = full.draws.discriminator(np.zeros(()))
     N = full.e.batch_size
     assert x.noise.shape == (N, 16, 16, 3) and x.share.shape == (N, 1, 1, 1) and x.z.shape == (N, full.e.dim_z)
-    assert x.labels.shape == x.real_labels.shape == x.index.shape == (N,)
+    assert x.fake_labels.shape == x.real_labels.shape == x.index.shape == (N,)

@@ -12,15 +12,15 @@ import numpy as np
 from minigan.data.dataset import Dataset, digest_of
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
+from minigan.experiment.streams import stream
 from minigan.metrics import features, protocols
 from minigan.metrics.features import Extractor, Images
-from minigan.metrics.measures import Inputs, Origin, measure
+from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import Protocol
 from minigan.training import sampling
 from minigan.training.gan import Training
 from minigan.training.scoring.instrument import open_extractor, protocol_for
 
-STREAM = 7  # of latents while a run trains; 0 to 6 are the run's own
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
 
 
@@ -37,16 +37,17 @@ class Curve:
     def scores(self, training: Training) -> dict[str, float]:
         """ "NAME PROTOCOL, WEIGHTS" -> score of the images that the run's generator, or its average, draws now.
 
-        Latents are the same every time, drawn from a stream that nothing else uses: what is learned does not change.
+        Latents are the same every time, drawn from a stream that no update uses (experiment/streams.py): what is
+        learned does not change.
         """
         e, p = training.e, self.protocol
         n = p.fakes
-        z = sampling.latents(np.random.default_rng([e.seed, STREAM]), e, n)
+        z = sampling.latents(stream(e.seed, "learning curve"), e, n)
         images = sampling.draw(training.gen if training.average is None else training.average, z, training.xp,
                                classes=training.classes, rounding=p.rounding)
         made = Images(n, "", lambda part: images[part])
         x = self.extractor
-        inputs = Inputs(self.real, images=images) if x is None else Inputs(
+        inputs = ScoreInputs(self.real, images=images) if x is None else ScoreInputs(
             self.real, features.extract(x, made, quiet=True, keep=False), partial(x.logits, biased=p.biased))
         origin = Origin.of(x, seed=e.seed, data=self.data, pixels=p.rounding if p.pixels else "")
         found = measure(p, inputs, origin, self.names)

@@ -9,7 +9,7 @@ from minigan.data.resize import resized
 from minigan.formats import image_grids
 from minigan.metrics import classifier, drawings_coverage, neighbours
 from minigan.metrics.features import Extractor
-from minigan.metrics.measures import Inputs, Origin, measure
+from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.asked import Asked
@@ -35,7 +35,7 @@ def alike(images: np.ndarray, classes: int, seed: int, known: set[str]) -> list[
             continue
         protocol = PROTOCOLS[name].smaller(min(each, PROTOCOLS[name].fake))
         labels = np.arange(len(images)) % classes if classes else None
-        found += measure(protocol, Inputs(images=images, fake_labels=labels), Origin(seed))
+        found += measure(protocol, ScoreInputs(images=images, fake_labels=labels), Origin(seed))
     return found
 
 

@@ -14,7 +14,7 @@ from minigan.errors import WrongUse
 from minigan.metrics import features, frechet
 from minigan.metrics.features import Extractor
 from minigan.metrics.frechet import Statistics
-from minigan.metrics.measures import Inputs, Origin, measure
+from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.asked import Asked
@@ -50,7 +50,7 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
         if asked.write_stats is not None:
             frechet.write(asked.write_stats, known if isinstance(known, Statistics) else frechet.statistics(known))
     fake = None if extractor is None else features.extract(extractor, made, asked.quiet)
-    inputs = Inputs(
+    inputs = ScoreInputs(
         known, fake, None if extractor is None else partial(extractor.logits, biased=protocol.biased), real_labels,
         np.arange(n) % subject.classes if subject.classes else None,
         made.read(slice(0, n)) if OF_PIXELS & set(names) else None)
