@@ -15,7 +15,7 @@ from minigan.engine import ops
 from minigan.experiment import presets
 from minigan.nn.initializers import lecun_normal
 from minigan.nn.layers import Conv2d
-from minigan.nn.operator_norms import conv_bounds, operator_norm
+from minigan.nn.singular_values import conv_bounds, operator_norm
 from minigan.nn.spectral_norms import BidirectionalNorm
 from minigan.training import diagnostics, gan
 

@@ -8,7 +8,7 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.networks.watched import watch
 from minigan.nn.lipschitz import InUse
-from minigan.nn.operator_norms import operator_norm
+from minigan.nn.singular_values import operator_norm
 
 
 def call(network, x, labels=None):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from minigan.data import datasets, places
+from minigan.data import datasets, locations
 from minigan.engine import devices, machine
 from minigan.errors import WrongUse, counted
 from minigan.metrics import classifier, inception_weights
-from minigan.networks import model_table
+from minigan.networks import layer_table
 
 
 @click.command("info")
@@ -21,7 +21,7 @@ def info_command() -> None:
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
             ("machine", f"{found['processor']}, {counted(found['cores'], 'core')}, {found['platform']}"),
             ("threads", f"{found['cores']} by default (--threads)"), ("device cpu", "yes"),
-            *_cuda(), ("cache folder", str(places.cache_folder()))]
+            *_cuda(), ("cache folder", str(locations.cache_folder()))]
     rows += [(f"data {name}", datasets.find(name) or "not found") for name in datasets.DATASETS]
     rows += [("inception's weights", inception_weights.kept() or "not found (minigan weights says what to put where)"),
              ("classifiers", ", ".join(path.stem for path in classifier.kept()) or "none (minigan classifier train)")]
@@ -57,6 +57,6 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
         raise WrongUse("networks: --size, --width, --classes and --condition are for one model; name it")
     if condition and not classes:
         raise WrongUse(f"networks: --condition {condition} needs labels: give --classes, their number")
-    for line in model_table.overview() if name is None else model_table.lines(name, size, width, classes,
+    for line in layer_table.overview() if name is None else layer_table.lines(name, size, width, classes,
                                                                                  condition):
         click.echo(line)

@@ -13,8 +13,8 @@ from minigan.formats.progress import to_stderr
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.training import run_folder, run_record
-from minigan.training.scoring.asked import Asked
 from minigan.training.scoring.instrument import COUNT
+from minigan.training.scoring.options import Asked
 from minigan.training.scoring.score import Result, score
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from minigan.data import image_folder
 from minigan.data.dataset import Request, Source
 from minigan.data.image_folder import Fitting
-from minigan.data.places import cache_folder, first_file, places
+from minigan.data.locations import cache_folder, first_file, places
 from minigan.errors import FailedWork
 
 CELEBA = ("img_align_celeba.zip", "img_align_celeba")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data.dataset import Dataset, Request, download, md5
-from minigan.data.places import cache_folder, places
+from minigan.data.locations import cache_folder, places
 from minigan.errors import FailedWork, listed
 from minigan.formats import pickles
 from minigan.formats.archives import read_whole, tar_members

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.data import celeba, cifar, drawings, idx, image_folder, imagenet, packed, stl10, svhn
+from minigan.data import celeba, cifar, drawings, image_folder, imagenet, mnist, packed, stl10, svhn
 from minigan.data.dataset import Dataset, Request, Source, in_memory
 from minigan.data.image_folder import FITS
 from minigan.data.resize import RESIZES, resized
@@ -177,11 +177,11 @@ DATASETS: dict[str, Facts] = {
     "celeba": Facts(celeba.celeba, celeba.find, {"train": False}, size=64, resize="plain", crop=128, skips_bad=True),
     "cifar10": Facts(cifar.cifar10, partial(cifar.find, cifar.CIFAR10), size=32, side=32),
     "cifar100": Facts(cifar.cifar100, partial(cifar.find, cifar.CIFAR100), size=32, side=32),
-    "fashion-mnist": Facts(idx.fashion_mnist, partial(idx.find, "fashion-mnist"), size=28, channels=1,
+    "fashion-mnist": Facts(mnist.fashion_mnist, partial(mnist.find, "fashion-mnist"), size=28, channels=1,
                            known_to_inception=False, side=28),
     "folder": Facts(image_folder.folder, image_folder.find, {"train": None}, size=32, own_size=True, skips_bad=True),
     "imagenet": Facts(imagenet.imagenet, imagenet.find, size=128, resize="bilinear", skips_bad=True, large=True),
-    "mnist": Facts(idx.mnist, partial(idx.find, "mnist"), size=28, channels=1, known_to_inception=False,
+    "mnist": Facts(mnist.mnist, partial(mnist.find, "mnist"), size=28, channels=1, known_to_inception=False,
                    side=28),
     "packed": Facts(packed.packed, packed.find, {"train": None}, channels=None),
     "shapes": Facts(drawings.shapes, drawings.find, size=32, known_to_inception=False),

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from minigan.data.dataset import BLOCK, Block, Dataset, Request, Source
-from minigan.data.places import stamp
+from minigan.data.locations import stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork, WrongUse, counted, listed
 from minigan.formats.archives import ZipImages, read_whole

@@ -7,7 +7,7 @@ from pathlib import Path
 from minigan.data import image_folder
 from minigan.data.dataset import Request, Source
 from minigan.data.image_folder import Fitting
-from minigan.data.places import cache_folder, places
+from minigan.data.locations import cache_folder, places
 from minigan.errors import FailedWork
 
 FOLDERS = {"train": ("train", "itself"), "test": ("val",)}

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from minigan.data.dataset import BLOCK, Block, Request, Source, download
-from minigan.data.places import cache_folder, places, stamp
+from minigan.data.locations import cache_folder, places, stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork
 from minigan.formats.archives import reading, take, tar_streams

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from minigan.data.dataset import Dataset, Request, download
-from minigan.data.places import cache_folder, first_file
+from minigan.data.locations import cache_folder, first_file
 from minigan.errors import FailedWork
 from minigan.formats.archives import Part, pass_over, reading, take
 from minigan.formats.download import Published, md5_of

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigan.data import datasets, pixels
-from minigan.data.places import cache_folder
+from minigan.data.locations import cache_folder
 from minigan.data.resize import resized
 from minigan.engine import devices, ops
 from minigan.engine.autograd import Tensor, grad, no_grad

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minigan.data.dataset import StoredImages, digest_of
-from minigan.data.places import cache_folder
+from minigan.data.locations import cache_folder
 from minigan.engine import devices
 from minigan.errors import FailedWork
 from minigan.formats import hdf5_state

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from minigan.data.dataset import Request, download
-from minigan.data.places import cache_folder, first_file
+from minigan.data.locations import cache_folder, first_file
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats import hdf5_state, keras_weights, safetensors, tensorflow_graph, torch_weights
 from minigan.formats.archives import read_whole, tar_members

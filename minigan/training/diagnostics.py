@@ -58,7 +58,7 @@ from minigan.metrics.thumbnails import diversity
 from minigan.networks.watched import Watched, watch
 from minigan.nn.lipschitz import InUse
 from minigan.nn.losses import LOSSES
-from minigan.nn.operator_norms import conv_bounds, operator_norm, singular_values
+from minigan.nn.singular_values import conv_bounds, operator_norm, singular_values
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.variance_bounds import variance_bounds
 from minigan.nn.weight_norms import Gain, to_matrix

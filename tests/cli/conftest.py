@@ -9,7 +9,7 @@ import pytest
 from tiny import names, pictures, words
 
 from minigan.cli import main
-from minigan.data import places
+from minigan.data import locations
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def elsewhere(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(places, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(locations, "SYSTEM_FOLDER", tmp_path / "system")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"

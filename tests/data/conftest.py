@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minigan.data import dataset, datasets, pack, places
+from minigan.data import dataset, datasets, locations, pack
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, no system folder, and no network."""
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(places, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(locations, "SYSTEM_FOLDER", tmp_path / "system")
 
     def no_network(*args: object, **options: object) -> None:
         raise AssertionError("a download was tried")

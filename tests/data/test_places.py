@@ -6,20 +6,20 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from minigan.data import places
+from minigan.data import locations
 from minigan.errors import FailedWork
 
 
 def test_the_cache_folder_is_chosen_by_the_environment(cache, monkeypatch):
-    assert places.cache_folder() == cache
+    assert locations.cache_folder() == cache
     monkeypatch.setenv("MINIGAN_CACHE", "")  # as if it were not set
-    assert places.cache_folder() == platformdirs.user_cache_path("minigan")
+    assert locations.cache_folder() == platformdirs.user_cache_path("minigan")
 
 
 def test_the_users_home_may_be_written_as_a_tilde(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MINIGAN_CACHE", "~/of mine")
-    assert places.cache_folder() == tmp_path / "of mine"
+    assert locations.cache_folder() == tmp_path / "of mine"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems' users always have a home")
@@ -38,6 +38,6 @@ def test_a_user_without_a_home_is_told_of_the_variable(chosen, said, monkeypatch
     if chosen:
         monkeypatch.setenv("MINIGAN_CACHE", chosen)
     with pytest.raises(FailedWork, match=f"^{said} .*; set MINIGAN_CACHE to a folder"):
-        places.cache_folder()
+        locations.cache_folder()
     monkeypatch.setenv("MINIGAN_CACHE", "/var/tmp/minigan")
-    assert places.cache_folder() == Path("/var/tmp/minigan")
+    assert locations.cache_folder() == Path("/var/tmp/minigan")

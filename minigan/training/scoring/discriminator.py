@@ -15,8 +15,8 @@ from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES
 from minigan.training.judging import judge
 from minigan.training.restore import Saved
-from minigan.training.scoring.asked import Asked
-from minigan.training.scoring.real import Real, open_held_out
+from minigan.training.scoring.options import Asked
+from minigan.training.scoring.real_images import Real, open_held_out
 
 JUDGED = 1000  # images of each kind
 

@@ -17,9 +17,9 @@ from minigan.metrics.frechet import Statistics
 from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
-from minigan.training.scoring.asked import Asked
 from minigan.training.scoring.instrument import COUNT
-from minigan.training.scoring.real import Real
+from minigan.training.scoring.options import Asked
+from minigan.training.scoring.real_images import Real
 from minigan.training.scoring.subject import Subject
 
 

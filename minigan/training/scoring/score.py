@@ -18,12 +18,12 @@ from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import Experiment
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
-from minigan.training.scoring import looks
-from minigan.training.scoring.asked import Asked
+from minigan.training.scoring import likeness
 from minigan.training.scoring.discriminator import discriminator_scores, open_judge
 from minigan.training.scoring.instrument import open_extractor, protocol_for
 from minigan.training.scoring.measuring import measure_subject
-from minigan.training.scoring.real import Real, open_real
+from minigan.training.scoring.options import Asked
+from minigan.training.scoring.real_images import Real, open_real
 from minigan.training.scoring.subject import Subject, open_subject
 
 
@@ -68,16 +68,16 @@ def score(path: Path, asked: Asked) -> Result:
     judges, more = (None, []) if saved is None else open_judge(saved, real, asked)
     remarks += more
     made = measure_subject(protocol, names, subject, real, extractor, asked)
-    images = looks.looked_at(subject, protocol, asked)
-    found = [*made.scores, *looks.alike(images, subject.classes, asked.seed, set(protocol.scores)),
-             *looks.coverage(images, made.fake, extractor, dataset, asked.seed)]
+    images = likeness.looked_at(subject, protocol, asked)
+    found = [*made.scores, *likeness.alike(images, subject.classes, asked.seed, set(protocol.scores)),
+             *likeness.coverage(images, made.fake, extractor, dataset, asked.seed)]
     if judges is not None:
         found += discriminator_scores(saved, judges, images, asked)
     found = [_sized(one, real, subject) for one in found]
     if real is not None:
         remarks.append(f"real images: {len(real.data.images):,} of {real.size} x {real.size} pixels ({real.name})")
-    remarks += [looks.repeated(images), *_cautions(found)]
-    nearest = None if real is None else looks.nearest_real(images, made, real.data)
+    remarks += [likeness.repeated(images), *_cautions(found)]
+    nearest = None if real is None else likeness.nearest_real(images, made, real.data)
     return Result(found, remarks, nearest, subject.iteration)
 
 

@@ -19,7 +19,7 @@ from minigan.metrics import features
 from minigan.metrics.features import Images
 from minigan.training import restore, run_folder, sampling
 from minigan.training.restore import Saved
-from minigan.training.scoring.asked import Asked
+from minigan.training.scoring.options import Asked
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from scored import said
 from tiny import pictures, words
 
 from minigan.cli import main
-from minigan.data import datasets, places
+from minigan.data import datasets, locations
 from minigan.data.dataset import Dataset
 from minigan.formats import hdf5_state, image_files
 from minigan.metrics import classifier, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.metrics.stored_scores import how
-from minigan.training.scoring.asked import Asked
-from minigan.training.scoring.real import Real, open_real
+from minigan.training.scoring.options import Asked
+from minigan.training.scoring.real_images import Real, open_real
 from minigan.training.scoring.subject import Subject
 
 COUNT = ["--protocol", "classifier", "--count", "20", "-q"]
@@ -38,7 +38,7 @@ def offline(monkeypatch, tmp_path):
         tried.append(request)
         raise OSError("no network in tests")
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    monkeypatch.setattr(places, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(locations, "SYSTEM_FOLDER", tmp_path / "system")
     return tried
 
 

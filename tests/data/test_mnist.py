@@ -14,9 +14,9 @@ from published_files import (
     refused,
 )
 
-from minigan.data import dataset, places
+from minigan.data import dataset, locations
 from minigan.data.datasets import find
-from minigan.data.idx import IDX_FILES, IdxFile
+from minigan.data.mnist import IDX_FILES, IdxFile
 from minigan.formats.download import Published
 
 
@@ -83,7 +83,7 @@ def test_debians_folder_is_found(digits, tmp_path):
 
 @pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="package not installed")
 def test_debians_fashion_mnist_has_the_published_content(monkeypatch, said):
-    monkeypatch.setattr(places, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
+    monkeypatch.setattr(locations, "SYSTEM_FOLDER", Path("/usr/share/datasets"))
     for split, n in (("train", 60_000), ("test", 10_000)):
         data = read("fashion-mnist", None, said, split=split)
         assert data.images.shape == (n, 28, 28, 1) and "as published" in data.source

@@ -12,8 +12,8 @@ from minigan.metrics.features import Extractor
 from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
-from minigan.training.scoring.asked import Asked
 from minigan.training.scoring.measuring import Measured
+from minigan.training.scoring.options import Asked
 from minigan.training.scoring.subject import Subject
 
 LOOKED_AT = 2000  # fakes, at most

@@ -6,7 +6,7 @@ import pytest
 from minigan.cli import main
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.errors import WrongUse
-from minigan.networks import model_table
+from minigan.networks import layer_table
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
 
@@ -17,7 +17,7 @@ def by_layer(rows):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_parameters_are_the_networks_and_every_layer_is_there_once(model):
-    tables = model_table.pair(model, size=32, width=0.1, classes=3, condition="projection")
+    tables = layer_table.pair(model, size=32, width=0.1, classes=3, condition="projection")
     m, rng = MODELS[model], np.random.default_rng(0)
     gen = m.generator(rng, 32, m.channels, m.dim_z, 0.1, 3)
     dis = m.discriminator(rng, 32, m.channels, Normalization(features=m.features, gain=True), 0.1, 3, "projection")
@@ -30,7 +30,7 @@ def test_parameters_are_the_networks_and_every_layer_is_there_once(model):
 
 
 def test_shapes_kernels_and_multiplications_of_table_3():
-    tables = model_table.pair("cnn")
+    tables = layer_table.pair("cnn")
     gen, dis = (by_layer(rows) for rows in tables.values())
     assert gen["dense"].shape == (8192,) and gen["dense"].multiplications == 128 * 8192
     deconv = gen["deconv1"]  # each of 4 x 4 pixels meets all the weights
@@ -43,7 +43,7 @@ def test_shapes_kernels_and_multiplications_of_table_3():
 
 
 def test_multiplications_of_resampled_convolutions_are_those_of_the_maps_they_meet():
-    gen, dis = (by_layer(rows) for rows in model_table.pair("resnet").values())
+    gen, dis = (by_layer(rows) for rows in layer_table.pair("resnet").values())
     assert gen["blocks/block1/residual/conv1"].multiplications == 8 * 8 * 256 * 256 * 9
     assert gen["blocks/block1/shortcut"].multiplications == 4 * 4 * 256 * 256
     assert dis["blocks/block2/residual/conv2"].multiplications == 16 * 16 * 128 * 128 * 9
@@ -101,6 +101,6 @@ def test_wrong_input_is_one_line(words, parts, capsys):
 
 
 def test_too_many_parameters_are_refused_before_memory_is_taken():
-    zeros = model_table.Zeros()
+    zeros = layer_table.Zeros()
     with pytest.raises(WrongUse, match="200,000,000"):
         zeros.standard_normal((10**6, 10**6))

@@ -14,7 +14,7 @@ from minigan.experiment.experiment import Experiment
 from minigan.formats.progress import to_stderr
 from minigan.metrics.protocols import Protocol
 from minigan.training.restore import Saved
-from minigan.training.scoring.asked import Asked
+from minigan.training.scoring.options import Asked
 from minigan.training.scoring.subject import Subject
 
 

@@ -8,7 +8,7 @@ from twins import to_float64
 from minigan.engine.autograd import Tensor
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Linear
-from minigan.nn.operator_norms import conv_bounds, operator_norm, singular_values
+from minigan.nn.singular_values import conv_bounds, operator_norm, singular_values
 from minigan.nn.weight_norms import to_matrix
 
 
