@@ -82,7 +82,7 @@ class Found:
 
 
 def folder(ask: Request) -> Source | Dataset:
-    """The data set "folder": any folder, zip archive or .npz file (see image_arrays.py) of images.
+    """The data set "folder": any folder, zip archive or .npz file (see formats/foreign/image_arrays.py) of images.
 
     ask.size None: that of the first image, which all must have.
     """
