@@ -66,6 +66,17 @@ DATASET_PRESETS: dict[str, dict[str, Any]] = {
     "mnist": QUICK, "fashion-mnist": QUICK}
 
 
+# A choice for both networks -> that for the discriminator alone. Who makes the first, and not the second beside it,
+# means both: a preset's choice for the discriminator holds no longer.
+BOTH = {"lr": "lr_dis", "init": "init_dis"}
+
+
+def over(before: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """The options `before`, overridden by those chosen."""
+    dropped = {dis for both, dis in BOTH.items() if both in chosen}
+    return {name: value for name, value in before.items() if name not in dropped} | chosen
+
+
 def experiment(dataset: str, **chosen: Any) -> Experiment:
     """The presets of the data set and the model, overridden by what was chosen.
 
@@ -106,6 +117,9 @@ def compose(dataset: str, **chosen: Any) -> tuple[Experiment, dict[str, tuple[st
     values: dict[str, Any] = {}
     origins = {f.name: ("default", "") for f in dataclasses.fields(Experiment)}
     for who, rows in layers:
+        for both, dis in BOTH.items():
+            if both in rows and values.pop(dis, None) is not None:
+                origins[dis] = who, rows[both][1]
         for name, (value, source) in rows.items():
             values[name], origins[name] = value, (who, source)
     made = Experiment(**values)

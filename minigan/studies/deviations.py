@@ -8,7 +8,7 @@ from typing import Any
 
 from minigan.experiment.experiment import Experiment, learned, option_name
 from minigan.experiment.papers import TARGETS
-from minigan.experiment.presets import compose
+from minigan.experiment.presets import BOTH, compose
 
 
 def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:
@@ -26,6 +26,9 @@ def command(e: Experiment) -> str:
     """The command that repeats the run."""
     words = ["minigan", "train", e.dataset]
     fields = _named(e) | {name: value for name, value, _, _ in deviations(e)}
+    for both, dis in BOTH.items():
+        if both in fields or dis in fields:  # one of them decides the other, too
+            fields |= {both: getattr(e, both), dis: getattr(e, dis)}
     if e.data_root is not None:
         fields["data_root"] = e.data_root
     for name, value in fields.items():

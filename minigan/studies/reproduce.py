@@ -14,7 +14,7 @@ from typing import Any
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import option_name
 from minigan.experiment.papers import TARGETS, Target
-from minigan.experiment.presets import compose
+from minigan.experiment.presets import compose, over
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.studies.grid import Cell
 
@@ -53,7 +53,7 @@ def cells(name: str, seeds: int = 1, **chosen: Any) -> list[Cell]:
     made = []
     for seed, setting, method in itertools.product(range(seeds), target.settings or (None,), target.methods or ("",)):
         own = target.methods.get(method, {}) | target.in_setting(setting)
-        e, _ = compose(target.dataset, **target.options | own | chosen | {"seed": seed})
+        e, _ = compose(target.dataset, **over(target.options | own, chosen) | {"seed": seed})
         made.append(Cell(method or e.norm, e.setting or e.profile or "default", seed, e))
     return made
 

@@ -34,6 +34,18 @@ def test_a_choice_beats_the_presets():
     assert e.iterations == experiment("shapes").iterations < 10_000  # small data sets stay quick with any model
 
 
+def test_a_rate_for_both_networks_is_that_of_both():
+    """The preset of shapes has one for the discriminator, which --lr alone did not change."""
+    preset, origins = compose("shapes")
+    assert preset.lr_dis == preset.lr / 2 and origins["lr_dis"][0] == "preset of shapes"
+    given, origins = compose("shapes", lr=1e-3)
+    assert (given.lr, given.lr_dis, origins["lr_dis"][0]) == (1e-3, None, "given")
+    assert compose("shapes", lr=1e-3, lr_dis=1e-4)[0].lr_dis == 1e-4
+    assert compose("shapes", lr_dis=1e-4)[0].lr == preset.lr
+    assert compose("shapes", setting="D")[0].lr_dis is None  # rows of tables say both
+    assert compose("shapes", model="mnist-bssn", size=28)[0].lr_dis is None
+
+
 @pytest.mark.parametrize("chosen, said", [
     ({"norm": "none", "power_iterations": 3}, "--power-iterations 3 does nothing here: it is for norms with a power"),
     ({"norm": "wn", "u_schedule": "update"}, "--u-schedule update does nothing here"),

@@ -139,3 +139,10 @@ def test_data_that_are_not_there_stop_it_in_one_line(tmp_path, capsys):
              str(tmp_path / "out")]
     assert main.run(words) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_rate_that_is_given_holds_for_both_networks():
+    """Report 002 trains with 1e-4 and 4e-4."""
+    name = next(name for name, target in reproduce.TARGETS.items() if target.options.get("lr_dis") == 4e-4)
+    assert {(cell.experiment.lr, cell.experiment.lr_dis) for cell in reproduce.cells(name)} == {(1e-4, 4e-4)}
+    assert {(cell.experiment.lr, cell.experiment.lr_dis) for cell in reproduce.cells(name, lr=1e-3)} == {(1e-3, None)}

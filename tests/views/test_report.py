@@ -86,7 +86,9 @@ def chosen_by(command):
 
 
 @pytest.mark.parametrize("dataset, chosen", [
-    ("shapes", {}), ("cifar10", {"norm": "wn", "lr": 3e-4}), ("cifar10", {"profile": "bssn", "setting": "D"}),
+    ("shapes", {}), ("shapes", {"lr": 1e-3}), ("shapes", {"lr": 7e-4}), ("shapes", {"lr_dis": 1e-3}),
+    ("shapes", {"lr": 1e-3, "lr_dis": 3.5e-4}),
+    ("cifar10", {"norm": "wn", "lr": 3e-4}), ("cifar10", {"profile": "bssn", "setting": "D"}),
     ("cifar10", {"model": "resnet", "dequantize": False, "gen_batch_size": 64, "seed": 5}),
     ("cifar10", {"profile": "sngan-projection", "model": "resnet", "norm": "ssn", "scale": 1.2}),
     ("fashion-mnist", {"u_gradient": True, "width": 0.3, "norm": "sn"}),
