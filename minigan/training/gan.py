@@ -38,7 +38,7 @@ class Training:
 
     An update has two halves. What is random is drawn on the host (batches.Draws); the step on the device is a function
     of that and of state that it changes in place: no random numbers, no copy from the host, no number of Python's that
-    changes from update to update, nothing read back.
+    changes from update to update, nothing read back. (But for the first update: sn-conv's v comes with its input.)
 
     With `ema` a running average of the generator draws the samples (Yazici et al. 2019); its decay begins lower, at
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.

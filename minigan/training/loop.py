@@ -20,7 +20,7 @@ from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_an
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.nn.weight_norms import spectral_norm
-from minigan.training import checkpoints, restore, run_folder, run_record, validate
+from minigan.training import checkpoints, restore, run_folder, run_record, sample_grids, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
@@ -78,7 +78,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
                                  f"{getattr(before, name)}; put that right")
         if state["iteration"] >= experiment.iterations:
             # a kill may have come between the last checkpoint and this
-            run_folder.save_progress(out, state["iteration"])
+            sample_grids.save_progress(out, state["iteration"])
             done, asked = state["iteration"], experiment.iterations
             to_stderr(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
                       f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to "
@@ -160,7 +160,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             progress.close()
             if isinstance(training.images, packed.Images):
                 training.images.stop()
-        run_folder.save_progress(out, training.iteration)
+        sample_grids.save_progress(out, training.iteration)
     if not last:
         raise Interrupted(f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
@@ -249,7 +249,7 @@ class Records:
             self.said.add(alarm["name"])
 
     def save_samples(self) -> None:
-        run_folder.save_samples(self.out, self.training.iteration, self.training.sample(self.training.preview))
+        sample_grids.save_samples(self.out, self.training.iteration, self.training.sample(self.training.preview))
 
     def save_checkpoint(self) -> None:
         self.good = checkpoints.save_in(self.out, self.training.iteration, self.training.state())

@@ -21,7 +21,7 @@ from minigan.experiment.presets import compose, experiment
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored
 from minigan.studies import deviations
-from minigan.training import run_folder
+from minigan.training import run_folder, sample_grids
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
 from minigan.views import report, svg_charts, watch
@@ -64,8 +64,8 @@ def make_run(folder, lines=60, diagnoses=True, **chosen):
                 sigma={"conv1": 1.0, "dense": 1 + 1 / i}, thumbnails=5 / i)
     rng = np.random.default_rng(0)
     for i in (0, lines):
-        run_folder.save_samples(folder, i, rng.integers(0, 256, (16, 8, 8, 3), np.uint8))
-    run_folder.save_progress(folder, lines)
+        sample_grids.save_samples(folder, i, rng.integers(0, 256, (16, 8, 8, 3), np.uint8))
+    sample_grids.save_progress(folder, lines)
     if diagnoses:
         layer = {"gradient": 0.1, "sigma_conv": 2.0, "variance": 1e-3, "singular_values": [2.0, 1.0, 0.5]}
         (folder / "diagnostics.jsonl").write_text("".join(json.dumps(
