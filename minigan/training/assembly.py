@@ -67,7 +67,7 @@ def _of_discriminator(e: Experiment) -> Normalization:
     """--norm, with the normalization of features that --features names, or the model has without a penalty (--gp)."""
     norm, model = normalization(e), MODELS[e.model]
     if e.features != "model":
-        return dataclasses.replace(norm, features="" if e.features == "none" else e.features)
+        return dataclasses.replace(norm, features="" if e.features == "none" else e.features, gain=e.features_gain)
     if model.features and not norm.features and not e.gp:
         return dataclasses.replace(norm, features=model.features, gain=True)
     return norm

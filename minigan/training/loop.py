@@ -72,8 +72,10 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
         path, state = saved.path, saved.state
         for line in saved.remarks:
             to_stderr(line)
+        if state["experiment"].get("features_gain") and not saved.e.features_gain:  # one of the remarks says why
+            experiment = dataclasses.replace(experiment, features_gain=False)
         for name, value in learned(saved.e).items():
-            if name not in free and value != getattr(before, name):
+            if name not in free and value != getattr(experiment, name):
                 raise FailedWork(f"{path} was trained with {option_name(name)} {value}, but experiment.json says "
                                  f"{getattr(before, name)}; put that right")
         if state["iteration"] >= experiment.iterations:

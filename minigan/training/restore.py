@@ -61,6 +61,10 @@ def newest(run: Path, best: bool = False) -> Saved:
     with doubting(str(path)):
         e = from_dict(state["experiment"], "its experiment")
         e = dataclasses.replace(e, **{name: getattr(record, name) for name in CHANGEABLE})
+        if _without_gain(e, state["dis"]):
+            e = dataclasses.replace(e, features_gain=False)
+            remarks = [*remarks, f"{path} has no multipliers of features, although --features-gain asked for them: an "
+                                 "earlier minigan left them out beside --features; the run stays without"]
         choose("data set", e.dataset, DATASETS)
         check_networks(e)
         size, channels, iteration, classes = (state[name] for name in ("size", "channels", "iteration", "classes"))
@@ -73,3 +77,9 @@ def newest(run: Path, best: bool = False) -> Saved:
         gen = make_generator(e, rng, size, channels, classes)
         gen.load(state["average"] if e.ema else state["gen"])
     return Saved(path, e, gen, classes, iteration, state, remarks)
+
+
+def _without_gain(e: Experiment, dis: dict[str, Any]) -> bool:
+    """Whether --features-gain was asked for, and the discriminator normalizes features without a multiplier."""
+    shifts = [name for name in dis if name.endswith("/beta")]
+    return e.features_gain and bool(shifts) and not any(name[:-len("beta")] + "gamma" in dis for name in shifts)

@@ -50,6 +50,16 @@ def test_spread_scales_differ_and_keep_their_geometric_mean(name):
     assert not np.allclose(found, scales(4), rtol=0.01)
 
 
+@pytest.mark.parametrize("norm, features", [("sn", "bn"), ("wn", "ln"), ("none", "bn"), ("bn", "ln"), ("bn", "model"),
+                                            ("sn-bn", "model")])
+def test_the_multiplier_of_features_is_learned_if_asked_for_beside_every_norm(norm, features):
+    for gain in (False, True):
+        e = Experiment(norm=norm, features=features, features_gain=gain, width=0.05)
+        names = make_discriminator(e, np.random.default_rng(0), 32, 3, 0).parameters().keys()
+        assert {name for name in names if name.startswith("norm")} == {
+            f"norm{i}/{what}" for i in range(2, 8) for what in ("beta", *["gamma"] * gain)}
+
+
 def test_only_the_network_with_the_scaled_norm_is_spread():
     e = Experiment(norm="sn", gen_norm="ssn", scale_spread=0.5, width=0.05)
     dis = make_discriminator(e, np.random.default_rng(0), 32, 3, 0)

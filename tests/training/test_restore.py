@@ -71,3 +71,14 @@ def test_a_forged_number_of_classes_takes_no_memory(tmp_path):
     checkpoints.save_in(tmp_path, 0, state)
     with pytest.raises(FailedWork, match="1048576 classes, but no conditional batch normalization"):
         restore.newest(tmp_path)
+
+
+def test_a_run_that_lacks_the_multipliers_it_asked_for_stays_without_and_says_so(trained):
+    """As minigan wrote it when --features-gain did nothing beside --features."""
+    folder, training = trained(norm="sn", features="bn")
+    state = training.state()
+    checkpoints.save_in(folder, 2, state | {"experiment": state["experiment"] | {"features_gain": True}, "iteration": 2})
+    saved = restore.newest(folder)
+    assert saved.iteration == 2 and not saved.e.features_gain
+    assert any("has no multipliers of features" in line for line in saved.remarks)
+    assert saved.discriminator().parameters().keys() == training.dis.parameters().keys()
