@@ -110,8 +110,8 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
         found = score(subject, dataclasses.replace(asked, seed=seed))
         if out is not None:  # first: the lines may go to a terminal that was closed
             stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
-        for one in found.scores:
-            click.echo(stored_scores.line(one))
+        for line in stored_scores.lines(found.scores):
+            click.echo(line)
         for remark in found.remarks:
             if remark not in said:
                 to_stderr(remark)

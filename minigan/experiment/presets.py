@@ -26,7 +26,7 @@ NEEDS: dict[str, tuple[Callable[[Experiment], bool], str]] = {
     "power_iterations": _U, "u_schedule": _U, "u_gradient": _U,
     "gamma_start": (_some(("sn-gamma", "bsn-gamma", "wn-gain")), "--norm sn-gamma, bsn-gamma and wn-gain"),
     "features_gain": (lambda e: e.features in ("bn", "ln") or e.features == "model" and e.norm in ("bn", "ln", "sn-bn"),
-                      "--features bn, ln and --norm bn, ln, sn-bn"),
+                      "--norm bn, ln, sn-bn and --features bn, ln"),
     "gp_target": (lambda e: e.gp > 0, "--gp"),
     "ac_dis": (lambda e: e.condition == "ac", "--condition ac"),
     "ac_gen": (lambda e: e.condition == "ac", "--condition ac"),

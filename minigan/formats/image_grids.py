@@ -8,6 +8,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from minigan.errors import WrongUse
 
+SMALLEST = 10  # pixels of a label's letters
+LETTERS = 80  # a strip's width over the size of its labels' letters: 12 pixels where it is shown 960 wide
+
 
 def grid(
     images: np.ndarray, columns: int | None = None, padding: int = 2, background: int = 255, scale: int = 1
@@ -43,8 +46,9 @@ def film_strip(
 ) -> np.ndarray:
     """`count` frames, evenly chosen with the first and the last, side by side; (H, W, 3) uint8.
 
-    frames: each as for save_png.  labels: one for each frame, drawn centred under it; an iteration 12000 as
-    "12,000". Fewer frames than `count` are all shown. Frames may differ in size; they hang from the top.
+    frames: each as for save_png.  labels: one for each frame, drawn centred under it, in letters that grow with the
+    strip, so that they can be read where it is shown smaller; an iteration 12000 as "12,000". Fewer frames than `count`
+    are all shown. Frames may differ in size; they hang from the top.
     """
     if not len(frames) or count < 1 or (labels is not None and len(labels) != len(frames)):
         given = f"{len(frames)} frames, {'no' if labels is None else len(labels)} labels, count {count}"
@@ -52,7 +56,8 @@ def film_strip(
     chosen = spread(len(frames), count)
     shown = [Image.fromarray(single(frames[i])) for i in chosen]
     texts = [] if labels is None else [_label(labels[i]) for i in chosen]
-    font = ImageFont.load_default()
+    wide = padding + sum(picture.width + padding for picture in shown)
+    font = ImageFont.load_default(max(SMALLEST, wide / LETTERS))
     boxes = [font.getbbox(text) for text in texts] or [(0, 0, 0, 0)] * len(shown)
     widths = [max(p.width, math.ceil(box[2])) for p, box in zip(shown, boxes, strict=True)]
     bottom = padding + max(picture.height for picture in shown)

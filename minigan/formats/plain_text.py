@@ -19,6 +19,17 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
     right: the columns, counted from 0, that end in one line, as numbers do; the others begin in one. No line ends
     with spaces. ValueError if the rows differ in length.
     """
+    return ["  ".join(row).rstrip() for row in _padded(rows, right)]
+
+
+def markdown(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """A table in Markdown, its columns as of `columns`; the first row is its head."""
+    head, *others = _padded(rows, right)
+    rule = ["-" * (len(cell) - 1) + (":" if i in right else "-") for i, cell in enumerate(head)]
+    return ["| " + " | ".join(row) + " |" for row in (head, rule, *others)]
+
+
+def _padded(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[list[str]]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(width) if i in right else cell.ljust(width)
-                      for i, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    return [[cell.rjust(width) if i in right else cell.ljust(width)
+             for i, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in rows]

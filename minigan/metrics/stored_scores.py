@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats.plain_text import markdown
 from minigan.formats.untrusted import is_number
 from minigan.formats.whole import write_whole
 
@@ -117,16 +118,29 @@ def _same(a: Stored, b: Stored) -> bool:
         and not comparable(a.score, b.score)
 
 
+def lines(scores: Sequence[Score]) -> list[str]:
+    """Scores below each other; below those that were measured in one way, once, how."""
+    return _below_each_other((one.name, _of_one(one), f"{how(one)}, seed {one.seed}") for one in scores)
+
+
 def line(score: Score) -> str:
     """A score on one line, with all that it depends on."""
-    spread = "" if score.spread is None else f" \u00b1 {rounded(score.spread)}"
-    return f"{score.name:16} {rounded(score.value) + spread:20} {how(score)}, seed {score.seed}"
+    return f"{score.name:16} {_of_one(score):20} {how(score)}, seed {score.seed}"
 
 
 def mean_lines(found: Sequence[Sequence[Score]]) -> list[str]:
-    """For each score its mean and standard deviation over sets of images of several seeds; one list for each seed."""
+    """As `lines`, of means and standard deviations over sets of images of several seeds; one list for each seed."""
     rows = zip(*found, strict=True)  # the same scores in the same order
-    return [f"{row[0].name:16} {_cell(row):20} {how(row[0])}, seeds {row[0].seed} to {row[-1].seed}" for row in rows]
+    return _below_each_other((row[0].name, _cell(row), f"{how(row[0])}, seeds {row[0].seed} to {row[-1].seed}")
+                             for row in rows)
+
+
+def _below_each_other(rows: Iterable[tuple[str, str, str]]) -> list[str]:
+    """rows: name, value, how. Those of one how stand together, in the order of their first."""
+    together: dict[str, list[str]] = {}
+    for name, value, text in rows:
+        together.setdefault(text, []).append(f"{name:16} {value}")
+    return [line for text, values in together.items() for line in (*values, f"  {text}")]
 
 
 def how(score: Score) -> str:
@@ -152,18 +166,24 @@ def table(runs: Sequence[tuple[str, Sequence[Stored]]]) -> list[str]:
     heads, rows, notes = compared(runs)
     if not rows:
         raise WrongUse("these runs have no scores yet; make some: minigan score RUN")
-    return [*("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows)), "", *notes]
+    return [*markdown([heads, *rows], right=range(1, len(heads))), "", *notes]
 
 
 def compared(runs: Sequence[tuple[str, Sequence[Stored]]]) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads, rows and notes: a row for each run and generator, a column for what may be compared and nothing else.
 
     Of several seeds of the fakes: their mean and standard deviation, and how many. Of one: the spread that
-    the score has itself. The notes: what each column is, and why scores of one name stand in several.
+    the score has itself. The notes: what each column is, why scores of one name stand in several, and which runs have
+    no scores. These have a row, too, unless no run has any: then there are no rows and no notes.
     """
     columns: list[list[Score]] = []
     rows: dict[tuple[str, int, bool], dict[int, list[Score]]] = {}
+    without = [name for name, stored in runs if not stored]
+    if len(without) == len(runs):
+        return ["run", "iteration"], [], []
     for name, stored in runs:
+        if not stored:
+            rows[name, 0, False] = {}
         for one in stored:
             at = next((i for i, column in enumerate(columns) if not comparable(column[0], one.score)), len(columns))
             if at == len(columns):
@@ -184,6 +204,7 @@ def compared(runs: Sequence[tuple[str, Sequence[Stored]]]) -> tuple[list[str], l
         if other is not None:
             apart.setdefault(comparable(columns[other][0], columns[i][0]), []).append(f"{names[other]} and {names[i]}")
     notes += [f"apart, {why}: {', '.join(pairs)}" for why, pairs in apart.items()]
+    notes += [f"no scores yet, make some with minigan score: {', '.join(without)}"] if without else []
     return ["run", "iteration", *(names[i] for i in order)], lines, notes
 
 
@@ -193,9 +214,12 @@ def _cell(found: Sequence[Score]) -> str:
     by_seed = {score.seed: score for score in found}  # the newest of each
     values = [score.value for score in by_seed.values()]
     if len(values) == 1:
-        spread = next(iter(by_seed.values())).spread
-        return rounded(values[0]) + ("" if spread is None else f" \u00b1 {rounded(spread)}")
+        return _of_one(next(iter(by_seed.values())))
     return f"{rounded(float(np.mean(values)))} \u00b1 {rounded(float(np.std(values, ddof=1)))} ({len(values)} seeds)"
+
+
+def _of_one(score: Score) -> str:
+    return rounded(score.value) + ("" if score.spread is None else f" \u00b1 {rounded(score.spread)}")
 
 
 def better(name: str) -> int:

@@ -54,7 +54,10 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
               f'<text x="{-(TOP + HEIGHT - BOTTOM) / 2:.0f}" y="13" transform="rotate(-90)" text-anchor="middle">'
               f'{html.escape(y)}</text>']
     legend = []
-    for i, (name, points) in enumerate(kept.items()):
+    for i, name in enumerate(lines):  # a line that has no points keeps its colour, so that others keep theirs
+        if name not in kept:
+            continue
+        points = kept[name]
         style = f'stroke="{COLOURS[i % len(COLOURS)]}" stroke-dasharray="{DASHES[i // len(COLOURS) % len(DASHES)]}"'
         at = [place(a, b) for a, b in thinned(points)]
         if len(at) == 1:

@@ -87,6 +87,17 @@ def test_labels_are_drawn_under_their_frames_and_never_over_a_neighbour(rng):
     assert narrow.shape[1] > 2 * 3 + 3 * 6 + 40
 
 
+@pytest.mark.parametrize("side, count", [(64, 8), (242, 8), (242, 4), (20, 3)])
+def test_the_letters_of_labels_grow_with_the_strip(rng, side, count):
+    """Shown 960 pixels wide a strip's digits are at least 6 pixels high; a small strip's are 7 as it is."""
+    strip = image_grids.film_strip(images_of(rng, count, 9, side), labels=[100 * i for i in range(count)], padding=6)
+    ink = np.flatnonzero((strip[15:] < 128).any(axis=(1, 2)))
+    height = ink[-1] - ink[0] + 1
+    assert height * min(1, 960 / strip.shape[1]) >= 6 and height <= 30
+    inked = (strip[15:] < 128).any(axis=(0, 2))
+    assert not inked[[6 + k * (side + 6) - 2 for k in range(1, count)]].any()  # none over its neighbour's
+
+
 def test_stacked_rows_stand_below_each_other_from_the_left(rng):
     wide, narrow = rng.integers(0, 256, (3, 5, 3), np.uint8), rng.integers(0, 256, (2, 4, 3), np.uint8)
     both = image_grids.stacked([wide, narrow], background=9)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minigan.formats.plain_text import columns, short
+from minigan.formats.plain_text import columns, markdown, short
 
 ROWS = [("layer", "shape", "sigma"), ("conv1", "", "1.5"), ("block1/conv2", "3 x 3", "12.25"), ("dense", "10", "-")]
 
@@ -21,6 +21,11 @@ def test_no_line_ends_with_spaces_and_rows_of_different_lengths_are_refused():
     assert columns([("a", "bb"), ("ccc", "")]) == ["a    bb", "ccc"]
     with pytest.raises(ValueError):
         columns([("a", "b"), ("c",)])
+
+
+def test_a_table_in_markdown_is_aligned_for_a_reader_of_the_text_too():
+    assert markdown([("run", "FID"), ("sn", "9.25"), ("wgan-gp", "-")], right=(1,)) == [
+        "| run     |  FID |", "| ------- | ---: |", "| sn      | 9.25 |", "| wgan-gp |    - |"]
 
 
 @pytest.mark.parametrize("value, text", [

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from minigan.errors import FailedWork
-from minigan.metrics.stored_scores import Score, comparable, from_dict
+from minigan.errors import FailedWork, WrongUse
+from minigan.metrics.stored_scores import Score, Stored, comparable, from_dict, lines, table
 
 
 @pytest.fixture
@@ -44,3 +44,24 @@ def test_what_is_no_score_is_refused(score, change):
     for other in ([], None, {}, {"name": "FID"}):
         with pytest.raises(FailedWork, match="not a score"):
             from_dict(other, "s.json")
+
+
+def test_a_run_without_scores_has_its_row_and_is_named(score):
+    said = table([("sn", [Stored(score, 100)]), ("a new one", []), ("wgan", [Stored(score, 90)])])
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in said[2:5]] == [
+        ["sn", "100", "12.5"], ["a new one", "-", "-"], ["wgan", "90", "12.5"]]
+    assert said[-1] == "no scores yet, make some with minigan score: a new one"
+    assert len({len(line) for line in said[:5]}) == 1  # aligned
+    with pytest.raises(WrongUse, match="no scores yet; make some"):
+        table([("a new one", [])])
+
+
+def test_what_scores_of_one_call_depend_on_is_said_once(score):
+    kid = dataclasses.replace(score, name="KID", spread=0.25)
+    other = dataclasses.replace(score, name="recall", n_real=7)
+    said = lines([score, other, kid])
+    assert [line.split() for line in said if not line.startswith(" ")] == [
+        ["FID", "12.5"], ["KID", "12.5", "\u00b1", "0.25"], ["recall", "12.5"]]
+    assert [i for i, line in enumerate(said) if line.startswith("  small: ")] == [2, 4]
+    assert "50 real (real), 40 fake" in said[2] and said[2].endswith("seed 3") and "7 real" in said[4]
+    assert lines([]) == []

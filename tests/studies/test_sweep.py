@@ -22,6 +22,11 @@ def common(tmp_path):
         "data_root": str(pictures(tmp_path / "data"))}
 
 
+def rows(text: str) -> list[list[str]]:
+    """The first three cells of each line of a table in Markdown."""
+    return [[cell.strip() for cell in line.split("|")[1:4]] for line in text.splitlines() if line.startswith("|")]
+
+
 def test_a_grid_has_every_method_with_every_setting_and_seed(common):
     cells = grid.grid("folder", ["none", "sn", "wgan-gp"], ["A", "C"], 2, **common)
     assert len({cell.name for cell in cells}) == 12
@@ -69,7 +74,7 @@ def test_a_stopped_sweep_goes_on_and_repeats_nothing(common, tmp_path, monkeypat
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     assert len(begun) == 5  # finished runs are left alone
     table = (tmp_path / "out" / "summary.md").read_text()
-    assert "| none | C | 2 of 2 |" in table and "| sn | C | 2 of 2 |" in table
+    assert rows(table)[2:] == [["none", "C", "2 of 2"], ["sn", "C", "2 of 2"]]
     shown = read_png(tmp_path / "out" / "samples.png")
     one = read_png(tmp_path / "out" / "sn-C-0" / "samples.png")
     half = shown[len(shown) // 2:]  # the second method's row
@@ -89,7 +94,7 @@ def test_a_run_that_explodes_is_noted_and_the_next_begins(common, tmp_path):
     cells[0] = grid.Cell("none", "C", 0, dataclasses.replace(cells[0].experiment, lr=1e6))
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
     table = (tmp_path / "out" / "summary.md").read_text()
-    assert "1 not finite" in table and "| sn | C | 1 of 1 |" in table
+    assert "1 not finite" in table and rows(table)[3] == ["sn", "C", "1 of 1"]
     said = []
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)  # it would come to the same again
     assert len(said) == 1 and "none-C-0: failed before" in said[0]
@@ -146,7 +151,7 @@ def test_the_command_lists_and_sweeps(common, tmp_path, capsys):
     assert main.run([*words, "--list"]) == 0
     assert capsys.readouterr().out.split() == ["sn-C-0", "sn-D-0"] and not (tmp_path / "out").exists()
     assert main.run(words) == 0
-    assert "| sn | D | 1 of 1 |" in capsys.readouterr().out
+    assert ["sn", "D", "1 of 1"] in rows(capsys.readouterr().out)
 
 
 def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
@@ -159,7 +164,7 @@ def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
             json.dumps({"iteration": i, "seconds": 1.0, "thumbnails": v}) + "\n" for i, v in enumerate(values)))
     row = next(line for line in tables.summary(cells, tmp_path) if line.startswith("| sn"))
     sd = np.std([1, 2.5, 6], ddof=1)
-    assert f"| 3.167 | {sd:.3f} | {sd / 3 ** 0.5:.3f} | 2.000 | 1.000 | 0.577 |" in row
+    assert f"| 3.167 | {sd:.3f} | {sd / 3 ** 0.5:.3f} | 2.000 | 1.000 | 0.577 |" in " ".join(row.split())
 
 
 def test_a_sweeps_summary_has_last_and_best_of_the_score(tmp_path):
@@ -171,4 +176,4 @@ def test_a_sweeps_summary_has_last_and_best_of_the_score(tmp_path):
         {"iteration": i, "seconds": i, "thumbnails": 9.0, "scores": {"IS x": 1.0, "FID x": value}}) + "\n"
         for i, value in ((1, 30.0), (2, 20.0), (3, 25.0))))
     lines = tables.summary(cells, tmp_path)
-    assert "| 25.000 | - | - | 20.000 | - | - |" in lines[2] and "FID x" in lines[-1]
+    assert "| 25.000 | - | - | 20.000 | - | - |" in " ".join(lines[2].split()) and "FID x" in lines[-1]

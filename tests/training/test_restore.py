@@ -77,7 +77,8 @@ def test_a_run_that_lacks_the_multipliers_it_asked_for_stays_without_and_says_so
     """As minigan wrote it when --features-gain did nothing beside --features."""
     folder, training = trained(norm="sn", features="bn")
     state = training.state()
-    checkpoints.save_in(folder, 2, state | {"experiment": state["experiment"] | {"features_gain": True}, "iteration": 2})
+    asked = state["experiment"] | {"features_gain": True}
+    checkpoints.save_in(folder, 2, state | {"experiment": asked, "iteration": 2})
     saved = restore.newest(folder)
     assert saved.iteration == 2 and not saved.e.features_gain
     assert any("has no multipliers of features" in line for line in saved.remarks)

@@ -365,3 +365,18 @@ def test_a_browser_shows_all_of_it_at_any_width(browser, both, tmp_path, width, 
 def test_click_knows_both_commands():
     assert isinstance(main.commands.commands["report"], click.Command)
     assert isinstance(main.commands.commands["watch"], click.Command)
+
+
+def test_a_run_keeps_its_colour_in_charts_where_others_have_no_numbers(tmp_path):
+    """As its losses' in the first chart: the second of two runs is the only one with scores."""
+    one, two = make_run(tmp_path / "one", diagnoses=False), make_run(tmp_path / "two", diagnoses=False, seed=1)
+    log = [json.loads(line) for line in (two / "log.jsonl").read_text().splitlines()]
+    (two / "log.jsonl").write_text("".join(json.dumps(line | {"scores": {"FID x": 9.0}}) + "\n" for line in log))
+    page = report.page(report.read([one, two]))
+    charts = page.split('<figure class="chart">')
+
+    def colours(title):
+        (chart,) = (part for part in charts if part.startswith(f"<figcaption>{title}<"))
+        return [part[:7] for part in chart.partition("</svg>")[0].split('<polyline stroke="')[1:]]
+    first, second = colours("Losses: discriminator")
+    assert colours("FID x") == [second] != [first]

@@ -20,7 +20,10 @@ def test_scores_are_those_of_the_features_of_the_pictures_that_sample_draws(run,
     fid = stored["FID"]
     assert (fid.protocol, fid.n_real, fid.n_fake, fid.seed) == ("classifier at 120 pictures", 120, 120, 0)
     assert fid.weights == c.digest and fid.network == "classifier shapes"
-    line = next(line for line in out.splitlines() if line.startswith("FID "))
+    lines = out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("FID "))
+    line = next(line for line in lines[at:] if line.startswith("  "))  # once, for all that were measured so
+    assert lines.count(line) == 1
     for word in ("classifier at 120 pictures", "120 real (shapes", "120 fake", "seed 0", c.digest[:12], "resize"):
         assert word in line
     assert "IS: IS of 120 images: it rises" not in out and "IS of 120 images: it rises" in error  # a warning
@@ -37,9 +40,9 @@ def test_several_seeds_in_one_call_are_those_of_several_calls_and_their_mean(run
     assert out[:-len(each[0])] == each[0] + each[1]
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     values = [one.score.value for one in stored_scores.read(tmp_path / "a.json") if one.score.name == "FID"]
-    line = next(line for line in out[-len(each[0]):] if line.startswith("FID "))
-    assert f"{stored_scores.rounded(np.mean(values))} \u00b1 {stored_scores.rounded(np.std(values, ddof=1))}" in line
-    assert line.endswith("seeds 5 to 6")
+    at = next(i for i in range(len(out) - len(each[0]), len(out)) if out[i].startswith("FID "))
+    assert f"{stored_scores.rounded(np.mean(values))} \u00b1 {stored_scores.rounded(np.std(values, ddof=1))}" in out[at]
+    assert next(line for line in out[at:] if line.startswith("  ")).endswith("seeds 5 to 6")
     assert "--repeat" in said(["score", tmp_path / "x.npz", "--repeat", 2], capsys, 2)[1]
 
 
