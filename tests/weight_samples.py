@@ -206,5 +206,7 @@ def keras_layout(arrays: Mapping[str, np.ndarray], suffix: str, first: int) -> d
         found[f"{conv}/{conv}/kernel{suffix}"] = arrays[f"{module}.conv.weight"].transpose(2, 3, 1, 0)
         for name, other in {"bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}.items():
             found[f"{bn}/{bn}/{other}{suffix}"] = arrays[f"{module}.bn.{name}"]
+    if "fc.weight" not in arrays:
+        return found
     return found | {f"predictions/predictions/kernel{suffix}": arrays["fc.weight"].T,
                     f"predictions/predictions/bias{suffix}": arrays["fc.bias"]}

@@ -80,6 +80,7 @@ class Classifier:
 
     resize = "lanczos"
     dimension = FEATURES
+    classifies = True
 
     @property
     def name(self) -> str:

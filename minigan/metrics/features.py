@@ -42,6 +42,7 @@ class Extractor(Protocol):
     digest: str  # of the weights
     resize: str  # how images of another size are brought to its own
     dimension: int  # of the features
+    classifies: bool  # whether it has logits
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 (n, H, W, C) -> float32 (n, dimension); they do not depend on how many others come after."""
@@ -62,6 +63,7 @@ class InceptionFeatures:
         self.name, self.digest = kind or weights.kind, weights.digest
         self.network = Inception(weights.tensors, self.name, resize, xp)
         self.resize, self.xp = self.network.resize, xp
+        self.classifies = weights.classifies
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return devices.to_host(self.network.features(images)["2048"])

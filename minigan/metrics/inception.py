@@ -84,7 +84,9 @@ class Inception:
                     self.layers |= {step.name: _folded(tensors, step, inner, xp, self.dtype) for step in steps
                                     if not step.pools and step is not starts.get(number)}
             size = inner
-        self.W, self.b = (xp.asarray(tensors[name], dtype) for name in ("fc.weight", "fc.bias"))
+        self.last = None  # the last layer's W and b, if the weights have it
+        if "fc.weight" in tensors:
+            self.last = tuple(xp.asarray(tensors[name], dtype) for name in ("fc.weight", "fc.bias"))
 
     def features(self, images: Array, taps: Sequence[str] = ("2048",)) -> dict[str, Array]:
         """images uint8 (N, H, W, C), C = 1 or 3 -> for each of taps (N, channels), the mean over the image.
@@ -115,9 +117,15 @@ class Inception:
         return out
 
     def logits(self, features: Array, bias: bool = False) -> Array:
-        """features["2048"] (N, 2048) -> (N, classes). IS is made from the logits without bias."""
-        y = matmul(features, self.W.T)
-        return y + self.b if bias else y
+        """features["2048"] (N, 2048) -> (N, classes). IS is made from the logits without bias.
+
+        WrongUse if the weights were without the last layer.
+        """
+        if self.last is None:
+            raise WrongUse(f"Inception: these weights of {self.kind} have no last layer, so there are no logits")
+        W, b = self.last
+        y = matmul(features, W.T)
+        return y + b if bias else y
 
     def _forward(self, x: Array, taps: Sequence[str]) -> dict[str, Array]:
         """x (N, size, size, 3) in the network's range -> for each of taps (N, channels)."""
@@ -173,8 +181,10 @@ class Inception:
 
 
 def _check(given: Mapping[str, np.ndarray], kind: str) -> None:
-    """WrongUse unless all of the kind's tensors are there in their shapes."""
+    """WrongUse unless all of the kind's tensors are there in their shapes; the last layer's may be left out."""
     expected = tensors(kind)
+    if not any(name.startswith("fc.") for name in given):
+        expected = {name: shape for name, shape in expected.items() if not name.startswith("fc.")}
     missing = [name for name in expected if name not in given]
     if missing:
         raise WrongUse(f"Inception: the weights of {kind} are {len(expected)} tensors, missing: {listed(missing)}")

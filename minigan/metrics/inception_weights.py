@@ -23,7 +23,7 @@ from minigan.formats.archives import read_whole, tar_members
 from minigan.formats.arrays_in_files import float32
 from minigan.formats.download import Published
 from minigan.formats.progress import to_stderr
-from minigan.metrics import inception
+from minigan.metrics import inception, protocols
 
 MAX_FILE = 1 << 29  # bytes; the largest published one has 104 million
 ORIGINAL, KERAS, TORCHVISION = "inception-2015-12-05", "inception-keras", "inception-torchvision"
@@ -45,10 +45,17 @@ KNOWN: dict[str, tuple[str, Published]] = {
     "inception_v3_weights_tf_dim_ordering_tf_kernels.h5": (KERAS, Published(
         f"{_KERAS_URL}inception_v3_weights_tf_dim_ordering_tf_kernels.h5", "9a0d58056eeedaa3f26cb7ebd46da564",
         96_112_376)),
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5": (KERAS, Published(
+        f"{_KERAS_URL}inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5", "bcbd6486424b2319ff4ef7d526e38f63",
+        87_910_968)),
 }
-# Where `find` looks, the likeliest first; all have the weights of the graph of 2015-12-05.
-FILES = (PYTORCH_FID, "weights-inception-2015-12-05-6726825d.pth", "inception-2015-12-05.tgz", PB,
-         "inception-2015-12-05.h5", "inception-2015-12-05.safetensors")
+# Names under which each kind may lie in the cache folder, the likeliest first.
+FILES = {
+    ORIGINAL: (PYTORCH_FID, "weights-inception-2015-12-05-6726825d.pth", "inception-2015-12-05.tgz", PB,
+               "inception-2015-12-05.h5", "inception-2015-12-05.safetensors"),
+    KERAS: tuple(name for name, (kind, _) in KNOWN.items() if kind == KERAS),
+    TORCHVISION: ("inception_v3_google-0cc3c7bd.pth", "inception_v3_google-1a9a5a14.pth"),
+}
 GRAPHS = {PB, "inceptionv1_for_inception_score.pb"}  # in archives
 
 
@@ -57,7 +64,8 @@ class Weights:
     """The tensors of one file, and where they come from."""
 
     kind: str  # a key of inception_table.KINDS
-    tensors: dict[str, np.ndarray]  # float32, names and shapes of inception_table.tensors(kind), in that order
+    tensors: dict[str, np.ndarray]  # float32, names and shapes of inception_table.tensors(kind), in that order; a file
+    # without the last layer (Keras' _notop) has no fc.weight and fc.bias
     sha256: str  # of the file, in hexadecimal
     known: str  # the published file that it is, or was converted from; "" if it is none
     digest: str  # of the tensors: the same weights have one digest in whatever format, see digest_of
@@ -68,10 +76,15 @@ class Weights:
         """Whether scores made with these weights can be compared with published ones."""
         return self.kind == ORIGINAL and bool(self.known)
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the last layer is there, which IS needs."""
+        return "fc.weight" in self.tensors
 
-def kept() -> Path | None:
-    """The file of Inception's weights in the cache folder, if there is one."""
-    return first_file("inception", None, *FILES)
+
+def kept(kind: str = ORIGINAL) -> Path | None:
+    """The file of Inception's weights of this kind in the cache folder, if there is one."""
+    return first_file("inception", None, *FILES[kind])
 
 
 def find(say: Callable[[str], None] = to_stderr) -> Path:
@@ -131,8 +144,19 @@ def describe(weights: Weights) -> list[str]:
     rows = [("format", weights.format), ("network", f"{weights.kind}: {inception.KINDS[weights.kind].text}"),
             ("tensors", f"{len(weights.tensors)} with {values:,} values"), ("sha256", weights.sha256),
             ("published", known), ("digest", f"{weights.digest} (of the tensors, the same in every format)"),
-            ("scores", f"{'' if weights.comparable else 'not '}comparable with published ones")]
+            ("scores", f"{'' if weights.comparable else 'not '}comparable with published ones"),
+            ("protocols", _protocols(weights))]
     return [f"{name:12} {text}" for name, text in rows]
+
+
+def _protocols(weights: Weights) -> str:
+    """Which protocols the weights serve, in words."""
+    names = protocols.serving(weights.kind)
+    if weights.classifies:
+        return ", ".join(names)
+    served = [f"{name} ({', '.join(score for score in protocols.PROTOCOLS[name].scores if score != 'IS')})"
+              for name in names]
+    return f"{', '.join(served)}; no IS: the file is without the last layer"
 
 
 def overview() -> list[str]:
@@ -210,7 +234,7 @@ def _from_torch(found: Mapping[str, np.ndarray], path: Path, kind: str) -> tuple
         kind = ORIGINAL
         if last is not None and last.shape == inception.tensors(TORCHVISION)["fc.weight"]:
             kind = TORCHVISION
-    expected = inception.tensors(kind)
+    expected = _expected(kind, kind == KERAS and not any(name.startswith("fc.") for name in found))
     tensors = _chosen(expected, {name: (name, "") for name in expected}, found, kind, path)
     strange = [ascii(name[:80]) for name in found if name not in expected]
     if strange:
@@ -266,11 +290,13 @@ def _from_keras(found: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
     """Tensors of Keras' InceptionV3. The k-th convolution that was made is the k-th of PyTorch's order.
 
     Layers are counted by the numbers in their names, as in conv2d, conv2d_1, ... In .weights.h5 these count by depth
-    instead: how many layers there are from one to the end of its block, the most first.
+    instead: how many layers there are from one to the end of its block, the most first. Files named _notop have no
+    last layer.
     """
-    expected = inception.tensors(KERAS)
-    modules = _modules(expected)
     by_depth = any(name.endswith("/0") for name in found)
+    top = "dense" if by_depth else "predictions"
+    expected = _expected(KERAS, not any(name.startswith(f"{top}/") for name in found))
+    modules = _modules(expected)
     if by_depth:
         modules = _by_depth(modules)
     endings = [("conv2d", {"conv.weight": ("kernel", "hwio->oihw")}),
@@ -284,7 +310,6 @@ def _from_keras(found: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
         for module, own in zip(modules, layers, strict=True):
             named |= {f"{module}.{ending}": (f"{own}/{number if by_depth else variable}", axes)
                       for number, (ending, (variable, axes)) in enumerate(variables.items())}
-    top = "dense" if by_depth else "predictions"
     named |= {"fc.weight": (f"{top}/{0 if by_depth else 'kernel'}", "io->oi"),
               "fc.bias": (f"{top}/{1 if by_depth else 'bias'}", "")}
     used = {theirs for theirs, _ in named.values()}
@@ -292,6 +317,12 @@ def _from_keras(found: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
     if strange:  # such as gamma, which Keras' InceptionV3 has not
         raise FailedWork(f"{path}: holds variables that Keras' InceptionV3 does not have: {listed(strange, 3)}")
     return _chosen(expected, named, found, KERAS, path)
+
+
+def _expected(kind: str, without_last: bool) -> dict[str, tuple[int, ...]]:
+    """The kind's tensors; those of the last layer may be left out."""
+    return {name: shape for name, shape in inception.tensors(kind).items()
+            if not (without_last and name.startswith("fc."))}
 
 
 def _layers(found: Mapping[str, np.ndarray], kind: str) -> list[str]:

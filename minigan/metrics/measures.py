@@ -17,6 +17,7 @@ from minigan.metrics.protocols import Protocol
 from minigan.metrics.stored_scores import Score
 
 ENOUGH = 5000  # images of IS: it still rises with their number below (the first report's Table 1 shows it)
+MOST_NEIGHBOURS = 5  # of density and coverage
 FEW = 2048  # TTUR asks for more images than the 2048 features
 
 
@@ -55,10 +56,7 @@ def measure(protocol: Protocol, inputs: ScoreInputs, origin: Origin, names: Sequ
 
     WrongUse for numbers of images or a network that the protocol does not ask for, and for a missing input.
     """
-    for kind in ("network", "resize"):
-        given, wanted = getattr(origin, kind), getattr(protocol, kind)
-        if wanted and given != wanted:
-            raise WrongUse(f"protocol {protocol.name} has the {kind} '{wanted}', the features were made with '{given}'")
+    check_network(protocol, origin)
     for name in names:
         choose(f"score of protocol {protocol.name}", name, protocol.scores)
     made: list[Score] = []
@@ -77,6 +75,40 @@ def measure(protocol: Protocol, inputs: ScoreInputs, origin: Origin, names: Sequ
     return made
 
 
+def check_network(protocol: Protocol, origin: Origin) -> None:
+    """WrongUse for a network that the protocol does not ask for."""
+    for kind in ("network", "resize"):
+        given, wanted = getattr(origin, kind), getattr(protocol, kind)
+        if wanted and given != wanted:
+            raise WrongUse(f"protocol {protocol.name} has the {kind} '{wanted}', the features were made with '{given}'")
+
+
+def check_counts(protocol: Protocol, names: Sequence[str], n_real: int, n_fake: int) -> None:
+    """WrongUse, before features are made, for numbers of images with which a score of these names cannot be measured.
+
+    n_real: 0 where there are none, or where it is not known.
+    """
+    for kind, n in (("real", n_real), ("fake", n_fake)):
+        if n == 1:
+            raise WrongUse(f"1 {kind} image: a score compares many images; it needs at least 2 of each kind")
+    if "KID" in names:
+        _check_kid(protocol, n_real, n_fake)
+    fewest = min(n for n in (n_real, n_fake) if n)
+    if fewest < MOST_NEIGHBOURS + 1 and set(names) & {"precision", "recall", "density", "coverage"}:
+        raise WrongUse(f"protocol {protocol.name} looks at {MOST_NEIGHBOURS} nearest neighbours, which {fewest} images "
+                       f"do not have; it needs at least {MOST_NEIGHBOURS + 1}")
+
+
+def check_statistics(protocol: Protocol, known: Statistics, features: int) -> None:
+    """WrongUse for statistics of real images that the protocol, or a network of so many features, does not take."""
+    if protocol.real and known.count not in (0, protocol.real):
+        raise WrongUse(f"protocol {protocol.name} takes {protocol.real:,} real images, the statistics are of "
+                       f"{known.count:,}")
+    if len(known.mean) != features:
+        raise WrongUse(f"the statistics are of {len(known.mean):,} features, the network has {features:,}; they must "
+                       "come from one layer of one network")
+
+
 # What a measure gives: (value, spread) of each of its names, real and fakes used (0: none), cautions.
 Found = tuple[list[tuple[float, float | None]], int, int, list[str]]
 
@@ -93,9 +125,9 @@ def _is(p: Protocol, i: ScoreInputs) -> Found:
 
 def _fid(p: Protocol, i: ScoreInputs) -> Found:
     real, fake = _given("FID", "real features", i.real), _fakes(p, "FID", i.fake, p.fake)
+    if isinstance(real, Statistics):
+        check_statistics(p, real, fake.shape[1])
     n_real = real.count if isinstance(real, Statistics) else len(_reals(p, "FID", real))
-    if isinstance(real, Statistics) and p.real and n_real not in (0, p.real):
-        raise WrongUse(f"protocol {p.name} takes {p.real:,} real images, the statistics are of {n_real:,}")
     cautions = [] if n_real else ["the statistics do not say of how many images they are"]
     cautions += _few_for_fid("real", n_real, fake.shape[1]) + _few_for_fid("fake", len(fake), fake.shape[1])
     return [(frechet.distance(real, fake), None)], n_real, len(fake), cautions + _missing_classes(i, len(fake))
@@ -103,9 +135,7 @@ def _fid(p: Protocol, i: ScoreInputs) -> Found:
 
 def _kid(p: Protocol, i: ScoreInputs) -> Found:
     real, fake = _reals(p, "KID", i.real), _fakes(p, "KID", i.fake, p.fake)
-    if min(len(real), len(fake)) < p.kid_size:
-        raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} images for KID, got {len(real):,} real "
-                       f"and {len(fake):,} fakes; a smaller protocol takes fewer")
+    _check_kid(p, len(real), len(fake))
     cautions = []
     if p.kid_size < 1000:
         cautions.append(f"subsets of {p.kid_size} images, where 1,000 are usual: KID scatters more")
@@ -167,6 +197,12 @@ MEASURES: dict[tuple[str, ...], tuple[Callable[[Protocol, ScoreInputs], Found], 
     ("MS-SSIM",): (_ms_ssim, False, False),
     ("intra-MS-SSIM",): (_intra_ms_ssim, False, False),
 }
+
+
+def _check_kid(p: Protocol, n_real: int, n_fake: int) -> None:
+    if min(n_real, n_fake) < p.kid_size:
+        raise WrongUse(f"protocol {p.name} draws subsets of {p.kid_size:,} images for KID, got {n_real:,} real and "
+                       f"{n_fake:,} fakes; a smaller protocol takes fewer: --count {min(n_real, n_fake)}")
 
 
 def _given(score: str, what: str, value: Any) -> Any:

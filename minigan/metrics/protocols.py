@@ -30,6 +30,7 @@ from minigan.metrics import scores
 
 NAMES = ("IS", "FID", "KID", "intra-FID", "precision", "recall", "density", "coverage", "MS-SSIM", "intra-MS-SSIM")
 OF_PIXELS = {"MS-SSIM", "intra-MS-SSIM"}  # scores that need no network and no real images
+RUNS = {"inception-chainer": "inception-2015-12-05"}  # a network -> whose weights it runs, if not its own
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Protocol:
     kid_subsets: int = 100
     kid_size: int = 1000
     repetitions: int = 1  # sets of fakes of a run, of one seed each, whose scores the source averages
+
+    @property
+    def weights(self) -> str:
+        """The kind of Inception's weights that it takes (inception_weights.Weights.kind); "": none, a classifier."""
+        return RUNS.get(self.network, self.network)
 
     @property
     def biased(self) -> bool:
@@ -81,8 +87,11 @@ class Protocol:
         for group in groups:
             if len(group) < self.real:
                 each = " of each class" if self.per_class else ""
+                if len(group) < 2:
+                    raise WrongUse(f"there is {len(group)} real image{each and ' of a class'}; a score is of many "
+                                   "images, at least 2")
                 raise WrongUse(f"protocol {self.name} takes {self.real:,} real images{each}, the data have "
-                               f"{len(group):,}; a smaller protocol takes fewer")
+                               f"{len(group):,}; a smaller protocol takes fewer: --count {len(group)}")
             taken.append(group[rng.choice(len(group), self.real, replace=False)])
         return np.sort(np.concatenate(taken))
 
@@ -156,9 +165,26 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
         "here",
         ("intra-MS-SSIM",), network="", resize="", pixels="", fake=200, per_class=True),
     Protocol(
+        "keras",
+        "nobody's paper: Keras' InceptionV3 (keras.applications) with Keras' own weights. Another network, trained "
+        "anew: comparable with scores of this protocol only. All images; IS in 10 splits, KID 100 x 1,000",
+        ("IS", "FID", "KID"), network="inception-keras", resize="half-pixel", pixels="round", is_count=0,
+        logits="biased"),
+    Protocol(
+        "torchvision",
+        "nobody's paper: torchvision's inception_v3 with torchvision's own weights, otherwise as keras; comparable "
+        "with scores of this protocol only",
+        ("IS", "FID", "KID"), network="inception-torchvision", resize="half-pixel", pixels="round", is_count=0,
+        logits="biased"),
+    Protocol(
         "classifier",
         "a small classifier's features and logits, for data that Inception does not know, such as digits: comparable "
         "under the same weights only",
         ("IS", "FID", "KID", *_NEIGHBOURS), network="", resize="", pixels="",
         is_count=0),
 )}
+
+
+def serving(kind: str) -> list[str]:
+    """The protocols that take this kind of Inception's weights."""
+    return [name for name, p in PROTOCOLS.items() if p.weights == kind]

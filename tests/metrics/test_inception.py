@@ -129,7 +129,7 @@ def test_a_grey_picture_is_one_of_three_equal_channels(narrow, rng):
 
 def test_no_pictures_have_no_features(narrow):
     net = Inception(golden_inception.seeded(inception.tensors(narrow)), narrow)
-    assert net.features(np.empty((0, 32, 32, 3), np.uint8))["2048"].shape == (0, len(net.W.T))
+    assert net.features(np.empty((0, 32, 32, 3), np.uint8))["2048"].shape == (0, len(net.last[0].T))
 
 
 # ---- resizing ------------------------------------------------------------------------------------------------------
@@ -206,6 +206,19 @@ def test_weights_that_are_missing_or_of_another_shape_are_named(narrow):
     del weights[name]
     with pytest.raises(WrongUse, match="missing: Mixed_5b.branch1x1.conv.weight"):
         Inception(weights, narrow)
+
+
+def test_without_the_last_layer_there_are_features_and_no_logits(narrow, rng):
+    weights = golden_inception.seeded(inception.tensors(narrow))
+    images = pictures(rng, 2, 32, 32, 3)
+    whole = Inception(weights, narrow)
+    part = Inception({name: array for name, array in weights.items() if not name.startswith("fc.")}, narrow)
+    found = part.features(images)["2048"]
+    assert np.array_equal(found, whole.features(images)["2048"])
+    with pytest.raises(WrongUse, match="no last layer"):
+        part.logits(found)
+    with pytest.raises(WrongUse, match=r"missing: fc\.bias"):
+        Inception({name: array for name, array in weights.items() if name != "fc.bias"}, narrow)
 
 
 def test_what_is_not_a_batch_of_pictures_is_refused(narrow):

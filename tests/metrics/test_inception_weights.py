@@ -17,7 +17,16 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.download import Published
 from minigan.metrics import inception, inception_weights
-from minigan.metrics.inception_weights import KERAS, ORIGINAL, TORCHVISION, digest_of, load, save, tensorflow_names
+from minigan.metrics.inception_weights import (
+    KERAS,
+    ORIGINAL,
+    TORCHVISION,
+    describe,
+    digest_of,
+    load,
+    save,
+    tensorflow_names,
+)
 
 
 @pytest.fixture
@@ -125,6 +134,27 @@ def test_keras_layers_are_told_by_the_numbers_in_their_names(tmp_path, toy, vari
     found = load(tmp_path / "k.h5")
     assert (found.kind, found.format) == (KERAS, "Keras, HDF5")
     assert_same(found.tensors, arrays)
+
+
+def test_keras_files_without_the_last_layer_are_read_and_converted(tmp_path, toy):
+    arrays = {name: array for name, array in toy_weights(KERAS).items() if not name.startswith("fc.")}
+    (tmp_path / "k_notop.h5").write_bytes(samples.keras(arrays))
+    found = load(tmp_path / "k_notop.h5")
+    assert (found.kind, found.classifies) == (KERAS, False)
+    assert_same(found.tensors, arrays)
+    assert "keras (FID, KID); no IS" in "\n".join(describe(found))
+    for name in ("b.h5", "b.safetensors"):
+        save(found, tmp_path / name)
+        again = load(tmp_path / name)
+        assert (again.kind, again.digest, again.classifies) == (KERAS, found.digest, False)
+
+
+def test_which_protocols_a_file_serves_is_said(tmp_path, toy):
+    for kind, named in ((ORIGINAL, "sn-gan, bssn, chainer-gan-lib"), (KERAS, "keras"), (TORCHVISION, "torchvision")):
+        arrays = toy_weights(kind)
+        (tmp_path / "w").write_bytes(samples.keras(arrays) if kind == KERAS else samples.torch_file(arrays))
+        (line,) = [line for line in describe(load(tmp_path / "w")) if line.startswith("protocols")]
+        assert line.split(maxsplit=1)[1].startswith(named)
 
 
 def test_torchvisions_extra_branch_is_left_out(tmp_path, toy):

@@ -16,10 +16,10 @@ from minigan.experiment.streams import stream
 from minigan.metrics import features, protocols
 from minigan.metrics.features import Extractor, Images
 from minigan.metrics.measures import Origin, ScoreInputs, measure
-from minigan.metrics.protocols import Protocol
+from minigan.metrics.protocols import PROTOCOLS, Protocol
 from minigan.training import sampling
 from minigan.training.gan import Training
-from minigan.training.scoring.instrument import open_extractor, protocol_for
+from minigan.training.scoring.instrument import named_weights, open_extractor, protocol_for, scores_of
 
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
 
@@ -62,14 +62,18 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | Non
     if not e.score_every:
         return None
     weights = None if e.score_weights is None else Path(e.score_weights)
-    protocol, _ = protocol_for(e.score, e.score_count, e.dataset)
+    read = None
+    if e.score in (None, *PROTOCOLS):
+        read = named_weights(weights, e.score, e.dataset)
+    protocol, _ = protocol_for(e.score, e.score_count, e.dataset, read)
     if protocol.per_class:
         raise WrongUse(f"--score {e.score} is not measured while a run trains; measure it afterwards: minigan score")
     names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
     extractor = real = None
     where = ""
     if set(protocol.scores) - protocols.OF_PIXELS:
-        extractor, _ = open_extractor(protocol, weights, e.device, e.dataset, data.images.shape[1])
+        extractor, _ = open_extractor(protocol, weights, e.device, e.dataset, data.images.shape[1], read)
+        names = tuple(scores_of(list(names), extractor, protocol)[0])
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)
             real = features.extract(extractor, features.of_images(data.images, rows), quiet)

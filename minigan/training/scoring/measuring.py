@@ -14,7 +14,7 @@ from minigan.errors import WrongUse
 from minigan.metrics import features, frechet
 from minigan.metrics.features import Extractor
 from minigan.metrics.frechet import Statistics
-from minigan.metrics.measures import Origin, ScoreInputs, measure
+from minigan.metrics.measures import Origin, ScoreInputs, check_counts, check_network, check_statistics, measure
 from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.instrument import COUNT
@@ -40,11 +40,21 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
     pixels = subject.pixels or protocol.rounding
     made = subject.images(n, pixels)
     known, rows, real_labels, where = None, None, None, ""
+    origin = Origin.of(extractor, seed=asked.seed, pixels=pixels if protocol.pixels else "")
+    if extractor is not None:
+        check_network(protocol, origin)
     if asked.stats is not None:  # --count cannot change how many images these are of
         protocol = dataclasses.replace(protocol, real=PROTOCOLS[protocol.name.split(" at ")[0]].real)
         known, where = _read(asked.stats)
+        if extractor is not None and "FID" in names:
+            check_statistics(protocol, known, extractor.dimension)
+        check_counts(protocol, names, 0, n)
     elif real is not None and extractor is not None and set(names) - {"IS"}:
         rows = protocol.rows(len(real.data.images), real.data.labels)
+        check_counts(protocol, names, len(rows), n)
+        if protocol.per_class:
+            _check_classes(protocol, real, subject)
+        extractor.features(made.read(slice(0, 1)))  # one fake, at once: such as colours for a network of grey images
         known = _features(extractor, names, real, rows, asked.quiet)
         real_labels, where = real.data.labels[rows] if real.data.labelled else None, real.identity
         if asked.write_stats is not None:
@@ -54,8 +64,7 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
         known, fake, None if extractor is None else partial(extractor.logits, biased=protocol.biased), real_labels,
         np.arange(n) % subject.classes if subject.classes else None,
         made.read(slice(0, n)) if OF_PIXELS & set(names) else None)
-    origin = Origin.of(extractor, seed=asked.seed, data=where, pixels=pixels if protocol.pixels else "")
-    return Measured(measure(protocol, inputs, origin, names), fake, known, rows)
+    return Measured(measure(protocol, inputs, dataclasses.replace(origin, data=where), names), fake, known, rows)
 
 
 def _count(protocol: Protocol, subject: Subject, asked: int | None) -> int:
@@ -66,10 +75,22 @@ def _count(protocol: Protocol, subject: Subject, asked: int | None) -> int:
             raise WrongUse(f"protocol {protocol.name} needs a run whose generator knows classes (--condition)")
         n *= subject.classes
     n = n or subject.available or asked or COUNT
+    if subject.available == 1:
+        raise WrongUse("there is 1 fake; a score is of many images, at least 2")
     if subject.available and n > subject.available:
         raise WrongUse(f"protocol {protocol.name} takes {n:,} fakes, there are {subject.available:,}; "
                        f"--count {subject.available} shrinks it, and its name will say so")
     return n
+
+
+def _check_classes(protocol: Protocol, real: Real, subject: Subject) -> None:
+    """WrongUse unless the real images are of the classes of which fakes are made."""
+    if not real.data.labelled:
+        raise WrongUse(f"protocol {protocol.name} needs labels of the real images; {real.name} has none")
+    given = np.unique(real.data.labels)
+    if not np.array_equal(given, np.arange(subject.classes)):
+        raise WrongUse(f"protocol {protocol.name} compares class by class: the fakes are of {subject.classes} classes, "
+                       f"{real.name} has images of {len(given)}")
 
 
 def _read(path: Path) -> tuple[Statistics, str]:

@@ -20,7 +20,7 @@ from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring import likeness
 from minigan.training.scoring.discriminator import discriminator_scores, open_judge
-from minigan.training.scoring.instrument import open_extractor, protocol_for
+from minigan.training.scoring.instrument import named_weights, open_extractor, protocol_for, scores_of
 from minigan.training.scoring.measuring import measure_subject
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.real_images import Real, open_real
@@ -47,7 +47,8 @@ def score(path: Path, asked: Asked) -> Result:
     if saved is not None:
         asked = _as_trained(asked, saved.e)
     dataset = asked.data or (saved.e.dataset if saved else None)
-    protocol, remarks = protocol_for(asked.protocol, asked.count, dataset)
+    read = named_weights(asked.weights, asked.protocol, dataset)
+    protocol, remarks = protocol_for(asked.protocol, asked.count, dataset, read)
     needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
     real, more = _real(subject, asked, protocol, needs_real and not asked.stats)
     remarks += more
@@ -63,8 +64,9 @@ def score(path: Path, asked: Asked) -> Result:
     extractor = None
     if set(names) - OF_PIXELS:
         size = None if real is None else real.data.images.shape[1]
-        extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size)
-        remarks += more
+        extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size, read)
+        names, left_out = scores_of(names, extractor, protocol)
+        remarks += [*more, *left_out]
     judges, more = (None, []) if saved is None else open_judge(saved, real, asked)
     remarks += more
     made = measure_subject(protocol, names, subject, real, extractor, asked)

@@ -1,8 +1,50 @@
 """Which protocol and which network: what is missing is said with the way to get it."""
 
-from scored import said
+import dataclasses
+import re
 
-from minigan.formats import image_files
+import golden_inception
+import numpy as np
+import pytest
+from scored import SMALL, said
+
+from minigan.cli import main
+from minigan.formats import image_files, safetensors
+from minigan.metrics import features, inception_table, protocols, stored_scores
+from minigan.metrics.inception_weights import KERAS, ORIGINAL, TORCHVISION
+from minigan.metrics.stored_scores import comparable
+
+
+@pytest.fixture
+def narrow(monkeypatch, tmp_path):
+    """Writes weights of a kind to a file, all kinds having 1/32 of their channels and images of 107 x 107 pixels."""
+    for kind, settings in inception_table.KINDS.items():
+        network = {block: {name: re.sub(r"(\d+) (?=\d)", lambda found: f"{int(found[1]) // 32} ", steps)
+                           for name, steps in branches.items()} for block, branches in settings.network.items()}
+        classes = settings.classes // 100
+        monkeypatch.setitem(inception_table.KINDS, kind, dataclasses.replace(settings, network=network, size=107,
+                                                                             classes=classes))
+    monkeypatch.setattr(features.InceptionFeatures, "dimension", 64)
+
+    def write(kind, last=True):
+        tensors = golden_inception.seeded(inception_table.tensors(kind))
+        path = tmp_path / f"{kind}{'' if last else '_notop'}.safetensors"
+        safetensors.write(path, {name: np.asarray(array, np.float32) for name, array in tensors.items()
+                                 if last or not name.startswith("fc.")}, {"kind": kind})
+        return path
+    return write
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fails if features of images are computed."""
+    def refuse(*_):
+        raise AssertionError("features were computed before the refusal")
+    monkeypatch.setattr(features.InceptionFeatures, "features", refuse)
+
+
+def names_of(path):
+    return {one.score.name: one.score for one in stored_scores.read(path)}
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it(run, images, tmp_path, capsys, monkeypatch):
@@ -19,3 +61,83 @@ def test_inceptions_weights_are_told_from_a_classifiers(run, tmp_path, capsys):
     (tmp_path / "w.pth").write_bytes(b"PK\x03\x04")
     error = said(["score", run, "--weights", tmp_path / "w.pth"], capsys, 1)[1]
     assert "--protocol sn-gan" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("kind", "protocol"), [(KERAS, "keras"), (TORCHVISION, "torchvision")])
+def test_other_inceptions_have_protocols_of_their_own(kind, protocol, narrow, run, tmp_path, capsys):
+    out = tmp_path / "a.json"
+    said(["score", run, "--protocol", protocol, "--weights", narrow(kind), "--count", 20, "--out", out, "-q"], capsys)
+    found = names_of(out)
+    assert {"IS", "FID", "KID"} <= found.keys() and found["FID"].network == kind
+    other = dataclasses.replace(found["FID"], protocol="sn-gan at 20 pictures")
+    assert "protocols" in comparable(found["FID"], other)
+
+
+def test_the_protocol_is_that_of_the_weights_where_none_is_named(narrow, images, tmp_path, capsys):
+    image_files.save_npz(tmp_path / "a.npz", images[:20])
+    (tmp_path / "data").mkdir()
+    image_files.save_singles(tmp_path / "data" / "b", images[20:40])
+    words = ["score", tmp_path / "a.npz", "--data", "folder", "--data-root", tmp_path / "data", "--count", 20, "-q"]
+    out, error = said([*words, "--weights", narrow(TORCHVISION)], capsys)
+    assert "torchvision at 20 pictures" in out and "comparable with its own only" in error
+
+
+def test_weights_that_the_protocol_does_not_take_are_refused_before_the_work(narrow, no_work, run, capsys):
+    for kind, protocol, named in ((KERAS, "sn-gan", "keras"), (TORCHVISION, "ttur", "torchvision"),
+                                  (ORIGINAL, "keras", "sn-gan|bssn|chainer-gan-lib")):
+        error = said(["score", run, "--protocol", protocol, "--weights", narrow(kind), "--count", 20], capsys, 2)[1]
+        assert error.count("\n") == 1 and f"--protocol {named}" in error
+    assert "--weights FILE" in said(["score", run, "--protocol", "keras", "--count", 20], capsys, 2)[1]
+
+
+def test_without_the_last_layer_fid_and_kid_are_measured(narrow, run, tmp_path, capsys):
+    out = tmp_path / "a.json"
+    error = said(["score", run, "--protocol", "keras", "--weights", narrow(KERAS, last=False), "--count", 20, "--out",
+                  out, "-q"], capsys)[1]
+    assert {"FID", "KID"} <= names_of(out).keys() and "IS" not in names_of(out)
+    assert "no IS: the weights are without the last layer" in error
+
+
+def test_a_curve_with_weights_that_its_protocol_does_not_take_is_refused_before_the_run(narrow, no_work, tmp_path,
+                                                                                        capsys):
+    error = said(["train", "shapes", *SMALL, "--score-every", 2, "--score", "sn-gan", "--score-count", 20,
+                  "--score-weights", narrow(KERAS), "--out", tmp_path / "r"], capsys, 2)[1]
+    assert "--protocol keras" in error and not (tmp_path / "r").exists()
+
+
+def test_numbers_of_images_that_the_protocol_does_not_take_are_refused_before_the_work(narrow, no_work, images,
+                                                                                       tmp_path, capsys, monkeypatch):
+    image_files.save_npz(tmp_path / "a.npz", images)
+    words = ["score", tmp_path / "a.npz", "--data", "shapes", "--weights", narrow(ORIGINAL), "--protocol"]
+    error = said([*words, "torch-fidelity"], capsys, 2)[1]
+    assert error.count("\n") == 1 and "subsets of 1,000 images for KID, got 300 real and 120 fakes" in error
+    assert "--count 120" in error
+    assert "needs at least 6" in said([*words, "neighbours", "--count", 5], capsys, 2)[1]
+    known = tmp_path / "s.npz"
+    np.savez(known, mu=np.zeros(7), sigma=np.eye(7))
+    error = said([*words, "ttur", "--count", 20, "--stats", known], capsys, 2)[1]
+    assert "the statistics are of 7 features, the network has 64" in error
+
+
+def test_one_image_is_refused_before_the_work(narrow, no_work, images, tmp_path, capsys):
+    image_files.save_npz(tmp_path / "a.npz", images[:1])
+    words = ["score", tmp_path / "a.npz", "--weights", narrow(ORIGINAL), "--protocol", "ttur", "--count", 2, "--data"]
+    error = said([*words, "shapes"], capsys, 2)[1]
+    assert error.count("\n") == 1 and "at least 2" in error and "--count" not in error
+    image_files.save_singles(tmp_path / "one", images[:1])
+    image_files.save_npz(tmp_path / "a.npz", images[:2])
+    error = said([*words, "folder", "--data-root", tmp_path / "one"], capsys, 2)[1]
+    assert error.count("\n") == 1 and "at least 2" in error and "--count" not in error
+
+
+def test_class_by_class_needs_labels_and_the_same_classes(narrow, no_work, images, tmp_path, capsys):
+    assert main.run(["train", "shapes", *SMALL, "--condition", "projection", "--iterations", "1", "--out",
+                     str(tmp_path / "r"), "-q"]) == 0
+    image_files.save_singles(tmp_path / "one", images[:20])
+    error = said(["score", tmp_path / "r", "--protocol", "intra-fid", "--count", 2, "--weights", narrow(ORIGINAL),
+                  "--data", "folder", "--data-root", tmp_path / "one"], capsys, 2)[1]
+    assert error.count("\n") == 1 and "the fakes are of 10 classes, folder train has images of 1" in error
+
+
+def test_every_protocol_that_uses_inception_has_weights_of_some_kind():
+    assert {p.weights for p in protocols.PROTOCOLS.values()} == {"", ORIGINAL, KERAS, TORCHVISION}
