@@ -187,20 +187,22 @@ def _entries(data: bytes, file: str) -> Mapping[str, memoryview]:
     end = 0
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-        for entry in sorted(archive.infolist(), key=lambda entry: entry.header_offset):
-            name = entry.filename
+        entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+        for entry in entries:  # all places first: newer zipfiles find overlaps too, with words of their own
+            name, at = entry.filename, entry.header_offset
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise FailedWork(f"{file}: {_short(name)} is compressed, which PyTorch never does")
-            with archive.open(entry):  # looks at the entry's own header: its name, no encryption
-                at = entry.header_offset
             start = at + 30 + int.from_bytes(data[at + 26 : at + 28], "little") + int.from_bytes(
                 data[at + 28 : at + 30], "little")
             if name in found or at < end or start + entry.file_size > len(data):
                 raise FailedWork(f"{file}: {_short(name)} is there twice, overlaps another file or is cut off")
             end = start + entry.file_size
             found[name] = memoryview(data)[start:end]
-            if zlib.crc32(found[name]) != entry.CRC:
-                raise FailedWork(f"{file}: {_short(name)} is damaged: its CRC is not the recorded one")
+        for entry in entries:
+            with archive.open(entry):  # looks at the entry's own header: its name, no encryption
+                pass
+            if zlib.crc32(found[entry.filename]) != entry.CRC:
+                raise FailedWork(f"{file}: {_short(entry.filename)} is damaged: its CRC is not the recorded one")
     except FailedWork:
         raise
     except Exception as error:  # what zipfile raises on broken bytes is not documented
