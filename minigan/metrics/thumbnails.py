@@ -12,6 +12,7 @@ from minigan.metrics import frechet
 
 SIDE = 8
 REAL, FAKE = 5000, 512  # images compared
+PAIRED = 64  # of them, whose distances from each other are taken: 2016 pairs
 
 
 def thumbnails(images: np.ndarray) -> np.ndarray:
@@ -35,8 +36,12 @@ def diversity(real: np.ndarray, fake: np.ndarray) -> float | None:
 
     real, fake: uint8 (N, H, W, C). None if there are no two, or all real ones are equal.
     """
-    def mean_distance(images: np.ndarray) -> float:
-        x = thumbnails(images)
+    return spread_ratio(thumbnails(real), thumbnails(fake))
+
+
+def spread_ratio(real: np.ndarray, fake: np.ndarray) -> float | None:
+    """`diversity` of thumbnails (n, d)."""
+    def mean_distance(x: np.ndarray) -> float:
         i, j = np.triu_indices(len(x), 1)
         return float(np.linalg.norm(x[i] - x[j], axis=1).mean()) if len(i) else 0.0
     between_real = mean_distance(real)

@@ -148,15 +148,19 @@ class Training:
         """Images, uint8 (N, H, W, C), of latents z (N, dim_z), in evaluation mode; the classes, if any, in turn."""
         return draw(self.gen if self.average is None else self.average, z, self.xp, classes=self.classes)
 
-    def thumbnail_distance(self) -> float:
-        """How far the images of some fixed latents are from real ones (metrics/thumbnails.py)."""
+    def thumbnail_measures(self) -> dict[str, float | None]:
+        """How far the images of some fixed latents are from real ones, and how they differ from each other
+        (metrics/thumbnails.py); {"thumbnails", "diversity"}."""
         if self.real_thumbnails is None:
             rows = np.random.default_rng(0).permutation(len(self.images))[:thumbnails.REAL]
             rows = np.sort(rows)
             images = self.images[self.xp.asarray(rows) if isinstance(self.images, self.xp.ndarray) else rows]
             self.real_thumbnails = thumbnails.thumbnails(devices.to_host(images))
         z = latents(stream(self.e.seed, "thumbnails"), self.e, thumbnails.FAKE)
-        return thumbnails.distance(self.real_thumbnails, thumbnails.thumbnails(self.sample(z)))
+        real, fake = self.real_thumbnails, thumbnails.thumbnails(self.sample(z))
+        some = real[np.arange(min(len(real), thumbnails.PAIRED)) * len(real) // min(len(real), thumbnails.PAIRED)]
+        return {"thumbnails": thumbnails.distance(real, fake),
+                "diversity": thumbnails.spread_ratio(some, fake[:thumbnails.PAIRED])}
 
     def spectral_norms(self) -> dict[str, float]:
         """The exact spectral norm of the weights that each layer of the discriminator uses."""

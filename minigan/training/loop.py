@@ -7,6 +7,7 @@ import math
 import shlex
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_an
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.nn.weight_norms import spectral_norm
-from minigan.training import checkpoints, restore, run_folder, run_record, sample_grids, validate
+from minigan.training import alarms, checkpoints, restore, run_folder, run_record, sample_grids, validate
 from minigan.training.diagnostics import diagnose
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
@@ -166,7 +167,9 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     if not last:
         raise Interrupted(f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
                           f"minigan train --resume {shlex.quote(str(out))}", asked[0])
-    to_stderr(f"done in {duration(records.seconds())}: look at {out / 'samples.png'} and {out / 'film.png'}")
+    troubles = [alarm["text"].partition(":")[0] for alarm in records.standing]
+    but = f", but with {' and '.join(troubles)}" if troubles else ""
+    to_stderr(f"done in {duration(records.seconds())}{but}: look at {out / 'samples.png'} and {out / 'film.png'}")
     if curve is not None:
         for line in run_record.last_and_best(run_folder.read_log(out)):
             to_stderr(line)
@@ -188,7 +191,7 @@ class Records:
         samples, scores = e.sample_every or max(1, e.iterations // 20), (e.score_every or 0) if curve is not None else 0
         self.measured: list[tuple[int, Action]] = [
             (e.log_every or max(1, e.iterations // 200), dict),  # the losses alone
-            (samples, lambda: {"thumbnails": training.thumbnail_distance()}),
+            (samples, training.thumbnail_measures),
             (scores, lambda: {"scores": curve.scores(training)}),
         ]
         self.kept: list[tuple[int, Action]] = [
@@ -200,6 +203,9 @@ class Records:
         self.log = run_folder.Log(out, start)
         self.diagnoses = run_folder.Log(out, start, "diagnostics.jsonl") \
             if e.diagnose or (out / "diagnostics.jsonl").exists() else None
+        # lines of log.jsonl, to which alarms look back
+        self.newest = deque(filter(alarms.has_losses, self.log.kept), maxlen=alarms.LOOKED_BACK)
+        self.standing: list[dict[str, str]] = []  # alarms of the newest of them
         self.said: set[str] = set()  # names of alarms
         self.began = time.monotonic() - self.log.seconds
         self.sigmas: dict[str, float] = {}  # spectral norms, as they were measured last
@@ -224,12 +230,26 @@ class Records:
             self.sigmas = self.training.spectral_norms()
         if measured:
             found = {name: value for action in measured for name, value in action().items()}
-            self.log.add(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
-                         lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas), sigma=self.sigmas,
-                         **found)
+            self.write(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
+                       lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas), sigma=self.sigmas,
+                       **found)
         for action in kept:
             action()
         self.progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(self.sigmas)})
+
+    def write(self, **line: Any) -> None:
+        """A line of log.jsonl, with its alarms if there are any."""
+        self.newest.append(line)
+        self.standing = alarms.alarms_of_log(list(self.newest), self.training.e)
+        self.log.add(**line, **({"alarms": self.standing} if self.standing else {}))
+        self.warn(self.standing)
+
+    def warn(self, found: list[dict[str, str]]) -> None:
+        """Say each alarm once."""
+        for alarm in found:
+            if alarm["name"] not in self.said:
+                self.progress.say(f"iteration {self.training.iteration:,}: {alarm['text']}")
+            self.said.add(alarm["name"])
 
     def seconds(self) -> float:
         """Since the run began, without the time between a stop and its resumption."""
@@ -242,13 +262,10 @@ class Records:
             checkpoints.save_best(self.out, self.training.iteration, self.training.state())
 
     def diagnose(self) -> None:
-        """A line of diagnostics.jsonl; each alarm is said once."""
+        """A line of diagnostics.jsonl, with its alarms."""
         found = diagnose(self.training)
         self.diagnoses.add(**found)
-        for alarm in found["alarms"]:
-            if alarm["name"] not in self.said:
-                self.progress.say(f"iteration {self.training.iteration:,}: {alarm['text']}")
-            self.said.add(alarm["name"])
+        self.warn(found["alarms"])
 
     def save_samples(self) -> None:
         sample_grids.save_samples(self.out, self.training.iteration, self.training.sample(self.training.preview))

@@ -1,7 +1,8 @@
 """A run's folder: what was asked, on which machine, what happened, and the images and checkpoints of it.
 
     experiment.json   the experiment, versions, machine, git revision; written before the first iteration
-    log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms
+    log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms, alarms if any;
+                      now and then "thumbnails" and "diversity" (metrics/thumbnails.py), and "scores"
     diagnostics.jsonl the same for --diagnose; diagnostics.py says what is in a line
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
@@ -170,7 +171,7 @@ class Log:
         self.path = folder / name
         kept = [line for line in read_log(folder, name) if line["iteration"] <= start]
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self.seconds = kept[-1]["seconds"] if kept else 0.0
+        self.kept, self.seconds = kept, kept[-1]["seconds"] if kept else 0.0
 
     def add(self, **values: Any) -> None:
         try:

@@ -202,14 +202,16 @@ def _alarms(found: Sequence[Run]) -> str:
     rows = []
     for run in found:
         seen: dict[str, list[tuple[int, str]]] = {}
-        for line in run.diagnoses:
+        for line in sorted([*run.log, *run.diagnoses], key=lambda line: line["iteration"]):
             for alarm in line["alarms"] if isinstance(line.get("alarms"), list) else []:
                 seen.setdefault(str(_dict(alarm).get("name")), []).append(
                     (line["iteration"], str(_dict(alarm).get("text"))))
         rows += [(run.name, name, f"{said[0][0]:,}", len(said), said[0][1]) for name, said in seen.items()]
     if not rows:
         count = sum(len(run.diagnoses) for run in found)
-        return f"<h2>Alarms</h2><p>None in {count} diagnos{'i' if count == 1 else 'e'}s.</p>" if count else ""
+        by = f" and {count} diagnos{'i' if count == 1 else 'e'}s" if count else ""
+        return f"<h2>Alarms</h2><p>None in the log{'s' * (len(found) > 1)}{by}.</p>" if any(
+            run.log for run in found) else ""
     return _table("Alarms", "", ("run", "alarm", "#first at", "#times", "what it said first"), rows)
 
 

@@ -119,6 +119,59 @@ def test_what_is_advised_is_not_what_the_run_does_already():
     assert alarm["name"] == "exploding-gradients" and "--norm sn " not in alarm["text"]
 
 
+# ---- in the log, of every run --------------------------------------------------------------------------------------
+
+def log(*losses, every=10, **more):
+    return [{"iteration": every * i, "loss_dis": loss, "loss_gen": 0.5, **more} for i, loss in enumerate(losses, 1)]
+
+
+def of_log(lines, **chosen):
+    return {alarm["name"]: alarm["text"] for alarm in alarms.alarms_of_log(lines, tiny(**chosen))}
+
+
+@pytest.mark.parametrize(("lines", "chosen"), [
+    (log(1.9, 0.3, 0.9), {}), (log(*[0.05] * 10), {}), (log(*[0.05] * 4, every=500), {}), (log(*[-50.0] * 20), {
+        "loss": "wasserstein", "norm": "none"}), (log(*[0.05] * 10, 0.2, *[0.05] * 9), {}),
+    (log(*[0.05] * 20), {"loss": "ns"}), (log(-2e5), {"loss": "wasserstein", "norm": "none"}),
+    (log(*[0.5] * 9, diversity=0.01), {}), (log(*[0.5] * 20, diversity=0.8), {}),
+    (log(*[0.5] * 20, diversity=None), {})])
+def test_the_log_of_a_run_that_goes_well_has_no_alarm(lines, chosen):
+    assert of_log(lines, **chosen) == {}
+
+
+def test_the_log_shows_what_went_wrong():
+    text = of_log(log(1.0, -3e33), loss="wasserstein", norm="none")["exploding-loss"]
+    assert text.startswith("exploding loss: D's is -3e+33, ") and "try --norm sn or a lower --lr" in text
+    assert "G's is 1e+07" in of_log([{"iteration": 1, "loss_dis": 1, "loss_gen": 1e7}])["exploding-loss"]
+    for lines, chosen, begin in ((log(1.0, *[0.05] * 11), {}, 20), (log(*[0.01] * 11), {"loss": "minimax"}, 10),
+                                 (log(2.0, *[0.0] * 5, every=500), {}, 1000)):
+        assert f"since iteration {begin:,}, so" in of_log(lines, **chosen)["saturated-discriminator"]
+    assert "differ 0.01 times" in of_log(log(*[0.5] * 10, diversity=0.01))["collapsed-modes"]
+
+
+def test_equal_images_have_no_diversity():
+    training, rng = trained(1), np.random.default_rng(1)
+    for p in training.gen.parameters().values():
+        p.data[:] = 0
+    assert training.thumbnail_measures()["diversity"] == 0
+    training.sample = lambda z: rng.integers(0, 256, (len(z), 16, 16, 3)).astype(np.uint8)  # as the data are
+    np.testing.assert_allclose(training.thumbnail_measures()["diversity"], 1, rtol=0.05)
+
+
+def test_a_broken_run_does_not_end_as_if_it_were_well(tmp_path, capsys, monkeypatch):
+    """Without --diagnose; each alarm is said once, also after the run was stopped, and stands in each line it is of."""
+    for name, value in (("ALIKE", 1e9), ("BEGUN", 0), ("GROWN", 1e-9)):
+        monkeypatch.setattr(alarms, name, value)
+    out = tmp_path / "run"
+    assert main.run([*words(pictures(tmp_path / "data"), out), "-q"]) == 0
+    first, second, done = capsys.readouterr().err.splitlines()
+    assert first.startswith("iteration 2: exploding loss: ") and second.startswith("iteration 4: collapsed modes: ")
+    assert done.startswith("done in ") and ", but with exploding loss and collapsed modes: look at" in done
+    assert [[alarm["name"] for alarm in line["alarms"]] for line in run_folder.read_log(out)] == [
+        ["exploding-loss"] + ["collapsed-modes"] * (line in (4, 8, 10)) for line in range(2, 11, 2)]
+    assert main.run(["report", str(out)]) == 0 and "exploding-loss" in (out / "report.html").read_text(encoding="utf-8")
+
+
 # ---- in a run ------------------------------------------------------------------------------------------------------
 
 def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypatch):
@@ -126,7 +179,8 @@ def test_an_alarm_is_said_once_and_written_each_time(tmp_path, capsys, monkeypat
     monkeypatch.setattr(alarms, "BEGUN", 0)
     out = tmp_path / "run"
     assert main.run([*words(pictures(tmp_path / "data"), out, iterations=3, diagnose=1), "-q"]) == 0
-    said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "collapsed modes:" in line]
+    said = [line for line in said if not line.startswith("done in ")]
     assert len(said) == 1 and said[0].startswith("iteration 1: collapsed modes: two fakes differ")
     lines = run_folder.read_log(out, "diagnostics.jsonl")
     assert [line["alarms"][0]["name"] for line in lines] == ["collapsed-modes"] * 3

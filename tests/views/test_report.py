@@ -148,7 +148,7 @@ def test_layers_are_shown_with_what_bounds_them(tmp_path):
         assert f"{row['sigma_conv']:.3g} ({row['conv_lower']:.3g} to {row['conv_upper']:.3g})" in text
     for pair in found["gradient_ratio"]:
         assert f"{pair['gradients']:.3g} / {pair['norms']:.3g}" in text
-    assert found["alarms"] or "None in 1 diagnosis." in text
+    assert found["alarms"] or "None in the log and 1 diagnosis." in text
 
 
 @pytest.fixture(scope="module")
