@@ -59,7 +59,8 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.option("--data", help="the real images' data set [the run's own: those that it was trained on, and no others]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie [the run's]")
 @click.option("--split", help="which part of --data they are [the run's, or as minigan train takes it]")
-@click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, for FID")
+@click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, "
+              "or mean and cov, for FID")
 @click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [a "
               "run's --score-weights; else in the cache folder; Inception's are downloaded]")
 @click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "

@@ -56,6 +56,7 @@ IDX_FILES = {
         ),
     ),
 }  # fmt: skip
+TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}  # its folders; the files lie in raw in them
 MAX_IDX = 1 << 30  # bytes unpacked; the largest published file has 47 MB
 
 
@@ -79,7 +80,8 @@ def _idx_dataset(name: str, classes: tuple[str, ...], ask: Request) -> Dataset:
     if paths is None and ask.root is not None:
         raise FailedWork(
             f"{ask.root}: no {name} there for split {ask.split}; looked for {wanted[0]} and {wanted[1]} "
-            f"(with or without .gz), also in {name}"
+            f"(with or without .gz, also as {wanted[0].replace('-idx', '.idx')}), also in {name} and "
+            f"{TORCHVISION[name]}/raw"
         )
     if paths is None:
         folder = cache_folder() / name
@@ -117,12 +119,19 @@ def names(split: str) -> tuple[str, str]:
 def find(name: str, root: Path | None, split: str) -> tuple[Path, ...] | None:
     """The paths of the split's images and labels, or None."""
     for place in places(name, root):
-        paths = []
-        for file in names(split):
-            paths += [path for path in (place / f"{file}.gz", place / file) if path.is_file()][:1]
-        if len(paths) == 2:
-            return tuple(paths)
+        theirs = TORCHVISION[name]
+        for folder in (place, place / theirs / "raw", *([place / "raw"] if place.name == theirs else [])):
+            paths = [path for path in (_file(folder, file) for file in names(split)) if path is not None]
+            if len(paths) == 2:
+                return tuple(paths)
     return None
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """One of the files in a folder, by its published name or as Windows, 7-Zip and Kaggle unpack it."""
+    dotted = name.replace("-idx", ".idx")
+    spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted, f"{name}/{name}", f"{dotted}/{dotted}")
+    return next((folder / path for path in spellings if (folder / path).is_file()), None)
 
 
 def _read_idx(path: Path, ndim: int) -> tuple[np.ndarray, str]:

@@ -21,9 +21,12 @@ import numpy as np
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
+from minigan.formats.untrusted import what_it_is
 from minigan.formats.whole import write_whole
 
 BLOCK = 1024  # rows that are added at once
+# Mean and covariance: of TTUR, pytorch-fid and ADM; of chainer-gan-lib and sngan_projection; of older scripts.
+NAMES = (("mu", "sigma"), ("mean", "cov"), ("m", "s"))
 MAX_FEATURES = 8192  # of a statistics file: 512 MiB
 
 
@@ -142,7 +145,7 @@ def _check_finite(x: np.ndarray) -> None:
 
 
 def read(path: str | Path) -> Statistics:
-    """Statistics of others: an .npz file with `mu` (d,) and `sigma` (d, d), as TTUR and pytorch-fid write it.
+    """Statistics of others: an .npz file with the mean (d,) and the covariance (d, d) under a pair of NAMES.
 
     The file is not trusted: plain floating numbers only, shapes and sizes are checked before they are read, and a
     covariance must be finite and symmetric. FailedWork with one line for anything else.
@@ -150,20 +153,23 @@ def read(path: str | Path) -> Statistics:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            mean = _array(archive, "mu", 1)
-            covariance = _array(archive, "sigma", 2, len(mean))
+            here = {name.removesuffix(".npy") for name in archive.namelist()}
+            pair = next((pair for pair in NAMES if here.issuperset(pair)), NAMES[0])
+            mean = _array(archive, pair[0], 1)
+            covariance = _array(archive, pair[1], 2, len(mean))
             count = int(_array(archive, "count", 0)) if "count.npy" in archive.namelist() else 0
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise FailedWork(f"{path}: no statistics of FID ({error}); expected an .npz file with mu (d,) and sigma (d, d)"
-                         ) from error
+        raise FailedWork(f"{path}: no statistics of FID ({_kind(path) or error}); expected an .npz file with mu (d,) "
+                         "and sigma (d, d), or mean and cov, or m and s") from error
     largest = np.abs(covariance).max(initial=0)
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and 0 <= count < 1 << 53):
         raise FailedWork(f"{path}: no statistics of FID (some numbers are not finite, or no count)")
     # 1e-6: what float32 leaves of symmetry
     if (covariance.diagonal() < 0).any() or np.abs(covariance - covariance.T).max(initial=0) > 1e-6 * largest:
-        raise FailedWork(f"{path}: no statistics of FID (sigma is no covariance: not symmetric, or a variance below 0)")
+        raise FailedWork(f"{path}: no statistics of FID ({pair[1]} is no covariance: not symmetric, or a variance "
+                         "below 0)")
     return Statistics(mean, covariance, count)
 
 
@@ -178,6 +184,12 @@ def _array(archive: zipfile.ZipFile, name: str, ndim: int, length: int | None = 
             raise ValueError(f"{name} is {dtype} {shape}")
         data = take(file, math.prod(shape) * dtype.itemsize, Path(str(archive.filename)))
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype(np.float64)
+
+
+def _kind(path: Path) -> str:
+    with open(path, "rb") as file:
+        what = what_it_is(file.read(512))
+    return f"it is {what}" if what else ""
 
 
 def write(path: str | Path, known: Statistics) -> None:

@@ -47,6 +47,28 @@ def test_idx_files_are_read_packed_and_plain(name, packed, below, split, digits,
     assert find(name, tmp_path / "root") is not None
 
 
+@pytest.mark.parametrize("where", ["{name}", "{dotted}", "{dotted}.gz", "{name}/{name}", "{dotted}/{dotted}",
+                                   "FashionMNIST/raw/{name}", "FashionMNIST/raw/{name}.gz"])
+def test_files_are_found_as_others_unpack_and_keep_them(where, digits, tmp_path):
+    for name, array in digits.items():
+        path = tmp_path / "root" / where.format(name=name, dotted=name.replace("-idx", ".idx"))
+        other = tmp_path / "root" / "MNIST" / "raw" / name  # torchvision's other data set, beside it
+        for place, content in ((other, idx(255 - array if array.ndim == 3 else 9 - array)), (path, idx(array))):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(gzip.compress(content) if place.suffix == ".gz" else content)
+    roots = [tmp_path / "root", *([tmp_path / "root" / "FashionMNIST"] if "raw" in where else [])]
+    for root in roots:
+        for split, start in (("train", "train"), ("test", "t10k")):
+            data = read("fashion-mnist", root, split=split)
+            np.testing.assert_array_equal(data.images[..., 0], digits[f"{start}-images-idx3-ubyte"])
+            np.testing.assert_array_equal(data.labels, digits[f"{start}-labels-idx1-ubyte"])
+        assert find("fashion-mnist", root) is not None
+    if "raw" in where:
+        assert find("mnist", tmp_path / "root" / "FashionMNIST") is None
+        found = read("mnist", tmp_path / "root").images[..., 0]
+        np.testing.assert_array_equal(found, 255 - digits["train-images-idx3-ubyte"])
+
+
 def test_the_digest_is_that_of_the_content_whoever_packed_it(digits, tmp_path, said, monkeypatch):
     known = {k: IdxFile(Published("", "", 0), hashlib.md5(idx(v)).hexdigest()) for k, v in digits.items()}
     monkeypatch.setitem(IDX_FILES, "mnist", known)

@@ -153,6 +153,19 @@ def test_files_of_others_are_read(tmp_path, rng, how):
     np.testing.assert_array_equal(known.covariance, covariance)
 
 
+@pytest.mark.parametrize("mean_name, covariance_name", [("mean", "cov"), ("m", "s")])
+def test_other_programs_names_are_the_same_statistics(mean_name, covariance_name, tmp_path, rng):
+    x, y = rng.standard_normal((50, 8)), rng.standard_normal((60, 8)) * 2
+    arrays = x.mean(0), np.cov(x, rowvar=False)
+    np.savez(tmp_path / "a.npz", mu=arrays[0], sigma=arrays[1])
+    np.savez(tmp_path / "b.npz", **{mean_name: arrays[0], covariance_name: arrays[1]})
+    fake = statistics(y)
+    assert distance(read(tmp_path / "a.npz"), fake) == distance(read(tmp_path / "b.npz"), fake) > 1
+    np.savez(tmp_path / "c.npz", **{mean_name: arrays[0], covariance_name: np.triu(arrays[1])})
+    with pytest.raises(FailedWork, match=f"{covariance_name} is no covariance"):
+        read(tmp_path / "c.npz")
+
+
 def bad_files():
     """Name -> what np.savez is given."""
     mean, covariance = np.zeros(3), np.eye(3)
@@ -208,6 +221,10 @@ def test_a_size_that_is_only_claimed_takes_no_memory(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00"])
 def test_no_archive_is_refused(tmp_path, content):
+    for page in (b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1"):
+        (tmp_path / "p.npz").write_bytes(page)
+        with pytest.raises(FailedWork, match="HTML page|Git LFS pointer"):
+            read(tmp_path / "p.npz")
     (tmp_path / "s.npz").write_bytes(content)
     with pytest.raises(FailedWork, match="no statistics"):
         read(tmp_path / "s.npz")
