@@ -1,7 +1,7 @@
 """Reads a pickle as data: a small stack machine that can build nothing but what its caller lists.
 
 A pickle is a program for a stack machine, and Python's own reader runs whatever function the file names.
-This one knows the opcodes that the published data files use (protocols 2 to 4; opcodes as documented in
+This one knows the opcodes that the published data files use (protocols 2 to 5; opcodes as documented in
 Python's pickletools.py) and looks every global up in a dict that the caller gives: name -> a function of
 ours that builds plain data. Everything else is refused with one line that names the opcode or the global.
 Nothing is imported, no attribute is set, and no memory is taken before its size was checked.
@@ -159,8 +159,8 @@ class _Machine:
 
 def _proto(m: _Machine) -> None:
     protocol = m.number(1)
-    if protocol not in (2, 3, 4):
-        m.refuse(f"its protocol is {protocol}, expected 2, 3 or 4")
+    if protocol not in (2, 3, 4, 5):
+        m.refuse(f"its protocol is {protocol}, expected 2 to 5")
 
 
 def _frame(m: _Machine) -> None:
@@ -185,7 +185,7 @@ def _push_global(m: _Machine, module: Any, name: Any) -> None:
 def _reduce(m: _Machine) -> None:
     function, args = m.pop(2)
     if not isinstance(function, Global) or not isinstance(args, tuple):
-        m.refuse(f"REDUCE calls a {type(function).__name__} with a {type(args).__name__}")
+        m.refuse(f"{m.opcode} calls a {type(function).__name__} with a {type(args).__name__}")
     m.push(m.call(function.name, function.make, *args))
 
 
@@ -244,6 +244,7 @@ OPCODES: dict[str, Callable[[_Machine], None]] = {
     "SHORT_BINBYTES": lambda m: m.push(m.take(m.number(1))),
     "BINBYTES": lambda m: m.push(m.take(m.number(4))),
     "BINBYTES8": lambda m: m.push(m.take(m.number(8))),
+    "BYTEARRAY8": lambda m: m.push(m.take(m.number(8))),  # protocol 5; whether it could be changed is of no use here
     "SHORT_BINUNICODE": lambda m: m.push(m.text(m.number(1))),
     "BINUNICODE": lambda m: m.push(m.text(m.number(4))),
     "BINUNICODE8": lambda m: m.push(m.text(m.number(8))),
@@ -267,6 +268,7 @@ OPCODES: dict[str, Callable[[_Machine], None]] = {
     "GLOBAL": lambda m: _push_global(m, m.line(), m.line()),
     "STACK_GLOBAL": lambda m: _push_global(m, *m.pop(2)),
     "REDUCE": _reduce,
+    "NEWOBJ": _reduce,  # a class instead of a function: to us, both are functions of ours
     "BUILD": _build,
     "BINPERSID": _persistent,
 }
@@ -337,12 +339,27 @@ def numpy_globals(limit: int) -> dict[str, Callable[..., Any]]:
             raise ValueError("expected numpy.ndarray as the first argument")
         return PickledArray()
 
+    def from_buffer(data: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> PickledArray:
+        made = PickledArray()
+        if order == "K":  # C's order of other axes
+            rank = len(shape) if isinstance(shape, tuple) else 0
+            if not isinstance(axes, tuple) or not all(type(n) is int for n in axes) or sorted(axes) != [*range(rank)]:
+                raise ValueError("an array in the order of axes that it does not have")
+        elif order not in ("C", "F"):
+            raise ValueError("an order other than C, F and K")
+        made.build((1, shape, kind, order == "F", data))
+        if order == "K":
+            made.array = made.array.transpose(axes)  # type: ignore[union-attr]
+        return made
+
     def ndarray(*args: Any) -> NoReturn:
         raise ValueError("is named by arrays, never called")
 
     return {
         "numpy.core.multiarray._reconstruct": reconstruct,  # numpy 1
         "numpy._core.multiarray._reconstruct": reconstruct,  # numpy 2
+        "numpy.core.numeric._frombuffer": from_buffer,  # protocol 5, numpy 1
+        "numpy._core.numeric._frombuffer": from_buffer,  # numpy 2
         "numpy.ndarray": ndarray,
         "numpy.dtype": PickledDtype,
         "_codecs.encode": encode,

@@ -79,11 +79,11 @@ def test_cifar10_in_the_cache_folder_needs_no_download(cache):
     assert same(read("cifar10", None))
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_cifar10_written_again_by_python_3_reads_the_same(protocol, tmp_path):
     files = {}
     for name, (images, labels) in batches().items():
-        key = (lambda text: text) if protocol == 4 else str.encode
+        key = (lambda text: text) if protocol >= 4 else str.encode
         files[name] = pickle.dumps({key("data"): planes(images), key("labels"): labels}, protocol)
     assert same(read("cifar10", put(tmp_path / "root", files)))
 

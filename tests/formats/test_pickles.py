@@ -41,7 +41,7 @@ def test_a_python_2_batch_reads_as_pythons_own_reader_reads_it(planes):
     assert array.dtype == np.uint8 and ours == theirs
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_batch_written_again_by_python_3_reads_the_same(protocol, planes):
     batch = {b"data": planes, "labels": list(range(300)), "text": "é\n", "n": -(2**70), "f": 0.1, "no": None}
     batch |= {"flags": [True, False], "pair": (1, (2,), ()), "again": planes}
@@ -52,12 +52,28 @@ def test_a_batch_written_again_by_python_3_reads_the_same(protocol, planes):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i4", ">i4", "<f8", ">f2", "?"])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_arrays_keep_type_byte_order_and_layout(dtype, order):
+@pytest.mark.parametrize("order", ["C", "F", "K"])
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_arrays_keep_type_byte_order_and_layout(dtype, order, protocol):
     array = np.asarray(np.arange(30).reshape(2, 3, 5), dtype, order=order)
-    ours = read(pickle.dumps(array, 4)).array
+    array = array.transpose(1, 2, 0) if order == "K" else array
+    ours = read(pickle.dumps(array, protocol)).array
     np.testing.assert_array_equal(ours, array)
     assert ours.dtype == array.dtype
+
+
+@pytest.mark.parametrize("arguments", [
+    (bytes(6), "u1", (7,), "C"), (bytes(6), "u1", (2, 3), "A"), (bytes(6), "u1", (2, 3), "K"),
+    (bytes(6), "u1", (2, 3), "K", (0, 0)), (bytes(6), "u1", (2, 3), "K", (1, -1)), (bytes(6), "u1", (2, 3), "K", (0,)),
+    (bytes(6), "u1", (2, -3), "C"), (bytes(6), "u1", [2, 3], "C"), ([0] * 6, "u1", (6,), "C"),
+    (bytes(6), "O", (6,), "C"), (bytes(6),)])
+def test_an_array_in_one_buffer_that_does_not_fit_is_refused(arguments):
+    class Forged:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+            kind = [np.dtype(a) if a in ("u1", "O") and isinstance(a, str) else a for a in arguments]
+            return np._core.numeric._frombuffer, tuple(kind)
+
+    assert "_frombuffer" in refused(pickle.dumps(Forged(), 5)) or "plain number" in refused(pickle.dumps(Forged(), 5))
 
 
 def test_nothing_is_ever_executed(tmp_path):
@@ -72,7 +88,7 @@ def test_nothing_is_ever_executed(tmp_path):
         def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
             return (eval, (f"open({str(mark)!r}, 'w')",))
 
-    for protocol in (2, 3, 4):
+    for protocol in (2, 3, 4, 5):
         assert "eval" in refused(pickle.dumps(Evil(), protocol))
     assert not mark.exists()
 
@@ -87,7 +103,7 @@ def test_nothing_is_ever_executed(tmp_path):
         (b"\x80\x02\x82\x01.", "EXT1"),
         (b"I1\n.", "INT"),
         (b"\x80\x02\xff.", "0xff"),
-        (b"\x80\x05N.", "protocol is 5"),
+        (b"\x80\x06N.", "protocol is 6"),
         (b"PK\x03\x04", "PERSID"),
         (b"", "are left"),
     ],
