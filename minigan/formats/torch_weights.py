@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, listed
 from minigan.formats import pickles
 from minigan.formats.arrays_in_files import BFLOAT16, view
 
 ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle: 0x1950A86A20F9469CFC6C
 ENTRIES = 10_000  # files in a zip archive; a network of 94 layers has about 600
+WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DataParallel, of torch.compile, of Lightning's modules
 STORAGES = {f"torch.{name}Storage": np.dtype(kind) for name, kind in {
     "Double": "<f8", "Float": "<f4", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
     "Byte": "u1", "Bool": "?"}.items()} | {"torch.BFloat16Storage": BFLOAT16}
@@ -62,11 +63,23 @@ class _OrderedDict(dict, pickles.Buildable):
             raise ValueError("expected the one attribute _metadata")
 
 
+class _Ignored(pickles.Buildable):
+    """What stands beside the weights in a checkpoint and is not read."""
+
+    def __init__(self, *_: Any):
+        pass
+
+    def build(self, state: Any) -> None:
+        pass
+
+
 def read(data: bytes, file: str) -> dict[str, np.ndarray]:
     """The tensors of a state dict, by name: views of `data`, see arrays_in_files.py.
 
-    data: a whole file.  file: what an error calls it.
-    Raises FailedWork, one line, for TorchScript, for anything but a dict of tensors, and for broken files.
+    data: a whole file; also a checkpoint in which one state dict stands beside other things.  Prefixes that wrappers
+    give to all names (WRAPPERS) are taken away.  file: what an error calls it.
+    Raises FailedWork, one line, for TorchScript, a whole model, anything else without one dict of tensors, and for
+    broken files.
     """
     if data.startswith(ZIP):
         named, storage = _read_zip(data, file)
@@ -76,6 +89,7 @@ def read(data: bytes, file: str) -> dict[str, np.ndarray]:
         raise FailedWork(f"{file}: not a file that torch.save wrote")
     if not isinstance(named, dict):
         raise FailedWork(f"{file}: holds a {type(named).__name__}, expected a state dict: names with their tensors")
+    named = _unwrapped(_state_dict(named, file))
     found = {}
     for name, tensor in named.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
@@ -88,6 +102,27 @@ def read(data: bytes, file: str) -> dict[str, np.ndarray]:
         except ValueError as error:
             raise FailedWork(f"{file}: the tensor {_short(name)} cannot be read: {error}") from None
     return found
+
+
+def _state_dict(named: dict[Any, Any], file: str) -> dict[Any, Any]:
+    """The dict of tensors in a checkpoint; the given one if there is none in it. FailedWork if there are several."""
+    inner = [name for name, value in named.items() if isinstance(value, dict) and value
+             and all(isinstance(tensor, _Tensor) for tensor in value.values())]
+    if not inner or any(isinstance(value, _Tensor) for value in named.values()):
+        return named
+    if len(inner) > 1:
+        raise FailedWork(f"{file}: a checkpoint with several state dicts: {listed([_short(name) for name in inner])}; "
+                         "save the one that is meant alone")
+    return named[inner[0]]
+
+
+def _unwrapped(named: dict[Any, Any]) -> dict[Any, Any]:
+    """Without the prefixes that all names have from wrappers."""
+    for _ in range(len(WRAPPERS)):
+        for prefix in WRAPPERS:
+            if named and all(isinstance(name, str) and name.startswith(prefix) for name in named):
+                named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
+    return named
 
 
 def _short(name: Any) -> str:
@@ -110,6 +145,11 @@ def _globals() -> dict[str, Callable[..., Any]]:
         "torch._utils._rebuild_tensor_v2": _tensor,
         "torch._utils._rebuild_parameter": _parameter,
         "torch.Size": _size,
+        "argparse.Namespace": _Ignored,  # options and scores beside the weights
+        "numpy.core.multiarray.scalar": _Ignored,
+        "numpy._core.multiarray.scalar": _Ignored,
+        "numpy.dtype": _Ignored,
+        "_codecs.encode": _Ignored,
         **dict.fromkeys(STORAGES, storage),
     }
 
@@ -154,9 +194,6 @@ def _pointer(pointer: Any) -> _Storage:
 def _read_zip(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memoryview]]:
     entries = _entries(data, file)
     roots = [name.removesuffix("/data.pkl") for name in entries if name.endswith("/data.pkl")]
-    if any(name.endswith("/constants.pkl") for name in entries):
-        raise FailedWork(f"{file}: TorchScript, a program with its weights, which is not run; take the file of weights "
-                         "alone, pt_inception-2015-12-05-6726825d.pth (minigan weights says where it is)")
     if len(roots) != 1:
         raise FailedWork(f"{file}: a zip archive without PyTorch's data.pkl")
     root = roots[0]
@@ -166,6 +203,7 @@ def _read_zip(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memoryv
     if bytes(entries.get(f"{root}/byteorder", b"little")) != b"little":
         raise FailedWork(f"{file}: was written on a big-endian machine; save it again on another")
     pickled = bytes(entries[f"{root}/data.pkl"])
+    _refuse_model(pickled, file)
     named, end = pickles.load_from(pickled, 0, _globals(), f"{file}: data.pkl", persistent=_pointer)
     if end != len(pickled):
         raise FailedWork(f"{file}: {len(pickled) - end} bytes follow the end of data.pkl")
@@ -179,6 +217,13 @@ def _read_zip(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memoryv
     return named, storage
 
 
+def _refuse_model(pickled: bytes, file: str) -> None:
+    """FailedWork for a model that was pickled as a whole: its layers' classes are named in it."""
+    if b"torch.nn.modules." in pickled:
+        raise FailedWork(f"{file}: a whole model, pickled with the classes of its layers, which are not run; save its "
+                         "weights alone, with torch.save(model.state_dict(), FILE)")
+
+
 def _entries(data: bytes, file: str) -> Mapping[str, memoryview]:
     """The files of a zip archive of uncompressed files, by name; checked: sizes, names, places, CRC."""
     if data.count(b"PK\x01\x02") > ENTRIES:  # each file's entry in the directory begins so, and takes memory
@@ -187,6 +232,9 @@ def _entries(data: bytes, file: str) -> Mapping[str, memoryview]:
     end = 0
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise FailedWork(f"{file}: TorchScript, a program with its weights, which is not run; take the file of "
+                             "weights alone, pt_inception-2015-12-05-6726825d.pth (minigan weights says where it is)")
         entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
         for entry in entries:  # all places first: newer zipfiles find overlaps too, with words of their own
             name, at = entry.filename, entry.header_offset
@@ -226,6 +274,7 @@ def _read_legacy(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memo
             raise ValueError("one storage with two types or lengths")
         return storage
 
+    _refuse_model(data[at:at + (1 << 20)], file)
     named, at = pickles.load_from(data, at, _globals(), file, persistent=pointer)
     keys, at = pickles.load_from(data, at, {}, file)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(asked):

@@ -371,6 +371,10 @@ def _chosen(expected: Mapping[str, tuple[int, ...]], named: Mapping[str, tuple[s
         theirs, axes = named[name]
         if theirs not in found:
             missing = sum(named[other][0] not in found for other in expected)
+            if missing == len(expected) and found:
+                others = listed([ascii(other[:80]) for other in found], 3)
+                raise FailedWork(f"{path}: the weights of another network ({others}); expected those of {kind}, which "
+                                 f"begin with '{theirs}'")
             raise FailedWork(f"{path}: has no '{theirs}' {_brief(_untold(shape, axes))}, and {missing} of the "
                              f"{len(expected)} tensors of {kind} are missing")
         given = found[theirs]

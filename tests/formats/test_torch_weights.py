@@ -1,5 +1,6 @@
 """torch_weights.read against PyTorch's own files, and its refusals of broken and hostile ones."""
 
+import argparse
 import io
 import os
 import pickle
@@ -202,3 +203,52 @@ def test_every_truncation_is_refused(old):
         assert "\n" not in str(caught.value)
     if old:
         assert "follow the last storage" in refused(data + b"x")
+
+
+# ---- weights as people have them ----
+
+def saved(given: object, new: bool = True, **options: object) -> bytes:
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    torch.save(given, file, _use_new_zipfile_serialization=new, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_state_dict_is_found_in_a_checkpoint_and_under_wrappers_names(new, protocol):
+    torch = pytest.importorskip("torch")
+    weights = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.ones(2)}
+    layer = torch.nn.Linear(3, 2)
+    adam = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(3)).sum().backward()
+    adam.step()
+    beside = {"epoch": 3, "args": argparse.Namespace(lr=1e-3, betas=(0.0, 0.9)), "optimizer": adam.state_dict(),
+              "best": np.float64(12.5), "history": [1.0, 2.0]}
+    wrapped = [weights, {"module." + name: w for name, w in weights.items()}, {"state_dict": weights, **beside},
+               {**beside, "net": {"module._orig_mod." + name: w for name, w in weights.items()}},
+               {"state_dict": {"model." + name: w for name, w in weights.items()}}]
+    for given in wrapped:
+        if not new and protocol != 2:
+            continue  # the old format is written with protocol 2 alone
+        found = torch_weights.read(saved(given, new, pickle_protocol=protocol), "some.pth")
+        assert list(found) == list(weights)
+        for name, w in weights.items():
+            np.testing.assert_array_equal(found[name], w.numpy())
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_whole_models_and_several_state_dicts_are_called_what_they_are(new):
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(3, 2)
+    assert "a whole model, pickled" in refused(saved(layer, new)) and "state_dict()" in refused(saved(layer, new))
+    both_nets = {"gen": layer.state_dict(), "dis": layer.state_dict()}
+    assert "several state dicts: 'gen', 'dis'" in refused(saved(both_nets, new))
+    assert "'epoch' is a int, expected a state dict" in refused(saved({"epoch": 3}, new))
+
+
+def test_a_scripted_model_is_called_torchscript():
+    torch = pytest.importorskip("torch")
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), file)
+    assert "TorchScript" in refused(file.getvalue())
