@@ -24,6 +24,7 @@ from minigan.errors import FailedWork, WrongUse, counted, listed
 from minigan.formats.archives import ZipImages, read_whole
 from minigan.formats.foreign import image_arrays, image_decoding
 from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
+from minigan.formats.untrusted import what_file
 
 FITS = ("crop", "stretch")
 MAX_FILE = 64 << 20  # bytes of an image in a zip archive
@@ -96,7 +97,8 @@ def folder(ask: Request) -> Source | Dataset:
             raise WrongUse(f"{ask.root}: images of {images.shape[2]} x {images.shape[1]}, expected squares")
         return Dataset(images, np.zeros(len(images), np.int64), ("all",), str(ask.root))
     if not zipfile.is_zipfile(ask.root):
-        raise WrongUse(f"{ask.root}: is a file, expected a folder of images, a zip archive or an .npz file of images")
+        raise WrongUse(f"{ask.root}: is {what_file(ask.root) or 'a file'}; expected a folder of images, a zip archive "
+                       "or an .npz file of images")
     return zip_source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
 
 

@@ -29,6 +29,7 @@ import numpy as np
 
 from minigan.data.dataset import Dataset, Request
 from minigan.errors import FailedWork, WrongUse, counted
+from minigan.formats.untrusted import what_file
 
 FORMAT, VERSION = "minigan packed images", 1
 AHEAD = 4  # batches that wait
@@ -231,7 +232,8 @@ class Layout:
         except Exception as error:  # what h5py and json raise on broken bytes cannot be enumerated
             reason = " ".join(str(error).split()) or type(error).__name__
             if "signature not found" in reason:
-                reason = "not an HDF5 file"
+                what = what_file(path)
+                reason = f"it is {what}" if what else "not an HDF5 file"
             elif "truncated" in reason:
                 reason = "cut off"
             raise FailedWork(f"{path}: no packed file, or a damaged one ({reason[:200]})") from None

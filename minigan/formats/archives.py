@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minigan.errors import FailedWork
+from minigan.formats.untrusted import what_file, what_it_is
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[BinaryIO]:
     """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
     with _one_line(path), open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+        head = file.read(512)
+        if head:  # an empty file says so where what it holds is counted
+            _refuse_others(path, head)
+        packed = head.startswith(b"\x1f\x8b")
         file.seek(0)
         yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
 
@@ -52,9 +56,18 @@ def read_whole(path: Path, most: int) -> bytes:
         size = path.stat().st_size
         if size > most:
             raise FailedWork(f"{path}: has {size} bytes, expected at most {most}")
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+    _refuse_others(path, data[:512])
+    return data
+
+
+def _refuse_others(path: Path, head: bytes) -> None:
+    """FailedWork for an HTML page and the like in place of a file of data; head: how it begins."""
+    what = what_it_is(head)
+    if what:
+        raise FailedWork(f"{path}: is {what}")
 
 
 def tar_members(path: Path, wanted: set[str], most: int, most_in_all: int) -> Iterator[tuple[str, bytes]]:
@@ -133,7 +146,9 @@ class ZipImages:
         try:
             self.zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError) as error:
-            raise FailedWork(f"{path}: not a zip archive, or cut off ({error}); get it again") from error
+            what = what_file(path)
+            raise FailedWork(f"{path}: is {what}" if what else
+                             f"{path}: not a zip archive, or cut off ({error}); get it again") from error
         except OSError as error:
             raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
         files = {name for name in self.zip.namelist() if not name.endswith("/")}

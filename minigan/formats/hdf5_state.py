@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 
 from minigan.errors import FailedWork
+from minigan.formats.untrusted import what_file
 from minigan.formats.whole import write_whole
 
 FORMAT, VERSION = "minigan checkpoint", 1
@@ -53,7 +54,8 @@ def load(path: str | Path) -> dict:
     try:
         return read(path)
     except Unreadable as error:
-        raise FailedWork(f"{path} cannot be read ({error})") from None
+        what = what_file(path)
+        raise FailedWork(f"{path} cannot be read ({f'it is {what}' if what else error})") from None
 
 
 class Unreadable(Exception):

@@ -6,6 +6,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,13 @@ def what_it_is(head: bytes) -> str:
         return "an XML text"
     if head.startswith(b"MATLAB 7.3 MAT-file"):
         return "a MATLAB 7.3 file; save it again as version 7: save(name, '-v7')"
+    return ""
+
+
+def what_file(path: Path) -> str:
+    """The same of a file; "" also if it cannot be read."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return what_it_is(file.read(512))
     return ""
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
-from minigan.formats.untrusted import what_it_is
+from minigan.formats.untrusted import what_file
 from minigan.formats.whole import write_whole
 
 BLOCK = 1024  # rows that are added at once
@@ -161,8 +161,9 @@ def read(path: str | Path) -> Statistics:
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise FailedWork(f"{path}: no statistics of FID ({_kind(path) or error}); expected an .npz file with mu (d,) "
-                         "and sigma (d, d), or mean and cov, or m and s") from error
+        what = what_file(path)
+        raise FailedWork(f"{path}: no statistics of FID ({f'it is {what}' if what else error}); expected an .npz file "
+                         "with mu (d,) and sigma (d, d), or mean and cov, or m and s") from error
     largest = np.abs(covariance).max(initial=0)
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and 0 <= count < 1 << 53):
         raise FailedWork(f"{path}: no statistics of FID (some numbers are not finite, or no count)")
@@ -184,12 +185,6 @@ def _array(archive: zipfile.ZipFile, name: str, ndim: int, length: int | None = 
             raise ValueError(f"{name} is {dtype} {shape}")
         data = take(file, math.prod(shape) * dtype.itemsize, Path(str(archive.filename)))
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype(np.float64)
-
-
-def _kind(path: Path) -> str:
-    with open(path, "rb") as file:
-        what = what_it_is(file.read(512))
-    return f"it is {what}" if what else ""
 
 
 def write(path: str | Path, known: Statistics) -> None:

@@ -13,7 +13,7 @@ from published_files import (
 )
 
 from minigan.data.datasets import find, load
-from minigan.errors import WrongUse
+from minigan.errors import FailedWork, WrongUse
 
 
 def test_wrong_requests_name_the_choices():
@@ -24,6 +24,25 @@ def test_wrong_requests_name_the_choices():
         assert "4 to 1024" in refused("shapes", None, WrongUse, size=size)
     with pytest.raises(WrongUse):
         find("cifar")
+
+
+# What people have in place of a file of data -> what it is called.
+INSTEAD = {b"<!DOCTYPE html><html>not found</html>" * 20: "is an HTML page",
+           b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n": "is a Git LFS pointer",
+           b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(600): "is a MATLAB 7.3 file"}
+
+
+@pytest.mark.parametrize("name, files", [
+    ("cifar10", ["cifar-10-python.tar.gz"]), ("cifar10", [f"data_batch_{i}" for i in range(1, 6)]),
+    ("cifar100", ["cifar-100-python.tar.gz"]), ("mnist", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]),
+    ("svhn", ["train_32x32.mat"]), ("stl10", ["stl10_binary.tar.gz"]), ("celeba", ["img_align_celeba.zip"]),
+    ("packed", ["a.h5"]), ("folder", ["a.zip"]), ("folder", ["a.npz"])])
+@pytest.mark.parametrize("content", INSTEAD, ids=INSTEAD.values())
+def test_what_lies_in_place_of_the_data_is_called_what_it_is(name, files, content, tmp_path):
+    put(tmp_path / "root", dict.fromkeys(files, content))
+    root = tmp_path / "root" / files[0] if name in ("packed", "folder") else tmp_path / "root"
+    line = refused(name, root, WrongUse if name == "folder" else FailedWork)
+    assert INSTEAD[content] in line and str(tmp_path / "root" / files[0]) in line and "\n" not in line
 
 
 def test_another_size_is_antialiased(tmp_path):

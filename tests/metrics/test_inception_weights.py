@@ -211,7 +211,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, toy, monkeypatch):
     with tarfile.open(fileobj=tar, mode="w") as file:
         file.addfile(tarfile.TarInfo("storages"))
     for data, named in [
-        (b"", "no file of weights"), (b"<html>404</html>", "no file of weights"), (bytes(100), "no file of weights"),
+        (b"", "an empty file"), (b"<html>404</html>", "an HTML page"), (bytes(100), "no file of weights"),
         (b"\x80\x02}.", "no file of weights"), (b"\nhello", "TensorFlow graph"), (b"\x1f\x8bxyz", "broken"),
         (bomb, "not a tar archive"), (tgz(b"x", "weights.pb"), "an archive without"),
         (tar.getvalue(), "PyTorch before 0.4"), (tgz(samples.graph({})), "no 'conv/conv2d_params'"),

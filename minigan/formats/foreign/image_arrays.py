@@ -14,7 +14,7 @@ from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
 from minigan.formats.progress import to_stderr
-from minigan.formats.untrusted import what_it_is
+from minigan.formats.untrusted import what_file
 
 NAMES = ("images", "arr_0", "x", "samples")  # minigan's; np.savez(file, array)'s, as ADM's; BigGAN's; others'
 MAX_PIXELS = 1 << 34  # bytes of an array of images: 16 GiB
@@ -48,7 +48,8 @@ def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise WrongUse(f"{path}: {_kind(path) or error}; {EXPECTED}") from error
+        what = what_file(path)
+        raise WrongUse(f"{path}: {f'is {what}' if what else error}; {EXPECTED}") from error
     stored = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     taken = [] if name == "images" else [f"its array '{name}'"]
     if stored.ndim == 3:
@@ -128,9 +129,3 @@ def _bytes_of(stored: np.ndarray) -> tuple[np.ndarray, str]:
         images[at:at + BLOCK] = np.rint(np.clip(part * factor + shift, 0, 255))
     kind = f"{stored.dtype} in {words} (they go from {low:.4g} to {high:.4g}), rounded to bytes" if words else ""
     return images, kind
-
-
-def _kind(path: Path) -> str:
-    with open(path, "rb") as file:
-        what = what_it_is(file.read(512))
-    return f"is {what}" if what else ""

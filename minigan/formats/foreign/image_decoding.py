@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from minigan.formats.untrusted import what_it_is
+from minigan.formats.untrusted import what_file, what_it_is
 
 # Pillow's decoders that need no outside program, and the suffixes of their files.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -156,6 +156,4 @@ def rgb(image: Image.Image) -> Image.Image:
 def _content(file: Path | io.BytesIO) -> str:
     if isinstance(file, io.BytesIO):
         return what_it_is(file.getvalue()[:512])
-    with contextlib.suppress(OSError), open(file, "rb") as stream:
-        return what_it_is(stream.read(512))
-    return ""
+    return what_file(file)
