@@ -18,15 +18,15 @@ MOST = 100_000  # images of one call: 300 MB at 32 x 32 pixels
 @click.command("sample")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-n", "--count", default=64, help="how many images [64]")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("samples.png"),
-              help="a grid.png, an .npz (uint8 array 'images'), or a folder for single images [samples.png]")
+@click.option("--out", type=click.Path(path_type=Path),
+              help="a grid.png, an .npz (uint8 array 'images'), or a folder for single images [RUN/drawn.png]")
 @click.option("--seed", default=0, help="seed of the latents [0]")
 @click.option("--scale", default=1, help="enlarge every pixel of a grid [1]")
 @click.option("--label", type=int, help="the class of all, of a run with --condition [the classes in turn]")
 @click.option("--interpolate", "steps", type=int, metavar="STEPS",
               help="rows of STEPS images from one latent to another, COUNT rows [off]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
-def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, label: int | None,
+def sample_command(run: Path, count: int, out: Path | None, seed: int, scale: int, label: int | None,
                    steps: int | None, best: bool) -> None:
     """Draw images from the generator of RUN, with its running averages (evaluation mode).
 
@@ -42,6 +42,7 @@ def sample_command(run: Path, count: int, out: Path, seed: int, scale: int, labe
     if count * (steps or 1) * scale ** 2 > MOST:
         raise WrongUse(f"that is as much as {count * (steps or 1) * scale ** 2:,} images (--count times STEPS times "
                        f"--scale squared); expected at most {MOST:,}")
+    out = out or run / "drawn.png"
     suffix = out.suffix.lower()
     if suffix not in ("", ".png", ".npz"):
         raise WrongUse(f"--out {out}: expected a .png, an .npz or a folder (a name without a dot)")

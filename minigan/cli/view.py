@@ -57,7 +57,8 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
 @click.command("figure")
 @click.argument("name", required=False, metavar="[NAME]")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="a .png or an .svg; for classic a folder")
+@click.option("--out", type=click.Path(path_type=Path), help="a .png or an .svg; for classic a folder [of one "
+              "run, or folder of runs: in it, such as RUN/sn-gan-9.png]")
 @click.option("--measure", default="", help="the score of images to draw, as the logs name it, or thumbnails")
 @click.option("--at", type=int, metavar="ITERATION", help="of figures that show one moment [the last]")
 @click.option("--list", "only_list", is_flag=True, help="all figures, what each needs, and how to make it")
@@ -79,10 +80,20 @@ def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, m
         return
     ask = catalogue.Ask(measure, at)
     if out is None:
-        out = Path("classic" if name == "classic" else name.replace("/", "-") + ".png")
+        out = _place_of(name, runs)
     made = catalogue.classic if name == "classic" else partial(catalogue.figure, name)
     lines = made(list(runs), out, ask)
     click.echo("\n".join(lines))
+
+
+def _place_of(name: str, runs: tuple[Path, ...]) -> Path:
+    """Where a figure is drawn that was told no place: in the folder of what it shows."""
+    file = "classic" if name == "classic" else name.replace("/", "-") + ".png"
+    if len(runs) == 1:
+        return runs[0] / file
+    if runs or name in catalogue.FIGURES and catalogue.FIGURES[name].needs == "no runs":
+        raise WrongUse(f"figure: say with --out where to draw {name}, such as --out {file}")
+    return Path(file)  # it will be refused: without runs there is nothing to draw
 
 
 @click.command("diagnose")

@@ -7,13 +7,16 @@ from minigan.errors import FailedWork
 
 
 def write_whole(path: Path, data: bytes | memoryview, sync: bool = False, advice: str = "") -> None:
-    """Write `data` to `path`, or leave what was there: written beside under a temporary name, then renamed.
+    """Write `data` to `path`, or leave what was there: written beside under a temporary name, then renamed. Its folder
+    is made if need be.
 
     sync: wait until the disk has it, so that even a power cut leaves the old file or the new one.
     Raises FailedWork with one line, which ends with `advice`.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
             file.write(data)
             if sync:

@@ -8,6 +8,7 @@
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
     checkpoint-*.h5   the newest two; best-*.h5: that of the best score (--score-every)
     scores.json       what minigan score measured, nearest.png beside it
+    drawn.png         what minigan sample drew last, if it was not told another place
     failed.txt        of a run that diverged: which loss or weight was not finite, and when
 """
 
@@ -68,7 +69,7 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
         for path in [*folder.glob("checkpoint-*.h5"), *folder.glob("best-*.h5"),
                      *(folder / "samples").glob("samples-*.png"),
                      *(folder / name for name in ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png",
-                                                  "film.png", "progress.gif", "nearest.png"))]:
+                                                  "film.png", "progress.gif", "nearest.png", "drawn.png"))]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None

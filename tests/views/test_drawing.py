@@ -123,6 +123,19 @@ def test_an_option_that_would_do_nothing_is_refused(words, said, tmp_path, capsy
     assert said in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_figure_without_a_place_lies_with_its_run(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    run, other = (make(tmp_path / name, norm="sn") for name in ("run", "other"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert main.run(["figure", "report/losses", str(run)]) == 0
+    assert (run / "report-losses.png").is_file()
+    capsys.readouterr()
+    assert main.run(["figure", "report/losses", str(run), str(other)]) == 2
+    assert "say with --out where to draw report/losses, such as --out report-losses.png" in capsys.readouterr().err
+    assert list((tmp_path / "work").iterdir()) == []
+
+
 def test_one_moment_is_the_one_that_was_asked_for(tmp_path):
     run = make(tmp_path / "run", norm="sn")
     for name in ("bssn/12", "bssn/13"):
