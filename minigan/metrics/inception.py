@@ -132,7 +132,8 @@ class Inception:
         found: dict[str, Array] = {}
         for name in self.blocks:
             x = self._block(name, x)
-            found |= {tap: x.mean((1, 2)) for tap in taps if TAPS[tap] == name}
+            # float64: of flat images thousands of like numbers are added, and float32 rounds each time to the same side
+            found |= {tap: x.mean((1, 2), dtype=np.float64).astype(self.dtype) for tap in taps if TAPS[tap] == name}
             if len(found) == len(taps):
                 break
         return found
