@@ -115,6 +115,9 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curv
     """The training at its beginning, with its data; and the scores to be measured on the way."""
     devices.device_module(e.device)
     data = datasets.of_experiment(e, say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
+    if len(data.images) < 2:
+        raise WrongUse(f"{data.source}: a training compares sets of images, real and fake, and needs at least 2; to "
+                       "see a network learn one by heart, put a copy of it beside it, and use --batch-size 2")
     thread_pool.set_threads(e.threads)
     curve = open_curve(e, data, quiet)
     try:

@@ -221,6 +221,18 @@ def test_no_network_is_one_line_that_says_what_to_do_by_hand(tmp_path, capsys):
     assert names(Path()) == []
 
 
+@pytest.mark.parametrize("size", ["64", "1"])
+def test_one_image_is_refused_before_training_with_advice_that_works(size, tmp_path, refused):
+    (tmp_path / "root").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "root" / "a.png")
+    command = ["train", "folder", "--data-root", tmp_path / "root", "--size", "16", "--width", "0.05",
+               "--iterations", "2"]
+    line = refused([*command, "--batch-size", size], 2)
+    assert "needs at least 2" in line and "put a copy of it beside it, and use --batch-size 2" in line
+    (tmp_path / "root" / "b.png").write_bytes((tmp_path / "root" / "a.png").read_bytes())
+    assert main.run([*map(str, command), "--batch-size", "2", "--out", str(tmp_path / "run")]) == 0
+
+
 def test_a_batch_of_more_than_all_pictures_is_refused(data, refused):
     line = refused(words(data, Path("run"), batch_size=25), 2)
     assert "--batch-size: expected at most the number of images, 24, got 25" in line
