@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from minigan.data import datasets
 from minigan.engine import thread_pool
 from minigan.errors import WrongUse
 from minigan.formats.progress import ProgressLine
+from minigan.formats.whole import check_writable
 from minigan.metrics import classifier
+from minigan.training.interrupts import Interrupted, stop_signals
 
 
 @click.group("classifier")
@@ -37,11 +40,16 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     \b
     minigan classifier train fashion-mnist
     minigan score runs/fashion-mnist-cnn-sn --protocol classifier
+
+    Ctrl-C, or a terminal that closes, saves and stops; the same command goes on.
     """
     if not 1e-12 <= rate <= 1e6:
         raise WrongUse(f"--lr: expected 1e-12 to 1e+06, got {rate}")
     if out is not None and out.suffix != ".h5":
         raise WrongUse(f"--out {out}: expected a name that ends with .h5")
+    classifier.check_trainable(dataset)
+    path = out or classifier.place(dataset, size or datasets.DATASETS[dataset].size)
+    check_writable(path, "; choose another place with --out, or another cache folder with MINIGAN_CACHE")
     thread_pool.set_threads(threads)
     line: ProgressLine | None = None
 
@@ -52,12 +60,15 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
             line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test images "
                      "are right")
         line.update(done, **numbers)
-    try:
-        made = classifier.train(dataset, root, size, epochs, batch_size, rate, seed, device, progress)
-    finally:
-        if line:
-            line.close()
-    path = out or classifier.place(made.dataset, made.size)
+    with stop_signals("this batch") as asked:
+        try:
+            made = classifier.train(dataset, root, size, epochs, batch_size, rate, seed, device, progress,
+                                    path.with_name(f"{path.name}.training"), lambda: asked)
+        finally:
+            if line:
+                line.close()
+    if made is None:
+        raise Interrupted("stopped, saved; the same command goes on", asked[0])
     classifier.save(path, made)
     click.echo(f"{classifier.describe(made)}: {path}")
 

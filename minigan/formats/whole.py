@@ -33,6 +33,18 @@ def write_whole(path: Path, data: bytes | memoryview, sync: bool = False, advice
         raise
 
 
+def check_writable(path: Path, advice: str = "") -> None:
+    """FailedWork, which ends with `advice`, if `write_whole` could not write there: to be known before long work."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        raise FailedWork(f"{path} cannot be written ({error.strerror or error}){advice}") from None
+    finally:
+        _remove(part)
+
+
 def remove_parts(folder: Path) -> None:
     """Remove from the folder what killed processes had begun to write."""
     for part in folder.glob(".*.[0-9]*.part"):

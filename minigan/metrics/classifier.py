@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from minigan.data import datasets, pixels
+from minigan.data.dataset import digest_of
 from minigan.data.locations import cache_folder
 from minigan.data.resize import resized
 from minigan.engine import devices, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats import hdf5_state
+from minigan.formats.progress import to_stderr
 from minigan.formats.untrusted import Bounded, doubting
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.initializers import he_normal
@@ -124,17 +126,18 @@ class Classifier:
 
 def train(dataset: str, root: Path | None = None, size: int | None = None, epochs: int = 4, batch_size: int = 100,
           rate: float = 2e-3, seed: int = 0, device: str = "cpu",
-          progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None, **options: Any) -> Classifier:
+          progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None, kept: Path | None = None,
+          stop: Callable[[], Any] = lambda: False, **options: Any) -> Classifier | None:
     """Train a classifier on the data set's training split; its accuracy is that on the whole test split.
 
     Adam with a rate that falls to 0 in a straight line; every epoch in a new order from `seed`; no augmentation.
     progress(done, total, numbers) hears of the beginning, of the loss of every 20th batch, and of the test
     accuracy after every epoch.
+    kept: a file in which the training is saved after every epoch, and when stop() says so; None is returned then. The
+    same call goes on with it, to the same bytes; it is removed at the end.
     options: of datasets.load.  The same arguments give the same bytes. WrongUse for a data set without labels.
     """
-    if dataset not in trainable():
-        raise WrongUse(f"a classifier of data set {dataset} cannot be trained: it needs labels and a test split; "
-                       f"choose from: {', '.join(trainable())}")
+    check_trainable(dataset)
     xp = devices.device_module(device)
     data, test = (datasets.load(dataset, root=root, size=size, split=split, **options) for split in ("train", "test"))
     if not data.labelled or not test.labelled:
@@ -147,23 +150,67 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
     adam = Adam(params, 0.9, 0.999)
     order = np.random.default_rng([seed, 1])
     steps, done, accuracy = max(1, len(images) // batch_size), 0, 0.0
-    progress(0, epochs * steps, {})
-    for _ in range(epochs):
-        rows = order.permutation(len(images))
-        for at in range(steps):
+    trained = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed, "pictures": len(images),
+               "tested": len(test.images)}
+    label = trained | {"dataset": dataset, "size": side, "images": digest_of(data.images)}
+    if kept is not None:
+        done = _go_on(kept, label, body, head, adam)
+    progress(done, epochs * steps, {})
+    for epoch in range(epochs):
+        rows, numbers = order.permutation(len(images)), {}
+        if (epoch + 1) * steps < done:
+            continue
+        for at in range(done - epoch * steps, steps):
             index = rows[at * batch_size : (at + 1) * batch_size]
             labels = xp.asarray(data.labels[index])
             x = Tensor(pixels.to_floats(images[xp.asarray(index)]))
             loss = classification(head(body(x)), labels)
             adam.step(grad(loss, list(params.values())), rate * (1 - done / (epochs * steps)))
             done += 1
+            numbers = {"loss": loss.item()} if done % 20 == 0 or at == steps - 1 else {}
             if done % 20 == 0:
-                progress(done, epochs * steps, {"loss": loss.item()})
+                progress(done, epochs * steps, dict(numbers))
+            if stop() and done < epochs * steps:
+                _keep(kept, label, done, body, head, adam)
+                return None
         accuracy = accuracy_of(body, head, test.images, test.labels, xp)
-        progress(done, epochs * steps, {"loss": loss.item(), "accuracy": accuracy})
-    trained = {"epochs": epochs, "batch_size": batch_size, "rate": rate, "seed": seed, "pictures": len(images),
-               "tested": len(test.images)}
+        progress(done, epochs * steps, numbers | {"accuracy": accuracy})
+        _keep(kept, label, done, body, head, adam)
+    if kept is not None:
+        kept.unlink(missing_ok=True)
     return _made(body, head, dataset, side, channels, data.classes, accuracy, trained, xp)
+
+
+def _keep(kept: Path | None, label: dict[str, Any], done: int, body: Layer, head: Layer, adam: Adam) -> None:
+    """Save a training: what it is of, how many batches are done, and all that has changed."""
+    if kept is not None:
+        hdf5_state.save(kept, {"training": label, "done": done, "body": body.arrays(), "head": head.arrays(),
+                               "adam": adam.arrays()})
+
+
+def _go_on(kept: Path, label: dict[str, Any], body: Layer, head: Layer, adam: Adam) -> int:
+    """Take over what `_keep` saved of the same training; returns how many batches are done, 0 if there is nothing."""
+    if not kept.is_file():
+        return 0
+    state = hdf5_state.load(kept)
+    if state.get("training") != label:
+        to_stderr(f"{kept} is of a training with other options or images: beginning anew")
+        return 0
+    with doubting(str(kept)):
+        for part, name in ((body, "body"), (head, "head"), (adam, "adam")):
+            part.load(state[name])
+        done = state["done"]
+        if type(done) is not int or not 0 <= done == adam.steps:
+            raise ValueError("does not say how many batches are done")
+    to_stderr(f"going on from {kept}: {counted(done, 'batch', 'batches')} done")
+    return done
+
+
+def check_trainable(dataset: str) -> None:
+    """WrongUse for a data set of which no classifier can be trained."""
+    if dataset not in trainable():
+        raise WrongUse(f"a classifier of data set {dataset} cannot be trained: it needs labels and a test split; "
+                       f"choose from: {', '.join(trainable())}")
 
 
 def trainable() -> list[str]:

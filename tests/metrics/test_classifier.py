@@ -1,6 +1,7 @@
 """The small classifier: it learns, keeps its promises about seeds, and its file is data that is doubted."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -149,3 +150,55 @@ def test_the_command_says_the_accuracy_as_it_goes_and_where_the_file_is(capsys):
     assert path.is_file() and str(path) in out and classifier.load(path).digest[:12] in out
     assert main.run(["classifier", "show"]) == 0
     assert capsys.readouterr().out == out
+
+
+# ---- stopped, and gone on with -------------------------------------------------------------------------------------
+
+WORDS = ["classifier", "train", "shapes", "--size", "16", "--epochs", "2", "--batch-size", "100", "-q"]  # 8 batches
+
+
+@pytest.mark.parametrize(("batches", "signum", "code"), [((3,), signal.SIGINT, 130), ((4, 6), signal.SIGTERM, 143)])
+def test_a_stopped_training_goes_on_to_the_same_bytes(batches, signum, code, tmp_path, monkeypatch, capsys):
+    assert main.run([*WORDS, "--out", str(tmp_path / "whole.h5")]) == 0
+    step = classifier.Adam.step
+    for batch in batches:
+        def stopped(self, gradients, rate, batch=batch):
+            step(self, gradients, rate)
+            if self.steps == batch:
+                os.kill(os.getpid(), signum)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(classifier.Adam, "step", stopped)
+            assert main.run([*WORDS, "--out", str(tmp_path / "c.h5")]) == code
+        assert capsys.readouterr().err.endswith("minigan: stopped, saved; the same command goes on\n")
+    assert main.run([*WORDS, "--out", str(tmp_path / "c.h5")]) == 0
+    assert f"going on from {tmp_path / 'c.h5.training'}: {batches[-1]} batches done" in capsys.readouterr().err
+    assert (tmp_path / "c.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.h5", "whole.h5"]
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch_and_one_of_other_options_begins_anew(tmp_path, capsys):
+    kept, options = tmp_path / "c.training", {"size": 16, "epochs": 2, "batch_size": 100}
+    whole = classifier.train("shapes", **options)
+
+    def killed(done, total, numbers):
+        if done > 4 or "accuracy" in numbers and done == 8:
+            raise MemoryError
+    with pytest.raises(MemoryError):
+        classifier.train("shapes", **options, kept=kept, progress=killed)
+    assert classifier.train("shapes", **options, kept=kept).digest == whole.digest
+    assert "4 batches done" in capsys.readouterr().err and not kept.exists()
+    assert classifier.train("shapes", **options, kept=kept, stop=lambda: True) is None
+    classifier.train("shapes", **options | {"seed": 1}, kept=kept)
+    assert "beginning anew" in capsys.readouterr().err and not kept.exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(classifier, "train", None)
+    monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "file"))
+    assert main.run(WORDS) == 1
+    said = capsys.readouterr().err
+    assert "shapes-16.h5 cannot be written (Not a directory); choose another place with --out, or another cache" in said
+    monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
+    assert main.run([*WORDS, "--out", str(tmp_path / "file" / "c.h5")]) == 1
