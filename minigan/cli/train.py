@@ -79,7 +79,7 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
     comes from.
 
     Ctrl-C, or a terminal that closes, saves and stops; --resume goes on to the same bytes as if the run had never
-    stopped.
+    stopped, under the same kernel of BLAS (minigan info names it; another rounds in its own way, and that is said).
     """
     chosen = _chosen(given)
     if resumed is not None:

@@ -17,12 +17,21 @@ from minigan.engine import devices, thread_pool
 
 def machine(device: str = "cpu") -> dict[str, Any]:
     """Versions and hardware, for the record; with those of the GPU if the device is one."""
-    blas = [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
-            for lib in threadpool_info() if lib.get("user_api") == "blas"]
     return {"minigan": __version__, "python": platform.python_version(), "numpy": np.__version__,
             "h5py": version("h5py"), "pillow": version("pillow"),
-            "blas": blas, "platform": platform.platform(), "processor": _processor(), "cores": thread_pool.cores(),
+            "blas": blas(), "platform": platform.platform(), "processor": _processor(), "cores": thread_pool.cores(),
             **(devices.cuda_facts() if device == "cuda" else {})}
+
+
+def blas() -> list[str]:
+    """The BLAS libraries in this process with their versions and kernels, as "openblas 0.3.31 (Haswell)", NumPy's among
+    them; none where threadpoolctl knows none, as Apple's Accelerate.
+
+    A kernel adds in an order of its own. So the same seed gives the same bytes under one kernel; OPENBLAS_CORETYPE
+    chooses that of OpenBLAS.
+    """
+    return [f"{lib.get('internal_api')} {lib.get('version')} ({lib.get('architecture', '?')})"
+            for lib in threadpool_info() if lib.get("user_api") == "blas"]
 
 
 def provenance(device: str = "cpu") -> dict[str, Any]:

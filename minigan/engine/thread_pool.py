@@ -2,7 +2,8 @@
 
 NumPy's BLAS is held to one thread and the work is split above it, tile by tile (`parallel`), because a convolution's
 tile then stays in one core's cache from the gather to the activation. The tiles depend on the shapes alone and never
-on the number of threads, so every result has the same bytes whatever `--threads` says.
+on the number of threads, so every result has the same bytes whatever `--threads` says, under one
+kernel of BLAS (machine.blas).
 """
 
 from __future__ import annotations

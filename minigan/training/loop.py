@@ -90,10 +90,31 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     training, curve = _training(experiment, quiet, verbose)
     if state is not None:
         training.load(state, str(path))
-    if experiment != before:
-        run_folder.write_experiment(out, experiment, provenance(experiment.device))
+    made_on, found = run_folder.read_record(out)[1], provenance(experiment.device)
+    other_blas = _other_blas(made_on, found["machine"])
+    if experiment != before or other_blas:
+        found["machine"] |= _blas_before(made_on, bool(other_blas))
+        run_folder.write_experiment(out, experiment, found)
     to_stderr(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
+    if other_blas and path:
+        to_stderr(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
+                  "uninterrupted run has")
     _loop(training, curve, out, quiet, path)
+
+
+def _other_blas(made_on: dict[str, Any], here: dict[str, Any]) -> str:
+    """What to say of a run that goes on, on the CPU, under another BLAS or kernel than before; "" for the same."""
+    before = list(map(str, made_on["blas"])) if isinstance(made_on.get("blas"), list) else []
+    if not before or not here["blas"] or {*before} & {*here["blas"]} or "card" in here:
+        return ""  # other libraries in the process may have brought a BLAS of their own
+    return f"was trained with {', '.join(before)} and goes on with {', '.join(here['blas'])}"
+
+
+def _blas_before(made_on: dict[str, Any], moved: bool) -> dict[str, Any]:
+    """What experiment.json says besides of a run that went on under another BLAS: those of before, the oldest first."""
+    before = made_on["blas_before"] if isinstance(made_on.get("blas_before"), list) else []
+    before = [*before, made_on["blas"]] if moved else before
+    return {"blas_before": before} if before else {}
 
 
 def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple[Training, list[str]]:

@@ -1,6 +1,8 @@
 """Training: the algorithm's parts against what they must do, and a run's bytes whatever comes between."""
 
+import json
 import os
+import platform
 import random
 import re
 import shutil
@@ -13,7 +15,7 @@ import pytest
 from tiny import contents, names, pictures, run_until, start, tiny, words
 
 from minigan.cli import main
-from minigan.engine import thread_pool
+from minigan.engine import machine, thread_pool
 from minigan.engine.autograd import Tensor
 from minigan.training import checkpoints, loop, restore, run_folder
 from minigan.training.gan import Training
@@ -312,3 +314,53 @@ def test_a_normalized_generator_goes_on_and_is_sampled(tmp_path, monkeypatch):
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     saved = restore.newest(tmp_path / "whole")
     assert draw(saved.gen, latents(np.random.default_rng(0), saved.e, 2)).shape == (2, 16, 16, 3)
+
+
+# ---- another BLAS --------------------------------------------------------------------------------------------------
+
+def record(out: Path) -> dict:
+    return json.loads((out / "experiment.json").read_text())["machine"]
+
+
+def test_a_run_keeps_its_blas_and_says_when_it_goes_on_under_another(data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    assert main.run([*words(data, out, iterations=2), "-q"]) == 0
+    made = record(out)
+    assert made["blas"] == machine.blas()
+    for iterations, blas, said in ((3, made["blas"], ""), (4, ["other 1.0 (Z80)"], "goes on with other 1.0 (Z80): "),
+                                   (5, ["other 1.0 (Z80)"], ""), (6, made["blas"], "was trained with other 1.0 (Z80)")):
+        monkeypatch.setattr(machine, "blas", lambda blas=blas: blas)
+        capsys.readouterr()
+        assert main.run(["train", "--resume", str(out), "--iterations", str(iterations), "-q"]) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "in its own way" in line]
+        assert len(lines) == bool(said) and said in "".join(lines)
+        assert record(out)["blas"] == blas
+    assert record(out)["blas_before"] == [made["blas"], ["other 1.0 (Z80)"]]
+
+
+@pytest.mark.parametrize("blas", [None, [], "MKL", [3]])
+def test_a_run_that_does_not_say_its_blas_goes_on(blas, data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main.run([*words(data, out, iterations=2), "-q"]) == 0
+    whole = json.loads((out / "experiment.json").read_text())
+    whole["machine"]["blas"] = blas
+    (out / "experiment.json").write_text(json.dumps(whole))
+    assert main.run(["train", "--resume", str(out), "--iterations", "3", "-q"]) == 0
+    assert ("in its own way" in capsys.readouterr().err) == (blas == [3])
+
+
+def test_one_kernel_of_openblas_gives_one_runs_bytes(data, tmp_path, monkeypatch):
+    """Under a kernel that every x86 processor has; that of this machine is another, and so are the last digits."""
+    if not any("openblas" in name for name in machine.blas()) or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("needs OpenBLAS on x86")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Nehalem")
+    for name in ("one", "again"):
+        process = start(*words(data, tmp_path / name, iterations=4), "-q")
+        assert process.communicate()[1].startswith("done") and process.returncode == 0
+    if not all(name.endswith("(Nehalem)") for name in record(tmp_path / "one")["blas"]):
+        pytest.skip("this OpenBLAS has one kernel only")
+    assert contents(tmp_path / "one") == contents(tmp_path / "again")
+    monkeypatch.delenv("OPENBLAS_CORETYPE")
+    process = start("train", "--resume", tmp_path / "one", "--iterations", "5", "-q")
+    assert ("(Nehalem) and goes on with" in process.communicate()[1]) == (machine.blas() != record(tmp_path / "again")
+                                                                          ["blas"])
