@@ -12,6 +12,7 @@ from minigan.errors import WrongUse
 from minigan.formats.progress import ProgressLine
 from minigan.formats.whole import check_writable
 from minigan.metrics import classifier
+from minigan.metrics.classifier import SIZES
 from minigan.training.interrupts import Interrupted, stop_signals
 
 
@@ -45,6 +46,8 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     """
     if not 1e-12 <= rate <= 1e6:
         raise WrongUse(f"--lr: expected 1e-12 to 1e+06, got {rate}")
+    if size is not None and not SIZES[0] <= size <= SIZES[1]:
+        raise WrongUse(f"--size: expected {SIZES[0]} to {SIZES[1]:,}, got {size}")
     if out is not None and out.suffix != ".h5":
         raise WrongUse(f"--out {out}: expected a name that ends with .h5")
     classifier.check_trainable(dataset)
@@ -55,7 +58,7 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
 
     def progress(done: int, total: int, numbers: dict[str, float]) -> None:
         nonlocal line
-        line = line or ProgressLine(total, quiet=quiet)
+        line = line or ProgressLine(total, done, quiet=quiet)
         if "accuracy" in numbers:
             line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test images "
                      "are right")

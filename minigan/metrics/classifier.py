@@ -34,6 +34,7 @@ from minigan.nn.optimizers import Adam
 
 FORMAT, VERSION = "minigan classifier", 1
 FEATURES = 128  # of the layer before the last
+SIZES = 8, 1024  # sides of images, from and to
 BATCH = 50  # images at once when it only looks
 
 
@@ -277,7 +278,7 @@ def load(path: Path, device: str = "cpu") -> Classifier:
             raise FailedWork("is not a classifier of this version")
         dataset, size, channels = state["dataset"], state["size"], state["channels"]
         classes, accuracy, trained = json.loads(state["classes"]), state["accuracy"], state["trained"]
-        if not (type(size) is int and 8 <= size <= 1024 and channels in (1, 3) and dataset in trainable()
+        if not (type(size) is int and SIZES[0] <= size <= SIZES[1] and channels in (1, 3) and dataset in trainable()
                 and isinstance(classes, list) and 2 <= len(classes) <= 10_000
                 and all(type(name) is str and name.isprintable() for name in classes)
                 and type(accuracy) is float and 0 <= accuracy <= 1 and isinstance(trained, dict)):

@@ -172,7 +172,8 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(batches, signum, code, tmp
             assert main.run([*WORDS, "--out", str(tmp_path / "c.h5")]) == code
         assert capsys.readouterr().err.endswith("minigan: stopped, saved; the same command goes on\n")
     assert main.run([*WORDS, "--out", str(tmp_path / "c.h5")]) == 0
-    assert f"going on from {tmp_path / 'c.h5.training'}: {batches[-1]} batches done" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"going on from {tmp_path / 'c.h5.training'}: {batches[-1]} batches done" in error
     assert (tmp_path / "c.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.h5", "whole.h5"]
 
@@ -202,3 +203,20 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path, monkey
     assert "shapes-16.h5 cannot be written (Not a directory); choose another place with --out, or another cache" in said
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "cache"))
     assert main.run([*WORDS, "--out", str(tmp_path / "file" / "c.h5")]) == 1
+
+
+@pytest.mark.parametrize("size", [0, 7, 1025])
+def test_a_size_that_could_not_be_read_back_is_refused(size, capsys):
+    assert main.run(["classifier", "train", "shapes", "--size", str(size)]) == 2
+    assert capsys.readouterr().err == f"minigan: --size: expected 8 to 1,024, got {size}\n"
+
+
+def test_what_is_done_already_is_no_speed(tmp_path, monkeypatch, capsys):
+    """A training that goes on does not count the batches before as if they were done in no time."""
+    kept = tmp_path / "c.h5.training"
+    asked = iter([False] * 4)
+    assert classifier.train("shapes", size=16, epochs=2, batch_size=100, kept=kept,
+                            stop=lambda: next(asked, True)) is None
+    assert main.run([*WORDS[:-1], "--out", str(tmp_path / "c.h5")]) == 0
+    first = next(line for line in capsys.readouterr().err.splitlines() if "/8" in line)
+    assert "it/s" not in first
