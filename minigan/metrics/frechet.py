@@ -21,6 +21,7 @@ import numpy as np
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
+from minigan.formats.foreign import image_arrays
 from minigan.formats.untrusted import what_file
 from minigan.formats.whole import write_whole
 
@@ -150,7 +151,7 @@ def read(path: str | Path) -> Statistics:
     The file is not trusted: plain floating numbers only, shapes and sizes are checked before they are read, and a
     covariance must be finite and symmetric. FailedWork with one line for anything else.
     """
-    path = Path(path)
+    path, here = Path(path), set()
     try:
         with zipfile.ZipFile(path) as archive:
             here = {name.removesuffix(".npy") for name in archive.namelist()}
@@ -162,6 +163,9 @@ def read(path: str | Path) -> Statistics:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
         what = what_file(path)
+        if not what and here.intersection(image_arrays.NAMES):
+            raise FailedWork(f"{path}: holds images, expected their statistics; they are compared with: "
+                             f"--data folder --data-root {path}") from error
         raise FailedWork(f"{path}: no statistics of FID ({f'it is {what}' if what else error}); expected an .npz file "
                          "with mu (d,) and sigma (d, d), or mean and cov, or m and s") from error
     largest = np.abs(covariance).max(initial=0)

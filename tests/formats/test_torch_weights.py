@@ -247,6 +247,7 @@ def test_whole_models_and_several_state_dicts_are_called_what_they_are(new):
     assert "'epoch' is a int, expected a state dict" in refused(saved({"epoch": 3}, new))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_scripted_model_is_called_torchscript():
     torch = pytest.importorskip("torch")
     file = io.BytesIO()

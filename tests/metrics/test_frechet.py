@@ -166,6 +166,12 @@ def test_other_programs_names_are_the_same_statistics(mean_name, covariance_name
         read(tmp_path / "c.npz")
 
 
+def test_images_in_place_of_statistics_say_how_they_are_compared(tmp_path):
+    np.savez(tmp_path / "a.npz", np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(FailedWork, match="holds images, .* --data folder --data-root .*a.npz$"):
+        read(tmp_path / "a.npz")
+
+
 def bad_files():
     """Name -> what np.savez is given."""
     mean, covariance = np.zeros(3), np.eye(3)

@@ -135,6 +135,18 @@ def test_two_equal_folders_have_fid_0_whatever_their_size(by, tmp_path, capsys):
         assert f"{side} x {side} pixels" in remarks and "is the size, too" not in remarks
 
 
+def test_two_files_of_other_programs_are_compared_with_each_other(by, tmp_path, capsys):
+    files = sorted(pictures(tmp_path / "a", count=20).iterdir())
+    images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in files])
+    np.savez(tmp_path / "adm.npz", images)
+    np.savez(tmp_path / "biggan.npz", x=images.transpose(0, 3, 1, 2))
+    np.savez(tmp_path / "tanh.npz", samples=np.asfortranarray(images / np.float32(127.5) - 1))
+    for real in ("biggan.npz", "tanh.npz", "a"):
+        found, remarks = scored(tmp_path / "adm.npz", tmp_path / real, by, tmp_path, capsys)
+        assert found.value < 1e-6 and "taken as its array 'arr_0'" in remarks
+        assert real == "a" or f"{real}: taken as" in remarks
+
+
 def test_a_data_sets_images_are_brought_to_the_fakes_size(by, tmp_path, capsys):
     real, fake = pictures(tmp_path / "real", count=20, size=48), pictures(tmp_path / "fake", count=20, size=24)
     for image in fake.iterdir():
