@@ -103,6 +103,19 @@ def test_the_wheel_holds_the_package_the_kernels_and_nothing_else(source, wheel)
     assert {"LICENSE", "licenses/LICENSE"} & metadata  # where it lies depends on setuptools
 
 
+def test_ci_takes_the_oldest_python_and_dependencies_that_setup_cfg_admits(tmp_path):
+    """The versions that .ci/run takes out of setup.cfg: one of each dependency, its lower bound."""
+    meta = configparser.ConfigParser()
+    meta.read(ROOT / "setup.cfg")
+    bounds = meta["options"]["install_requires"].split()
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    command = script[script.index("    awk '/^install_requires/"):].split(" |\n")[0]
+    assert run("bash", "-c", command, cwd=ROOT).split() == [bound.replace(">=", "==") for bound in bounds]
+    oldest = meta["options"]["python_requires"].removeprefix(">=")
+    ci = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert f'python: "{oldest}"' in ci.split('oldest: "1"')[0] and ci.count('oldest: "1"') == 1
+
+
 def test_the_wheel_says_what_it_needs(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))

@@ -19,6 +19,7 @@ from emulated_cupy.device import Memory, MemoryPointer, count_operation, count_t
 DTYPES = {np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
                                       "float32", "float64")}
 _SCALARS = {bool, int, float} | {dtype.type for dtype in DTYPES}
+byte_bounds = getattr(np.lib, "array_utils", np).byte_bounds  # NumPy 2 moved it
 _ATOMIC = {np.dtype(name) for name in ("int32", "uint32", "uint64", "float32", "float64")}
 
 
@@ -64,7 +65,7 @@ def written(x: ndarray) -> ndarray:
     if a.flags.c_contiguous:
         emulator.memory.written(a.ctypes.data, a.nbytes)
     elif a.size:
-        low, high = np.lib.array_utils.byte_bounds(a)
+        low, high = byte_bounds(a)
         emulator.memory.written(low, high - low)
     return x
 

@@ -14,6 +14,7 @@ from emulated_cupy.arrays import (
     allocate,
     allocate_like,
     behind,
+    byte_bounds,
     dtype_of,
     matmul,
     ndarray,
@@ -216,7 +217,7 @@ def as_strided(x: ndarray, shape: Sequence[int] | None = None, strides: Sequence
     """A view with strides of one's own. Here, not in CuPy, it must stay inside x's allocation, and is read-only if
     two of its elements are the same one."""
     a = np.lib.stride_tricks.as_strided(behind(x), shape, strides)
-    low, high = np.lib.array_utils.byte_bounds(a)
+    low, high = byte_bounds(a)
     begin = x._memory.buffer.address
     if a.size and not begin <= low <= high <= begin + x._memory.buffer.nbytes:
         raise ValueError(f"as_strided: shape {a.shape} with strides {a.strides} leaves the array's memory")
