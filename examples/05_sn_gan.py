@@ -60,8 +60,8 @@ save("05_samples")
 #   one round a step keeps it within a few percent.
 # - **sigma(W), sigma(W_bar)**: before and after the division. The second should be 1, and is as far above 1 as the
 #   estimate was below sigma. This is all that spectral normalization promises.
-# - **conv, its bounds**: the largest singular value of the *convolution*, which is what bounds D. It is not 1, but up
-#   to 2.5: between sigma(W_bar) and that times the root of the number of windows that a pixel is in (chapter 6).
+# - **conv, its bounds**: the largest singular value of the *convolution*, which is what bounds D. It is not 1, but
+#   between sigma(W_bar) and that times the root of the number of windows that a pixel is in (chapter 6).
 # - **|dL/dW|, |dL/dW_bar|, removed**: the gradient of D's loss with respect to what is stored and what is used, and how
 #   much chapter 3's projection took away, in lengths of the gradient. It is more than 1 where u v^T and the rest point
 #   opposite ways.
@@ -107,15 +107,16 @@ save("05_layers")
 #
 # The product of the convolutions' norms (dotted) bounds how much D can differ between two images, per distance
 # between them. The steepest slope met, on real, made and mixed images, is far below: no image is the worst case of
-# every layer at once. But the bound is not idle. With SN it stays between 20 and 80. Without, the same learning rate
-# raised it from 0.002 by more than four orders of magnitude within 100 iterations: two to four times in each layer.
+# every layer at once. But the bound is not idle. With SN it stays within a factor of ten. Without, the same learning
+# rate raises it by orders of magnitude: a little in each of eight layers. (Both are asserted and printed below.)
 #
 # (At 0 iterations u is a random vector: sigma is underestimated, sigma(W_bar) above 1, and gone by the next look.)
 #
-# **Inactive terms** are images beyond the hinge's margin, which teach D nothing more. From iteration 75 to 175 nearly
-# all are: D has won, for the moment, and look at the stripes that it gets from the generator. Then the shares fall, and
+# **Inactive terms** are images beyond the hinge's margin, which teach D nothing more. In the middle of the run most
+# are: D has won, for the moment, and look at the stripes that it gets from the generator. Then the shares fall, and
 # the images get shapes of garments. With SN D's slope is small but there, so a generator can come back from that.
-# (So did the one without SN, this time. 250 iterations of one seed prove nothing about images; the norms, they do.)
+# (One without SN may, too: 250 iterations of one seed prove nothing about images, which another processor's rounding
+# changes as another seed would; the norms, they do.)
 
 # %%
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 3.7))

@@ -260,7 +260,7 @@ assert all(column(strict, "sigma_conv") < 1.05) and min(found) > 5
 
 # %% [markdown]
 # Lin et al. found by search that SN_conv trains like SN_w with a scale of 1.75. Random weights ask for less, as seen;
-# at the end of chapter 5's runs, when kernels have become smoother, the same mean is 1.7 to 1.8.
+# at the end of chapter 5's runs, when kernels have become smoother, the same mean (printed there) is nearer to it.
 #
 # Learned: sigma bounds what a layer can do, at any size of its weights; the variance of W / sigma, at most
 # 1 / max(m, n), is that of an initialization that works, by luck of a matrix that is not the convolution's; the

@@ -4,11 +4,15 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from minigan.engine.machine import blas
 from minigan.formats.whole import write_whole
 
 try:
+    import matplotlib
     import matplotlib.pyplot as plt
 except ImportError:
     raise SystemExit('The chapters draw with matplotlib: pip install "minigan[plot]"') from None
@@ -24,11 +28,15 @@ plt.rcParams.update({
 
 
 def save(name: str) -> None:
-    """Write the figure that was drawn last as FOLDER/name.png, in 256 colours, which is plenty and a third as large."""
-    data = io.BytesIO()
+    """Write the figure that was drawn last as FOLDER/name.png, in all its colours, and in it what it was drawn with.
+
+    With the same of each the pixels are the same.
+    """
+    data, small = io.BytesIO(), io.BytesIO()
     plt.gcf().savefig(data, format="png")
-    small = io.BytesIO()
-    Image.open(data).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    drawn_with = PngInfo()
+    drawn_with.add_text("Software", f"matplotlib {matplotlib.__version__}, NumPy {np.__version__}, {', '.join(blas())}")
+    Image.open(data).convert("RGB").save(small, "PNG", optimize=True, pnginfo=drawn_with)
     FOLDER.mkdir(parents=True, exist_ok=True)
     write_whole(FOLDER / f"{name}.png", small.getbuffer())
     print(f"drew {name}.png")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -29,14 +30,39 @@ def test_a_chapter_runs_and_draws_its_pictures(chapter, tmp_path):
     if "cuda" in chapter and shutil.which("g++") is None and not os.environ.get("CI"):
         pytest.skip("g++ is missing: the kernel cannot be run")
     folder = tmp_path / "pictures"
-    environment = os.environ | {"MINIGAN_PICTURES": str(folder), "MPLBACKEND": "agg", "MPLCONFIGDIR": str(tmp_path)}
+    environment = os.environ | kernel_of_the_repository() | {
+        "MINIGAN_PICTURES": str(folder), "MPLBACKEND": "agg", "MPLCONFIGDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, str(FOLDER / chapter)], cwd=tmp_path, env=environment, capture_output=True,
                           text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in folder.iterdir()} == pictures(chapter) != set()
     for path in folder.iterdir():
-        with Image.open(path) as picture:
-            assert 600 <= picture.width <= 1200 and len(picture.convert("L").getcolors()) > 10
+        with Image.open(path) as drawn, Image.open(FOLDER / "pictures" / path.name) as kept:
+            assert 600 <= drawn.width <= 1200 and len(drawn.convert("L").getcolors()) > 10
+            assert (drawn.size, drawn.mode) == (kept.size, kept.mode), f"{path.name}: not what {chapter} draws"
+            apart = np.abs(np.asarray(drawn, float) - np.asarray(kept, float)).mean()
+            same = drawn.text["Software"] == kept.text["Software"]  # matplotlib, NumPy, and the kernel of its BLAS
+            assert apart == 0 if same else apart < 40, f"{path.name}: not what {chapter} draws; commit it anew"
+
+
+def kernel_of_the_repository() -> dict[str, str]:
+    """The environment under which BLAS rounds as it did for the images in the repository, where the processor can."""
+    with Image.open(FOLDER / "pictures" / "01_penalty.png") as kept:
+        (kernel,) = re.findall(r"openblas [\d.]+ \((\w+)\)", kept.text["Software"])
+    cpu = Path("/proc/cpuinfo")
+    able = kernel == "Haswell" and cpu.exists() and "avx2" in cpu.read_text()
+    return {"OPENBLAS_CORETYPE": kernel} if able else {}
+
+
+def test_every_image_in_the_repository_is_one_that_a_chapter_draws_in_all_its_colours():
+    drawn = {name for chapter in CHAPTERS for name in pictures(chapter)}
+    assert {path.name for path in (FOLDER / "pictures").iterdir()} == drawn
+    for page in (FOLDER.parent / "README.md", FOLDER / "README.md"):
+        shown = re.findall(r"\((?:examples/)?pictures/([^)]+\.png)\)", page.read_text(encoding="utf-8"))
+        assert shown and {*shown} <= drawn
+    for name in drawn:
+        with Image.open(FOLDER / "pictures" / name) as kept:
+            assert kept.mode == "RGB", f"{name} has a palette: saved in fewer colours than were drawn"
 
 
 def test_the_pictures_and_the_contents_are_those_of_the_chapters():
