@@ -122,11 +122,10 @@ def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple
 
     data_root: where the data are, if not where the run had them.
     """
-    before, saved = run.experiment, restore.newest(run.folder)
+    saved = restore.newest(run.folder)
     with untrusted.doubting(str(saved.path)):
         validate.check_names(saved.e)
-    e = dataclasses.replace(saved.e, data_root=data_root or before.data_root, follow_links=before.follow_links,
-                            large_images=before.large_images, device=before.device, threads=before.threads)
+    e = dataclasses.replace(saved.e, data_root=data_root or saved.e.data_root)
     training, _ = _training(e, quiet, False)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks

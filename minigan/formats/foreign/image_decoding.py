@@ -33,8 +33,7 @@ OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 # Images that no decoder above reads: they are left out, and said to be.
 OTHERS = (".arw", ".cr2", ".cr3", ".cur", ".dds", ".dib", ".dng", ".emf", ".eps", ".exr", ".hdr", ".heic", ".heif",
           ".icns", ".jxl", ".nef", ".orf", ".pcx", ".pfm", ".psd", ".qoi", ".rw2", ".sgi", ".svg", ".wmf", ".xcf")
-USUAL_PIXELS = Image.MAX_IMAGE_PIXELS  # 89,478,485: beyond it, Pillow warns of files made to fill the memory
-LARGE_PIXELS = 1 << 30  # 3 GiB as RGB
+LARGE_PIXELS = 1 << 30  # 3 GiB as RGB; Pillow's own limit, against files made to fill the memory, is 89,478,485
 
 
 def _has(kind: str) -> bool:
@@ -55,7 +54,7 @@ _ORIENTATION = 0x0112
 
 
 class Unusable(ValueError):
-    """An image that is not read, with the reason; size: of the image, where that is the reason."""
+    """An image that is not read, with the reason."""
 
 
 class TooLarge(Unusable):
