@@ -19,7 +19,7 @@ class InUse:
 
     x_shape: of the images that went in, (N, H, W, C).
     weights: layer -> W_bar, the weights that it used.
-    norms: layer -> the operator norm of these, on what went into that layer (operator_norms.operator_norm).
+    norms: layer -> the operator norm of these, on what went into that layer (singular_values.operator_norm).
     """
 
     x_shape: tuple[int, ...]

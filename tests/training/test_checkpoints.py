@@ -391,7 +391,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     with pytest.raises(FailedWork, match="cannot be kept in"):
         checkpoints.save_in(tmp_path / "file" / "run", 1, {})
     with pytest.raises(FailedWork, match="cannot be written"):
-        hdf5_state.save(tmp_path / "missing" / "c.h5", {})
+        hdf5_state.save(tmp_path / "file" / "c.h5", {})
 
 
 def run_python(program, *arguments, **how):
