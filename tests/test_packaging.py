@@ -67,14 +67,22 @@ def sdist(source, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
 def scripts(request, tmp_path_factory) -> Path:
-    """The programs' folder of a fresh environment that has minigan, and by a .pth file our dependencies."""
+    """The programs' folder of a fresh environment that has minigan, and by a .pth file all else that is installed here.
+
+    Not the minigan that is installed here: Python would find it before an editable one.
+    """
     home = tmp_path_factory.mktemp(request.param)
     venv.create(home)
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
     python = scripts / "python"
     packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    here = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (packages / "dependencies.pth").write_text("".join(f"{path}\n" for path in sorted(here)))
+    dependencies = home / "dependencies"
+    dependencies.mkdir()
+    for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for path in Path(place).iterdir():
+            if not path.name.startswith(("minigan", "__editable__")):
+                (dependencies / path.name).symlink_to(path)
+    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
     what = ["--editable", request.getfixturevalue("source")] if request.param == "editable" else [
         request.getfixturevalue(request.param)]
     run(sys.executable, "-m", "pip", "--python", python, "install", "--ignore-installed", "--no-deps", "--no-index",
