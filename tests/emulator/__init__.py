@@ -15,10 +15,10 @@ sys.modules[__name__] = sys.modules["emulator"]
 # ruff: noqa: E402, I001
 from emulator.build import CompileError, compiler
 from emulator.device_memory import Buffer, Memory
-from emulator.modes import Counters, Counts, checking, count, counters, order, profile, step_limit
+from emulator.modes import Counters, Counts, checking, count, counters, order, profile, step_limit, time_limit
 from emulator.module import Finding, KernelFault, Module
 
 memory = sys.modules["emulator"].__dict__.setdefault("memory", Memory())
 
 __all__ = ["Buffer", "CompileError", "Counters", "Counts", "Finding", "KernelFault", "Memory", "Module", "checking",
-           "compiler", "count", "counters", "memory", "order", "profile", "step_limit"]
+           "compiler", "count", "counters", "memory", "order", "profile", "step_limit", "time_limit"]

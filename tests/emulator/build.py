@@ -17,7 +17,7 @@ import platformdirs
 import pytest
 
 HERE = Path(__file__).resolve().parent
-RUNTIME = [HERE / name for name in ("scheduler.cpp", "checker.cpp", "profile.cpp")]
+RUNTIME = [HERE / name for name in ("scheduler.cpp", "checker.cpp", "clock.cpp", "profile.cpp")]
 HEADERS = [HERE / name for name in ("runtime.h", "fibers.h")]
 SHIM = HERE / "shim.h"
 KEPT_SECONDS = 30 * 24 * 3600  # builds that nobody asked for in a month are removed

@@ -23,6 +23,7 @@ def runtime() -> ctypes.PyDLL:
     library.emu_written.argtypes = library.emu_initialized.argtypes = [u64, u64]
     library.emu_variable.argtypes = [u64, u64]
     library.emu_set_step_limit.argtypes = [u64]
+    library.emu_set_time_limit.argtypes = [ctypes.c_double]
     library.emu_use_shared.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, u64, u64]
     library.emu_findings.argtypes = [ctypes.c_void_p, ctypes.c_int]
     library.emu_launch.argtypes = [u64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, u64, ctypes.c_int, u64,

@@ -1,4 +1,4 @@
-"""How launches run (order, checked or not, step limit) and what they add up to."""
+"""How launches run (order, checked or not, limits) and what they add up to."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Mode:
     seed = 0
     checked = True
     step_limit = 1 << 24
+    time_limit = 60.0
     profile: Profile | None = None
 
 
@@ -39,6 +40,13 @@ def checking(on: bool) -> Iterator[None]:
 def step_limit(steps: int) -> Iterator[None]:
     """How many accesses, barriers and warp operations a thread may take before its loop counts as endless."""
     with _changed(step_limit=steps):
+        yield
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """How much of the processor's time a launch may take before it counts as endless; 0: all that it wants."""
+    with _changed(time_limit=seconds):
         yield
 
 

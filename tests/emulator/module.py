@@ -285,6 +285,7 @@ class Module:
         totals = (ctypes.c_uint64 * 8)()
         run = runtime()
         run.emu_set_step_limit(Mode.step_limit)
+        run.emu_set_time_limit(Mode.time_limit)
         run.emu_use_shared(count, begins, sizes, shared_mem, library.base)
         Mode.seed += Mode.order == "random"  # no two launches in the same order
         run.emu_set_profiling(Mode.profile is not None)

@@ -88,11 +88,17 @@ extern Block block;
 extern Index block_size, grid_size;
 extern Totals totals;
 extern uint64_t step_limit;
+extern double time_limit;  // seconds of the processor's time; 0: none
+extern bool late;          // it is over
 
 // Ends the launch: back to the scheduler, never to return to this thread.
 [[noreturn]] void stop();
 // Counts one step of the current thread towards the limit.
 void count_step(uint64_t pc);
+
+// The time limit of a launch.
+void begin_clock();
+void end_clock();
 
 // ---- checker ------------------------------------------------------------------------------------------------------
 

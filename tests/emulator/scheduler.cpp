@@ -347,7 +347,8 @@ void stop() {
 void count_step(uint64_t pc) {
     if (++current->steps <= step_limit) return;
     Finding finding = finding_here(STEPS, pc);
-    snprintf(finding.text, sizeof finding.text, "more than %llu steps", (unsigned long long)step_limit);
+    if (late) snprintf(finding.text, sizeof finding.text, "longer than %g s", time_limit);
+    else snprintf(finding.text, sizeof finding.text, "more than %llu steps", (unsigned long long)step_limit);
     report(finding);
     stop();
 }
@@ -423,6 +424,7 @@ void emu_launch(void (*call)(void**), void** arguments, const unsigned int* grid
     const unsigned int float_mode = _mm_getcsr();
     _mm_setcsr(float_mode | 0x8040);  // flush to zero, denormals are zero: CuPy compiles with -ftz=true
 #endif
+    begin_clock();
     std::vector<uint32_t> order;
     arrange(order, (size_t)grid[0] * grid[1] * grid[2], how);
     for (uint32_t i : order) {
@@ -438,6 +440,7 @@ void emu_launch(void (*call)(void**), void** arguments, const unsigned int* grid
         if (profiling) profile_end_block();
         if (stopped) break;
     }
+    end_clock();
     current = nullptr;
 #if defined(__x86_64__)
     _mm_setcsr(float_mode);

@@ -410,6 +410,32 @@ def test_an_acquire_covers_only_what_was_released_before_it(clean):
         clean.launch("looks_too_early", 1, 64, [on_device([0]), empty(1), on_device([0], np.uint32)])
 
 
+ENDLESS = """
+extern "C" __global__ void spins(int* x, int n) {
+    volatile int zero = 0;
+    while (zero < n) {
+        asm volatile("");
+    }
+}
+
+extern "C" __global__ void spins_with_a_barrier(int* x, int n) {
+    for (int i = 0; i < n; i *= 2)
+        __syncthreads();
+}
+"""
+
+
+@pytest.mark.parametrize("kernel, line", [("spins", (4, 5)), ("spins_with_a_barrier", (11,))])
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_launch_that_never_ends_is_stopped_after_its_time(kernel, line, checked):
+    module = emulator.Module(ENDLESS, "endless.cu")
+    with emulator.checking(checked), emulator.step_limit(1 << 60), emulator.time_limit(0.2):
+        with pytest.raises(emulator.KernelFault, match="endless loop: .*longer than 0.2 s") as caught:
+            module.launch(kernel, 2, 64, [empty(1), np.int32(1)])
+        module.launch(kernel, 2, 64, [empty(1), np.int32(0)])  # and the next one runs
+    assert caught.value.findings[0].line in line
+
+
 # ---- seeded bugs ---------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
