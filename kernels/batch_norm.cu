@@ -16,7 +16,7 @@ struct Moments {
 };
 
 // The moments of two sets of numbers together (Chan et al. 1979). Nothing cancels, however large the mean is.
-__device__ Moments merge(Moments a, Moments b) {
+__device__ Moments merge(const Moments& a, const Moments& b) {
     if (b.count == 0.0f) return a;
     float count = a.count + b.count;
     float share = b.count / count;

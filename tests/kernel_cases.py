@@ -61,7 +61,7 @@ def leaves(tree: Any) -> list[Any]:
 
 # ---- spectral normalization ----------------------------------------------------------------------------------------
 
-MATRICES = [(1, 1), (1, 5), (5, 1), (3, 8), (33, 70), (130, 36), (16, 257), (70, 132)]
+MATRICES = [(1, 1), (1, 5), (5, 1), (3, 8), (33, 70), (130, 36), (16, 257), (70, 132), (2, 520), (260, 3)]
 
 
 def matrices(rng: np.random.Generator) -> Iterator[tuple[list, list]]:
@@ -80,10 +80,18 @@ def iterations_inputs(rng):
     yield [normal(rng, (6, 20)) * np.float32(1e-3)], [normal(rng, (6,))], 1, 0.5  # an eps that can be seen
 
 
-def iterations_twin(Ws, us, n_iter, eps):
+def kept_inputs(rng):
+    for Ws, us in matrices(rng):
+        yield Ws, us, 2, 1e-12, True
+
+
+def iterations_twin(Ws, us, n_iter, eps, keep=False):
     triples = [power_iteration.power_iteration(W, u, n_iter, eps) for W, u in zip(Ws, us, strict=True)]
-    us, vs, sigmas = ([triple[k] for triple in triples] for k in range(3))
-    return us, vs, np.array(sigmas), np.array([1 / s if s else 0 for s in sigmas])
+    new, vs, sigmas = ([triple[k] for triple in triples] for k in range(3))
+    for u, u_new in zip(us, new, strict=True):
+        if keep:
+            u[...] = u_new
+    return new, vs, np.array(sigmas), np.array([1 / s if s else 0 for s in sigmas])
 
 
 def one_inputs(rng):
@@ -152,6 +160,7 @@ def col2im_inputs(rng):
         yield columns, shape, kernel, stride, pad, size
         yield (columns, shape, kernel, stride, pad, size, scale if k % 2 else None, bias if k % 3 else None,
                (0.0, 0.1, 1.0)[k % 3])
+    yield SPECIAL, (1, 1, 1, 4), (1, 1), 1, (0, 0), (1, 1), None, None, 0.0
 
 
 def col2im_twin(columns, x_shape, kernel, stride, pad, size, scale=None, bias=None, slope=1.0):
@@ -163,19 +172,22 @@ def col2im_twin(columns, x_shape, kernel, stride, pad, size, scale=None, bias=No
 
 # ---- channels ------------------------------------------------------------------------------------------------------
 
-SHAPES = [(1, 1), (1, 7), (300, 1), (5, 3, 4, 40), (301, 33), (1100, 3), (2, 64)]
+# 600 rows of 17: nine blocks of rows, whose parts are added up by threads of which one takes a second part
+SHAPES = [(1, 1), (1, 7), (300, 1), (5, 3, 4, 40), (301, 33), (1100, 3), (2, 64), (600, 17)]
+SPECIAL = np.array([[np.inf, -np.inf, np.nan, 0.0]], np.float32)
 
 
 def bias_leaky_inputs(rng):
     for shape in SHAPES:
         y, bias, scale = normal(rng, shape), normal(rng, shape[-1:]), normal(rng, (1,))
         yield from ((y, bias, 0.1, scale), (y, None, 0.0), (y, bias), (y, None, 0.5, scale.reshape(())))
-    yield np.array([[np.inf, -np.inf, np.nan, 0.0]], np.float32), None, 0.0
+    yield SPECIAL.copy(), None, 0.0
     yield normal(rng, (0, 4)), None, 0.0
 
 
 def bias_leaky_twin(y, bias=None, slope=1.0, scale=None):
-    return activation.leaky(y * (1 if scale is None else scale) + (0 if bias is None else bias), slope)
+    y[...] = activation.leaky(y * (1 if scale is None else scale) + (0 if bias is None else bias), slope)
+    return y
 
 
 def bias_gradient_inputs(rng):
@@ -224,6 +236,7 @@ def normalize_inputs(rng):
     for shape in SHAPES:
         for slope in (0.0, 0.1, 1.0):
             yield normal(rng, shape), normal(rng, shape[-1:]), normal(rng, shape[-1:]), slope
+    yield SPECIAL, np.ones(4, np.float32), np.zeros(4, np.float32), 0.0
 
 
 def normalize_gradient_inputs(rng):
@@ -295,6 +308,7 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
 CASES = [
     # three iterations, whose errors add up, of matrices up to 130 x 36
     Case(power_iteration.launch_power_iterations, iterations_twin, iterations_inputs, 1e-5),
+    Case(power_iteration.launch_power_iterations, iterations_twin, kept_inputs, 1e-5, in_place=(1,)),
     Case(power_iteration.launch_power_iteration, power_iteration.power_iteration, one_inputs, 1e-5),
     Case(spectral_norm.launch_spectral_gradients, gradients_twin, gradients_inputs),
     Case(spectral_norm.launch_scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
