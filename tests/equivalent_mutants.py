@@ -1,0 +1,73 @@
+"""Mutants of the kernels (tests/mutants.py) that no case can kill, since they compute the same; and why."""
+
+# reason -> (files, function, line without its comment, the line of the mutant)
+SAME: dict[str, list[tuple[str, str, str, str]]] = {
+    "0 times the slope is 0": [
+        ("activation batch_norm", "leaky", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
+         "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;"),
+        ("windows", "col2im", "x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;",
+         "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;")],
+    "with slope 1 both branches are gy; y, which is some array then, is read for nothing": [
+        ("batch_norm", "before_leaky", "return slope == 1.0f || y[i] > 0.0f ? gy : gy * slope;",
+         "return slope == 2.0f || y[i] > 0.0f ? gy : gy * slope;")],
+    "where both are equal they are the same": [
+        (file, function, "long long end = first + rows_per_block < rows ? first + rows_per_block : rows;",
+         "long long end = first + rows_per_block <= rows ? first + rows_per_block : rows;")
+        for file, function in [("activation", "bias_leaky_gradient"), ("activation", "sum_rows"),
+                               ("batch_norm", "batch_moments"), ("batch_norm", "normalize_sums")]],
+    "whichever thread does it": [
+        ("activation batch_norm", "is_last_block", "if (threadIdx.x == 0 && threadIdx.y == 0) {",
+         "if (threadIdx.x == 0 && threadIdx.y == 1) {"),  # blocks are at least 8 high
+        ("power_iteration", "power_iteration", "if (threadIdx.x == 0) u[r] = sum;",
+         "if (threadIdx.x == 1) u[r] = sum;"),
+        ("power_iteration", "power_iteration", "if (threadIdx.x == 0) *sigma = squares / length;",
+         "if (threadIdx.x == 1) *sigma = squares / length;"),
+        ("power_iteration", "sn_wv", "if (threadIdx.x == 0) {", "if (threadIdx.x == 1) {"),
+        ("spectral_norm", "sn_dots", "if (threadIdx.x == 0) parts[block] = sum;",
+         "if (threadIdx.x == 1) parts[block] = sum;"),
+        ("sample_norms", "sample_norms", "if (threadIdx.x == 0) norms[blockIdx.x] = sqrtf(squares);",
+         "if (threadIdx.x == 1) norms[blockIdx.x] = sqrtf(squares);")],
+    "there is more room than is used, or a number more": [
+        *(("power_iteration spectral_norm sample_norms", "block_sum", "__shared__ float parts[32];",
+           f"__shared__ float parts[{size}];") for size in (31, 33)),
+        ("activation", "add_up", "__shared__ float shared[256];", "__shared__ float shared[257];"),
+        ("batch_norm", "batch_moments", "__shared__ Moments shared[256];", "__shared__ Moments shared[257];"),
+        ("batch_norm", "normalize_sums", "__shared__ float2 shared[256];", "__shared__ float2 shared[257];"),
+        *(("power_iteration", "sn_wtu", "__shared__ float sums[8][32];", f"__shared__ float sums{sizes};")
+          for sizes in ("[8][33]", "[9][32]"))],
+    "the same for the multiples of 32 up to 256, and no block has more threads": [
+        ("power_iteration spectral_norm sample_norms", "block_sum",
+         "if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;",
+         "if (threadIdx.x % 32 == 0) parts[threadIdx.x / 31] = value;"),
+        ("power_iteration spectral_norm sample_norms", "block_sum",
+         "for (int warp = 0; warp < (int)blockDim.x / 32; warp++)",
+         "for (int warp = 0; warp < (int)blockDim.x / 31; warp++)")],
+    "<G, W> is negated twice: in its parts, and in their sum": [
+        ("spectral_norm", "block_sum", "sum += parts[warp];", "sum -= parts[warp];")],
+    "a layer has at most 256 parts, one a thread: there is one round": [
+        ("spectral_norm", "sn_correct",
+         "for (int part = layers.first[l] + threadIdx.x; part < layers.first[l + 1]; part += blockDim.x)", changed)
+        for changed in [
+            "for (int part = layers.first[l] + threadIdx.x, rounds = 0; rounds++ == 0 && (part < layers.first[l + 1]); "
+            "part += blockDim.x)",
+            "for (int part = layers.first[l] + threadIdx.x; part < layers.first[l + 1]; part = blockDim.x)"]
+    ] + [("spectral_norm", "sn_correct", "inner += parts[part];", "inner = parts[part];")],
+    "whatever the mean of no numbers is, it counts for nothing": [
+        ("batch_norm", "batch_moments", "Moments all = {0.0f, 0.0f, 0.0f};", "Moments all = {0.0f, 1.0f, 0.0f};")],
+    "all that is negative lies outside": [
+        ("windows", "pixel_of", "if (y < 0 || y >= w.H || x < 0 || x >= w.W) return -1;",
+         "if (y < 0 || y >= w.H || x < 0 || x >= w.W) return -2;")],
+    "four numbers at once are read less often, or never; one by one they give the same, slower": [
+        ("power_iteration", "sn_wv", "if (cols % 4 == 0 && (unsigned long long)W % 16 == 0 && "
+         "(unsigned long long)v % 16 == 0) {", changed) for changed in [
+            "if (false) {",
+            *(f"if ({c} == 0 && (unsigned long long){W} && (unsigned long long){v}) {{" for c, W, v in [
+                ("cols * 4", "W % 16 == 0", "v % 16 == 0"), ("cols % 4", "W * 16 == 0", "v % 16 == 0"),
+                ("cols % 4", "W / 16 == 0", "v % 16 == 0"), ("cols % 4", "W % 16 == 1", "v % 16 == 0"),
+                ("cols % 4", "W % 16 == 0", "v * 16 == 0"), ("cols % 4", "W % 16 == 0", "v / 16 == 0"),
+                ("cols % 4", "W % 16 == 0", "v % 15 == 0"), ("cols % 4", "W % 16 == 0", "v % 16 == 1"),
+                ("cols % 4", "W % 16 == 0", "v % 16 != 0")])]],
+}
+
+EQUIVALENT: dict[tuple[str, str, str, str], str] = {  # (file, function, line, changed) -> reason
+    (file, *change): reason for reason, changes in SAME.items() for files, *change in changes for file in files.split()}
