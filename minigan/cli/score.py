@@ -10,6 +10,7 @@ import click
 from minigan.errors import WrongUse
 from minigan.formats import image_files
 from minigan.formats.progress import to_stderr
+from minigan.formats.whole import check_writable
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.training import run_folder, run_record
@@ -99,8 +100,11 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     out = out or (subject / "scores.json" if is_run else None)
     if out is not None:
         stored_scores.read(out)  # before the work: it may be another program's
+        check_writable(out, "; choose another --out")
     if asked.write_stats is not None and asked.write_stats.suffix != ".npz":
         raise WrongUse(f"--write-stats {asked.write_stats}: expected a name that ends with .npz")
+    if asked.write_stats is not None:
+        check_writable(asked.write_stats, "; choose another name")
     if repeat is None:
         repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
     if repeat > 1 and not is_run:

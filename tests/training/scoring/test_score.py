@@ -82,3 +82,10 @@ def test_a_file_that_holds_no_scores_is_refused_and_kept(run, tmp_path, text, ca
     assert (tmp_path / "s.json").read_text() == text
     with pytest.raises(FailedWork):
         stored_scores.read(tmp_path / "s.json")
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_work(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("minigan.cli.score.score", lambda *given: 1 / 0)
+    (tmp_path / "file").write_bytes(b"")
+    for option, name in (("--out", "x.json"), ("--write-stats", "x.npz")):
+        assert "cannot be written" in said(["score", run, option, tmp_path / "file" / name], capsys, 1)[1]
