@@ -18,7 +18,8 @@ import numpy as np
 from minigan.engine import thread_pool
 from minigan.engine.machine import machine as this_machine
 from minigan.experiment import presets
-from minigan.training import diagnostics, gan
+from minigan.training import gan
+from minigan.training.diagnosis import diagnostics
 
 EVERY = (10, 100, 1000)
 

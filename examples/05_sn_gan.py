@@ -17,7 +17,8 @@ from chapter import BLUE, GREEN, GREY, ORANGE, RED, plt, save
 from minigan.data import datasets
 from minigan.experiment import presets
 from minigan.formats import image_files
-from minigan.training import diagnostics, gan, loop, run_folder
+from minigan.training import gan, loop, run_folder
+from minigan.training.diagnosis import diagnostics
 from minigan.views import diagnosis_table
 
 temporary = tempfile.TemporaryDirectory()  # gone when the script ends

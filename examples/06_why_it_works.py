@@ -17,7 +17,8 @@ from minigan.nn.initializers import lecun_normal
 from minigan.nn.layers import Conv2d
 from minigan.nn.singular_values import conv_bounds, operator_norm
 from minigan.nn.spectral_norms import BidirectionalNorm
-from minigan.training import diagnostics, gan
+from minigan.training import gan
+from minigan.training.diagnosis import diagnostics
 
 rng = np.random.default_rng(0)
 

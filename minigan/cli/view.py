@@ -13,7 +13,8 @@ import click
 from minigan.errors import WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
-from minigan.training import diagnostics, loop, run_record
+from minigan.training import loop, run_record
+from minigan.training.diagnosis import diagnostics
 from minigan.views import diagnosis_table, report, watch
 from minigan.views.figures import catalogue
 

@@ -20,7 +20,7 @@ from minigan.formats import image_files, image_grids
 from minigan.formats.whole import write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
-from minigan.training import loop, run_folder, run_record
+from minigan.training import loop, records, run_folder, run_record
 
 
 def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
@@ -47,7 +47,7 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
             if not isinstance(error, run_folder.Busy) and (run is not None or not run_folder.is_run(folder)):
                 raise
             say(f"{cell.name}: another process is at it")
-        except loop.NotFinite as error:
+        except records.NotFinite as error:
             say(f"{cell.name}: {error}")
         _conclude(cells, out)
     _conclude(cells, out)

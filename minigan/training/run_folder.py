@@ -3,7 +3,7 @@
     experiment.json   the experiment, versions, machine, git revision; written before the first iteration
     log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms, alarms if any;
                       now and then "thumbnails" and "diversity" (metrics/thumbnails.py), and "scores"
-    diagnostics.jsonl the same for --diagnose; diagnostics.py says what is in a line
+    diagnostics.jsonl the same for --diagnose; diagnosis/diagnostics.py says what is in a line
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
     checkpoint-*.h5   the newest two; best-*.h5: that of the best score (--score-every)

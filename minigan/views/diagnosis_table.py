@@ -1,4 +1,4 @@
-"""A diagnosis (training/diagnostics.py, a line of diagnostics.jsonl) as text."""
+"""A diagnosis (training/diagnosis/diagnostics.py, a line of diagnostics.jsonl) as text."""
 
 from __future__ import annotations
 

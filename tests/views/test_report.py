@@ -22,7 +22,7 @@ from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored
 from minigan.studies import deviations
 from minigan.training import run_folder, sample_grids
-from minigan.training.diagnostics import diagnose
+from minigan.training.diagnosis.diagnostics import diagnose
 from minigan.training.gan import Training
 from minigan.views import report, svg_charts, watch
 

@@ -62,8 +62,8 @@ from minigan.nn.singular_values import conv_bounds, operator_norm, singular_valu
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.variance_bounds import variance_bounds
 from minigan.nn.weight_norms import Gain, to_matrix
-from minigan.training import alarms
 from minigan.training.batches import Draws, Inputs
+from minigan.training.diagnosis import alarms
 from minigan.training.gan import Training
 from minigan.training.sampling import latents
 

@@ -7,8 +7,9 @@ import pytest
 from tiny import pictures, tiny, words
 
 from minigan.cli import main
-from minigan.training import alarms, run_folder
-from minigan.training.diagnostics import diagnose
+from minigan.training import run_folder
+from minigan.training.diagnosis import alarms
+from minigan.training.diagnosis.diagnostics import diagnose
 from minigan.training.gan import Training
 
 

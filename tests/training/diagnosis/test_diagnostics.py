@@ -21,8 +21,9 @@ from minigan.nn import feature_norms
 from minigan.nn.layers import Pass
 from minigan.nn.losses import LOSSES
 from minigan.nn.weight_norms import to_matrix
-from minigan.training import diagnostics, run_folder
-from minigan.training.diagnostics import diagnose
+from minigan.training import run_folder
+from minigan.training.diagnosis import diagnostics
+from minigan.training.diagnosis.diagnostics import diagnose
 from minigan.training.gan import Training
 
 

@@ -1,0 +1,144 @@
+"""What a training leaves in its folder, and how often: log, images, checkpoints, diagnoses, alarms."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minigan.engine import devices
+from minigan.engine.autograd import Tensor
+from minigan.errors import FailedWork
+from minigan.formats.progress import ProgressLine
+from minigan.nn.weight_norms import spectral_norm
+from minigan.training import checkpoints, run_folder, run_record, sample_grids
+from minigan.training.diagnosis import alarms
+from minigan.training.diagnosis.diagnostics import diagnose
+from minigan.training.gan import Training
+from minigan.training.scoring.learning_curve import Curve
+
+
+class NotFinite(FailedWork):
+    """A loss or a weight is infinite or no number: the same experiment would come to that again."""
+
+
+Action = Callable[[], Any]
+
+
+class Records:
+    """What a training leaves in its folder, and how often: two tables of (every so many iterations, action).
+
+    measured: actions that return numbers; if any is due, a line of log.jsonl is written with all of them.
+    kept: what is done after that. Everything is due after the last iteration, too; 0 is never.
+    """
+
+    def __init__(self, training: Training, curve: Curve | None, out: Path, progress: ProgressLine, good: Path | None):
+        e, start = training.e, training.iteration
+        self.training, self.curve, self.out, self.progress, self.good = training, curve, out, progress, good
+        samples, scores = e.sample_every or max(1, e.iterations // 20), (e.score_every or 0) if curve is not None else 0
+        self.measured: list[tuple[int, Action]] = [
+            (e.log_every or max(1, e.iterations // 200), dict),  # the losses alone
+            (samples, training.thumbnail_measures),
+            (scores, lambda: {"scores": curve.scores(training)}),
+        ]
+        self.kept: list[tuple[int, Action]] = [
+            (scores, self.save_best),
+            (e.diagnose or 0, self.diagnose),
+            (samples, self.save_samples),
+            (e.checkpoint_every or max(1, min(1000, e.iterations // 10)), self.save_checkpoint),
+        ]
+        self.log = run_folder.Log(out, start)
+        self.diagnoses = run_folder.Log(out, start, "diagnostics.jsonl") \
+            if e.diagnose or (out / "diagnostics.jsonl").exists() else None
+        # lines of log.jsonl, to which alarms look back
+        self.newest = deque(filter(alarms.has_losses, self.log.kept), maxlen=alarms.LOOKED_BACK)
+        self.standing: list[dict[str, str]] = []  # alarms of the newest of them
+        self.said: set[str] = set()  # names of alarms
+        self.began = time.monotonic() - self.log.seconds
+        self.sigmas: dict[str, float] = {}  # spectral norms, as they were measured last
+
+    def take(self, losses: tuple[Tensor, Tensor], rates: tuple[float, float], last: bool, stop: bool) -> None:
+        """Do what is due after an iteration. NotFinite if its losses are not finite, or where something is due the
+        weights; losses: discriminator's and generator's; stop: no further iteration will come, so that all is saved."""
+        i, device = self.training.iteration, self.training.e.device
+
+        def due(table: list[tuple[int, Action]]) -> list[Action]:
+            return [action for every, action in table if every and (last or i % every == 0)]
+        measured, kept = due(self.measured), due(self.kept)
+        if stop and self.save_checkpoint not in kept:
+            kept.append(self.save_checkpoint)
+        if device != "cpu" and not measured and not kept:
+            self.progress.update(i)  # to read the losses would be to wait for the GPU
+            return
+        loss_dis, loss_gen = (loss.item() for loss in losses)
+        if not math.isfinite(loss_dis + loss_gen) or (measured or kept) and not self.training.finite():
+            raise NotFinite(_not_finite(self.training, self.good, loss_dis, loss_gen))
+        if measured or not self.sigmas:
+            self.sigmas = self.training.spectral_norms()
+        if measured:
+            found = {name: value for action in measured for name, value in action().items()}
+            self.write(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
+                       lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas), sigma=self.sigmas,
+                       **found)
+        for action in kept:
+            action()
+        self.progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(self.sigmas)})
+
+    def write(self, **line: Any) -> None:
+        """A line of log.jsonl, with its alarms if there are any."""
+        self.newest.append(line)
+        self.standing = alarms.alarms_of_log(list(self.newest), self.training.e)
+        self.log.add(**line, **({"alarms": self.standing} if self.standing else {}))
+        self.warn(self.standing)
+
+    def warn(self, found: list[dict[str, str]]) -> None:
+        """Say each alarm once."""
+        for alarm in found:
+            if alarm["name"] not in self.said:
+                self.progress.say(f"iteration {self.training.iteration:,}: {alarm['text']}")
+            self.said.add(alarm["name"])
+
+    def seconds(self) -> float:
+        """Since the run began, without the time between a stop and its resumption."""
+        return time.monotonic() - self.began
+
+    def save_best(self) -> None:
+        """A checkpoint beside the others, if the score just logged is the best so far."""
+        best = run_record.best_of(run_folder.read_log(self.out))
+        if best is not None and best[0] == self.training.iteration:
+            checkpoints.save_best(self.out, self.training.iteration, self.training.state())
+
+    def diagnose(self) -> None:
+        """A line of diagnostics.jsonl, with its alarms."""
+        found = diagnose(self.training)
+        self.diagnoses.add(**found)
+        self.warn(found["alarms"])
+
+    def save_samples(self) -> None:
+        sample_grids.save_samples(self.out, self.training.iteration, self.training.sample(self.training.preview))
+
+    def save_checkpoint(self) -> None:
+        self.good = checkpoints.save_in(self.out, self.training.iteration, self.training.state())
+
+
+def _deviation(sigmas: dict[str, float]) -> float:
+    """The largest |sigma - 1|: how far spectral normalization is from exact."""
+    return max((abs(sigma - 1) for sigma in sigmas.values()), default=0.0)
+
+
+def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen: float) -> str:
+    """What went wrong, and from where one can go on."""
+    norms = []
+    for path, layer in training.dis.walk():
+        if "W" in layer.params:
+            W = layer.params["W"].data
+            finite = bool(devices.array_module(W).isfinite(W).all())
+            norms.append(f"{path} {spectral_norm(W):.3g}" if finite else f"{path} not finite")
+    what = "a weight" if math.isfinite(loss_dis + loss_gen) else "the loss"
+    return (f"{what} is not finite at iteration {training.iteration:,} (discriminator's loss {loss_dis:.3g}, "
+            f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; another run, with a smaller --lr or "
+            "--norm sn, may hold; "
+            f"spectral norms of the discriminator's weights: {', '.join(norms)}")
