@@ -5,17 +5,26 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.engine.autograd import Tensor as Tensor
     from minigan.engine.autograd import grad as grad
     from minigan.engine.autograd import no_grad as no_grad
+    from minigan.library.runs import Run as Run
+    from minigan.library.runs import load as load
 
 __version__ = "0.1.0"
-__all__ = ["Tensor", "grad", "no_grad"]
+__all__ = ["Run", "Tensor", "grad", "load", "no_grad"]
 
 
 def __getattr__(name: str) -> object:
-    """Tensor, grad and no_grad, imported when they are asked for.
+    """A name of __all__, imported when it is asked for.
 
     The command line imports this file first, and has to say what Ctrl-C does before NumPy takes its time (__main__.py).
     """
-    if name not in __all__:
+    if name in ("Tensor", "grad", "no_grad"):
+        from minigan.engine import autograd as home
+    elif name in ("Run", "load"):
+        from minigan.library import runs as home
+    else:
         raise AttributeError(f"module 'minigan' has no attribute '{name}'")
-    from minigan.engine import autograd
-    return getattr(autograd, name)
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -17,6 +17,7 @@ MAX_FILES = 15
 ROOMS = """
     __init__ __main__
     cli
+    library
     views
     studies
     training
