@@ -17,12 +17,15 @@ from minigan.training.interrupts import Interrupted, stop_signals
 
 
 @click.group("classifier")
-def classifier_commands() -> None:
-    """A small classifier of a data set's images, trained here: its features serve minigan score --protocol
-    classifier."""
+def classifier_command() -> None:
+    """Train or describe classifiers whose features score images.
+
+    Each is a small one of a data set's images, trained here, for minigan score --protocol classifier: where Inception's
+    weights are missing, or have seen nothing like the images.
+    """
 
 
-@classifier_commands.command("train")
+@classifier_command.command("train")
 @click.argument("dataset")
 @click.option("--data-root", "root", type=click.Path(path_type=Path), help="folder in which the data lies")
 @click.option("--size", type=int, help="side of the images in pixels [the data set's own]")
@@ -76,7 +79,7 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     click.echo(f"{classifier.describe(made)}: {path}")
 
 
-@classifier_commands.command("show")
+@classifier_command.command("show")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def show_command(files: tuple[Path, ...]) -> None:
     """Say what is in FILES; without any, in all that the cache folder has."""

@@ -30,13 +30,14 @@ from minigan.formats.progress import progress_bar
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 def pack_command(dataset: str | None, out: Path | None, checked: Path | None, overwrite: bool, quiet: bool,
                  **chosen: Any) -> None:
-    """Pack DATASET into the file OUT, once, for training that reads it batch by batch.
+    """Pack a data set into one file, to be read batch by batch.
 
     \b
     minigan pack imagenet imagenet128.h5 --data-root ~/ILSVRC2012
     minigan train packed --data-root imagenet128.h5
 
-    For data sets that are larger than the memory, or slow to decode. If it is stopped, the same call goes on with it.
+    For data sets that are larger than the memory, or slow to decode. The same call goes on
+    with one that was stopped.
     """
     progress = (lambda *_: None) if quiet else progress_bar
     if checked is not None:

@@ -15,7 +15,10 @@ from minigan.networks import layer_table
 
 @click.command("info")
 def info_command() -> None:
-    """Versions, BLAS, threads, devices, cache folder, data sets, Inception's weights and classifiers found."""
+    """Say what is found here: versions, BLAS, GPU, data, weights.
+
+    Also the number of threads, the cache folder, and the classifiers that were trained here.
+    """
     found = machine.machine()
     rows = [("minigan", f"{found['minigan']}  ({Path(__file__).parents[1]})"),
             ("python", found["python"]), ("numpy", found["numpy"]), ("blas", "; ".join(found["blas"]) or "unknown"),
@@ -46,7 +49,9 @@ def _cuda() -> list[tuple[str, str]]:
 @click.option("--classes", default=0, help="number of classes of a conditional GAN [0]")
 @click.option("--condition", default="", help="how the discriminator uses the label: projection, concat, ac [none]")
 def networks_command(name: str | None, size: int | None, width: float, classes: int, condition: str) -> None:
-    """The layers of MODEL as a table: shapes, kernels, parameters, multiplications; without MODEL, all models.
+    """List the networks, or show the layers of one.
+
+    Of each layer of MODEL the table has its shape, kernel, parameters and multiplications.
 
     \b
     minigan networks

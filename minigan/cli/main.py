@@ -10,13 +10,7 @@ from pathlib import Path
 import click
 
 from minigan import __version__
-from minigan.cli.classifier import classifier_commands
-from minigan.cli.data import pack_command
-from minigan.cli.info import info_command, networks_command
-from minigan.cli.sample import sample_command
-from minigan.cli.score import compare_command, score_command, weights_command
-from minigan.cli.train import explain_command, reproduce_command, sweep_command, train_command
-from minigan.cli.view import diagnose_command, figure_command, report_command, watch_command
+from minigan.cli.commands import Commands
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.training.interrupts import Interrupted
@@ -54,7 +48,7 @@ def _open_streams() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on the given words; returns the exit code."""
     try:
-        return commands.main(arguments, prog_name="minigan", standalone_mode=False) or 0
+        return commands.main(arguments, prog_name="minigan", standalone_mode=False, color=_colour()) or 0
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "minigan"
         return _fail(f"{error.format_message()} (see {command} --help)", 2)
@@ -81,29 +75,31 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(line: str, code: int) -> int:
-    to_stderr(f"minigan: {' '.join(line.split())}")
+    name = "minigan:"
+    if _colour() is None and os.name == "posix" and sys.stderr.isatty():
+        name = click.style(name, fg="red", bold=True)
+    to_stderr(f"{name} {' '.join(line.split())}")
     return code
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-             invoke_without_command=True)
+def _colour() -> bool | None:
+    """False where nobody wants colours (https://no-color.org) or the terminal has none; None: on terminals alone."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+
+
+@click.group(cls=Commands, invoke_without_command=True,
+             context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, message="minigan %(version)s")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Train and explain spectrally normalized GANs, with no deep-learning framework underneath.
 
     \b
-    minigan train shapes                     a first run: drawings made by code, a few minutes on two cores
-    minigan train cifar10 --norm sn          the paper's job
-    minigan sample runs/shapes-cnn-sn        images from a run
-    minigan info                             versions, threads, devices, data sets found
+    minigan train shapes                a first run, on drawings made by code
+    minigan train cifar10 --norm sn     the paper's job
+    minigan sample runs/shapes-cnn-sn   images from a run
+    minigan COMMAND --help              what a command takes, with examples
     """
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        click.echo(context.get_help(), color=context.color)
         context.exit(2)
-
-
-for command in (train_command, explain_command, sweep_command, reproduce_command, pack_command, sample_command,
-                networks_command, info_command, score_command, compare_command, weights_command, classifier_commands,
-                report_command, watch_command, diagnose_command, figure_command):
-    commands.add_command(command)

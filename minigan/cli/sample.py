@@ -28,7 +28,9 @@ MOST = 100_000  # images of one call: 300 MB at 32 x 32 pixels
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 def sample_command(run: Path, count: int, out: Path | None, seed: int, scale: int, label: int | None,
                    steps: int | None, best: bool) -> None:
-    """Draw images from the generator of RUN, with its running averages (evaluation mode).
+    """Draw images from a run's generator.
+
+    It draws as it is evaluated: with running averages in its batch normalizations.
 
     \b
     minigan sample runs/resnet -n 100 --scale 2 --out grid.png

@@ -24,7 +24,9 @@ from minigan.training.scoring.score import Result, score
 @click.option("--out", type=click.Path(path_type=Path), help="write the weights again as .h5 or .safetensors")
 @click.option("--overwrite", is_flag=True, help="replace OUT")
 def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> None:
-    """Say which weights of Inception FILE holds; without FILE, what is in the cache folder and what to put there.
+    """Say what a file of Inception's weights holds.
+
+    Without FILE: what is in the cache folder, and what to put there.
 
     \b
     minigan weights
@@ -80,8 +82,10 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 def score_command(subject: Path, out: Path | None, repeat: int | None, **given: object) -> None:
-    """Score the images that RUN's generator draws; RUN may also be a folder or a zip archive of images, or an .npz as
-    minigan sample, ADM or BigGAN writes it, with --data.
+    """Score generated images against real ones: IS, FID and more.
+
+    RUN is a run, whose generator draws them; or, with --data, a folder or a zip archive of images, or an .npz as
+    minigan sample, ADM or BigGAN writes it.
 
     \b
     minigan score runs/fashion-mnist-cnn-sn
@@ -132,7 +136,9 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
 @click.command("compare")
 @click.argument("subjects", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
 def compare_command(subjects: tuple[Path, ...]) -> None:
-    """A table of the scores that minigan score stored in RUNS (or in files that --out named), side by side.
+    """Print the stored scores of runs side by side.
+
+    RUN is a run that minigan score has scored, or a file that it wrote (--out).
 
     \b
     minigan compare runs/sn runs/wgan-gp

@@ -63,8 +63,10 @@ def _presets() -> str:
 @click.option("-v", "--verbose", is_flag=True, help="say every choice first")
 def train_command(dataset: str | None, out: Path | None, overwrite: bool, resumed: Path | None, quiet: bool,
                   verbose: bool, **given: Any) -> None:
-    """Train a GAN on DATASET: shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10, or with --data-root celeba,
-    imagenet, folder, packed (what minigan pack made).
+    """Train a GAN on a data set, or on images of your own.
+
+    DATASET is shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10, or with --data-root celeba, imagenet,
+    folder, packed (what minigan pack made).
 
     \b
     minigan train shapes
@@ -98,7 +100,9 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
 @click.argument("dataset")
 @experiment_options
 def explain_command(dataset: str, **given: Any) -> None:
-    """Print every choice of `minigan train DATASET` with these options: its value, who made it, where that is said.
+    """Say where each choice of a training comes from.
+
+    It prints every choice of `minigan train DATASET` with these options: its value, who made it, where that is said.
 
     \b
     minigan explain cifar10
@@ -123,7 +127,7 @@ def explain_command(dataset: str, **given: Any) -> None:
 @experiment_options
 def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Path | None, only_list: bool,
                   quiet: bool, **given: Any) -> None:
-    """Train a grid of runs on DATASET: every method with every setting and seed; other options hold for all.
+    """Train a grid of runs: every method, setting and seed.
 
     \b
     minigan sweep fashion-mnist --seeds 2 --iterations 3000
@@ -151,7 +155,9 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
 @experiment_options
 def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path | None, quiet: bool,
                       **given: Any) -> None:
-    """Train what a table or a figure of the papers shows: NAME as --list has it, its beginning, or bssn/figure18.
+    """Train what a table or a figure of the papers shows.
+
+    NAME is as --list has it, its beginning, or a figure's number, such as bssn/figure18.
 
     \b
     minigan reproduce --list

@@ -23,13 +23,13 @@ from minigan.views.figures import catalogue
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="the page, an .html file [RUN/report.html]")
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Show RUNS on one HTML page, side by side: choices, images, losses, scores, diagnostics, time.
+    """Show runs on one HTML page: choices, images, losses, scores.
 
     \b
     minigan report runs/shapes-cnn-sn
     minigan report runs/sn runs/wgan-gp --out both.html
 
-    The file needs nothing else and no network; a run may still be going on.
+    Several runs stand side by side. The file needs nothing else and no network; a run may still be going on.
     """
     if out is None and len(runs) > 1:
         raise WrongUse(f"report: {len(runs)} runs need a file for their page; give it with --out")
@@ -45,10 +45,12 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="of this machine; 0: any free one [0]")
 def watch_command(runs: tuple[Path, ...], port: int) -> None:
-    """Serve the report of RUNS to a browser on this machine, made anew every ten seconds while they go on.
+    """Serve the report of runs to a browser while they go on.
 
     \b
     minigan watch runs/shapes-cnn-sn
+
+    The page is for browsers on this machine, and is made anew every ten seconds.
     """
     with watch.server(runs, port) as server:
         click.echo(f"http://127.0.0.1:{server.server_address[1]}/ shows {shlex.join(map(str, runs))}; Ctrl-C ends this")
@@ -65,7 +67,9 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
 @click.option("--list", "only_list", is_flag=True, help="all figures, what each needs, and how to make it")
 def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, measure: str, at: int | None,
                    only_list: bool) -> None:
-    """Draw the figure NAME of the papers from RUNS: runs, or folders of runs such as a sweep's.
+    """Draw a figure of the papers from your own runs.
+
+    RUNS are runs, or folders of runs such as a sweep's.
 
     \b
     minigan figure --list
@@ -102,12 +106,13 @@ def _place_of(name: str, runs: tuple[Path, ...]) -> Path:
 @click.option("--data-root", help="folder in which the data lies, if not where the run had it")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object, as a line of diagnostics.jsonl")
 def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
-    """Look into the discriminator of RUN at its newest checkpoint: norms, gradients, slopes, alarms.
+    """Look into a discriminator: norms, gradients, slopes, alarms.
 
     \b
     minigan diagnose runs/shapes-cnn-sn
 
-    A row for each layer; minigan train --diagnose N writes the same while it trains, every N iterations.
+    It is that of the run's newest checkpoint; each layer has a row. minigan train --diagnose N writes the same while it
+    trains, every N iterations.
     """
     where = os.path.abspath(os.path.expanduser(data_root)) if data_root else None
     training, remarks = loop.opened(run_record.read(run), where, quiet=True)

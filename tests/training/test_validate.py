@@ -63,7 +63,7 @@ def test_the_options_help_says_what_the_rows_of_data_sets_say():
     helps = {field.name: field.metadata["help"] for field in dataclasses.fields(Experiment)}
     protocol = next(option.help for option in score_command.params if option.name == "protocol")
     assert named(helps["score"]) == named(protocol) == set()  # they say what the row says, not of whom
-    assert named(train_command.help.split("\n\n")[0]) == datasets.DATASETS.keys()
+    assert named(train_command.help.split("\n\n")[1]) == datasets.DATASETS.keys()
     assert f"{datasets.DATASETS['folder'].size} for a folder" in helps["size"]
     crop = {name: facts.crop for name, facts in datasets.DATASETS.items() if facts.crop}
     assert named(helps["crop"]) == crop.keys() and f"[{crop['celeba']}]" in helps["crop"]

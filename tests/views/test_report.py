@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from tiny import pictures, tiny, words
 
-from minigan.cli import main
+from minigan.cli import commands, main
+from minigan.cli.train import train_command
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import learned
 from minigan.experiment.presets import compose, experiment
@@ -80,7 +81,7 @@ def chosen_by(command):
     """The options that a command line of minigan train gives."""
     words = shlex.split(command)
     assert words[:2] == ["minigan", "train"]
-    context = main.train_command.make_context("train", words[2:])
+    context = train_command.make_context("train", words[2:])
     return {name: value for name, value in context.params.items()
             if value is not None and name not in ("out", "overwrite", "resumed", "quiet", "verbose")}
 
@@ -363,8 +364,8 @@ def test_a_browser_shows_all_of_it_at_any_width(browser, both, tmp_path, width, 
 
 
 def test_click_knows_both_commands():
-    assert isinstance(main.commands.commands["report"], click.Command)
-    assert isinstance(main.commands.commands["watch"], click.Command)
+    assert isinstance(commands.load("report"), click.Command)
+    assert isinstance(commands.load("watch"), click.Command)
 
 
 def test_a_run_keeps_its_colour_in_charts_where_others_have_no_numbers(tmp_path):
