@@ -7,9 +7,10 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.engine.autograd import no_grad as no_grad
     from minigan.library.runs import Run as Run
     from minigan.library.runs import load as load
+    from minigan.nn.spectral_norms import spectral_norm as spectral_norm
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Tensor", "grad", "load", "no_grad"]
+__all__ = ["Run", "Tensor", "grad", "load", "no_grad", "spectral_norm"]
 
 
 def __getattr__(name: str) -> object:
@@ -21,6 +22,8 @@ def __getattr__(name: str) -> object:
         from minigan.engine import autograd as home
     elif name in ("Run", "load"):
         from minigan.library import runs as home
+    elif name == "spectral_norm":
+        from minigan.nn import spectral_norms as home
     else:
         raise AttributeError(f"module 'minigan' has no attribute '{name}'")
     return getattr(home, name)

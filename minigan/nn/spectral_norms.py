@@ -14,9 +14,46 @@ from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.power_iteration import inverse_of, is_zero, power_iteration, power_iterations
 from minigan.engine.loops.spectral_norm import scale_weights, spectral_gradient, spectral_gradients
 from minigan.engine.scaled import Scaled
+from minigan.engine.shape_ops import describe
 from minigan.nn.weight_norms import NoNorm, Normalized, to_matrix
 
 SCHEDULES = ("forward", "update")  # of u
+
+
+def spectral_norm(W: Tensor, u: Array, train: bool = True, n_iter: int = 1, eps: float = 1e-12) -> Tensor:
+    """W / sigma(W) for a network that is a function of its own parameters; sigma by power iteration from u.
+
+    Miyato et al. 2018, Eq. (8), by Algorithm 1; the gradient is Eq. (12), with u and v constants, and can be
+    differentiated again. Layers have the same by name: Conv2d(..., norm=SpectralNorm()).
+
+    W: (out, ...), float32 or float64, taken as the matrix (out, everything else); the norm of x @ W is the same.
+    u: array (out,) of W's dtype, N(0, 1) at first. A training forward writes the next u into it; train=False does not.
+    n_iter, eps: power iterations, and what is added to the norms, as of SpectralNorm.
+    Returns W's shape and dtype. ValueError or TypeError says which argument does not fit.
+
+    >>> import numpy as np, minigan
+    >>> W = minigan.Tensor([[3.0, 0.0], [0.0, 4.0]], requires_grad=True)
+    >>> u = np.ones(2, np.float32)
+    >>> for _ in range(20):
+    ...     W_bar = minigan.spectral_norm(W, u)
+    >>> W_bar.data.round(3).tolist()
+    [[0.75, 0.0], [0.0, 1.0]]
+    """
+    if not isinstance(W, Tensor) or W.ndim < 2 or W.size == 0:
+        given = describe(W) if isinstance(W, Tensor) else type(W).__name__
+        raise TypeError(f"spectral_norm: expected a Tensor W (out, ...) of two axes or more, got {given}")
+    if isinstance(u, Tensor) or not hasattr(u, "dtype"):
+        raise TypeError(f"spectral_norm: expected an array u ({W.shape[0]},), got {type(u).__name__}: u is remembered, "
+                        "not trained")
+    if u.shape != W.shape[:1] or u.dtype != W.dtype:
+        raise ValueError(f"spectral_norm: expected u ({W.shape[0]},) {W.dtype} for W {W.shape}, "
+                         f"got {u.shape} {u.dtype}")
+    if n_iter < 1:
+        raise ValueError(f"spectral_norm: expected at least 1 power iteration, got {n_iter}")
+    W_bar, new = _normalized(W, u, 0, n_iter, eps)
+    if train:
+        u[...] = new
+    return W_bar
 
 
 class SpectralNorm(NoNorm):
@@ -58,10 +95,7 @@ class SpectralNorm(NoNorm):
                 sigmas.append(sigma)
             W_bar = _divided(W, functools.reduce(ops.add, sigmas) * (1 / (len(sigmas) * self.scale)))
         else:
-            matrix = matrices["u"]
-            u, v, sigma = power_iteration(_compact(matrix.data), layer.state["u"], self.n_iter, self.eps)
-            us["u"] = u
-            W_bar = _from_matrix(SpectralNormalize(*_scaled(u, v, sigma, self.scale))(matrix), W, layer.out_axis)
+            W_bar, us["u"] = _normalized(W, layer.state["u"], layer.out_axis, self.n_iter, self.eps, self.scale)
         if train and self.schedule == "forward":
             for name, u in us.items():
                 layer.state[name][...] = u
@@ -233,6 +267,13 @@ def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normal
 
 
 # ---- inside --------------------------------------------------------------------------------------------------------
+
+def _normalized(W: Tensor, u: Array, out_axis: int, n_iter: int, eps: float, scale: float = 1) -> tuple[Tensor, Array]:
+    """scale * W / sigma as a function of W, u and v being constants; and the next u."""
+    matrix = to_matrix(W, out_axis)
+    u, v, sigma = power_iteration(_compact(matrix.data), u, n_iter, eps)
+    return _from_matrix(SpectralNormalize(*_scaled(u, v, sigma, scale))(matrix), W, out_axis), u
+
 
 def _unit(x: Tensor, eps: float) -> Tensor:
     """x / (|x| + eps); 0 for 0, with derivatives of every order."""

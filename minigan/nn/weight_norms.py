@@ -103,8 +103,9 @@ class Gain(NoNorm):
         matrix = to_matrix(W, layer.out_axis)
         gamma = np.ones(len(matrix) if self.rows else 1)
         if self.start == "weights" and self.shared is None:
-            gamma = np.linalg.norm(matrix, axis=1) if self.rows else np.array([np.mean(
-                [spectral_norm(m.data) for m in self.norm.matrices(layer.params["W"], layer.out_axis).values()])])
+            gamma = np.linalg.norm(matrix, axis=1) if self.rows else np.array([np.mean([
+                largest_singular_value(m.data)
+                for m in self.norm.matrices(layer.params["W"], layer.out_axis).values()])])
         layer.params["gamma"] = Tensor(gamma.astype(W.dtype), requires_grad=True)
         if self.shared is not None:
             self.shared.append(layer.params["gamma"])
@@ -168,7 +169,7 @@ def to_matrix(W: Any, out_axis: int = 0) -> Any:
     return rows.reshape((W.shape[out_axis], -1))
 
 
-def spectral_norm(W: Array) -> float:
+def largest_singular_value(W: Array) -> float:
     """The exact largest singular value of W as a matrix (out, everything else), by the eigenvalues of its Gram matrix.
 
     W: any array with at least two axes. In float64, where the squaring costs no digits that a reader would see.

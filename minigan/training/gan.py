@@ -19,7 +19,7 @@ from minigan.networks.norms import penalties
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
-from minigan.nn.weight_norms import spectral_norm
+from minigan.nn.weight_norms import largest_singular_value
 from minigan.training.assembly import make_discriminator, make_generator
 from minigan.training.batches import Draws, Inputs, check_images
 from minigan.training.sampling import draw, latents
@@ -165,7 +165,7 @@ class Training:
     def spectral_norms(self) -> dict[str, float]:
         """The exact spectral norm of the weights that each layer of the discriminator uses."""
         with no_grad():
-            return {path: spectral_norm(layer.norm.weight(layer, (), False).data)
+            return {path: largest_singular_value(layer.norm.weight(layer, (), False).data)
                     for path, layer in self.dis.walk() if "W" in layer.params}
 
     def finite(self) -> bool:

@@ -13,7 +13,7 @@ from minigan.engine import devices
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork
 from minigan.formats.progress import ProgressLine
-from minigan.nn.weight_norms import spectral_norm
+from minigan.nn.weight_norms import largest_singular_value
 from minigan.training import checkpoints, run_folder, run_record, sample_grids
 from minigan.training.diagnosis import alarms
 from minigan.training.diagnosis.diagnostics import diagnose
@@ -136,7 +136,7 @@ def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen
         if "W" in layer.params:
             W = layer.params["W"].data
             finite = bool(devices.array_module(W).isfinite(W).all())
-            norms.append(f"{path} {spectral_norm(W):.3g}" if finite else f"{path} not finite")
+            norms.append(f"{path} {largest_singular_value(W):.3g}" if finite else f"{path} not finite")
     what = "a weight" if math.isfinite(loss_dis + loss_gen) else "the loss"
     return (f"{what} is not finite at iteration {training.iteration:,} (discriminator's loss {loss_dis:.3g}, "
             f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; another run, with a smaller --lr or "
