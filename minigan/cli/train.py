@@ -14,10 +14,10 @@ from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, from_anywhere, option_name
 from minigan.experiment.explain import explain
 from minigan.experiment.presets import DATASET_PRESETS, experiment
-from minigan.formats.progress import to_stdout
+from minigan.formats.progress import to_stderr, to_stdout
 from minigan.studies import grid, reproduce, tables
 from minigan.studies import sweep as sweeps
-from minigan.training import loop, validate
+from minigan.training import loop, run_folder, validate
 
 KINDS = {"int": int, "float": float, "str": str}
 
@@ -45,6 +45,23 @@ def _chosen(given: dict[str, Any]) -> dict[str, Any]:
     return from_anywhere({name: value for name, value in given.items() if value is not None})
 
 
+def _named(word: str, chosen: dict[str, Any], command: str) -> tuple[str, dict[str, Any]]:
+    """The data set of a word that names one, or the place of images; and the options that were chosen, with its place.
+
+    WrongUse if the word is neither, or says what an option says otherwise.
+    """
+    of = datasets.named(word)
+    if of.remark:
+        to_stderr(f"minigan: {of.remark}")
+    if of.root is not None and run_folder.is_run(of.root):
+        raise WrongUse(f"{word} is a run, not images to train on; minigan train --resume {word} goes on with it")
+    for option, said in (("data_root", of.root), ("split", of.split)):
+        if said is not None and chosen.get(option) is not None:
+            raise WrongUse(f"{command} {word}: the images are said already; leave {option_name(option)} out")
+    own = {"data_root": None if of.root is None else str(of.root), "split": of.split}
+    return of.dataset, chosen | from_anywhere({name: value for name, value in own.items() if value is not None})
+
+
 def _presets() -> str:
     """The presets of the data sets, for the end of the help."""
     def words(preset: dict[str, Any]) -> str:
@@ -65,14 +82,15 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
                   verbose: bool, **given: Any) -> None:
     """Train a GAN on a data set, or on images of your own.
 
-    DATASET is shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10, or with --data-root celeba, imagenet,
-    folder, packed (what minigan pack made).
+    DATASET is shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10; the path of a folder, a zip archive or an
+    .npz file of images, or of what minigan pack made (also as folder and packed with --data-root); or with --data-root
+    celeba, imagenet.
 
     \b
     minigan train shapes
     minigan train cifar10 --model resnet --out runs/resnet
-    minigan train folder --data-root ~/pictures --size 48 --norm none
-    minigan train folder --data-root pictures.zip
+    minigan train photos/ --size 48 --norm none
+    minigan train images.npz --condition projection        with its own labels: labels, y or arr_1, also one-hot
     minigan train --resume runs/resnet
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
@@ -91,7 +109,8 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
         return
     if dataset is None:
         raise WrongUse(f"train: which data set? choose from: {', '.join(sorted(datasets.DATASETS))}; "
-                       "or --resume RUN")
+                       "or the path of a folder, a zip archive or an .npz file of images; or --resume RUN")
+    dataset, chosen = _named(dataset, chosen, "train")
     e = experiment(dataset, **chosen)
     loop.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
 
@@ -111,7 +130,7 @@ def explain_command(dataset: str, **given: Any) -> None:
 
     Below an option stand the profiles that have another value: where paper and code differ, both are there.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
+    dataset, chosen = _named(dataset, {name: value for name, value in given.items() if value is not None}, "explain")
     validate.check_names(experiment(dataset, **chosen))
     click.echo("\n".join(explain(dataset, **chosen)))
 
@@ -136,8 +155,9 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
     A sweep that was stopped goes on with the same command; several processes may work on one. summary.md in its folder
     has a table of what is finished.
     """
+    dataset, chosen = _named(dataset, _chosen(given), "sweep")
     names, rows = ([name.strip() for name in names.split(",")] for names in (methods, settings))
-    cells = grid.grid(dataset, names, rows, seeds, **_chosen(given))
+    cells = grid.grid(dataset, names, rows, seeds, **chosen)
     if only_list:
         click.echo("\n".join(cell.name for cell in cells))
         return

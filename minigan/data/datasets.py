@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from minigan.data import celeba, cifar, drawings, image_folder, imagenet, mnist, packed, stl10, svhn
@@ -26,6 +28,7 @@ from minigan.data.image_folder import FITS
 from minigan.data.resize import RESIZES, resized
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.formats.progress import progress_bar
+from minigan.formats.untrusted import what_file
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,46 @@ def _collected(name: str, source: Source) -> Dataset:
     left_out = f", {len(images) - n} left out" if n < len(images) else ""
     where = f"{source.where} ({n} image{'s' * (n != 1)}{left_out})"
     return Dataset(images[:n], source.labels[kept[:n]], source.classes, where)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a word of the command line names: a data set of DATASETS, "folder" and "packed" with the path as root."""
+
+    dataset: str
+    root: Path | None = None
+    split: str | None = None
+    remark: str = ""  # on what the word might have meant, too; "" if nothing
+
+
+def named(word: str) -> Named:
+    """The data set that a word names, also as NAME:SPLIT; or the images at a path: a folder, a zip archive or an .npz
+    ("folder"), or a file that minigan pack wrote ("packed").
+
+    What is at the path is seen in the file itself, but for .npz, which is a zip archive by its content. A data set's
+    name stands for the data set, also where there is a file or a folder of that name; ./NAME is a path.
+    WrongUse for what is neither.
+    """
+    name, _, split = word.partition(":")
+    path = Path(word).expanduser()
+    if name in DATASETS:
+        beside = f"{word} is a data set, and a {'folder' if path.is_dir() else 'file'} is called so, too; ./{word} " \
+            "would be that" if path.exists() else ""
+        return Named(name, None, split or None, beside)
+    if path.is_dir():
+        return Named("folder", path)
+    if not path.exists():
+        if path.name != word or path.suffix or split:
+            raise WrongUse(f"{word}: no such file or folder, and no data set; the data sets are: "
+                           f"{', '.join(sorted(DATASETS))}")
+        raise WrongUse(f"unknown data set '{word}'; choose from: {', '.join(sorted(DATASETS))}; or a path: a folder, a "
+                       "zip archive or an .npz file of images (there is none of that name)")
+    if h5py.is_hdf5(path):
+        return Named("packed", path)
+    if path.suffix.lower() != ".npz" and not zipfile.is_zipfile(path):
+        raise WrongUse(f"{word}: is {what_file(path) or 'a file'}; expected a data set's name, or a folder, a zip "
+                       "archive or an .npz file of images, or a file that minigan pack wrote")
+    return Named("folder", path)
 
 
 def find(name: str, root: str | os.PathLike | None = None, split: str | None = None) -> str | None:

@@ -22,7 +22,7 @@ from minigan.data.locations import stamp
 from minigan.data.resize import resized
 from minigan.errors import FailedWork, WrongUse, counted, listed
 from minigan.formats.archives import ZipImages, read_whole
-from minigan.formats.foreign import image_arrays, image_decoding
+from minigan.formats.foreign import image_arrays, image_decoding, label_arrays
 from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
 from minigan.formats.untrusted import what_file
 
@@ -83,7 +83,8 @@ class Found:
 
 
 def folder(ask: Request) -> Source | Dataset:
-    """The data set "folder": any folder, zip archive or .npz file (see formats/foreign/image_arrays.py) of images.
+    """The data set "folder": any folder, zip archive or .npz file (see formats/foreign/image_arrays.py) of images, with
+    the labels that an .npz has (formats/foreign/label_arrays.py).
 
     ask.size None: that of the first image, which all must have.
     """
@@ -95,7 +96,9 @@ def folder(ask: Request) -> Source | Dataset:
         images = image_arrays.read_npz(ask.root, ask.say)
         if ask.size is not None and images.shape[1] != images.shape[2]:
             raise WrongUse(f"{ask.root}: images of {images.shape[2]} x {images.shape[1]}, expected squares")
-        return Dataset(images, np.zeros(len(images), np.int64), ("all",), str(ask.root))
+        labels, classes = label_arrays.read_labels(ask.root, len(images), ask.say) or (
+            np.zeros(len(images), np.int64), ("all",))
+        return Dataset(images, labels, classes, str(ask.root))
     if not zipfile.is_zipfile(ask.root):
         raise WrongUse(f"{ask.root}: is {what_file(ask.root) or 'a file'}; expected a folder of images, a zip archive "
                        "or an .npz file of images")

@@ -23,7 +23,9 @@ SLACK = 1e-3  # beyond the range of a tanh, or of a sigmoid, that is rounding
 EXPECTED = "expected an .npz file with an array 'images' (N, H, W, 1 or 3) of uint8, as minigan sample writes it, or " \
     "one of 'arr_0', 'x', 'samples', also (N, C, H, W), also of numbers in [0, 1] or [-1, 1]"
 
-_Header = tuple[tuple[int, ...], bool, np.dtype]
+# What zipfile and NumPy raise of a file that is none, or is broken.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError)
+Header = tuple[tuple[int, ...], bool, np.dtype]
 
 
 def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
@@ -35,7 +37,7 @@ def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            headers = _headers(archive)
+            headers = headers_in(archive)
             name = _chosen(headers)
             shape, fortran, dtype = headers[name]
             size = math.prod(shape) * dtype.itemsize
@@ -47,7 +49,7 @@ def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
                 data = take(file, size, path)  # type: ignore[arg-type]
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
+    except UNREADABLE as error:
         what = what_file(path)
         raise WrongUse(f"{path}: {f'is {what}' if what else error}; {EXPECTED}") from error
     stored = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
@@ -66,7 +68,7 @@ def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
     return images
 
 
-def _headers(archive: zipfile.ZipFile) -> dict[str, _Header]:
+def headers_in(archive: zipfile.ZipFile) -> dict[str, Header]:
     """What the arrays in the file say of themselves, by name."""
     found = {}
     for entry in archive.namelist()[:100]:
@@ -76,7 +78,7 @@ def _headers(archive: zipfile.ZipFile) -> dict[str, _Header]:
     return found
 
 
-def _chosen(headers: dict[str, _Header]) -> str:
+def _chosen(headers: dict[str, Header]) -> str:
     """The name of the array that holds the images. ValueError if there is none, or more than one."""
     named = [name for name in NAMES if name in headers]
     if not named:
