@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "kernels/README.md",
-                                  "examples/README.md", "tests/emulator/README.md")]
+PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in ("docs", "bench", "kernels", "examples", "tests")
+                                      for path in (ROOT / folder).rglob("*.md"))])
 PYTHON = sorted(path for folder in ("minigan", "tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py"))
 CUDA = sorted((ROOT / "kernels").glob("*.cu"))
 
@@ -56,7 +56,7 @@ def missing(path: Path, text: str) -> list[str]:
         found += [f"{module}.{name}" for module, name in MEMBER.findall(passage)
                   if module in MODULES.keys() - VARIABLES and name not in MODULES[module]
                   and f"{module}.{name}" not in OTHERS
-                  and name not in ("py", "cu", "json", "jsonl", "gif", "png", "svg", "html", "h5", "npz")]
+                  and name not in ("py", "cu", "json", "jsonl", "gif", "png", "svg", "html", "h5", "npz", "md")]
     return found
 
 

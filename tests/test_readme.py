@@ -1,4 +1,4 @@
-"""README's Python snippet runs as it stands, in a process of its own; links between the pages lead somewhere."""
+"""README is short, and its Python snippet runs as it stands; links between the pages lead somewhere."""
 
 import re
 import subprocess
@@ -9,7 +9,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = sorted(path for path in ROOT.rglob("*.md") if not {"build", ".git", "venv"} & {*path.parts})
+PAGES = sorted(path for path in ROOT.rglob("*.md") if not {"build", ".git", "venv"} & {*path.relative_to(ROOT).parts})
+
+
+def test_readme_is_read_in_five_minutes():
+    assert len(README.read_text(encoding="utf-8").split()) <= 900  # as wc -w counts
+
+
+def test_no_paragraph_of_readme_is_long():
+    paragraphs = re.sub(r"```.*?```|<!--.*?-->", "", README.read_text(encoding="utf-8"), flags=re.S).split("\n\n")
+    assert [text for text in paragraphs if not text.startswith(("|", "- ")) and len(text.split()) > 60] == []
 
 
 def test_the_snippet_prints_what_it_says():
