@@ -7,10 +7,11 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.engine.autograd import no_grad as no_grad
     from minigan.library.runs import Run as Run
     from minigan.library.runs import load as load
+    from minigan.library.train import train as train
     from minigan.nn.spectral_norms import spectral_norm as spectral_norm
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Tensor", "grad", "load", "no_grad", "spectral_norm"]
+__all__ = ["Run", "Tensor", "grad", "load", "no_grad", "spectral_norm", "train"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,6 +23,8 @@ def __getattr__(name: str) -> object:
         from minigan.engine import autograd as home
     elif name in ("Run", "load"):
         from minigan.library import runs as home
+    elif name == "train":
+        from minigan.library import train as home
     elif name == "spectral_norm":
         from minigan.nn import spectral_norms as home
     else:

@@ -1,4 +1,4 @@
-"""What long work says on the error stream: a line of progress, a bar, remarks.
+"""What long work says on the error stream: a line of progress, a bar, remarks; in a notebook the line is a bar.
 
 The line says how far a run is, how fast it goes, how long it will take, and what its losses are:
 
@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from minigan.formats import notebook
+
 Progress = Callable[[int, int, str], None]  # (done, total, what), called now and then and at the end: progress_bar
 LIVE_S = 0.2  # at most five redraws a second: more cannot be read and costs time on slow terminals
 WINDOW_S = 30.0  # the rate is that of the last half minute, so that it follows a change and does not jitter
@@ -22,10 +24,12 @@ WINDOW_S = 30.0  # the rate is that of the last half minute, so that it follows 
 class ProgressLine:
     """Says on `stream` where a run of `total` iterations is; the training loop calls `update` after each.
 
-    In a terminal, one line is rewritten in place; elsewhere (a file, a pipe) a plain line is written at the
-    first update, at the last, and every `every_s` seconds. `quiet` leaves these lines out, never remarks.
+    In a terminal, one line is rewritten in place, and in a notebook a bar; elsewhere (a file, a pipe) a plain line is
+    written at the first update, at the last, and every `every_s` seconds. `quiet` leaves these lines out, never
+    remarks.
 
-    start: the iteration a resumed run begins at.  stream: None for sys.stderr.  clock: in seconds.
+    start: the iteration a resumed run begins at.  stream: None for sys.stderr.  clock: in seconds.  remark: what is
+    done with a remark, None: it is a line on the stream.
     """
 
     def __init__(
@@ -36,10 +40,13 @@ class ProgressLine:
         stream: TextIO | None = None,
         every_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        remark: Callable[[str], None] | None = None,
     ):
         self.total, self.quiet, self.every_s, self.clock = total, quiet, every_s, clock
+        self.bar = notebook.Bar() if stream is None and notebook.here() else None
         self.stream = sys.stderr if stream is None else stream  # None: there is none
-        self.live = _is_terminal(self.stream)
+        self.live = self.bar is not None or _is_terminal(self.stream)
+        self.remark = remark
         self.moments = deque([(clock(), start)])  # (time, iteration) over the window, for the rate
         self.latest: tuple[int, dict] | None = None  # the newest update, shown or not
         self.shown_at: float | None = None
@@ -59,7 +66,10 @@ class ProgressLine:
     def say(self, line: str) -> None:
         """A remark on a line of its own; the live line moves down."""
         self._erase()
-        self._write(f"{line}\n")
+        if self.remark is None:
+            self._write(f"{line}\n")
+        else:
+            self.remark(line)
         if self.live and self.latest is not None and not self.quiet:
             self._show(self.clock())
 
@@ -84,7 +94,9 @@ class ProgressLine:
         self.shown_at, self.pending = now, False
         if self.quiet:
             return
-        if self.live:
+        if self.bar is not None:
+            self.bar.show(self.latest[0] / self.total, self._line())
+        elif self.live:
             room = _width(self.stream) - 1  # a full last column would wrap
             line = self._line(room)
             self._write("\r" + line.ljust(min(self.drawn, room)))

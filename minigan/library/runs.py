@@ -1,32 +1,277 @@
-"""A run as an object: `minigan.load(folder)`."""
+"""A run as an object: `minigan.load(folder)`, and what `minigan.train` gives."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shutil
+import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from minigan.training import restore, run_record, sampling
+from minigan.errors import WrongUse
+from minigan.experiment.experiment import Experiment
+from minigan.formats import image_files, notebook
+from minigan.formats.progress import to_stderr
+from minigan.formats.whole import check_writable, write_whole
+from minigan.library import networks, options
+from minigan.library.images import Images, as_images
+from minigan.library.options import in_python
+from minigan.metrics import stored_scores
+from minigan.training import loop, restore, run_folder, run_record, sampling
+from minigan.training.interrupts import Interrupted
+from minigan.training.scoring.options import Asked
+from minigan.training.scoring.score import score
+from minigan.views import card, report
 
 
 class Run:
-    """A run's folder, and what can be asked of it."""
+    """A run's folder, and what can be asked of it; everything is read anew, so a run may still be going on.
 
-    def __init__(self, folder: str | os.PathLike[str]):
-        self.record = run_record.read(Path(folder))
+    folder: a Path.  A run that was trained without `out` lies in a temporary folder, which is removed with this object:
+    `keep(path)` moves it. A notebook shows a run as its state, its newest samples and its losses.
+
+    >>> import numpy as np, minigan
+    >>> images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    >>> run = minigan.train(images, width=0.05, batch_size=8, iterations=4, quiet=True)
+    >>> run.iteration, run.finished, len(run.log), sorted(run.log[-1])[:4]
+    (4, True, 4, ['diversity', 'iteration', 'loss_dis', 'loss_gen'])
+    >>> run.sample(10, seed=1).shape
+    (10, 16, 16, 3)
+    >>> fakes = run.generator(run.generator.latents(10, seed=1))  # float32 in [-1, 1]
+    >>> run.discriminator(fakes).shape, run.discriminator(images).shape
+    ((10,), (64,))
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], temporary: bool = False):
+        """temporary: the folder is removed when this object is."""
+        self.folder = options.path_of(folder)
+        with in_python():
+            run_record.read(self.folder)
+        self._saved: dict[bool, tuple[object, restore.Saved]] = {}
+        self._remover = weakref.finalize(self, shutil.rmtree, str(self.folder), True) if temporary else None
+
+    # ---- what is on record -----------------------------------------------------------------------------------------
 
     @property
-    def folder(self) -> Path:
-        return self.record.folder
+    def record(self) -> run_record.Run:
+        """All that the folder tells, as it is now."""
+        with in_python():
+            return run_record.read(self.folder)
 
-    def sample(self, n: int = 64, seed: int = 0) -> np.ndarray:
-        """Images that the generator of the newest checkpoint makes, uint8 (n, H, W, C): those of minigan sample."""
-        saved = restore.newest(self.folder)
-        z = sampling.latents(np.random.default_rng(seed), saved.e, n)
-        return sampling.draw(saved.gen, z, classes=saved.classes)
+    @property
+    def experiment(self) -> Experiment:
+        """Every choice of the run: run.experiment.lr."""
+        return self.record.experiment
+
+    @property
+    def iteration(self) -> int:
+        """The last iteration on record."""
+        return self.record.iteration
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done and saved."""
+        return self.record.finished
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl, oldest first: iteration, seconds, loss_dis, loss_gen, sigma, now and then more.
+
+        pandas.DataFrame(run.log) is a table of them.
+        """
+        return self.record.log
+
+    def curve(self, *keys: str) -> tuple[np.ndarray, np.ndarray]:
+        """(iterations, values) of what the log has under `keys`, one inside the other: run.curve("sigma", "conv1").
+
+        int64 (n,) and float64 (n,), to be drawn with plt.plot(*run.curve("loss_dis")). WrongUse for what no line has.
+        """
+        log = self.log
+        points = run_record.course(log, *keys)
+        if not points and log:
+            known: dict[str, Any] = {name: value for line in log for name, value in line.items()}
+            for i, key in enumerate(keys):
+                options.check_names([key], known, f"the log{f' below {keys[i - 1]}' if i else ''}",
+                                    f"it has {', '.join(known)}")
+                known = known[key] if isinstance(known[key], dict) else {}
+            raise WrongUse(f"curve: {' '.join(keys) or 'nothing named'} holds no number; it has {', '.join(known)}")
+        return np.array(list(points), np.int64), np.array(list(points.values()), np.float64)
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """The scores in scores.json, oldest first: name, value, protocol, n_real, n_fake, seed, iteration and more."""
+        with in_python():
+            return [one.score.to_dict() | {"iteration": one.iteration, "best": one.best} for one in self.record.scores]
+
+    # ---- what its networks make ------------------------------------------------------------------------------------
+
+    def sample(self, n: int = 64, seed: int = 0, labels: Any = None, best: bool = False) -> Images:
+        """Images that the generator of the newest checkpoint makes, uint8 (n, H, W, C): those of `minigan sample`.
+
+        seed: of the latents.  labels: of a conditional run, the classes (n,), or one for all; None: the classes in
+        turn.  best: the checkpoint of the best score (score_every) rather than the newest.
+        """
+        saved = self._newest(best)
+        z = networks.Generator(saved).latents(n, seed)
+        labels = networks.check_labels(labels, len(z), saved.classes)
+        return as_images(sampling.draw(saved.gen, z, classes=saved.classes, labels=labels))
+
+    @property
+    def generator(self) -> networks.Generator:
+        """The generator of the newest checkpoint: generator(z), z (n, dim_z) -> images, float32 in [-1, 1]."""
+        return networks.Generator(self._newest())
+
+    @property
+    def discriminator(self) -> networks.Discriminator:
+        """The discriminator of the newest checkpoint: discriminator(images) -> float32 (n,)."""
+        with in_python():
+            return networks.Discriminator(self._newest())
+
+    def _newest(self, best: bool = False) -> restore.Saved:
+        """The checkpoint, read again only when there is another."""
+        with in_python():
+            found = run_folder.checkpoints_in(self.folder, "best" if best else "checkpoint")
+            key = [(path, path.stat().st_mtime_ns) for _, path in found]
+            if best not in self._saved or self._saved[best][0] != key:
+                self._saved[best] = key, restore.newest(self.folder, best)
+            return self._saved[best][1]
+
+    # ---- what can be done with it ----------------------------------------------------------------------------------
+
+    def resume(self, *, quiet: bool = False, callback: loop.Callback | None = None, **chosen: Any) -> Run:
+        """Go on from the newest checkpoint, as `minigan train --resume`, to the same bytes as if it had never stopped.
+
+        chosen: options that may change, such as iterations=20_000, data_root, log_every, threads.
+        callback, quiet, and what Ctrl-C does: as for minigan.train. Returns this object.
+        """
+        given = options.of_experiment(chosen, "resume")
+        train_in_python(self.folder, quiet, callback,
+                        lambda told, say: loop.resume(self.folder, given, quiet, callback=told, say=say))
+        return self
+
+    def score(self, protocol: str | None = None, *, quiet: bool = False, **asked: Any) -> dict[str, float]:
+        """Measure the images that the generator draws, as `minigan score`: name -> value.
+
+        All that a score depends on is added to scores.json, and so to `scores`.
+        protocol: "sn-gan", "classifier", ...; None: the one that fits the data.  asked: the other options of
+        `minigan score`: count, data, data_root, split, weights, stats, seed, best, device and so on.
+        """
+        fields = {field.name: field for field in dataclasses.fields(Asked)}
+        options.check_names(asked, fields, "score", "minigan score --help lists all")
+        paths = {name: options.path_of(value) for name, value in asked.items()
+                 if value is not None and "Path" in str(fields[name].type)}
+        say = sayer(quiet)
+        with in_python():
+            store = self.folder / "scores.json"
+            stored_scores.read(store)  # before the work: it may be damaged
+            check_writable(store)
+            wanted = Asked(**asked | paths | {"protocol": protocol, "quiet": quiet})
+            found = score(self.folder, wanted)
+            stored_scores.append(store, [stored_scores.Stored(one, found.iteration, wanted.best)
+                                         for one in found.scores])
+            if found.nearest is not None:
+                image_files.save_png(store.with_name("nearest.png"), found.nearest)
+        for remark in found.remarks:
+            say(remark)
+        return {one.name: one.value for one in found.scores}
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write the page of `minigan report`, one HTML file that needs nothing else, and return its path.
+
+        path: None: report.html in the run's folder.
+        """
+        where = self.folder / "report.html" if path is None else options.path_of(path)
+        if where.suffix.lower() not in (".html", ".htm"):
+            raise WrongUse(f"report: {where}; expected an .html file")
+        with in_python():
+            write_whole(where, report.page([self.record]).encode())
+        return where
+
+    def keep(self, path: str | os.PathLike[str]) -> Run:
+        """Move the run's folder to `path`, which must not exist yet, or be empty; a temporary one then stays.
+
+        >>> import tempfile, minigan
+        >>> run = minigan.train("shapes", width=0.03, iterations=1, quiet=True)
+        >>> run.keep(tempfile.mkdtemp() + "/first").folder.name
+        'first'
+        """
+        where = options.path_of(path)
+        with in_python():
+            run_folder.check_new(where)
+            with run_folder.locked(self.folder):
+                shutil.copytree(self.folder, where, dirs_exist_ok=True)
+        old, self.folder = self.folder, where
+        if self._remover is not None:
+            self._remover.detach()
+            self._remover = None
+        self._saved.clear()
+        shutil.rmtree(old, ignore_errors=True)
+        return self
+
+    # ---- how it shows itself ---------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        run = self.record
+        e = run.experiment
+        return (f"<minigan.Run {self.folder}: {e.dataset}, {e.model}, {e.norm}; {run.iteration:,} of {e.iterations:,} "
+                f"iterations, {run.state}>")
+
+    def _repr_html_(self) -> str:
+        return card.card(self.record)
 
 
 def load(path: str | os.PathLike[str]) -> Run:
-    """The run in a folder. WrongUse if there is none, FailedWork if its experiment.json is damaged."""
+    """The run in a folder that minigan trained. WrongUse if there is none, FailedWork if it is damaged.
+
+    >>> import tempfile, minigan
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = minigan.train("shapes", width=0.03, iterations=2, out=folder, quiet=True)
+    >>> minigan.load(folder).sample(4).shape
+    (4, 32, 32, 3)
+    """
     return Run(path)
+
+
+# ---- training that is called from Python -----------------------------------------------------------------------------
+
+def sayer(quiet: bool) -> Callable[[str], None]:
+    """What is done with remarks: nothing, or a line on the error stream; in a notebook, where that is red, plain."""
+    if quiet:
+        return lambda line: None
+    return print if notebook.here() else to_stderr
+
+
+def train_in_python(folder: Path, quiet: bool, callback: loop.Callback | None,
+                    work: Callable[[loop.Callback | None, Callable[[str], None]], None]) -> None:
+    """Train by work(callback, say), with errors in Python's words.
+
+    Ctrl-C has saved the run when it arrives here. Whoever sits at a prompt or a notebook wants the run, and to go on
+    later; a script that goes through many runs shall end: KeyboardInterrupt, and for SIGTERM and SIGHUP SystemExit.
+    """
+    if callback is not None and not callable(callback):
+        raise WrongUse(f"callback: expected a function of a dict, got {callback!r:.60}")
+    raised: list[BaseException] = []
+
+    def told(line: dict[str, Any]) -> Any:
+        try:
+            return callback(line)  # type: ignore[misc]
+        except Exception as error:
+            raised.append(error)  # the caller's own: its words stay as they are
+            raise
+
+    say = sayer(quiet)
+    try:
+        with in_python(raised):
+            work(told if callback is not None else None, lambda line: say(options.as_python(line)))
+    except Interrupted as stopped:
+        line = options.as_python(str(stopped))
+        if stopped.signum != 2:
+            raise SystemExit(128 + stopped.signum) from None
+        if not hasattr(sys, "ps1"):  # Python's prompt, IPython and a notebook's kernel have it
+            raise KeyboardInterrupt(line) from None
+        say(line)

@@ -13,12 +13,14 @@ from minigan.engine.autograd import Tensor, no_grad
 
 def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int = 64,
           labels: np.ndarray | None = None) -> np.ndarray:
-    """Its numbers, float32 (N,), for images, uint8 (N, H, W, C); an auxiliary classifier is not asked.
+    """Its numbers, float32 (N,), for images (N, H, W, C), uint8, or float32 in [-1, 1]; an auxiliary classifier is not
+    asked.
 
     scaling: a name of pixels.SCALINGS, as it was trained with.  labels: integers (N,), which a conditional one needs.
     """
     def of_part(part: slice) -> np.ndarray:
-        x = Tensor(pixels.to_floats(xp.asarray(images[part]), scaling))
+        given = xp.asarray(images[part])
+        x = Tensor(pixels.to_floats(given, scaling) if given.dtype == np.uint8 else given)
         y = dis(x, False, None if labels is None else xp.asarray(labels[part]), classify=False)
         return devices.to_host(y.data)
     with no_grad():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minigan.data import datasets, packed
+from minigan.data import datasets, pack, packed
+from minigan.data.dataset import Dataset, in_memory
 from minigan.engine import devices, thread_pool
 from minigan.engine.machine import provenance
 from minigan.errors import FailedWork, WrongUse, counted
@@ -22,30 +24,45 @@ from minigan.training.records import NotFinite, Records
 from minigan.training.run_record import Run
 from minigan.training.scoring.learning_curve import Curve, open_curve
 
+Callback = Callable[[dict[str, Any]], Any]  # gets each line of the log as it is written; True: save and stop
+Say = Callable[[str], None]
 
-def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-    """Train from the beginning into the new run folder `out`."""
+
+def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False,
+        given: Dataset | None = None, callback: Callback | None = None, say: Say = to_stderr) -> None:
+    """Train from the beginning into the new run folder `out`.
+
+    given: the images, in memory, of an experiment on run_folder.own_images(out): they are kept there, so that the run
+    can go on and be scored.  callback: told each line of log.jsonl. If it returns True, or raises, the run is saved and
+    stops; what it raised comes out of here.  say: gets remarks.
+    """
     experiment = Experiment(**from_anywhere(to_dict(experiment)))
     validate.check_names(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
-    training, curve = _training(experiment, quiet, verbose)
+    training, curve = _training(experiment, quiet, verbose, say, given)
     with run_folder.locked(out):
         run_folder.create(out, experiment, provenance(experiment.device), overwrite)
-        _loop(training, curve, out, quiet)
+        if given is not None:
+            pack.write(in_memory(given, lambda *_: None), {"dataset": given.source},
+                       Path(run_folder.own_images(out)), say)
+        _loop(training, curve, out, quiet, callback=callback, say=say)
 
 
-def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False) -> None:
+def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False,
+           callback: Callback | None = None, say: Say = to_stderr) -> None:
     """Go on with the run in `out` from its newest readable checkpoint; `chosen`: options given, by field name.
 
     WrongUse if they contradict the run's experiment: only experiment.CHANGEABLE may differ, and with a constant
     schedule the number of iterations. A run that was killed before its first checkpoint begins again.
+    callback, say: as for `fit`.
     """
     before = run_folder.read_experiment(out)
     with run_folder.locked(out):
-        _resume(out, before, from_anywhere(chosen), quiet, verbose)
+        _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say)
 
 
-def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool) -> None:
+def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool,
+            callback: Callback | None, say: Say) -> None:
     with untrusted.doubting(str(out / "experiment.json")):
         validate.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
@@ -62,7 +79,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
         saved = restore.newest(out)
         path, state = saved.path, saved.state
         for line in saved.remarks:
-            to_stderr(line)
+            say(line)
         if state["experiment"].get("features_gain") and not saved.e.features_gain:  # one of the remarks says why
             experiment = dataclasses.replace(experiment, features_gain=False)
         for name, value in learned(saved.e).items():
@@ -73,11 +90,10 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
             # a kill may have come between the last checkpoint and this
             sample_grids.save_progress(out, state["iteration"])
             done, asked = state["iteration"], experiment.iterations
-            to_stderr(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
-                      f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to "
-                      "go on")
+            say(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
+                f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to go on")
             return
-    training, curve = _training(experiment, quiet, verbose)
+    training, curve = _training(experiment, quiet, verbose, say)
     if state is not None:
         training.load(state, str(path))
     made_on, found = run_folder.read_record(out)[1], provenance(experiment.device)
@@ -85,11 +101,11 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if experiment != before or other_blas:
         found["machine"] |= _blas_before(made_on, bool(other_blas))
         run_folder.write_experiment(out, experiment, found)
-    to_stderr(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
+    say(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
     if other_blas and path:
-        to_stderr(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
-                  "uninterrupted run has")
-    _loop(training, curve, out, quiet, path)
+        say(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
+            "uninterrupted run has")
+    _loop(training, curve, out, quiet, path, callback, say)
 
 
 def _other_blas(made_on: dict[str, Any], here: dict[str, Any]) -> str:
@@ -116,15 +132,17 @@ def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple
     with untrusted.doubting(str(saved.path)):
         validate.check_names(saved.e)
     e = dataclasses.replace(saved.e, data_root=data_root or saved.e.data_root)
-    training, _ = _training(e, quiet, False)
+    training, _ = _training(e, quiet, False, to_stderr)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks
 
 
-def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curve | None]:
+def _training(e: Experiment, quiet: bool, verbose: bool, say: Say,
+              given: Dataset | None = None) -> tuple[Training, Curve | None]:
     """The training at its beginning, with its data; and the scores to be measured on the way."""
     devices.device_module(e.device)
-    data = datasets.of_experiment(e, say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
+    data = given if given is not None else datasets.of_experiment(
+        e, say=say, progress=(lambda *_: None) if quiet else progress_bar)
     if len(data.images) < 2:
         raise WrongUse(f"{data.source}: a training compares sets of images, real and fake, and needs at least 2; to "
                        "see a network learn one by heart, put a copy of it beside it, and use --batch-size 2")
@@ -141,14 +159,16 @@ def _training(e: Experiment, quiet: bool, verbose: bool) -> tuple[Training, Curv
     return training, curve
 
 
-def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None) -> None:
+def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None,
+          callback: Callback | None = None, say: Say = to_stderr) -> None:
     """Iterate to the end, and do what is due after each iteration; stop in good order when asked to.
 
     good: the newest checkpoint, None for a run that begins.
     """
     e = training.e
     run_folder.prepare(out)
-    progress = ProgressLine(e.iterations, training.iteration, quiet=quiet)
+    progress = ProgressLine(e.iterations, training.iteration, quiet=quiet, remark=say)
+    told: Exception | bool = False  # what the callback raised, or that it wants no more
     with stop_signals("this iteration") as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
         records = Records(training, curve, out, progress, good)
@@ -164,7 +184,11 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                 losses = training.iterate()
                 last = training.iteration == e.iterations
                 stop = last or bool(asked)
-                records.take(losses, rates, last, stop)
+                line = records.take(losses, rates, last, stop)
+                if callback is not None and line is not None:
+                    told = _told(callback, line)
+                    stop = stop or told is not False
+            records.save_now()
         except NotFinite as error:
             run_folder.write_failure(out, str(error))
             raise
@@ -177,15 +201,29 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             if isinstance(training.images, packed.Images):
                 training.images.stop()
         sample_grids.save_progress(out, training.iteration)
+    if isinstance(told, Exception):
+        raise told
     if not last:
-        raise Interrupted(f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
-                          f"minigan train --resume {shlex.quote(str(out))}", asked[0])
+        stopped = (f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
+                   f"minigan train --resume {shlex.quote(str(out))}")
+        if asked:
+            raise Interrupted(stopped, asked[0])
+        say(stopped)
+        return
     troubles = [alarm["text"].partition(":")[0] for alarm in records.standing]
     but = f", but with {' and '.join(troubles)}" if troubles else ""
-    to_stderr(f"done in {duration(records.seconds())}{but}: look at {out / 'samples.png'} and {out / 'film.png'}")
+    say(f"done in {duration(records.seconds())}{but}: look at {out / 'samples.png'} and {out / 'film.png'}")
     if curve is not None:
-        for line in run_record.last_and_best(run_folder.read_log(out)):
-            to_stderr(line)
+        for text in run_record.last_and_best(run_folder.read_log(out)):
+            say(text)
+
+
+def _told(callback: Callback, line: dict[str, Any]) -> Exception | bool:
+    """What comes of telling the callback a line: whether it wants the run to stop, or what it raised."""
+    try:
+        return callback(line) is True  # not any true value: a file's write() returns a number
+    except Exception as error:  # the run is saved first
+        return error
 
 
 def _describe(training: Training, source: str) -> None:

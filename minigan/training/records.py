@@ -57,12 +57,17 @@ class Records:
         self.newest = deque(filter(alarms.has_losses, self.log.kept), maxlen=alarms.LOOKED_BACK)
         self.standing: list[dict[str, str]] = []  # alarms of the newest of them
         self.said: set[str] = set()  # names of alarms
+        self.saved_at = -1  # the iteration of the newest checkpoint that this object saved
         self.began = time.monotonic() - self.log.seconds
         self.sigmas: dict[str, float] = {}  # spectral norms, as they were measured last
 
-    def take(self, losses: tuple[Tensor, Tensor], rates: tuple[float, float], last: bool, stop: bool) -> None:
-        """Do what is due after an iteration. NotFinite if its losses are not finite, or where something is due the
-        weights; losses: discriminator's and generator's; stop: no further iteration will come, so that all is saved."""
+    def take(self, losses: tuple[Tensor, Tensor], rates: tuple[float, float], last: bool,
+             stop: bool) -> dict[str, Any] | None:
+        """Do what is due after an iteration; returns the line that was logged, None if none was.
+
+        NotFinite if its losses are not finite, or where something is due the weights.
+        losses: discriminator's and generator's.  stop: no further iteration will come, so that all is saved.
+        """
         i, device = self.training.iteration, self.training.e.device
 
         def due(table: list[tuple[int, Action]]) -> list[Action]:
@@ -72,27 +77,31 @@ class Records:
             kept.append(self.save_checkpoint)
         if device != "cpu" and not measured and not kept:
             self.progress.update(i)  # to read the losses would be to wait for the GPU
-            return
+            return None
         loss_dis, loss_gen = (loss.item() for loss in losses)
         if not math.isfinite(loss_dis + loss_gen) or (measured or kept) and not self.training.finite():
             raise NotFinite(_not_finite(self.training, self.good, loss_dis, loss_gen))
         if measured or not self.sigmas:
             self.sigmas = self.training.spectral_norms()
+        line = None
         if measured:
             found = {name: value for action in measured for name, value in action().items()}
-            self.write(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
-                       lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas), sigma=self.sigmas,
-                       **found)
+            line = self.write(iteration=i, seconds=round(self.seconds(), 3), loss_dis=loss_dis, loss_gen=loss_gen,
+                              lr_dis=rates[0], lr_gen=rates[1], sigma_deviation=_deviation(self.sigmas),
+                              sigma=self.sigmas, **found)
         for action in kept:
             action()
         self.progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(self.sigmas)})
+        return line
 
-    def write(self, **line: Any) -> None:
-        """A line of log.jsonl, with its alarms if there are any."""
+    def write(self, **line: Any) -> dict[str, Any]:
+        """A line of log.jsonl, with its alarms if there are any; returns it."""
         self.newest.append(line)
         self.standing = alarms.alarms_of_log(list(self.newest), self.training.e)
-        self.log.add(**line, **({"alarms": self.standing} if self.standing else {}))
+        logged = line | ({"alarms": self.standing} if self.standing else {})
+        self.log.add(**logged)
         self.warn(self.standing)
+        return logged
 
     def warn(self, found: list[dict[str, str]]) -> None:
         """Say each alarm once."""
@@ -122,6 +131,12 @@ class Records:
 
     def save_checkpoint(self) -> None:
         self.good = checkpoints.save_in(self.out, self.training.iteration, self.training.state())
+        self.saved_at = self.training.iteration
+
+    def save_now(self) -> None:
+        """A checkpoint, unless there is one of this iteration."""
+        if self.saved_at != self.training.iteration:
+            self.save_checkpoint()
 
 
 def _deviation(sigmas: dict[str, float]) -> float:

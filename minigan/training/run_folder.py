@@ -9,12 +9,14 @@
     checkpoint-*.h5   the newest two; best-*.h5: that of the best score (--score-every)
     scores.json       what minigan score measured, nearest.png beside it
     drawn.png         what minigan sample drew last, if it was not told another place
+    images.h5         of a run on an array (minigan.train): the images and labels, packed (data/packed.py)
     failed.txt        of a run that diverged: which loss or weight was not finite, and when
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -34,6 +36,8 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
 from minigan.formats.untrusted import is_number
 from minigan.formats.whole import remove_parts, write_whole
+
+IMAGES = "images.h5"
 
 
 class Busy(WrongUse):
@@ -66,6 +70,8 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
     check_new(folder, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if experiment.data_root != own_images(folder):  # else they are to be trained on once more, or replaced
+            (folder / IMAGES).unlink(missing_ok=True)
         for path in [*folder.glob("checkpoint-*.h5"), *folder.glob("best-*.h5"),
                      *(folder / "samples").glob("samples-*.png"),
                      *(folder / name for name in ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png",
@@ -125,7 +131,15 @@ def read_record(folder: Path) -> tuple[Experiment, dict[str, Any]]:
         raise WrongUse(f"{folder} is not a run: it has no experiment.json; expected a folder that minigan train made")
     record = _record(path)
     machine = record.get("machine")
-    return from_dict(record.get("experiment"), str(path)), machine if isinstance(machine, dict) else {}
+    e = from_dict(record.get("experiment"), str(path))
+    if e.dataset == "packed" and e.data_root and Path(e.data_root).name == IMAGES and (folder / IMAGES).is_file():
+        e = dataclasses.replace(e, data_root=own_images(folder))  # they move with the folder
+    return e, machine if isinstance(machine, dict) else {}
+
+
+def own_images(folder: Path) -> str:
+    """Where a run on an array keeps its images."""
+    return os.path.abspath(folder / IMAGES)
 
 
 def read_experiment(folder: Path) -> Experiment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,26 @@ def draw(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 
     classes: how many a conditional one knows.  labels: integers (N,); None: the classes in turn, from number `start`
     on.  rounding: how numbers in [-1, 1] become pixels, a name of pixels.TO_UINT8.
     """
+    return np.concatenate([pixels.TO_UINT8[rounding](y) for y in _parts(gen, z, xp, batch, classes, labels, start)])
+
+
+def draw_floats(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes: int = 0,
+                labels: np.ndarray | None = None) -> np.ndarray:
+    """The same images as they are before they become pixels: float32 (N, H, W, C) in [-1, 1]."""
+    return np.concatenate(list(_parts(gen, z, xp, batch, classes, labels, 0)))
+
+
+def _parts(gen: Any, z: np.ndarray, xp: Any, batch: int, classes: int, labels: np.ndarray | None,
+           start: int) -> Iterator[np.ndarray]:
+    """What the generator makes, batch by batch, on the host."""
     if classes and labels is None:
         labels = np.arange(start, start + len(z)) % classes
-
-    def pictures_of(part: slice) -> np.ndarray:
-        given = Tensor(xp.asarray(z[part]))
-        y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
-        return pixels.TO_UINT8[rounding](devices.to_host(y.data))
-    with no_grad():
-        return np.concatenate([pictures_of(slice(i, i + batch)) for i in range(0, len(z), batch)])
+    for at in range(0, len(z), batch):
+        part = slice(at, at + batch)
+        with no_grad():
+            given = Tensor(xp.asarray(z[part]))
+            y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
+        yield devices.to_host(y.data)
 
 
 def interpolate(rng: np.random.Generator, e: Experiment, rows: int, steps: int) -> np.ndarray:

@@ -121,7 +121,7 @@ def _pictures(found: Sequence[Run]) -> str:
         inside = ""
         for name, what in (("samples.png", "newest samples"), ("film.png", "samples over time"),
                            ("nearest.png", "samples beside their nearest training images")):
-            uri = _picture(run.folder / name)
+            uri = address_of(run.folder / name)
             if uri:
                 wide = ' class="film"' if name == "film.png" else ""
                 inside += (f'<figure{wide}><img src="{uri}" alt="{what} of {_text(run.name)}">'
@@ -317,7 +317,7 @@ def _spectrum(values: Any) -> Points:
     return [(i / max(1, len(kept) - 1), value / max(kept)) for i, value in enumerate(sorted(kept, reverse=True))]
 
 
-def _picture(path: Path) -> str:
+def address_of(path: Path) -> str:
     """A PNG file as a data address; "" if there is none, or what is there is no image of sane size."""
     try:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:

@@ -1,0 +1,116 @@
+"""`minigan.train`: from images, however they are given, to a run."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from minigan.data.dataset import Dataset
+from minigan.data.datasets import DATASETS
+from minigan.errors import WrongUse
+from minigan.experiment.presets import experiment
+from minigan.library import arrays, options
+from minigan.library.options import in_python
+from minigan.library.runs import Run, sayer, train_in_python
+from minigan.training import loop, run_folder
+
+
+def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float] | None = None,
+          out: str | os.PathLike[str] | None = None, overwrite: bool = False, quiet: bool = False,
+          callback: loop.Callback | None = None, **chosen: Any) -> Run:
+    """Train a generator and a discriminator; gives the Run, which samples, scores, reports and goes on.
+
+    images_or_path is one of
+      - an array (N, H, W) or (N, H, W, C), square, at least 16 x 16, C 1 or 3: uint8, or floats whose black and white
+        are said, range=(0, 1) or range=(-1, 1). labels: (N,) whole numbers from 0, for condition="projection" and such
+      - the name of a data set: "shapes", "mnist", "cifar10", ...; of some with data_root, as for `minigan train`
+      - a folder, a zip archive or an .npz of images, or an .h5 that `minigan pack` wrote, as a str or a Path
+      - the folder of a run, which goes on.
+
+    chosen: the options of `minigan train`, with its names and defaults: iterations=5000, norm="sn", model="resnet",
+    width=0.25, batch_size=32, seed=1, ... A run has the same bytes as the command's with the same seed, on one machine.
+
+    out: the run's folder, as `minigan train` makes it; None: a temporary one that is removed with the Run (Run.keep
+    moves it). overwrite: replace the run that is there. The images of an array are kept in it, as images.h5, so that
+    the run can be resumed and scored wherever the folder is moved.
+    quiet: no progress and no remarks (alarms are in run.log all the same).
+    callback: a function that is called with each line of the log, a dict as in run.log: iteration, seconds, loss_dis,
+    loss_gen, sigma, now and then thumbnails, diversity, scores, alarms. If it returns True the run is saved and stops;
+    if it raises, the run is saved and the exception comes out of here.
+
+    Ctrl-C saves and stops. At a prompt and in a notebook the Run is returned, and run.resume() goes on; a script gets
+    KeyboardInterrupt. WrongUse (a ValueError) says in one sentence what was given and what to write, FailedWork (a
+    RuntimeError) what could not be done.
+
+    >>> import numpy as np, minigan
+    >>> images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    >>> losses = []
+    >>> run = minigan.train(images, width=0.05, batch_size=8, iterations=4, quiet=True,
+    ...                     callback=lambda line: losses.append(line["loss_dis"]))
+    >>> len(losses), run.sample(9).shape
+    (4, (9, 16, 16, 3))
+    >>> minigan.train(images / 255, iterations=4)
+    Traceback (most recent call last):
+    minigan.errors.WrongUse: images: float64 numbers from 0 to 1; say which numbers are black and white: range=(0, 1)
+    """
+    given = options.of_experiment(chosen, "train")
+    if isinstance(images_or_path, (str, os.PathLike)):
+        named, path = _what(images_or_path)
+        for name, value in (("labels", labels), ("range", range)):
+            if value is not None:
+                raise WrongUse(f"{name}: goes with an array of images; of {images_or_path} the files say it; leave it "
+                               "out")
+        if path is not None and run_folder.is_run(path):
+            if out is not None or overwrite:
+                raise WrongUse(f"{path} is a run, and goes on in its own folder; leave out= and overwrite= away")
+            return Run(path).resume(quiet=quiet, callback=callback, **chosen)
+        if path is not None:
+            if "data_root" in given:
+                raise WrongUse(f"data_root: {path} says already where the images are; leave one of them out")
+            given["data_root"] = str(path)
+        return _train(named, given, None, out, overwrite, quiet, callback)
+    if "data_root" in given:
+        raise WrongUse("data_root: the images are given as an array; leave one of them out")
+    with in_python():
+        data = arrays.dataset(images_or_path, labels, range, given.get("size"), given.get("resize"))
+    if labels is not None and given.get("condition", "none") == "none":
+        sayer(quiet)("the labels are kept, but not trained with: condition='projection' does that")
+    return _train("packed", given, data, out, overwrite, quiet, callback)
+
+
+def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str | os.PathLike[str] | None,
+           overwrite: bool, quiet: bool, callback: loop.Callback | None) -> Run:
+    """Train on a data set by its name, or on `data` in memory."""
+    temporary = out is None
+    folder = Path(tempfile.mkdtemp(prefix="minigan-")) if out is None else options.path_of(out)
+    try:
+        if data is not None:
+            given = given | {"data_root": run_folder.own_images(folder)}
+        with in_python():
+            e = experiment(dataset, **given)
+        train_in_python(folder, quiet, callback, lambda told, say: loop.fit(
+            e, folder, overwrite, quiet, given=data, callback=told, say=say))
+        return Run(folder, temporary)
+    except BaseException:
+        if temporary:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _what(given: str | os.PathLike[str]) -> tuple[str, Path | None]:
+    """The data set that a name or a path means, and the path. WrongUse, with the near names, if it means none.
+
+    A name of a data set is that, even if a file has it, too: "./shapes" is the file.
+    """
+    if isinstance(given, str) and given in DATASETS:
+        return given, None
+    path = options.path_of(given)
+    if path.exists():
+        return "packed" if path.suffix.lower() in (".h5", ".hdf5") and path.is_file() else "folder", path
+    near = difflib.get_close_matches(str(given), DATASETS, n=3)
+    raise WrongUse(f"{given}: no such file or folder, and no data set; " + (
+        f"did you mean {' or '.join(near)}?" if near else f"data sets are {', '.join(sorted(DATASETS))}"))
