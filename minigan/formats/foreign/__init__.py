@@ -1,1 +1,1 @@
-"""Images that others made, in whatever form they come: files of every kind, arrays."""
+"""What others made, in whatever form it comes: files of images of every kind, arrays, Keras' files of weights."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from weight_samples import refusal
 
-from minigan.formats import keras_weights
+from minigan.formats.foreign import keras_weights
 
 
 def image(fill) -> bytes:

@@ -25,7 +25,7 @@ MAX_OBJECTS = 20_000  # groups and datasets; InceptionV3 has about a thousand
 
 
 def read(data: bytes, file: str) -> dict[str, np.ndarray]:
-    """The variables with fractions, as LAYER/VARIABLE: views of `data`, see arrays_in_files.py.
+    """The variables with fractions, as LAYER/VARIABLE: views of `data`, see formats/arrays_in_files.py.
 
     conv2d_5/kernel, whatever lies between the two in the file; conv2d_5/0 in the layout of .weights.h5.
     data: a whole file.  file: what an error calls it.
@@ -42,7 +42,7 @@ def read(data: bytes, file: str) -> dict[str, np.ndarray]:
 
 
 def is_checkpoint(data: bytes) -> bool:
-    """Whether an HDF5 file has the datasets of one that minigan wrote, see hdf5_state.py."""
+    """Whether an HDF5 file has the datasets of one that minigan wrote, see formats/hdf5_state.py."""
     try:
         with h5py.File(io.BytesIO(data), "r") as opened:
             return {"state", "sha256"} <= set(opened)
