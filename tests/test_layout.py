@@ -20,6 +20,7 @@ ROOMS = """
     library
     views
     studies
+    exchange
     training
     networks metrics
     nn data

@@ -35,6 +35,7 @@ GROUPS = {
         "report": "Show runs on one HTML page: choices, images, losses, scores.",
         "watch": "Serve the report of runs to a browser while they go on.",
         "networks": "List the networks, or show the layers of one.",
+        "export": "Write a run's networks as safetensors, PyTorch or ONNX.",
         "info": "Say what is found here: versions, BLAS, GPU, data, weights.",
     },
     "Papers": {
@@ -58,6 +59,8 @@ def load(name: str) -> click.Command | None:
         from minigan.cli import view as home
     elif name == "classifier":
         from minigan.cli import classifier as home
+    elif name == "export":
+        from minigan.cli import exchange as home
     elif name == "sample":
         from minigan.cli import sample as home
     elif name in ("networks", "info"):

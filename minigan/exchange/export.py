@@ -1,0 +1,82 @@
+"""The weights of a run for other tools: safetensors, a PyTorch state_dict with its module, ONNX."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from minigan import __version__
+from minigan.errors import WrongUse, choose
+from minigan.exchange import onnx_file, plan, state_dict, torch_module
+from minigan.experiment.experiment import learned
+from minigan.formats import safetensors
+from minigan.formats.untrusted import doubting
+from minigan.formats.whole import check_writable, write_whole
+from minigan.nn.layers import Layer
+from minigan.training import restore
+
+FORMATS = {"safetensors": (".safetensors",), "torch": (".pth", ".py"), "onnx": (".onnx",)}  # format -> its files
+NETWORKS = ("generator", "discriminator")
+LAYOUT = ("images NCHW; conv.weight (out, in, kh, kw), transposed conv.weight (in, out, kh, kw), linear.weight "
+          "(out, in), embedding.weight (classes, n); scale and shift (channels) or (classes, channels): batch "
+          "normalization with its running moments carried out, or the multiplier and shift of layer normalization; "
+          "weights as used: normalized, such as W / sigma. Maps are flattened in the order (H, W, C).")
+
+
+def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = "both",
+           out: str | os.PathLike[str] | None = None, overwrite: bool = False) -> list[Path]:
+    """Write the networks of a run's newest checkpoint, as they are evaluated; returns the files, in order.
+
+    to: "safetensors"; "torch": a .pth for torch.load(..., weights_only=True), and beside it the code of its module;
+        "onnx".
+    network: "generator" (with --ema its running average), "discriminator", or "both".
+    out: a folder, RUN/export if None.
+    Images are float32 (N, C, H, W) in [-1, 1], z is (N, dim_z), labels are (N,) int64. Weights are those in use: the
+    discriminator's are divided by sigma already, batch normalization is a scale and a shift.
+    WrongUse for an unknown name, a folder that is no run, and a file that is there unless `overwrite`; FailedWork for a
+    broken checkpoint, a missing package onnx, and a file that cannot be written.
+    """
+    choose("format", to, FORMATS)
+    choose("network", network, (*NETWORKS, "both"))
+    run = Path(run)
+    folder = run / "export" if out is None else Path(out)
+    names = NETWORKS if network == "both" else (network,)
+    files = [folder / f"{name}{suffix}" for name in names for suffix in FORMATS[to]]
+    saved = restore.newest(run)
+    for file in files:
+        if file.exists() and not overwrite:
+            raise WrongUse(f"{file} is there already; add --overwrite, or choose another folder with --out")
+    if folder.exists() and not folder.is_dir():
+        raise WrongUse(f"--out {folder}: expected a folder, found a file")
+    if to == "onnx":
+        onnx_file.library()
+    for name in names:
+        net: Layer
+        x_shape: tuple[int, ...]
+        if name == "generator":
+            net, x_shape = saved.gen, (saved.e.dim_z,)
+        else:
+            size = saved.state["size"]
+            net, x_shape = saved.discriminator(), (size, size, saved.state["channels"])
+        with doubting(str(saved.path)):
+            found = plan.of(net, x_shape, saved.classes)
+        _write(found, folder / name, to, name, saved)
+    return files
+
+
+def _write(found: plan.Plan, path: Path, to: str, name: str, saved: restore.Saved) -> None:
+    """path: without a suffix."""
+    metadata = {"minigan": __version__, "network": name, "iteration": str(saved.iteration), "model": saved.e.model,
+                "experiment": json.dumps(learned(saved.e)), "layout": LAYOUT, "classes": str(found.classes)}
+    first, *others = (path.with_suffix(suffix) for suffix in FORMATS[to])
+    for file in (first, *others):
+        check_writable(file)
+    if to == "safetensors":
+        safetensors.write(first, found.weights, metadata)
+    elif to == "onnx":
+        onnx_file.write(first, found, metadata)
+    else:
+        state_dict.write(first, found.weights)
+        title = f"The {name} of a run of minigan {__version__}: model {saved.e.model}, iteration {saved.iteration}."
+        write_whole(others[0], torch_module.code(found, name.capitalize(), title, first.name).encode())
