@@ -27,8 +27,9 @@ RUNS = {"shapes, SN": ("shapes", "sn", BLUE), "Fashion, SN": ("fashion-mnist", "
         "Fashion, none": ("fashion-mnist", "none", RED)}
 seen = {}
 for name, (dataset, norm, _) in RUNS.items():
-    e = presets.experiment(dataset, norm=norm, width=0.125, batch_size=8 if dataset == "shapes" else 16,
-                           iterations=LAST, diagnose=25, log_every=25, sample_every=25, checkpoint_every=LAST)
+    own = {"batch_size": 8, "lr": 7e-4, "lr_dis": 3.5e-4} if dataset == "shapes" else {"batch_size": 16}
+    e = presets.experiment(dataset, norm=norm, width=0.125, **own, iterations=LAST, diagnose=25,
+                           log_every=25, sample_every=25, checkpoint_every=LAST)
     loop.fit(e, folder / name, quiet=True)
     seen[name] = run_folder.read_log(folder / name, "diagnostics.jsonl")  # a line for each look
 

@@ -35,7 +35,8 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
             continue
         if f.default is not None:
             text += f" [{f.default:g}]" if isinstance(f.default, float) else f" [{f.default}]"
-        command = click.option(option_name(f.name), f.name, default=None, help=text,
+        names = (option_name(f.name), *(["--preset"] if f.name == "profile" else []))  # --preset small, as people say
+        command = click.option(*names, f.name, default=None, help=text,
                                type=KINDS[str(f.type).split(" | ")[0]])(command)
     return command
 

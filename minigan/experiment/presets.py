@@ -62,7 +62,7 @@ QUICK = {"width": 0.25, "batch_size": 32, "lr": 4e-4, "iterations": 1400}
 
 
 DATASET_PRESETS: dict[str, dict[str, Any]] = {
-    "shapes": QUICK | {"batch_size": 8, "iterations": 1500, "lr": 7e-4, "lr_dis": 3.5e-4, "beta1": 0.0, "beta2": 0.9,
+    "shapes": QUICK | {"batch_size": 8, "iterations": 2600, "lr": 1.4e-3, "lr_dis": 3.5e-4, "beta1": 0.0, "beta2": 0.9,
                        "ema": 0.995},
     "mnist": QUICK, "fashion-mnist": QUICK}
 

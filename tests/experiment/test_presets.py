@@ -37,7 +37,7 @@ def test_a_choice_beats_the_presets():
 def test_a_rate_for_both_networks_is_that_of_both():
     """The preset of shapes has one for the discriminator, which --lr alone did not change."""
     preset, origins = compose("shapes")
-    assert preset.lr_dis == preset.lr / 2 and origins["lr_dis"][0] == "preset of shapes"
+    assert preset.lr_dis == preset.lr / 4 and origins["lr_dis"][0] == "preset of shapes"
     given, origins = compose("shapes", lr=1e-3)
     assert (given.lr, given.lr_dis, origins["lr_dis"][0]) == (1e-3, None, "given")
     assert compose("shapes", lr=1e-3, lr_dis=1e-4)[0].lr_dis == 1e-4
@@ -130,3 +130,11 @@ def test_every_field_has_a_line_of_help_and_a_kind_that_the_command_line_knows()
         assert f.metadata["help"] and "\n" not in f.metadata["help"]
         assert str(f.type).split(" | ")[0] in ("int", "float", "str", "bool")
     check(Experiment())
+
+
+def test_small_is_for_photographs_on_two_cores():
+    small, origins = compose("cifar10", profile="small")
+    assert (small.model, small.width, small.norm, small.scale) == ("cnn", 0.25, "ssn", 1.4)
+    assert (small.batch_size, small.iterations, small.ema) == (32, 10_000, 0.998)
+    assert (small.lr, small.lr_dis, small.beta1, small.beta2) == (4e-4, 2e-4, 0.0, 0.9)
+    assert origins["width"][0] == "profile small"
