@@ -26,6 +26,10 @@ def of_experiment(given: dict[str, Any], function: str) -> dict[str, Any]:
     function: whose options they are, for the message. WrongUse for a name or a type that is not one.
     """
     fields = {field.name: field for field in dataclasses.fields(Experiment) if field.name not in NOT_OPTIONS}
+    if "preset" in given:  # as people say, and the command line takes it
+        if "profile" in given:
+            raise WrongUse("preset: is another name of profile; leave one of them out")
+        given = {"profile" if name == "preset" else name: value for name, value in given.items()}
     check_names(given, fields, function, "minigan train --help lists all")
     return {name: _value(name, value, str(fields[name].type).split(" | ")) for name, value in given.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 import sys
 import weakref
 from collections.abc import Callable
@@ -247,8 +248,9 @@ def sayer(quiet: bool) -> Callable[[str], None]:
 
 
 def train_in_python(folder: Path, quiet: bool, callback: loop.Callback | None,
-                    work: Callable[[loop.Callback | None, Callable[[str], None]], None]) -> None:
-    """Train by work(callback, say), with errors in Python's words.
+                    work: Callable[[loop.Callback | None, Callable[[str], None]], None],
+                    temporary: bool = False) -> None:
+    """Train by work(callback, say), with errors in Python's words; temporary: the folder goes if this raises.
 
     Ctrl-C has saved the run when it arrives here. Whoever sits at a prompt or a notebook wants the run, and to go on
     later; a script that goes through many runs shall end: KeyboardInterrupt, and for SIGTERM and SIGHUP SystemExit.
@@ -269,9 +271,11 @@ def train_in_python(folder: Path, quiet: bool, callback: loop.Callback | None,
         with in_python(raised):
             work(told if callback is not None else None, lambda line: say(options.as_python(line)))
     except Interrupted as stopped:
-        line = options.as_python(str(stopped))
-        if stopped.signum != 2:
+        line = str(stopped).partition("; ")[0]
+        if stopped.signum != signal.SIGINT:
             raise SystemExit(128 + stopped.signum) from None
         if not hasattr(sys, "ps1"):  # Python's prompt, IPython and a notebook's kernel have it
-            raise KeyboardInterrupt(line) from None
-        say(line)
+            raise KeyboardInterrupt(
+                f"{line}, in a temporary folder, which is removed; out= keeps a run" if temporary else
+                f"{line}; go on with: minigan.load({str(folder)!r}).resume()") from None
+        say(f"{line}; resume() of the Run that is returned goes on")

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from minigan.data import datasets
 from minigan.data.dataset import Dataset
-from minigan.data.datasets import DATASETS
 from minigan.errors import WrongUse
 from minigan.experiment.presets import experiment
 from minigan.library import arrays, options
@@ -27,7 +27,7 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
     images_or_path is one of
       - an array (N, H, W) or (N, H, W, C), square, at least 16 x 16, C 1 or 3: uint8, or floats whose black and white
         are said, range=(0, 1) or range=(-1, 1). labels: (N,) whole numbers from 0, for condition="projection" and such
-      - the name of a data set: "shapes", "mnist", "cifar10", ...; of some with data_root, as for `minigan train`
+      - the name of a data set: "shapes", "cifar10", "svhn:extra", ...; of some with data_root, as for `minigan train`
       - a folder, a zip archive or an .npz of images, or an .h5 that `minigan pack` wrote, as a str or a Path
       - the folder of a run, which goes on.
 
@@ -59,20 +59,23 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
     """
     given = options.of_experiment(chosen, "train")
     if isinstance(images_or_path, (str, os.PathLike)):
-        named, path = _what(images_or_path)
+        with in_python():
+            of = _named(images_or_path)
         for name, value in (("labels", labels), ("range", range)):
             if value is not None:
                 raise WrongUse(f"{name}: goes with an array of images; of {images_or_path} the files say it; leave it "
                                "out")
-        if path is not None and run_folder.is_run(path):
+        if of.root is not None and run_folder.is_run(of.root):
             if out is not None or overwrite:
-                raise WrongUse(f"{path} is a run, and goes on in its own folder; leave out= and overwrite= away")
-            return Run(path).resume(quiet=quiet, callback=callback, **chosen)
-        if path is not None:
-            if "data_root" in given:
-                raise WrongUse(f"data_root: {path} says already where the images are; leave one of them out")
-            given["data_root"] = str(path)
-        return _train(named, given, None, out, overwrite, quiet, callback)
+                raise WrongUse(f"{of.root} is a run, and goes on in its own folder; leave out= and overwrite= away")
+            return Run(of.root).resume(quiet=quiet, callback=callback, **chosen)
+        for name, said in (("data_root", None if of.root is None else str(of.root)), ("split", of.split)):
+            if said is not None and given.get(name) is not None:
+                raise WrongUse(f"{name}: {images_or_path} says already which images; leave one of them out")
+            given |= {} if said is None else {name: said}
+        if of.remark:
+            sayer(quiet)(of.remark)
+        return _train(of.dataset, given, None, out, overwrite, quiet, callback)
     if "data_root" in given:
         raise WrongUse("data_root: the images are given as an array; leave one of them out")
     with in_python():
@@ -93,7 +96,7 @@ def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str |
         with in_python():
             e = experiment(dataset, **given)
         train_in_python(folder, quiet, callback, lambda told, say: loop.fit(
-            e, folder, overwrite, quiet, given=data, callback=told, say=say))
+            e, folder, overwrite, quiet, given=data, callback=told, say=say), temporary)
         return Run(folder, temporary)
     except BaseException:
         if temporary:
@@ -101,16 +104,12 @@ def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str |
         raise
 
 
-def _what(given: str | os.PathLike[str]) -> tuple[str, Path | None]:
-    """The data set that a name or a path means, and the path. WrongUse, with the near names, if it means none.
-
-    A name of a data set is that, even if a file has it, too: "./shapes" is the file.
-    """
-    if isinstance(given, str) and given in DATASETS:
-        return given, None
-    path = options.path_of(given)
-    if path.exists():
-        return "packed" if path.suffix.lower() in (".h5", ".hdf5") and path.is_file() else "folder", path
-    near = difflib.get_close_matches(str(given), DATASETS, n=3)
-    raise WrongUse(f"{given}: no such file or folder, and no data set; " + (
-        f"did you mean {' or '.join(near)}?" if near else f"data sets are {', '.join(sorted(DATASETS))}"))
+def _named(given: str | os.PathLike[str]) -> datasets.Named:
+    """The data set that a text names, or the images at a path. WrongUse, with the near names, if it is neither."""
+    if isinstance(given, os.PathLike):  # a path is no name of a data set, even if it is spelt so
+        return datasets.named(os.path.join(".", given))
+    try:
+        return datasets.named(given)
+    except WrongUse as error:
+        near = difflib.get_close_matches(given, datasets.DATASETS, n=3)
+        raise WrongUse(f"did you mean {' or '.join(near)}? {error}" if near else str(error)) from None

@@ -143,16 +143,27 @@ def test_wrong_options_are_one_sentence_in_pythons_words(images, options, says):
 
 
 def test_what_is_no_path_and_no_name_lists_the_near_ones(tmp_path):
-    with pytest.raises(WrongUse, match="shape: no such file or folder, and no data set; did you mean shapes"):
+    with pytest.raises(WrongUse, match="^did you mean shapes. unknown data set 'shape'; choose from: celeba, cifar10"):
         minigan.train("shape")
-    with pytest.raises(WrongUse, match="data sets are celeba, cifar10"):
+    with pytest.raises(WrongUse, match="no such file or folder, and no data set; the data sets are: celeba, cifar10"):
         minigan.train(tmp_path / "xyzzy")
+    with pytest.raises(WrongUse, match="shapes: no such file or folder"):
+        minigan.train(Path("shapes"))
+    with pytest.raises(WrongUse, match="split: svhn:extra says already"):
+        minigan.train("svhn:extra", split="train")
+    with pytest.raises(WrongUse, match="preset: is another name of profile"):
+        minigan.train("shapes", preset="small", profile="small")
     with pytest.raises(WrongUse, match="labels: goes with an array"):
         minigan.train("shapes", labels=[1])
     with pytest.raises(WrongUse, match="data_root: .* says already"):
         minigan.train(tmp_path, data_root="x")
     with pytest.raises(FailedWork, match="no images in it"):
         minigan.train(tmp_path)
+
+
+def test_a_preset_is_a_profile_as_on_the_command_line(images):
+    run = minigan.train(images, preset="small", **FEW)
+    assert run.experiment.profile == "small" and run.experiment.norm == "ssn"
 
 
 def test_a_run_that_is_there_is_not_trained_over(images, tmp_path):
@@ -215,7 +226,7 @@ def test_ctrl_c_at_a_prompt_gives_the_run_which_goes_on(images, monkeypatch, cap
         interrupt(patch, 5)
         run = minigan.train(images, **FEW | {"quiet": False})
     assert run.record.checkpoint == 5
-    assert ".resume()" in capsys.readouterr().err
+    assert "saved; resume() of the Run that is returned goes on" in capsys.readouterr().err
     assert contents(run.resume(quiet=True).folder) == contents(whole.folder)
 
 
@@ -227,7 +238,14 @@ def test_ctrl_c_in_a_script_ends_it_and_sigterm_too(images, tmp_path, monkeypatc
             with pytest.raises(ends) as caught:
                 minigan.train(images, out=out, **FEW)
         assert minigan.load(out).record.checkpoint == 5
-        assert "load" in str(caught.value) if ends is KeyboardInterrupt else caught.value.code == 128 + signum
+        assert f"minigan.load('{out}').resume()" in str(caught.value) if ends is KeyboardInterrupt \
+            else caught.value.code == 128 + signum
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    interrupt(monkeypatch, 5)
+    with pytest.raises(KeyboardInterrupt, match="in a temporary folder, which is removed; out= keeps a run"):
+        minigan.train(images, **FEW)
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_quiet_says_nothing_and_otherwise_what_the_command_says(images, capsys):
