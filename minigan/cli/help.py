@@ -1,4 +1,4 @@
-"""How help looks: headings and names in colour on a terminal, options in sections."""
+"""How help looks: headings and names in colour on a terminal."""
 
 from __future__ import annotations
 

@@ -51,18 +51,25 @@ def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = 
         raise WrongUse(f"--out {folder}: expected a folder, found a file")
     if to == "onnx":
         onnx_file.library()
-    for name in names:
-        net: Layer
-        x_shape: tuple[int, ...]
-        if name == "generator":
-            net, x_shape = saved.gen, (saved.e.dim_z,)
-        else:
-            size = saved.state["size"]
-            net, x_shape = saved.discriminator(), (size, size, saved.state["channels"])
-        with doubting(str(saved.path)):
-            found = plan.of(net, x_shape, saved.classes)
+    plans = {name: _plan(name, saved) for name in names}  # all of them before the first is written
+    for file in files:
+        check_writable(file)
+    for name, found in plans.items():
         _write(found, folder / name, to, name, saved)
     return files
+
+
+def _plan(name: str, saved: restore.Saved) -> plan.Plan:
+    """The steps of the generator, or of the discriminator."""
+    net: Layer
+    x_shape: tuple[int, ...]
+    if name == "generator":
+        net, x_shape = saved.gen, (saved.e.dim_z,)
+    else:
+        size = saved.state["size"]
+        net, x_shape = saved.discriminator(), (size, size, saved.state["channels"])
+    with doubting(str(saved.path)):
+        return plan.of(net, x_shape, saved.classes)
 
 
 def _write(found: plan.Plan, path: Path, to: str, name: str, saved: restore.Saved) -> None:
@@ -70,8 +77,6 @@ def _write(found: plan.Plan, path: Path, to: str, name: str, saved: restore.Save
     metadata = {"minigan": __version__, "network": name, "iteration": str(saved.iteration), "model": saved.e.model,
                 "experiment": json.dumps(learned(saved.e)), "layout": LAYOUT, "classes": str(found.classes)}
     first, *others = (path.with_suffix(suffix) for suffix in FORMATS[to])
-    for file in (first, *others):
-        check_writable(file)
     if to == "safetensors":
         safetensors.write(first, found.weights, metadata)
     elif to == "onnx":

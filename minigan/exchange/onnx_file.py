@@ -34,7 +34,7 @@ def write(path: Path, plan: Plan, metadata: dict[str, str]) -> None:
     names = {"x": "z" if len(plan.x_shape) == 1 else "images", "labels": "labels"}
     names |= dict(zip(plan.outputs, ("images",) if len(plan.x_shape) == 1 else ("outputs", "logits"), strict=False))
     nodes: list[Any] = []
-    arrays = dict(plan.weights)
+    arrays, over_units = dict(plan.weights), _over_units(plan)
 
     def constant(a: Any, dtype: Any = np.float32) -> str:
         name = f"constant{len(arrays)}"
@@ -64,7 +64,7 @@ def write(path: Path, plan: Plan, metadata: dict[str, str]) -> None:
             scale, shift = f"{step.module}.scale", f"{step.module}.shift"
             if len(a) > 1:
                 scale, shift = (node("Gather", name, a[1], axis=0) for name in (scale, shift))
-            if step.module not in _over_units(plan):
+            if step.module not in over_units:
                 axes = constant([2, 3] if len(a) > 1 else [1, 2], np.int64)
                 scale, shift = (node("Unsqueeze", name, axes) for name in (scale, shift))
             node("Add", node("Mul", a[0], scale), shift, out=out)

@@ -11,7 +11,7 @@ from typing import Any
 
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import Experiment, check, option_name
-from minigan.experiment.profiles import DEFAULTS, OWN, PROFILES, SETTINGS, Rows, model_of, rows_of
+from minigan.experiment.profiles import ALL_PROFILES, DEFAULTS, OWN, SETTINGS, Rows, model_of, rows_of
 
 
 def _some(kinds: tuple[str, ...]) -> Callable[[Experiment], bool]:
@@ -98,7 +98,7 @@ def compose(dataset: str, **chosen: Any) -> tuple[Experiment, dict[str, tuple[st
     setting, what was chosen. A profile replaces the presets: it says all that its source says.
     WrongUse for names and values without meaning.
     """
-    for name, choices in (("profile", PROFILES), ("setting", SETTINGS)):
+    for name, choices in (("profile", ALL_PROFILES), ("setting", SETTINGS)):
         if chosen.get(name):
             choose(name, chosen[name], choices)
     profile, quick = chosen.get("profile"), DATASET_PRESETS.get(dataset, {})

@@ -10,12 +10,11 @@ import numpy as np
 from minigan.data.dataset import Dataset
 from minigan.data.resize import RESIZES, resized
 from minigan.errors import WrongUse, choose, counted
+from minigan.formats.foreign.image_arrays import SLACK, to_bytes
 
 _range = range  # an option has that name here
 EXPECTED = "expected (N, H, W), or (N, H, W, C) with C 1 or 3"
 SIDES = (16, 1024)  # pixels
-SLACK = 1e-3  # of a range: beyond it by so much is rounding
-BLOCK = 256  # images that are brought to bytes at a time
 
 
 def dataset(images: Any, labels: Any = None, range: tuple[float, float] | None = None, size: int | None = None,
@@ -133,10 +132,7 @@ def _scaled(a: np.ndarray, low: float, high: float, black: float, white: float) 
     if (black, white) == (0, 255) and a.dtype == np.uint8:
         return np.ascontiguousarray(a)
     factor = 255 / (white - black)
-    found = np.empty(a.shape, np.uint8)
-    for at in _range(0, len(a), BLOCK):  # float64: as images in files are brought to bytes
-        found[at:at + BLOCK] = np.rint(np.clip(a[at:at + BLOCK].astype(np.float64) * factor - black * factor, 0, 255))
-    return found
+    return to_bytes(a, factor, -black * factor)
 
 
 def _labels(labels: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from minigan.data.image_folder import FITS
 from minigan.engine import devices
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import ORDERS, SAMPLINGS, Experiment
-from minigan.experiment.profiles import PROFILES, SETTINGS
+from minigan.experiment.profiles import ALL_PROFILES, SETTINGS
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
@@ -22,7 +22,7 @@ from minigan.training import assembly
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "order": ORDERS,
-    "sampling": SAMPLINGS, "fit": FITS, "device": devices.DEVICES, "profile": PROFILES, "setting": SETTINGS,
+    "sampling": SAMPLINGS, "fit": FITS, "device": devices.DEVICES, "profile": ALL_PROFILES, "setting": SETTINGS,
     "score": PROTOCOLS, **assembly.CHOICES}
 
 

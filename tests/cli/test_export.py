@@ -10,7 +10,9 @@ from tiny import names, words
 
 from minigan.cli import main
 from minigan.engine.autograd import Tensor, no_grad
+from minigan.exchange import plan
 from minigan.formats import safetensors
+from minigan.networks.cnn import CNNDiscriminator
 from minigan.training import restore
 
 
@@ -68,3 +70,10 @@ def test_refusals_are_one_line(run, elsewhere, refused, monkeypatch):
     assert "expected a folder" in refused(["export", run, "--out", "file"], 2)
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "pip install 'minigan[onnx]'" in refused(["export", run, "--to", "onnx", "--out", "new"], 1)
+
+
+def test_no_file_is_written_if_one_network_cannot_be(run, elsewhere, monkeypatch, capsys):
+    monkeypatch.delitem(plan.NETWORKS, CNNDiscriminator)
+    assert main.run(["export", str(run), "--out", "new"]) == 1
+    assert "CNNDiscriminator cannot be exported" in capsys.readouterr().err
+    assert not (elsewhere / "new").exists()

@@ -8,6 +8,7 @@ import pytest
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_dict, learned, option_name, to_dict
+from minigan.experiment.explain import explain
 from minigan.experiment.presets import compose, experiment
 
 COUNTS = ("iterations", "batch_size", "gen_batch_size", "n_dis", "dim_z", "power_iterations", "threads", "log_every",
@@ -138,3 +139,4 @@ def test_small_is_for_photographs_on_two_cores():
     assert (small.batch_size, small.iterations, small.ema) == (32, 10_000, 0.998)
     assert (small.lr, small.lr_dis, small.beta1, small.beta2) == (4e-4, 2e-4, 0.0, 0.9)
     assert origins["width"][0] == "profile small"
+    assert not [line for line in explain("cifar10", model="resnet") if "small has" in line]  # it is nobody's source

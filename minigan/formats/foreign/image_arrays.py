@@ -125,9 +125,14 @@ def _bytes_of(stored: np.ndarray) -> tuple[np.ndarray, str]:
         fits, words = low >= 0 and high <= 255, "[0, 255]"
     if not fits:
         raise ValueError(f"its numbers go from {low:.4g} to {high:.4g}, which is no range of images")
-    images = np.empty(stored.shape, np.uint8)
-    for at in range(0, len(stored), BLOCK):
-        part = stored[at:at + BLOCK].astype(np.float64)
-        images[at:at + BLOCK] = np.rint(np.clip(part * factor + shift, 0, 255))
     kind = f"{stored.dtype} in {words} (they go from {low:.4g} to {high:.4g}), rounded to bytes" if words else ""
-    return images, kind
+    return to_bytes(stored, factor, shift), kind
+
+
+def to_bytes(numbers: np.ndarray, factor: float, shift: float) -> np.ndarray:
+    """round(numbers * factor + shift), cut off at 0 and 255, as uint8 of the same shape; computed in float64."""
+    found = np.empty(numbers.shape, np.uint8)
+    for at in range(0, len(numbers), BLOCK):
+        part = numbers[at:at + BLOCK].astype(np.float64)
+        found[at:at + BLOCK] = np.rint(np.clip(part * factor + shift, 0, 255))
+    return found
