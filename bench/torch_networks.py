@@ -214,6 +214,8 @@ NETWORKS = {
     "resnet": (ResNetGenerator, ResNetDiscriminator),
     "resnet-stl": (partial(ResNetGenerator, hidden=(512, 256, 128, 64)),
                    partial(ResNetDiscriminator, hidden=STL, halvings=4, bias=True, join=3)),
+    "resnet-64": (partial(ResNetGenerator, hidden=(1024, 512, 256, 128, 64)),
+                  partial(ResNetDiscriminator, hidden=STL, halvings=5, bias=True, join=3)),
     "resnet-imagenet": (LARGE, partial(ResNetDiscriminator, hidden=IMAGENET, halvings=5, bias=True, join=3)),
     "resnet-bssn": (LARGE, partial(ResNetDiscriminator, hidden=IMAGENET, halvings=5, bias=True, join=3, wide=True)),
     "dcgan": (DCGANGenerator, DCGANDiscriminator),

@@ -29,7 +29,7 @@ def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
         if f.name in validate.CHOICES and f.name not in ("fit", "scaling", "device"):
             if not all(choice in text for choice in validate.CHOICES[f.name]):
                 text += ": " + ", ".join(validate.CHOICES[f.name])
-        if f.type == "bool":
+        if f.type in ("bool", "bool | None"):
             command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
                                    help=text)(command)
             continue

@@ -116,6 +116,29 @@ def upsample2d(x: Tensor, factor: int = 2) -> Tensor:
     return ops.reshape(x, (N, H * factor, W * factor, C))
 
 
+def upsample_bilinear2d(x: Tensor) -> Tensor:
+    """Twice the size by bilinear interpolation, as PyTorch's with align_corners=False: (N, H, W, C) -> (N, 2H, 2W, C).
+
+    Along each axis a pixel becomes two, (x[i - 1] + 3 x[i]) / 4 and (3 x[i] + x[i + 1]) / 4, where what lies beyond the
+    edge is the edge. It is nearest upsampling and a mean of neighbours after it, whose matrix is symmetric with rows
+    that add up to 1: its norm is nearest upsampling's, 2.
+    """
+    if x.ndim != 4:
+        raise ValueError(f"upsample_bilinear2d: expected images (N, H, W, C), got x {x.shape}")
+    for axis in (1, 2):
+        before, after = (tuple(part if i == axis else slice(None) for i in range(4))
+                         for part in (slice(None, 1), slice(1, None)))
+        upto, last = (tuple(part if i == axis else slice(None) for i in range(4))
+                      for part in (slice(None, -1), slice(-1, None)))
+        left = ops.concatenate([ops.take(x, before), ops.take(x, upto)], axis)
+        right = ops.concatenate([ops.take(x, after), ops.take(x, last)], axis)
+        shape = (*x.shape[:axis + 1], 1, *x.shape[axis + 1:])
+        pairs = ops.concatenate([ops.reshape(y, shape) for y in (left * 0.25 + x * 0.75, x * 0.75 + right * 0.25)],
+                                axis + 1)
+        x = ops.reshape(pairs, (*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1:]))
+    return x
+
+
 def steps(length: int, kernel: int, stride: int) -> int:
     """How many windows fit into `length` pixels."""
     return (length - kernel) // stride + 1

@@ -84,6 +84,9 @@ def write(path: Path, plan: Plan, metadata: dict[str, str]) -> None:
         elif step.kind == "up":
             node("Resize", a[0], "", constant([1, 1, 2, 2]), out=out, mode="nearest",
                  coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        elif step.kind == "bilinear":
+            node("Resize", a[0], "", constant([1, 1, 2, 2]), out=out, mode="linear",
+                 coordinate_transformation_mode="half_pixel")
         elif step.kind == "down":
             node("AveragePool", a[0], out=out, kernel_shape=[2, 2], strides=[2, 2])
         elif step.kind == "sum":

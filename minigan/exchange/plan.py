@@ -106,7 +106,7 @@ def _layer(plan: Plan, layer: Any, x: str, paths: dict[Layer, str]) -> str:
         plan.keep(module, weight=_in_use(layer).transpose(0, 3, 1, 2), bias=b)
         if isinstance(layer, ConvTranspose2d):
             return plan.add("deconv", x, module=module, stride=layer.stride, pad=layer.pad, more=layer.output_pad)
-        x = plan.add("up", x) if layer.resample == "up" else x
+        x = plan.add(layer.resample, x) if layer.resample in ("up", "bilinear") else x
         x = plan.add("conv", x, module=module, stride=layer.stride, pad=layer.pad)
         x = plan.add("leaky", x, slope=layer.slope) if layer.slope != 1 else x
         return plan.add("down", x) if layer.resample == "down" else x

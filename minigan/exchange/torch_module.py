@@ -90,6 +90,7 @@ def _line(step: Step) -> str:
         "tanh": lambda: f"torch.tanh({x})",
         "times": lambda: f"{x} * {n['factor']} + {n['plus']}",
         "up": lambda: f'F.interpolate({x}, scale_factor=2, mode="nearest")',
+        "bilinear": lambda: f'F.interpolate({x}, scale_factor=2, mode="bilinear", align_corners=False)',
         "down": lambda: f"F.avg_pool2d({x}, 2)",
         "add": lambda: f"{x} + {a[1]}",
         "sum": lambda: f"{x}.sum((2, 3))",

@@ -47,6 +47,10 @@ class Experiment:
     slope: float | None = _option(None, "slope of a CNN discriminator's leaky ReLU, if not the model's; 0: ReLU")
     last_width: float | None = _option(None, "factor on the channels before and after a CNN discriminator's last "
                                        "convolution")
+    upsample: str | None = _option(None, "how a ResNet's generator doubles the size: nearest, bilinear [nearest]")
+    pool: str | None = _option(None, "how a ResNet's discriminator pools all pixels at its end, if not as the model: "
+                               "sum, mean")
+    dense_bias: bool | None = _option(None, "a bias in a ResNet's discriminator's dense layer [as the model]")
     init: str = _option("model", "how weights are drawn at first: model (its source's way), or normal, truncated, "
                         "glorot, lecun, he, orthogonal, with a number (deviation or factor) or without: normal-0.02")
     init_dis: str | None = _option(None, "how the discriminator's are, if not by --init")

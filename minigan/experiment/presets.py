@@ -46,6 +46,7 @@ _CODE = {"gen_batch_size": 128, "schedule": "linear", "scaling": "128", "dequant
 MODEL_PRESETS: dict[str, dict[str, Any]] = {
     "resnet": _RESNET | _CODE | {"iterations": 50_000},
     "resnet-stl": _RESNET,
+    "resnet-64": _RESNET | _CODE | {"iterations": 450_000, "decay_from": 400 / 450},
     "resnet-imagenet": _RESNET | _CODE | {"iterations": 450_000, "decay_from": 400 / 450},
     "resnet-bssn": _RESNET | {"batch_size": 16, "gen_batch_size": 32, "iterations": 500_000},
     "resnet-wgan-gp": _RESNET | _CODE,

@@ -48,7 +48,7 @@ DEFAULTS: Rows = {
 }
 
 _GLOROT = "Glorot uniform, times sqrt(2) within blocks, 1 for the rest"
-_RESNETS = ("resnet", "resnet-stl", "resnet-imagenet", "resnet-bssn", "resnet-wgan-gp")
+_RESNETS = ("resnet", "resnet-stl", "resnet-64", "resnet-imagenet", "resnet-bssn", "resnet-wgan-gp")
 _CNNS = ("cnn", "cnn-code", "cnn-bssn")
 
 # What minigan does with a model or a data set of this name if nobody says otherwise.

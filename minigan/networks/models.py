@@ -15,7 +15,9 @@ from typing import Any
 from minigan.networks import bssn_mnist, cnn, resnet
 from minigan.networks.discriminator import Discriminator
 
-OPTIONS = ("slope", "last_width")  # fields of an experiment for some discriminators only
+# fields of an experiment for some discriminators only, and for some generators only; None: as the model has it
+OPTIONS = ("slope", "last_width", "pool", "dense_bias")
+GENERATOR_OPTIONS = ("upsample",)
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,19 @@ class Model:
     dim_z: int = 128
     features: str = ""  # normalization of the discriminator's features
     conditions: tuple[str, ...] = Discriminator.conditions
-    options: tuple[str, ...] = ()  # of OPTIONS, those that the discriminator takes
+    options: tuple[str, ...] = ()  # of OPTIONS and GENERATOR_OPTIONS, those that the networks take
 
 
 def _cnn(table: cnn.CNN, **source: Any) -> Model:
     return Model(functools.partial(cnn.CNNGenerator, table=table),
-                 functools.partial(cnn.CNNDiscriminator, table=table), options=OPTIONS, **source)
+                 functools.partial(cnn.CNNDiscriminator, table=table), options=("slope", "last_width"), **source)
 
 
 def _resnet(table: resnet.ResNet, **source: Any) -> Model:
     return Model(functools.partial(resnet.ResNetGenerator, table=table),
                  functools.partial(resnet.ResNetDiscriminator, table=table),
-                 conditions=resnet.ResNetDiscriminator.conditions, **source)
+                 conditions=resnet.ResNetDiscriminator.conditions, options=("pool", "dense_bias", "upsample"),
+                 **source)
 
 
 MODELS = {
@@ -60,6 +63,8 @@ MODELS = {
     "cnn-bssn": _cnn(cnn.BSSN, source="Lin et al. 2021, Tables 2 and 3", counts=(3_828_739, 2_935_873)),
     "resnet": _resnet(resnet.CIFAR, source="Miyato et al. 2018, Table 4", counts=(4_276_739, 1_053_824)),
     "resnet-stl": _resnet(resnet.STL, source="Miyato et al. 2018, Table 5", counts=(4_878_083, 10_141_441), size=48),
+    "resnet-64": _resnet(resnet.SIXTY_FOUR, source="sngan_projection, for 64 pixels; no table of the paper",
+                         counts=(12_220_675, 10_141_441), size=64),
     "resnet-imagenet": _resnet(resnet.IMAGENET, source="Miyato et al. 2018, Table 6", counts=(32_150_787, 29_017_857),
                                size=128),
     "resnet-bssn": _resnet(resnet.BSSN, source="Lin et al. 2021, Tables 8 to 13", counts=(32_150_787, 39_468_737),

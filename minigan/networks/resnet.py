@@ -6,12 +6,13 @@ Each is a row of numbers, `ResNet`; one generator and one discriminator read the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
+from minigan.errors import choose
 from minigan.networks.discriminator import (
     Discriminator,
     Embedding,
@@ -46,6 +47,8 @@ class ResNet:
 CIFAR = ResNet("resnet", 256, (256, 256, 256), (128, 128, 128, 128), 2, join=2, bias=False)
 # Table 5; no code of the authors is published.
 STL = ResNet("resnet-stl", 512, (256, 128, 64), (64, 128, 256, 512, 1024), 4, join=3)
+# For 64 pixels, of which the paper has none: as in the authors' code, and in mimicry.
+SIXTY_FOUR = ResNet("resnet-64", 1024, (512, 256, 128, 64), (64, 128, 256, 512, 1024), 5, join=3)
 # Table 6, conditional or not: projection with snresnet.py, concatenation with snresnet_128.py (in snresnet.py its
 # fourth block expects too few channels).
 IMAGENET = ResNet("resnet-imagenet", 1024, (1024, 512, 256, 128, 64), (64, 128, 256, 512, 1024, 1024), 5, join=3)
@@ -62,6 +65,12 @@ INIT = "glorot"
 GLOROT = by_name(INIT)
 
 
+# How a generator doubles the size: by repeating pixels, as the papers' code, or by interpolation, as mimicry. As
+# Conv2d.resample.
+UPSAMPLINGS = {"nearest": "up", "bilinear": "bilinear"}
+POOLS = ("sum", "mean")  # over all pixels, at a discriminator's end
+
+
 # ---- blocks --------------------------------------------------------------------------------------------------------
 
 def _residual(rng: np.random.Generator, n_in: int, n_hidden: int, n_out: int, norm: Normalization, slope: float,
@@ -74,15 +83,18 @@ def _residual(rng: np.random.Generator, n_in: int, n_hidden: int, n_out: int, no
 
 class UpBlock(Layer):
     """BN, ReLU, upsample, conv, BN, ReLU, conv; plus upsample, 1x1 conv (Figure 8). With classes the BN is conditional.
+
+    up: Conv2d.resample of what upsamples.
     """
 
-    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, classes: int = 0, draw: Draw = GLOROT):
+    def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, classes: int = 0, draw: Draw = GLOROT,
+                 up: str = "up"):
         super().__init__()
-        conv1, conv2 = _residual(rng, n_in, n_out, n_out, Normalization(), 1.0, draw, first="up")
+        conv1, conv2 = _residual(rng, n_in, n_out, n_out, Normalization(), 1.0, draw, first=up)
         self.layers |= {
             "residual": Sequential(bn1=batch_norm(n_in, classes), conv1=conv1,
                                    bn2=batch_norm(n_out, classes), conv2=conv2),
-            "shortcut": Conv2d(rng, n_in, n_out, 1, init=draw("conv"), resample="up")}
+            "shortcut": Conv2d(rng, n_in, n_out, 1, init=draw("conv"), resample=up)}
 
     def forward(self, x: Tensor, how: Pass) -> Tensor:
         return self.layers["residual"].forward(x, how) + self.layers["shortcut"].forward(x, how)
@@ -141,11 +153,12 @@ class Block(Layer):
 
 class ResNetGenerator(Layer):
     """Dense, blocks up, BN, ReLU, 3x3 conv, tanh. With classes the BN of the blocks is conditional, the last one is
-    not, as in the authors' code."""
+    not, as in the authors' code. upsample: a name of UPSAMPLINGS."""
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, dim_z: int = 128, width: float = 1.0,
-                 classes: int = 0, table: ResNet = CIFAR, init: str = "model"):
+                 classes: int = 0, table: ResNet = CIFAR, init: str = "model", upsample: str = "nearest"):
         super().__init__()
+        choose("upsampling", upsample, UPSAMPLINGS)
         draw = drawing(INIT, init)
         check_size(table.name, size, _multiple(table))
         ch = [scaled(c, width) for c in (table.bottom, *table.up)]
@@ -153,7 +166,8 @@ class ResNetGenerator(Layer):
         self.bottom = (side, side, ch[0])
         self.layers["dense"] = Linear(rng, dim_z, int(np.prod(self.bottom)), draw("dense"))
         self.layers["blocks"] = Sequential(**{
-            f"block{i + 1}": UpBlock(rng, ch[i], ch[i + 1], classes, draw) for i in range(len(table.up))})
+            f"block{i + 1}": UpBlock(rng, ch[i], ch[i + 1], classes, draw, UPSAMPLINGS[upsample])
+            for i in range(len(table.up))})
         self.layers["bn"] = batch_norm(ch[-1], 0)
         self.layers["conv"] = Conv2d(rng, ch[-1], channels, 3, 1, 1, draw("conv"))
 
@@ -169,13 +183,17 @@ class ResNetDiscriminator(Discriminator):
     condition "concat": an embedding of the label is joined as further maps after block `join`. For 128 pixels that is
     the third (Miyato et al. 2018, Table 6 (c)). No paper has it for the smaller networks; there it is ours: after the
     third for 48 pixels, too, and after the second, where the maps have become 8 x 8, for 32.
+    pool, dense_bias: ResNet's pool and bias, where they are not the table's.
     """
 
     conditions = ("projection", "concat", "ac")
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
-                 classes: int = 0, condition: str = "", table: ResNet = CIFAR, init: str = "model"):
+                 classes: int = 0, condition: str = "", table: ResNet = CIFAR, init: str = "model",
+                 pool: str | None = None, dense_bias: bool | None = None):
         super().__init__(classes, condition)
+        choose("pooling", pool or table.pool, POOLS)
+        table = replace(table, pool=pool or table.pool, bias=table.bias if dense_bias is None else dense_bias)
         draw = drawing(INIT, init)
         check_size(table.name, size, _multiple(table))
         self.table = table

@@ -188,19 +188,24 @@ class Linear(Layer):
         return used.norms.get(self)
 
 
+# what a convolution can do beside it to the size of images -> the norm of that
+FACTORS = {"up": 2.0, "bilinear": 2.0, "down": 0.5}
+
+
 class Conv2d(Layer):
     """Convolution, bias, leaky ReLU: (N, H, W, n_in) -> (N, oh, ow, n_out). W (n_out, kernel, kernel, n_in).
 
     slope: of the leaky ReLU after it; 0 is ReLU, 1 none.
     resample: "up" to upsample before it (nearest), "down" to take the mean of 2 x 2 pixels after it; both are folded
-        into the convolution and need stride 1, pad kernel // 2 and a kernel of 3 or 1.
+        into the convolution and need stride 1, pad kernel // 2 and a kernel of 3 or 1, and so does "bilinear", to
+        upsample so, which is not folded.
     """
 
     def __init__(self, rng: np.random.Generator, n_in: int, n_out: int, kernel: int, stride: int = 1, pad: int = 0,
                  init: Initializer | None = None, slope: float = 1.0, norm: NoNorm | None = None,
                  resample: str = "", bias: bool = True):
         super().__init__()
-        if resample and (kernel not in (1, 3) or stride != 1 or pad != kernel // 2 or resample not in ("up", "down")):
+        if resample and (kernel not in (1, 3) or stride != 1 or pad != kernel // 2 or resample not in FACTORS):
             raise ValueError(f"Conv2d: resample {resample!r} needs a kernel of 1 or 3, stride 1 and pad kernel // 2, "
                              f"got kernel {kernel}, stride {stride}, pad {pad}")
         if resample == "down" and slope != 1:
@@ -212,23 +217,29 @@ class Conv2d(Layer):
         W, b = self.weight(x.shape, how), self.params.get("b")
         if not self.resample:
             return conv_ops.conv2d(x, W, b, self.stride, self.pad, self.slope)
+        if W.shape[1] == 3 and self.resample == "bilinear":
+            return conv_ops.conv2d(pool_ops.upsample_bilinear2d(x), W, b, pad=1, slope=self.slope)
         if W.shape[1] == 3:
             return conv_ops.upsample_conv2d(x, W, b, self.slope) if self.resample == "up" \
                 else conv_ops.conv_mean_pool2d(x, W, b)
         # A 1x1 convolution can be done on the smaller image: it does not see its neighbours.
         if self.resample == "up":
             return pool_ops.upsample2d(conv_ops.conv2d(x, W, b, slope=self.slope))
+        if self.resample == "bilinear":  # its weights add up to 1, so the bias stays as it is; an activation would not
+            y = pool_ops.upsample_bilinear2d(conv_ops.conv2d(x, W, b))
+            return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
         return conv_ops.conv2d(pool_ops.mean_pool2d(x), W, b)
 
     def own_factor(self, used: InUse) -> float | None:
         """The convolution's, times the resampling's: nearest upsampling writes each number four times, which has the
-        norm 2, and the mean of four has 1/2. A leaky ReLU, whose slope is 0 to 1, stretches nothing."""
-        return product(used.norms.get(self), {"": 1.0, "up": 2.0, "down": 0.5}[self.resample])
+        norm 2, as has bilinear upsampling, and the mean of four has 1/2. A leaky ReLU, whose slope is 0 to 1, stretches
+        nothing."""
+        return product(used.norms.get(self), FACTORS.get(self.resample, 1.0))
 
     def operand_shape(self, x_shape: tuple[int, ...]) -> tuple[int, ...]:
         """One image, upsampled if the layer does that first."""
         _, H, W, C = x_shape
-        return (1, 2 * H, 2 * W, C) if self.resample == "up" else (1, H, W, C)
+        return (1, 2 * H, 2 * W, C) if self.resample in ("up", "bilinear") else (1, H, W, C)
 
     def operator(self, W: Tensor, x: Tensor) -> Tensor:
         """The convolution."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from minigan.data.pixels import SCALINGS
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, Experiment, option_name
 from minigan.experiment.streams import stream
-from minigan.networks.models import MODELS, OPTIONS
+from minigan.networks.models import GENERATOR_OPTIONS, MODELS, OPTIONS
 from minigan.networks.norms import (
     GENERATOR_NORMS,
     NORMS,
@@ -21,6 +22,7 @@ from minigan.networks.norms import (
     normalize,
     spread_scales,
 )
+from minigan.networks.resnet import POOLS, UPSAMPLINGS
 from minigan.nn.feature_norms import set_batch_norm
 from minigan.nn.initializers import by_name
 from minigan.nn.layers import Layer
@@ -33,7 +35,7 @@ NORM_CHOICES = {"gen_norm": GENERATOR_NORMS, "u_schedule": SCHEDULES, "gamma_sta
 # field of the experiment -> the names it may have: of all that networks are made of and fed with
 CHOICES: dict[str, Collection[str]] = {
     "model": MODELS, "norm": NORMS, "condition": CONDITIONS, "features": FEATURES, "latent": LATENTS,
-    "scaling": SCALINGS, **NORM_CHOICES}
+    "scaling": SCALINGS, "upsample": UPSAMPLINGS, "pool": POOLS, **NORM_CHOICES}
 
 # option -> the norms it is for, and what else to say of it; presets.NEEDS has those that a profile sets for any norm
 ONLY_FOR = {
@@ -43,7 +45,8 @@ ONLY_FOR = {
 
 def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
     """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants."""
-    gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes, init=e.init)
+    gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes, init=e.init,
+                                    **_given(e, GENERATOR_OPTIONS))
     layers = [layer for _, layer in gen.walk()]
     if e.gen_norm != "none":
         normalize(layers, NORMS[e.gen_norm](norm_options(e)), rng)
@@ -54,13 +57,18 @@ def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels:
 
 def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
     """The discriminator of an experiment, on the host: its model's, with --norm, --features and BN's constants."""
-    more = {name: getattr(e, name) for name in OPTIONS if getattr(e, name) is not None}
     dis = MODELS[e.model].discriminator(
         rng, size, channels, _of_discriminator(e), e.width * e.width_dis, classes,
-        "" if e.condition == "none" else e.condition, init=e.init_dis or e.init, **more)
+        "" if e.condition == "none" else e.condition, init=e.init_dis or e.init,
+        **_given(e, OPTIONS))
     _spread((layer for _, layer in dis.walk()), e.norm, e)
     set_batch_norm(dis, e.bn_eps, e.bn_decay)
     return dis
+
+
+def _given(e: Experiment, names: Iterable[str]) -> dict[str, Any]:
+    """Of these fields those that are not left to the model."""
+    return {name: getattr(e, name) for name in names if getattr(e, name) is not None}
 
 
 def _of_discriminator(e: Experiment) -> Normalization:
@@ -129,7 +137,7 @@ def check_model(e: Experiment) -> None:
         others = sorted(name for name, other in MODELS.items() if e.condition in other.conditions)
         raise WrongUse(f"--condition {e.condition} is not for model '{e.model}'; use one of "
                        f"{', '.join(model.conditions)}, or another model: {', '.join(others)}")
-    for name in OPTIONS:
+    for name in (*OPTIONS, *GENERATOR_OPTIONS):
         if getattr(e, name) is not None and name not in model.options:
             raise WrongUse(f"{option_name(name)} is not for model '{e.model}'; leave it out, or use one of "
                            f"{', '.join(other for other, m in MODELS.items() if name in m.options)}")

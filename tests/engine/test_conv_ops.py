@@ -10,7 +10,7 @@ from checks import check_grads
 from minigan.engine import conv_ops, im2col, ops, pool_ops, thread_pool, winograd
 from minigan.engine.autograd import Op, Tensor, grad
 from minigan.engine.conv_ops import ConvWeights, conv2d, conv_mean_pool2d, conv_transpose2d, spread2x2, upsample_conv2d
-from minigan.engine.pool_ops import max_pool2d, mean_pool2d, sum_pool2d, upsample2d, windows
+from minigan.engine.pool_ops import max_pool2d, mean_pool2d, sum_pool2d, upsample2d, upsample_bilinear2d, windows
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -591,6 +591,26 @@ def test_upsampling_repeats_pixels_to_second_order(factor, rng):
     y = upsample2d(Tensor(x), factor)
     np.testing.assert_array_equal(y.data, x.repeat(factor, 1).repeat(factor, 2))
     check_grads(lambda x: upsample2d(x, factor) ** 2, x)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 2), (1, 1, 2, 3), (2, 1, 1, 1), (0, 2, 2, 1)])
+def test_bilinear_upsampling_is_pytorchs_to_second_order(shape, rng):
+    x = rng.standard_normal(shape)
+    y = upsample_bilinear2d(Tensor(x))
+    assert y.shape == (shape[0], 2 * shape[1], 2 * shape[2], shape[3])
+    if not x.size:
+        return
+    check_grads(lambda x: upsample_bilinear2d(x) ** 2, x)
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.functional.interpolate(torch.tensor(nchw(x)), scale_factor=2, mode="bilinear",
+                                             align_corners=False)
+    np.testing.assert_allclose(nchw(y.data), theirs.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_bilinear_upsampling_has_the_norm_2():
+    """Of its matrix, column by column; no image of ones is lengthened by more."""
+    columns = [upsample_bilinear2d(Tensor(e.reshape(1, 3, 4, 1))).data.ravel() for e in np.eye(12)]
+    assert np.linalg.norm(np.array(columns), 2) == pytest.approx(2, rel=1e-12)
 
 
 def test_upsampling_and_pooling_are_adjoint(rng):

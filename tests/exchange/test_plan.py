@@ -71,6 +71,11 @@ def compare(network: Layer, shape, rng, classes, folder):
             assert np.abs(y - e).max() <= 1e-5 * max(1, np.abs(e).max())
 
 
+def test_a_generator_that_upsamples_bilinearly_computes_the_same_elsewhere(rng, tmp_path):
+    gen = MODELS["resnet"].generator(rng, 32, 3, 7, WIDTH, CLASSES, upsample="bilinear")
+    compare(gen, (7,), rng, CLASSES, tmp_path)
+
+
 @pytest.mark.parametrize("model, condition", PAIRS)
 def test_every_pair_of_networks_computes_the_same_elsewhere(model, condition, rng, tmp_path):
     gen, dis, shape = networks(rng, model, condition=condition)

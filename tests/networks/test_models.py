@@ -262,8 +262,8 @@ def assert_gradients_agree(network, found, expected, tolerance=1e-8):
 
 @pytest.mark.parametrize("model, size, channels", [
     ("cnn", 28, 1), ("cnn", 32, 3), ("resnet", 32, 3), ("cnn-code", 28, 1), ("cnn-bssn", 48, 3), ("resnet-stl", 48, 3),
-    ("resnet-imagenet", 32, 3), ("resnet-bssn", 64, 1), ("resnet-wgan-gp", 32, 3), ("dcgan", 64, 3), ("dcgan", 32, 1),
-    ("dcgan-32", 32, 3), ("mnist-bssn", 28, 1), ("mnist-bssn", 32, 3)])
+    ("resnet-64", 32, 3), ("resnet-imagenet", 32, 3), ("resnet-bssn", 64, 1), ("resnet-wgan-gp", 32, 3),
+    ("dcgan", 64, 3), ("dcgan", 32, 1), ("dcgan-32", 32, 3), ("mnist-bssn", 28, 1), ("mnist-bssn", 32, 3)])
 def test_generator_through_discriminator_is_pytorchs(model, size, channels, rng, torch, torch_networks):
     """Images, judgements and all gradients of both networks, over two training forwards that move u and moments.
 

@@ -17,7 +17,8 @@ from minigan.nn.lipschitz import InUse
 from minigan.nn.spectral_norms import SpectralNorm
 
 CLASSES = 3
-SIZES = {"resnet-imagenet": 32, "resnet-bssn": 32, "mnist-bssn": 18, "dcgan-32": 18}  # else 16; 18: odd maps
+# else 16; 18: odd maps
+SIZES = {"resnet-64": 32, "resnet-imagenet": 32, "resnet-bssn": 32, "mnist-bssn": 18, "dcgan-32": 18}
 CONDITIONS = [(model, condition) for model in MODELS for condition in ("", *MODELS[model].conditions)]
 
 

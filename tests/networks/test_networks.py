@@ -92,6 +92,8 @@ BY_HAND = {
                  + conv(3, 128, 256) + conv(4, 256, 256) + conv(3, 256, 512) + dense(8192, 1)),
     "resnet-stl": (dense(128, 36 * 512) + up(512, 256) + up(256, 128) + up(128, 64) + 2 * 64 + conv(3, 64, 3),
                    first(64) + sum(down(a, b, a) for a, b in DOUBLINGS) + dense(1024, 1)),
+    "resnet-64": (dense(128, 16 * 1024) + sum(up(b, a) for a, b in DOUBLINGS) + 2 * 64 + conv(3, 64, 3),
+                  first(64) + sum(down(a, b, a) for a, b in DOUBLINGS) + dense(1024, 1)),
     "resnet-imagenet": (large_generator(), first(64) + sum(down(a, b, a) for a, b in DOUBLINGS)
                         + 2 * conv(3, 1024, 1024) + dense(1024, 1)),
     "resnet-bssn": (large_generator(), first(64) + sum(down(a, b, b) for a, b in DOUBLINGS)
@@ -520,7 +522,7 @@ def test_derivatives_of_loss_and_penalty_are_the_central_differences(model, rng)
         return ops.sum(ops.softplus(-networks[1](x, True, labels))) + 0.1 * penalty
     found, direction = grad(loss(), params), [rng.standard_normal(p.shape) for p in params]
     slope = sum(float(np.sum(g.data * d)) for g, d in zip(found, direction, strict=True))
-    ends, step, begin = [], 1e-6, [p.data for p in params]
+    ends, step, begin = [], 1e-7, [p.data for p in params]
     for sign in (1, -1):
         for p, a, d in zip(params, begin, direction, strict=True):
             p.data = a + sign * step * d

@@ -1,11 +1,14 @@
 """From an experiment to its networks: what it says of norms, and what does not go together."""
 
 import dataclasses
+import functools
+import re
 
 import numpy as np
 import pytest
 from tiny import tiny
 
+from minigan.engine.autograd import Tensor
 from minigan.errors import WrongUse
 from minigan.experiment import experiment
 from minigan.experiment.experiment import Experiment, check
@@ -13,6 +16,7 @@ from minigan.networks import discriminator
 from minigan.networks.norms import NormOptions
 from minigan.training.assembly import (
     NORM_CHOICES,
+    check_networks,
     make_discriminator,
     make_generator,
     norm_options,
@@ -110,3 +114,30 @@ def test_the_conditions_of_the_command_line_are_the_networks():
 def test_a_normalization_that_is_the_discriminators_alone_is_refused():
     with pytest.raises(WrongUse, match="unknown --gen-norm 'bn'; choose from: bsn"):
         Training(tiny(gen_norm="bn"), np.zeros((24, 16, 16, 3), np.uint8))
+
+
+def test_a_resnets_upsampling_pooling_and_bias_are_the_experiments_where_it_says_so(rng):
+    """The same weights drawn: bilinear images are smoother, a mean of 64 pixels is a 64th of their sum."""
+    e = Experiment(model="resnet", width=0.05, dim_z=8)
+    other = dataclasses.replace(e, upsample="bilinear", pool="mean", dense_bias=True)
+    seeded = functools.partial(np.random.default_rng, 1)
+    images, said = [], []
+    for one in (e, other):
+        gen, dis = make_generator(one, seeded(), 32, 3, 0), make_discriminator(one, seeded(), 32, 3, 0)
+        images.append(gen(Tensor(np.random.default_rng(2).standard_normal((4, 8)).astype(np.float32))).data)
+        said.append(dis(Tensor(images[0])).data)
+        assert ("dense/b" in dis.parameters()) == (one is other)
+    rough, smooth = (np.abs(np.diff(x, axis=1)).mean() / x.std() for x in images)
+    assert smooth < 0.95 * rough
+    np.testing.assert_allclose(said[1] * 64, said[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("chosen, said", [
+    ({"upsample": "bilinear"}, "--upsample is not for model 'cnn'; leave it out, or use one of resnet, "),
+    ({"pool": "mean"}, "--pool is not for model 'cnn'"), ({"dense_bias": False}, "--dense-bias is not for model 'cnn'"),
+    ({"model": "resnet", "slope": 0.2}, "--slope is not for model 'resnet'"),
+    ({"model": "resnet", "upsample": "cubic"}, "unknown upsample 'cubic'; choose from: bilinear, nearest"),
+    ({"model": "resnet", "pool": "max"}, "unknown pool 'max'; choose from: mean, sum")])
+def test_what_is_not_for_the_model_or_unknown_is_refused(chosen, said):
+    with pytest.raises(WrongUse, match=re.escape(said)):
+        check_networks(Experiment(**chosen))

@@ -43,7 +43,7 @@ def everything(training):
 
 
 WITHOUT_U = ("none", "wn", "wn-gain", "frobenius", "clip", "orthonormal", "bn", "ln")
-SIZES = {"resnet-stl": 16, "resnet-imagenet": 32, "resnet-bssn": 32, "mnist-bssn": 20}
+SIZES = {"resnet-stl": 16, "resnet-64": 32, "resnet-imagenet": 32, "resnet-bssn": 32, "mnist-bssn": 20}
 CASES = [
     *({"norm": name} for name in NORMS),
     *({"model": name, "norm": ("sn", "none")[i % 2]} for i, name in enumerate(MODELS)),
