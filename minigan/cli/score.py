@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,8 @@ from minigan.formats.progress import to_stderr
 from minigan.formats.whole import check_writable
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
-from minigan.training import run_folder, run_record
+from minigan.training import run_record
+from minigan.training.scoring.given import recognized
 from minigan.training.scoring.instrument import COUNT
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.score import Result, score
@@ -54,13 +56,14 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 
 
 @click.command("score", epilog="\n\n".join(f"{name}: {p.source}." for name, p in PROTOCOLS.items()))
-@click.argument("subject", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("subject", metavar="A")
+@click.argument("real", required=False, metavar="[B]")
 @click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier where Inception has seen "
               "nothing like the data, such as digits; else sn-gan; a run's --score]")
 @click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many images everywhere; the protocol's "
               f"name says so [the protocol's; {COUNT:,} for classifier]")
-@click.option("--data", help="the real images' data set [the run's own: those that it was trained on, and no others]")
-@click.option("--data-root", type=click.Path(path_type=Path), help="folder in which they lie [the run's]")
+@click.option("--data", help="B as a data set's name [a run's own: those that it was trained on, and no others]")
+@click.option("--data-root", type=click.Path(path_type=Path), help="folder in which data sets lie [the run's]")
 @click.option("--split", help="which part of --data they are [the run's, or as minigan train takes it]")
 @click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, "
               "or mean and cov, for FID")
@@ -79,29 +82,41 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
               "of seeds SEED, SEED + 1, ...: also mean and deviation [the protocol's: 3 for mimicry, else 1]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 @click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
-@click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [RUN/scores.json]")
+@click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [A/scores.json]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
-def score_command(subject: Path, out: Path | None, repeat: int | None, **given: object) -> None:
+def score_command(subject: str, real: str | None, out: Path | None, repeat: int | None, **given: Any) -> None:
     """Score generated images against real ones: IS, FID and more.
 
-    RUN is a run, whose generator draws them; or, with --data, a folder or a zip archive of images, or an .npz as
-    minigan sample, ADM or BigGAN writes it.
+    A are the generated images, B the real ones, each of these: a run's folder, a folder, a zip archive or an .npz file
+    of images (as minigan sample, ADM or BigGAN writes it), a packed file, a data set's name (cifar10, cifar10:test), an
+    .npz file of statistics (mu and sigma, mean and cov, m and s), which serves FID alone. A run without B is compared
+    with the images that it was trained on.
 
     \b
     minigan score runs/fashion-mnist-cnn-sn
     minigan score runs/cifar10-cnn-sn --protocol sn-gan --count 2000
-    minigan score images.npz --data cifar10 --protocol ttur --stats fid_stats_cifar10_train.npz
-    minigan score images.npz --data folder --data-root real.npz
+    minigan score fakes.npz photos/ --protocol torch-fidelity
+    minigan score runs/cifar10-cnn-sn cifar10:test
+    minigan score fakes.zip fid_stats_cifar10.npz --protocol ttur
 
-    Scores with all that they depend on are added to RUN/scores.json, RUN/nearest.png shows fakes with the
+    A B is --input1 A --input2 B of other programs; their --gpu is --device cuda here. There is no --batch-size and no
+    --num-workers: no score depends on them, and all cores are used. B may also be said as --data NAME --data-root
+    FOLDER, or --stats FILE.
+
+    Scores with all that they depend on are added to A/scores.json where A is a run, A/nearest.png shows fakes with the
     real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.
     Protocols, by whom and how:
     """
-    asked = Asked(**given)
-    is_run = run_folder.is_run(subject)
+    asked, a, b = Asked(**given), recognized(subject), None if real is None else recognized(real)
+    is_run = a.run is not None
+    for one in (a, b):
+        if one is not None and one.remark:
+            to_stderr(one.remark)
+    if b is not None and not asked.quiet:
+        to_stderr(f"fakes: {a.name} ({a.kind}); real: {b.name} ({b.kind})")
     if out is not None and out.suffix != ".json":
         raise WrongUse(f"--out {out}: expected a name that ends with .json")
-    out = out or (subject / "scores.json" if is_run else None)
+    out = out or (a.run / "scores.json" if a.run is not None else None)
     if out is not None:
         stored_scores.read(out)  # before the work: it may be another program's
         check_writable(out, "; choose another --out")
@@ -112,11 +127,11 @@ def score_command(subject: Path, out: Path | None, repeat: int | None, **given: 
     if repeat is None:
         repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
     if repeat > 1 and not is_run:
-        raise WrongUse(f"--repeat: {subject} is no run that could draw other images")
+        raise WrongUse(f"--repeat: {a.name} is no run that could draw other images")
     made: list[Result] = []
     said: set[str] = set()
     for seed in range(asked.seed, asked.seed + repeat):
-        found = score(subject, dataclasses.replace(asked, seed=seed))
+        found = score(a, dataclasses.replace(asked, seed=seed), b)
         if out is not None:  # first: the lines may go to a terminal that was closed
             stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
         for line in stored_scores.lines(found.scores):

@@ -23,7 +23,7 @@ import numpy as np
 from minigan.data.dataset import StoredImages, digest_of
 from minigan.data.locations import cache_folder
 from minigan.engine import devices
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.progress import ProgressLine, to_stderr
 from minigan.metrics.frechet import Moments, Statistics
@@ -34,12 +34,14 @@ BLOCK = 250  # images of a file: a minute of Inception on two cores
 STEP = 50  # images between progress lines; a multiple of classifier.BATCH, so that nothing else changes
 VERSION = 1  # of the files
 
+Function = Callable[[np.ndarray], object]  # images, uint8 (n, H, W, C), C 1 or 3 -> features (n, d), real numbers
+
 
 class Extractor(Protocol):
-    """What makes features of images: InceptionFeatures, classifier.Classifier."""
+    """What makes features of images: InceptionFeatures, classifier.Classifier, FunctionFeatures."""
 
     name: str  # "inception-2015-12-05", "classifier fashion-mnist"
-    digest: str  # of the weights
+    digest: str  # of the weights; "": what they depend on is not known, so the cache has none of them
     resize: str  # how images of another size are brought to its own
     dimension: int  # of the features
     classifies: bool  # whether it has logits
@@ -70,6 +72,44 @@ class InceptionFeatures:
 
     def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
         return devices.to_host(self.network.logits(self.xp.asarray(features), biased))
+
+
+class FunctionFeatures:
+    """A function of one's own as an Extractor.
+
+    Nothing that it makes is kept in the cache: what it depends on is not known.
+    first: two images, for which it is called at once, so that a wrong one is found before the work.
+    logits: whether what it makes are logits of classes, for IS alone.
+    """
+
+    digest, resize = "", ""
+
+    def __init__(self, function: Function, first: np.ndarray, logits: bool = False):
+        self.function, self.classifies = function, logits
+        self.name = f"function {getattr(function, '__name__', type(function).__name__)}"
+        self.dimension = 0
+        self.dimension = self.features(first).shape[1]
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """uint8 (n, H, W, C) -> float32 (n, dimension). WrongUse unless the function gives a row for each image."""
+        made = self.function(images)
+        try:
+            found = np.asarray(made)
+        except Exception as error:  # whatever an array of another library raises, such as a tensor on a GPU
+            raise WrongUse(f"weights: {self.name} gave a {type(made).__name__}, which is no NumPy array "
+                           f"({str(error)[:100]})") from None
+        wanted = f"({len(images)}, {self.dimension or 'd'})"
+        if found.ndim != 2 or len(found) != len(images) or 0 in found.shape or found.dtype.kind not in "buif" or (
+                self.dimension not in (0, found.shape[1])):
+            raise WrongUse(f"weights: {self.name} gave {found.dtype} {found.shape} for images {images.shape}; expected "
+                           f"numbers {wanted}, a row of features for each")
+        if not np.isfinite(found).all():
+            raise FailedWork(f"weights: {self.name} gave numbers that are not finite")
+        return found.astype(np.float32)
+
+    def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
+        """The features themselves."""
+        return features
 
 
 @dataclass(frozen=True)
@@ -107,15 +147,18 @@ def extract(extractor: Extractor, images: Images, quiet: bool = False, keep: boo
 def statistics(extractor: Extractor, images: Images, quiet: bool = False) -> Statistics:
     """Mean and covariance of all images' features, in memory for one block; kept in the cache, too."""
     path = folder(extractor, images) / f"statistics-{images.count}.h5"
-    state = _kept(path, {"of": _key(extractor, images), "count": images.count},
-                  {"mean": (extractor.dimension,), "covariance": (extractor.dimension,) * 2}, np.float64)
+    state = None
+    if extractor.digest:
+        state = _kept(path, {"of": _key(extractor, images), "count": images.count},
+                      {"mean": (extractor.dimension,), "covariance": (extractor.dimension,) * 2}, np.float64)
     if state is not None:
         return Statistics(state["mean"], state["covariance"], images.count)
     moments = Moments(extractor.dimension)
     _go(extractor, images, lambda _, features: moments.add(features), quiet, keep=True)
     known = moments.statistics()
-    _keep(path, {"of": _key(extractor, images), "count": images.count, "mean": known.mean,
-                 "covariance": known.covariance})
+    if extractor.digest:
+        _keep(path, {"of": _key(extractor, images), "count": images.count, "mean": known.mean,
+                     "covariance": known.covariance})
     return known
 
 
@@ -142,11 +185,13 @@ def _go(extractor: Extractor, images: Images, use: Callable[[slice, np.ndarray],
             n = part.stop - start
             path = place / f"{start:07d}-{n}.h5"
             label = {"of": key, "start": start}
-            state = _kept(path, label, {"features": (n, extractor.dimension)}, np.float32)
+            state = None
+            if extractor.digest:
+                state = _kept(path, label, {"features": (n, extractor.dimension)}, np.float32)
             if state is None:
                 progress = progress or _begun(images, extractor, start, quiet)
                 features = _computed(extractor, images.read(part), start, progress)
-                if keep:
+                if keep and extractor.digest:
                     _keep(path, label | {"features": features})
             else:
                 features = state["features"]

@@ -178,6 +178,18 @@ def read(path: str | Path) -> Statistics:
     return Statistics(mean, covariance, count)
 
 
+def holds(path: Path) -> tuple[bool, bool]:
+    """Whether an .npz file has an array of images, and whether it has a pair of NAMES, by its arrays' names and shapes;
+    (False, False) of a file that cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            headers = image_arrays.headers_in(archive)
+    except (OSError, *image_arrays.UNREADABLE):
+        return False, False
+    images = any(image_arrays.of_images(shape, dtype) for shape, _, dtype in headers.values())
+    return images, any(headers.keys() >= set(pair) for pair in NAMES)
+
+
 def _array(archive: zipfile.ZipFile, name: str, ndim: int, length: int | None = None) -> np.ndarray:
     """The member `name`.npy, of `ndim` axes (of `length` each), as float64. ValueError if it is anything else."""
     if f"{name}.npy" not in archive.namelist():

@@ -26,7 +26,7 @@ class ScoreInputs:
     """What scores are made of; what those asked for do not need is left out."""
 
     real: np.ndarray | Statistics | None = None  # features (N, d), as Protocol.rows chose them; FID takes statistics
-    fake: np.ndarray | None = None  # features (M, d), in the order of generation
+    fake: np.ndarray | Statistics | None = None  # features (M, d), in the order of generation; FID takes statistics
     logits: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None  # (M, classes), or a function of features
     real_labels: np.ndarray | None = None  # integers (N,), for intra-FID
     fake_labels: np.ndarray | None = None  # integers (M,)
@@ -99,10 +99,12 @@ def check_counts(protocol: Protocol, names: Sequence[str], n_real: int, n_fake: 
                        f"do not have; it needs at least {MOST_NEIGHBOURS + 1}")
 
 
-def check_statistics(protocol: Protocol, known: Statistics, features: int) -> None:
-    """WrongUse for statistics of real images that the protocol, or a network of so many features, does not take."""
-    if protocol.real and known.count not in (0, protocol.real):
-        raise WrongUse(f"protocol {protocol.name} takes {protocol.real:,} real images, the statistics are of "
+def check_statistics(protocol: Protocol, known: Statistics, features: int, side: str = "real") -> None:
+    """WrongUse for statistics of images (side: "real", "fake") that the protocol, or a network of so many features,
+    does not take."""
+    count = protocol.real if side == "real" else protocol.fake
+    if count and known.count not in (0, count):
+        raise WrongUse(f"protocol {protocol.name} takes {count:,} {side} images, the statistics are of "
                        f"{known.count:,}")
     if len(known.mean) != features:
         raise WrongUse(f"the statistics are of {len(known.mean):,} features, the network has {features:,}; they must "
@@ -124,13 +126,18 @@ def _is(p: Protocol, i: ScoreInputs) -> Found:
 
 
 def _fid(p: Protocol, i: ScoreInputs) -> Found:
-    real, fake = _given("FID", "real features", i.real), _fakes(p, "FID", i.fake, p.fake)
-    if isinstance(real, Statistics):
-        check_statistics(p, real, fake.shape[1])
+    real, fake = _given("FID", "real features", i.real), _given("FID", "fakes", i.fake)
+    if not isinstance(fake, Statistics):
+        fake = _fakes(p, "FID", fake, p.fake)
+    dimension = len(fake.mean) if isinstance(fake, Statistics) else fake.shape[1]
+    for side, known in (("real", real), ("fake", fake)):
+        if isinstance(known, Statistics):
+            check_statistics(p, known, dimension, side)
     n_real = real.count if isinstance(real, Statistics) else len(_reals(p, "FID", real))
-    cautions = [] if n_real else ["the statistics do not say of how many images they are"]
-    cautions += _few_for_fid("real", n_real, fake.shape[1]) + _few_for_fid("fake", len(fake), fake.shape[1])
-    return [(frechet.distance(real, fake), None)], n_real, len(fake), cautions + _missing_classes(i, len(fake))
+    n_fake = fake.count if isinstance(fake, Statistics) else len(fake)
+    cautions = [] if n_real and n_fake else ["the statistics do not say of how many images they are"]
+    cautions += _few_for_fid("real", n_real, dimension) + _few_for_fid("fake", n_fake, dimension)
+    return [(frechet.distance(real, fake), None)], n_real, n_fake, cautions + _missing_classes(i, n_fake)
 
 
 def _kid(p: Protocol, i: ScoreInputs) -> Found:
@@ -147,7 +154,8 @@ def _kid(p: Protocol, i: ScoreInputs) -> Found:
 def _intra_fid(p: Protocol, i: ScoreInputs) -> Found:
     real = _given("intra-FID", "features of real images, not their statistics",
                   None if isinstance(i.real, Statistics) else i.real)
-    fake = _given("intra-FID", "fakes", i.fake)
+    fake = _given("intra-FID", "features of fakes, not their statistics",
+                  None if isinstance(i.fake, Statistics) else i.fake)
     labels = _given("intra-FID", "labels of both", i.real_labels), _given("intra-FID", "labels of both", i.fake_labels)
     if (len(real), len(fake)) != (len(labels[0]), len(labels[1])):
         raise WrongUse(f"intra-FID: {len(real)} real and {len(fake)} fakes, but {len(labels[0])} and "
@@ -222,8 +230,10 @@ def _reals(p: Protocol, score: str, real: np.ndarray | Statistics | None) -> np.
     return real
 
 
-def _fakes(p: Protocol, score: str, fake: np.ndarray | None, count: int) -> np.ndarray:
+def _fakes(p: Protocol, score: str, fake: np.ndarray | Statistics | None, count: int) -> np.ndarray:
     """The first `count` rows; all if it is 0."""
+    if isinstance(fake, Statistics):
+        raise WrongUse(f"{score} needs features of fakes; statistics will do for FID only")
     fake = _given(score, "fakes", fake)
     if len(fake) < count:
         raise WrongUse(f"protocol {p.name} takes {count:,} fakes for {score}, got {len(fake):,}; "

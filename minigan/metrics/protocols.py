@@ -184,6 +184,13 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
         is_count=0),
 )}
 
+# Of what has no named way. Statistics do not say of which network they are; features of a function of one's own
+# (from Python) are comparable with those of the same function only. Both take all that there is.
+OF_STATISTICS = Protocol("statistics", "statistics of features on both sides", ("FID",), network="", resize="",
+                         pixels="")
+OF_FUNCTION = Protocol("function", "features of a function of one's own", ("FID", "KID", *_NEIGHBOURS), network="",
+                       resize="", pixels="", is_count=0)
+
 
 def serving(kind: str) -> list[str]:
     """The protocols that take this kind of Inception's weights."""

@@ -82,18 +82,18 @@ def _chosen(headers: dict[str, Header]) -> str:
     """The name of the array that holds the images. ValueError if there is none, or more than one."""
     named = [name for name in NAMES if name in headers]
     if not named:
-        named = [name for name, (shape, _, dtype) in headers.items() if _of_images(shape, dtype)]
+        named = [name for name, (shape, _, dtype) in headers.items() if of_images(shape, dtype)]
         if len(named) > 1:
             raise ValueError(f"it has several arrays that may be images: {listed(sorted(named))}")
     if not named:
         raise ValueError(f"it has no array of images (its arrays: {listed(sorted(headers)) or 'none'})")
     shape, _, dtype = headers[named[0]]
-    if not _of_images(shape, dtype):
+    if not of_images(shape, dtype):
         raise ValueError(f"its array '{named[0]}' is {dtype} {shape}")
     return named[0]
 
 
-def _of_images(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+def of_images(shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether an array may be images; no side of one is shorter than 4 or longer than 1024."""
     if dtype.kind not in "uif" or dtype.itemsize > 8 or len(shape) not in (3, 4) or not 1 <= shape[0] <= 1 << 30:
         return False

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -15,9 +13,10 @@ from minigan.metrics import features, frechet
 from minigan.metrics.features import Extractor
 from minigan.metrics.frechet import Statistics
 from minigan.metrics.measures import Origin, ScoreInputs, check_counts, check_network, check_statistics, measure
-from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
+from minigan.metrics.protocols import OF_PIXELS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.instrument import COUNT
+from minigan.training.scoring.known import Known, any_count
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.real_images import Real
 from minigan.training.scoring.subject import Subject
@@ -33,27 +32,26 @@ class Measured:
     rows: np.ndarray | None  # which of the data set's images the real ones are
 
 
-def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real: Real | None,
+def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real: Real | Known | None,
                     extractor: Extractor | None, asked: Asked) -> Measured:
-    """The protocol's scores of these names. Writes statistics of the real images where asked to (--write-stats)."""
-    n = _count(protocol, subject, asked.count)
+    """The protocol's scores of these names. real: None where none of them needs it.
+
+    Writes statistics of the real images where asked to (--write-stats).
+    """
+    n = _fakes(protocol, subject, asked.count)
     pixels = subject.pixels or protocol.rounding
     made = subject.images(n, pixels)
     known, rows, real_labels, where = None, None, None, ""
     origin = Origin.of(extractor, seed=asked.seed, pixels=pixels if protocol.pixels else "")
     if extractor is not None:
         check_network(protocol, origin)
-    if asked.stats is not None:  # --count cannot change how many images these are of
-        protocol = dataclasses.replace(protocol, real=PROTOCOLS[protocol.name.split(" at ")[0]].real)
-        known, where = _read(asked.stats)
+    if isinstance(real, Known):
+        protocol = any_count(protocol, "real")
+        known, where = real.statistics, real.identity
         if extractor is not None and "FID" in names:
             check_statistics(protocol, known, extractor.dimension)
-        check_counts(protocol, names, 0, n)
     elif real is not None and extractor is not None and set(names) - {"IS"}:
         rows = protocol.rows(len(real.data.images), real.data.labels)
-        check_counts(protocol, names, len(rows), n)
-        if protocol.per_class:
-            _check_classes(protocol, real, subject)
         extractor.features(made.read(slice(0, 1)))  # one fake, at once: such as colours for a network of grey images
         known = _features(extractor, names, real, rows, asked.quiet)
         real_labels, where = real.data.labels[rows] if real.data.labelled else None, real.identity
@@ -67,7 +65,20 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
     return Measured(measure(protocol, inputs, dataclasses.replace(origin, data=where), names), fake, known, rows)
 
 
-def _count(protocol: Protocol, subject: Subject, asked: int | None) -> int:
+def check_images(protocol: Protocol, names: list[str], subject: Subject, real: Real | Known | None,
+                 asked: Asked) -> None:
+    """WrongUse for numbers of images, or classes, that the scores of these names cannot be measured of: before any
+    weights are looked for."""
+    n = _fakes(protocol, subject, asked.count)
+    if not isinstance(real, Real) or not set(names) - {"IS"} - OF_PIXELS:
+        check_counts(protocol, names, 0, n)
+        return
+    check_counts(protocol, names, len(protocol.rows(len(real.data.images), real.data.labels)), n)
+    if protocol.per_class:
+        _check_classes(protocol, real, subject)
+
+
+def _fakes(protocol: Protocol, subject: Subject, asked: int | None) -> int:
     """How many fakes the protocol takes of the subject. WrongUse if it cannot have them."""
     n = protocol.fakes
     if protocol.per_class:
@@ -91,12 +102,6 @@ def _check_classes(protocol: Protocol, real: Real, subject: Subject) -> None:
     if not np.array_equal(given, np.arange(subject.classes)):
         raise WrongUse(f"protocol {protocol.name} compares class by class: the fakes are of {subject.classes} classes, "
                        f"{real.name} has images of {len(given)}")
-
-
-def _read(path: Path) -> tuple[Statistics, str]:
-    """Statistics of real images from a file, and their identity."""
-    known = frechet.read(path)
-    return known, f"statistics {path.name} {hashlib.sha256(known.mean.tobytes()).hexdigest()[:12]}"
 
 
 def _features(extractor: Extractor, names: list[str], real: Real, rows: np.ndarray,

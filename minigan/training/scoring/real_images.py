@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minigan.data import datasets
 from minigan.data.dataset import Dataset, digest_of
+from minigan.data.resize import resized
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import Experiment
 from minigan.formats.progress import to_stderr
 from minigan.metrics.protocols import Protocol
 from minigan.training.restore import Saved
+from minigan.training.scoring.instrument import COUNT
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.subject import Subject
 
@@ -65,7 +69,9 @@ def open_real(subject: Subject, asked: Asked, protocol: Protocol) -> Real:
         return _own(saved, asked)
     choose("data set", asked.data, datasets.DATASETS)
     facts = datasets.DATASETS[asked.data]
-    chosen = {"size": asked.size or (subject.size if facts.size else None)} | _how(asked)  # a packed file has its own
+    # A packed file has a size of its own; beside fakes that have none a folder has, too.
+    chosen = {"size": asked.size or (subject.size if facts.size else None), "own_size": subject.size is None} | _how(
+        asked)
     if saved is not None and saved.e.dataset == asked.data:
         e = saved.e
         root = asked.data_root or (e.data_root if e.data_root and Path(e.data_root).exists() else None)
@@ -75,9 +81,41 @@ def open_real(subject: Subject, asked: Asked, protocol: Protocol) -> Real:
     else:
         split = asked.split or next((name for name, labels in facts.splits.items() if labels is not False
                                      or not protocol.per_class), facts.split)
+        array = asked.data_root is not None and asked.data_root.suffix.lower() == ".npz"  # has one size already
+        if array:
+            chosen |= {"size": None, "own_size": True}
         data = datasets.load(asked.data, root=asked.data_root, split=split, fit=asked.fit, skip_bad=asked.skip_bad,
                              **chosen)
+        if array:
+            return of_array(data.images, f"{asked.data} {split}", asked.size or subject.size, data.labels, data.classes)
     return Real(data, f"{asked.data} {split}", saved is not None and _is_own(saved, data), facts.side)
+
+
+def drawn(b: Subject, name: str, size: int | None, protocol: Protocol) -> Real:
+    """The images that a run's generator draws, in the place of real ones: as many as the protocol takes of these.
+
+    Their labels are those that the generator was given. size: to which they are brought; None: their own.
+    """
+    n = protocol.real * (b.classes if protocol.per_class else 1) or protocol.fakes or COUNT
+    images = b.images(n, protocol.rounding)
+    labels = np.arange(n) % b.classes if b.classes else np.full(n, -1)
+    return of_array(images.read(slice(0, n)), f"run {name} at iteration {b.iteration}", size, labels,
+                    tuple(map(str, range(b.classes))))
+
+
+def of_array(images: Any, name: str, size: int | None, labels: np.ndarray | None = None,
+             classes: tuple[str, ...] = ()) -> Real:
+    """Images of an array, uint8 (N, H, W, C), in the place of real ones, brought to size x size; None: as they are.
+
+    WrongUse for a size, unless they are squares.
+    """
+    side = images.shape[1]
+    if size is not None and side != images.shape[2]:
+        raise WrongUse(f"{name}: images of {images.shape[2]} x {side}, expected squares")
+    if size is not None and size != side:
+        images = resized(images, size)
+    labels = np.zeros(len(images), np.int64) if labels is None else labels
+    return Real(Dataset(images, labels.astype(np.int64), classes, name), name, side=side)
 
 
 def open_held_out(saved: Saved, real: Real, asked: Asked) -> Dataset | None:

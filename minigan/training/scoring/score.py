@@ -16,15 +16,19 @@ from minigan.data import datasets
 from minigan.engine import thread_pool
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import Experiment
-from minigan.metrics.protocols import OF_PIXELS, PROTOCOLS, Protocol
+from minigan.metrics.features import Function, FunctionFeatures, Images
+from minigan.metrics.inception_weights import Weights
+from minigan.metrics.protocols import OF_FUNCTION, OF_PIXELS, OF_STATISTICS, PROTOCOLS, Protocol
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring import likeness
 from minigan.training.scoring.discriminator import discriminator_scores, open_judge
+from minigan.training.scoring.given import ANYTHING, Given, as_options, recognized
 from minigan.training.scoring.instrument import named_weights, open_extractor, protocol_for, scores_of
-from minigan.training.scoring.measuring import measure_subject
+from minigan.training.scoring.known import Known, measure_known, read_statistics
+from minigan.training.scoring.measuring import check_images, measure_subject
 from minigan.training.scoring.options import Asked
-from minigan.training.scoring.real_images import Real, open_real
-from minigan.training.scoring.subject import Subject, open_subject
+from minigan.training.scoring.real_images import Real, drawn, of_array, open_real
+from minigan.training.scoring.subject import UNKNOWN, Subject, open_subject
 
 
 @dataclass(frozen=True)
@@ -37,43 +41,68 @@ class Result:
     iteration: int
 
 
-def score(path: Path, asked: Asked) -> Result:
-    """Measure the protocol's scores, and what else can be said, of the images of a run, a folder or an .npz file."""
+def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Function | None = None) -> Result:
+    """Measure the protocol's scores, and what else can be said, of the images of `a`: see given.Given.
+
+    b: what they are compared with, rather than what the options, or a run itself, say.  function: makes features of
+    images, in the place of a network (features.FunctionFeatures); then no protocol is named.
+    """
     thread_pool.thread_count()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
     if asked.protocol is not None:
         choose("protocol", asked.protocol, PROTOCOLS)
-    subject = open_subject(path, asked)
+    a = a if isinstance(a, Given) else recognized(a)
+    if b is not None:
+        asked = as_options(b, asked)
+    stats = asked.stats if b is None or b.statistics is None else b.statistics
+    known = None if stats is None else read_statistics(stats)
+    if a.statistics is not None:
+        return _of_statistics(read_statistics(a.statistics), known, asked, b, function)
+    subject = open_subject(a, asked)
     saved = subject.saved
-    if saved is not None:
+    if saved is not None and (b is None or b.dataset is not None):
         asked = _as_trained(asked, saved.e)
-    dataset = asked.data or (saved.e.dataset if saved else None)
-    read = named_weights(asked.weights, asked.protocol, dataset)
-    protocol, remarks = protocol_for(asked.protocol, asked.count, dataset, read)
+    drawing = None if b is None or b.run is None else open_subject(b, dataclasses.replace(asked, best=False))
+    dataset = _dataset(subject, drawing, asked)
+    protocol, read, remarks = _protocol(asked, dataset, function)
     needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
-    real, more = _real(subject, asked, protocol, needs_real and not asked.stats)
-    remarks += more
-    if needs_real and real is None and asked.stats is None:
-        raise WrongUse(f"{path}: which real images shall it be compared with? Name their data set: --data "
-                       f"{'|'.join(sorted(datasets.DATASETS))}, or statistics of theirs: --stats FILE.npz")
-    if asked.stats is not None and not {"FID", "IS"} & set(protocol.scores):
-        raise WrongUse(f"--stats holds no more than FID needs, and protocol {protocol.name} has no FID; leave it out")
-    if asked.write_stats is not None and (asked.stats is not None or "FID" not in protocol.scores):
-        raise WrongUse("--write-stats is for a protocol with FID, and without --stats: it keeps the real images' "
-                       "mean and covariance")
-    names = [name for name in protocol.scores if asked.stats is None or name in ("IS", "FID")]
+    needed = needs_real and known is None
+    if b is not None and not needs_real:
+        remarks.append(f"protocol {protocol.name} compares with no real images: {b.name} is not looked at")
+    if b is not None and b.dataset is None:
+        real = _other(b, drawing, asked, protocol, subject.size) if needed else None
+    else:
+        real, more = _real(subject, asked, protocol, needed)
+        remarks += more
+    if needed and real is None:
+        raise WrongUse(f"{a.name}: which real images shall it be compared with? Name them: minigan score {a.name} "
+                       f"REAL, which is {ANYTHING} ({', '.join(sorted(datasets.DATASETS))})")
+    if known is not None and not {"FID", "IS"} & set(protocol.scores):
+        raise WrongUse(f"{'--stats' if b is None else b.name} holds no more than FID needs, and protocol "
+                       f"{protocol.name} has no FID; leave it out")
+    if asked.write_stats is not None and (known is not None or "FID" not in protocol.scores):
+        raise WrongUse("--write-stats is for a protocol with FID, and without statistics of the real images: it keeps "
+                       "their mean and covariance")
+    names = [name for name in protocol.scores if known is None or name in ("IS", "FID")]
+    check_images(protocol, names, subject, known or real, asked)
     extractor = None
     if set(names) - OF_PIXELS:
         size = None if real is None else real.data.images.shape[1]
-        extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size, read)
+        if function is None:
+            extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size, read)
+        else:
+            first = subject.images(2, subject.pixels or protocol.rounding).read(slice(0, 2))
+            extractor, more = FunctionFeatures(function, first), []
         names, left_out = scores_of(names, extractor, protocol)
         remarks += [*more, *left_out]
-    judges, more = (None, []) if saved is None else open_judge(saved, real, asked)
-    remarks += more
-    made = measure_subject(protocol, names, subject, real, extractor, asked)
+    judges = None
+    if saved is not None:
+        judges, more = open_judge(saved, real, asked)
+        remarks += more
+    made = measure_subject(protocol, names, subject, known or real, extractor, asked)
     images = likeness.looked_at(subject, protocol, asked)
     found = [*made.scores, *likeness.alike(images, subject.classes, asked.seed, set(protocol.scores)),
              *likeness.coverage(images, made.fake, extractor, dataset, asked.seed)]
-    if judges is not None:
+    if judges is not None and saved is not None:
         found += discriminator_scores(saved, judges, images, asked)
     found = [_sized(one, real, subject) for one in found]
     if real is not None:
@@ -81,6 +110,70 @@ def score(path: Path, asked: Asked) -> Result:
     remarks += [likeness.repeated(images), *_cautions(found)]
     nearest = None if real is None else likeness.nearest_real(images, made, real.data)
     return Result(found, remarks, nearest, subject.iteration)
+
+
+def _of_statistics(fake: Known, known: Known | None, asked: Asked, b: Given | None,
+                   function: Function | None) -> Result:
+    """FID of fakes of which only the statistics are there."""
+    for option, given in (("best", asked.best), ("write-stats", asked.write_stats)):
+        if given:
+            raise WrongUse(f"--{option} is for images, and {fake.identity} has none; leave it out")
+    if known is not None:
+        if asked.count is not None:
+            raise WrongUse("--count: statistics are of the images that they were made of; leave it out")
+        protocol = OF_STATISTICS if asked.protocol is None else PROTOCOLS[asked.protocol]
+        found = measure_known(protocol, fake, known, None, asked.quiet)
+        return Result(found, _cautions(found), None, 0)
+    if b is None and asked.data is None:
+        raise WrongUse(f"{fake.identity}: with what shall it be compared? Name real images, or statistics of theirs")
+    nobody = Subject(lambda *_: _nothing(), 0, "", None)
+    drawing = None if b is None or b.run is None else open_subject(b, asked)
+    dataset = _dataset(nobody, drawing, asked)
+    protocol, read, remarks = _protocol(asked, dataset, function)
+    if "FID" not in protocol.scores:
+        raise WrongUse(f"{fake.identity} holds no more than FID needs, and protocol {protocol.name} has no FID")
+    real = open_real(nobody, asked, protocol) if b is None or b.dataset is not None else _other(
+        b, drawing, asked, protocol, None)
+    if function is None:
+        extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, real.size, read)
+    else:
+        extractor, more = FunctionFeatures(function, real.data.images[np.arange(2)]), []
+    found = [dataclasses.replace(one, size_real=real.size)
+             for one in measure_known(protocol, fake, real, extractor, asked.quiet)]
+    return Result(found, [*remarks, *more, *_cautions(found)], None, 0)
+
+
+def _nothing() -> Images:
+    raise AssertionError("statistics have no images")
+
+
+def _protocol(asked: Asked, dataset: str | None,
+              function: Function | None) -> tuple[Protocol, Weights | None, list[str]]:
+    """The protocol, Inception's weights if they were read to choose it, and remarks on the choice."""
+    if function is None:
+        read = named_weights(asked.weights, asked.protocol, dataset)
+        protocol, remarks = protocol_for(asked.protocol, asked.count, dataset, read)
+        return protocol, read, remarks
+    if asked.protocol is not None:
+        raise WrongUse(f"--protocol {asked.protocol}: it says whose network makes the features; with a function of "
+                       "your own leave it out; --count says of how many images they are")
+    return OF_FUNCTION if asked.count is None else OF_FUNCTION.smaller(asked.count), None, []
+
+
+def _dataset(subject: Subject, drawing: Subject | None, asked: Asked) -> str | None:
+    """Whose images these are, which chooses the protocol: by what was asked for, the fakes, the real ones."""
+    if asked.data is None or asked.data in UNKNOWN and subject.saved is None:
+        return subject.dataset or asked.data or (None if drawing is None else drawing.dataset)
+    return asked.data
+
+
+def _other(b: Given, drawing: Subject | None, asked: Asked, protocol: Protocol, size: int | None) -> Real:
+    """The images of a run or of an array, in the place of real ones, at the fakes' size."""
+    size = asked.size or size
+    if b.array is not None:
+        return of_array(b.array, b.name, size)
+    assert drawing is not None, b
+    return drawn(drawing, b.name, size, protocol)
 
 
 def _as_trained(asked: Asked, e: Experiment) -> Asked:

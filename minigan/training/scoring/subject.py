@@ -1,4 +1,4 @@
-"""Whose images are scored: those that a run's generator draws, those of a folder, or those of an .npz file."""
+"""Whose images are scored: those that a run's generator draws, those of a folder, a file, a data set or an array."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from minigan.data import datasets
+from minigan.data.dataset import StoredImages
 from minigan.data.image_folder import NoImages
 from minigan.engine import devices
 from minigan.errors import WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.metrics import features
 from minigan.metrics.features import Images
-from minigan.training import restore, run_folder, sampling
+from minigan.training import restore, sampling
 from minigan.training.restore import Saved
+from minigan.training.scoring.given import Given
 from minigan.training.scoring.options import Asked
+
+UNKNOWN = ("folder", "packed")  # names of DATASETS that say nothing of the images
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,27 @@ class Subject:
     size: int | None  # side in pixels; None: they are no squares
     saved: Saved | None = None  # of a run: its checkpoint
     classes: int = 0  # that a run's generator knows; images are of these in turn
+    dataset: str | None = None  # whose images they are, or which a run was trained on; None: nobody's that is known
 
     @property
     def iteration(self) -> int:
         return self.saved.iteration if self.saved else 0
 
 
-def open_subject(path: Path, asked: Asked) -> Subject:
-    """A run, or a folder, a zip archive or an .npz file of images."""
-    if run_folder.is_run(path):
-        saved = restore.newest(path, asked.best)
+def open_subject(a: Given, asked: Asked) -> Subject:
+    """A run, or images of a folder, a zip archive, an .npz or a packed file, of a data set, of an array."""
+    if a.run is not None:
+        saved = restore.newest(a.run, asked.best)
         for line in saved.remarks:
             to_stderr(line)
         return of_run(saved, asked.seed, asked.device)
     if asked.best:
         raise WrongUse("--best is for runs")
-    if not path.exists():
-        raise WrongUse(f"{path}: no such file or folder; expected a run's folder, or a folder, a zip archive or "
-                       "an .npz file of images")
-    images = _given(path, asked)
+    images = a.array if a.array is not None else _given(a, asked)
     whole = features.of_images(images, what="fake")
     return Subject(lambda count, _: dataclasses.replace(whole, count=count), len(images), "given",
-                   images.shape[1] if images.shape[1] == images.shape[2] else None)
+                   images.shape[1] if images.shape[1] == images.shape[2] else None,
+                   dataset=None if a.dataset in UNKNOWN else a.dataset)
 
 
 def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
@@ -71,16 +73,19 @@ def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
         def read(part: slice) -> np.ndarray:
             return sampling.draw(gen, z[part], xp, classes=classes, start=part.start, rounding=rounding)
         return Images(count, f"{digest.hexdigest()} {rounding} {device}", read, "fake")
-    return Subject(made, 0, "", saved.state["size"], saved, classes)
+    return Subject(made, 0, "", saved.state["size"], saved, classes, e.dataset)
 
 
-def _given(path: Path, asked: Asked) -> np.ndarray:
-    """The images in a folder or a file as they are, all of one size; or brought to --size, but not those of an .npz."""
-    size = None if path.suffix.lower() == ".npz" else asked.size
+def _given(a: Given, asked: Asked) -> np.ndarray | StoredImages:
+    """The images in a folder or a file as they are, all of one size; or brought to --size, but not those of an .npz.
+
+    A data set's are as minigan train takes them.
+    """
+    size = None if a.root is not None and a.root.suffix.lower() == ".npz" else asked.size
     how = {"progress": lambda *_: None} if asked.quiet else {}
     try:
-        return datasets.load("folder", root=path, size=size, own_size=True, fit=asked.fit,
-                             skip_bad=asked.skip_bad, follow_links=asked.follow_links,
+        return datasets.load(str(a.dataset), root=a.root or asked.data_root, split=a.split, size=size, own_size=True,
+                             fit=asked.fit, skip_bad=asked.skip_bad, follow_links=asked.follow_links,
                              large_images=asked.large_images, **how).images
     except NoImages as error:
         raise WrongUse(f"{error}; nor is it a run (no experiment.json)") from None

@@ -43,6 +43,7 @@ def test_several_seeds_in_one_call_are_those_of_several_calls_and_their_mean(run
     at = next(i for i in range(len(out) - len(each[0]), len(out)) if out[i].startswith("FID "))
     assert f"{stored_scores.rounded(np.mean(values))} \u00b1 {stored_scores.rounded(np.std(values, ddof=1))}" in out[at]
     assert next(line for line in out[at:] if line.startswith("  ")).endswith("seeds 5 to 6")
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 16, 16, 3), np.uint8))
     assert "--repeat" in said(["score", tmp_path / "x.npz", "--repeat", 2], capsys, 2)[1]
 
 
