@@ -11,7 +11,7 @@ import click
 
 from minigan.data import datasets
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import Experiment, from_anywhere, option_name
+from minigan.experiment.experiment import NETWORKS, Experiment, from_anywhere, option_name
 from minigan.experiment.explain import explain
 from minigan.experiment.presets import DATASET_PRESETS, experiment
 from minigan.formats.progress import to_stderr, to_stdout
@@ -23,8 +23,10 @@ KINDS = {"int": int, "float": float, "str": str}
 
 
 def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for each field of Experiment but the data set, in the fields' order."""
+    """An option for each field of Experiment that the command line can set but the data set, in the fields' order."""
     for f in reversed(dataclasses.fields(Experiment)[1:]):
+        if f.name in NETWORKS:
+            continue
         text = f.metadata["help"]
         if f.name in validate.CHOICES and f.name not in ("fit", "scaling", "device"):
             if not all(choice in text for choice in validate.CHOICES[f.name]):

@@ -73,6 +73,8 @@ class Experiment:
                                      "it), none, bn, ln")
     features_gain: bool = _option(False, "learn the multiplier of bn and ln in the discriminator")
     condition: str = _option("none", "how labels are used: none, projection, concat, ac (auxiliary classifier)")
+    generator: str | None = _option(None, "name of its author's own generator in place of the model's; in Python only")
+    discriminator: str | None = _option(None, "name of its author's own discriminator; in Python only")
     # the training
     loss: str = _option("hinge", "adversarial loss")
     gp: float = _option(0.0, "weight of the gradient penalty at interpolates; 0: none")
@@ -114,6 +116,9 @@ class Experiment:
     score_count: int = _option(1000, "images, real and fake, that they are made from at most")
     score_weights: str | None = _option(None, "file of Inception's weights, or of a classifier [in the cache folder]")
 
+
+# Fields that only Python can set, for they name code -> the field of that network's norm, "none" beside it.
+NETWORKS = {"generator": "gen_norm", "discriminator": "norm"}
 
 CONDITIONS = ("none", "projection", "concat", "ac")
 FEATURES = ("model", "none", "bn", "ln")
@@ -169,8 +174,12 @@ def to_dict(e: Experiment) -> dict[str, Any]:
 
 
 def learned(e: Experiment) -> dict[str, Any]:
-    """The fields that decide what is learned, as a checkpoint holds them: the same on every machine."""
-    return {name: value for name, value in to_dict(e).items() if name not in CHANGEABLE}
+    """The fields that decide what is learned, as a checkpoint holds them: the same on every machine.
+
+    Networks of the author's are named where there are some.
+    """
+    return {name: value for name, value in to_dict(e).items()
+            if name not in CHANGEABLE and not (name in NETWORKS and value is None)}
 
 
 def from_dict(values: dict[str, Any], where: str) -> Experiment:
@@ -191,6 +200,11 @@ def from_dict(values: dict[str, Any], where: str) -> Experiment:
     except WrongUse as error:
         raise FailedWork(f"{where}: {error}") from None
     return made
+
+
+def own_names(e: Experiment) -> dict[str, str]:
+    """"generator", "discriminator" -> the name of that network, of those that are the author's own code."""
+    return {who: name for who in NETWORKS if (name := getattr(e, who)) is not None}
 
 
 def option_name(field_name: str) -> str:

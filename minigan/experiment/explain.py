@@ -6,11 +6,12 @@ import dataclasses
 import textwrap
 from typing import Any
 
-from minigan.experiment.experiment import CHANGEABLE, Experiment, option_name
+from minigan.experiment.experiment import CHANGEABLE, NETWORKS, Experiment, option_name
 from minigan.experiment.presets import compose
 from minigan.experiment.profiles import BESIDES, PROFILES, rows_of
 
-NOT_TRAINING = (*CHANGEABLE, "dataset", "profile", "setting", "fit", "skip_bad")  # nothing that a paper would say
+# nothing that a paper would say
+NOT_TRAINING = (*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad")
 
 
 def explain(dataset: str, **chosen: Any) -> list[str]:

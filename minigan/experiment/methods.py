@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigan.experiment.experiment import Experiment
+from minigan.experiment.experiment import Experiment, own_names
 
 # Methods that are more than a --norm; every --norm is a method, too.
 METHODS: dict[str, dict[str, Any]] = {
@@ -19,8 +19,20 @@ def options_of(method: str) -> dict[str, Any]:
 
 
 def method_of(e: Experiment) -> str:
-    """The method of an experiment: its norm, wgan-gp, gan-gp; both, as in wgan-gp+sn."""
+    """The method of an experiment: its norm, wgan-gp, gan-gp; both, as in wgan-gp+sn.
+
+    The name of its author's own discriminator stands for its norm, which only the author knows.
+    """
+    norm = e.norm if e.discriminator is None else e.discriminator
     if not e.gp:
-        return e.norm
+        return norm
     penalty = "wgan-gp" if e.loss == METHODS["wgan-gp"]["loss"] else "gan-gp"
-    return penalty if e.norm == "none" else f"{penalty}+{e.norm}"
+    return penalty if norm == "none" else f"{penalty}+{norm}"
+
+
+def networks_of(e: Experiment, more: str = "") -> str:
+    """A run's networks in words: model, `more` of it, and norm, "cnn, sn"; networks of its author's by name."""
+    names = own_names(e)
+    words = [f"{who} '{name}'" for who, name in names.items()]
+    words += [e.model + more] if len(names) < 2 else []
+    return ", ".join(words + ([e.norm] if e.discriminator is None else []))

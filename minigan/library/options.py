@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import PATHS, Experiment, option_name
+from minigan.experiment.experiment import NETWORKS, PATHS, Experiment, option_name
 
 WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "True or False", "None": "None"}
-NOT_OPTIONS = ("dataset",)  # what a function's first argument says
+NOT_OPTIONS = ("dataset", *NETWORKS)  # what arguments of their own say
 
 
 def of_experiment(given: dict[str, Any], function: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
+from minigan.experiment.methods import networks_of
 from minigan.formats import image_files, notebook
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import check_writable, write_whole
@@ -23,8 +24,11 @@ from minigan.library import networks, options
 from minigan.library.images import Images, as_images
 from minigan.library.options import in_python
 from minigan.metrics import stored_scores
-from minigan.training import loop, restore, run_folder, run_record, sampling
+from minigan.networks.own import NONE, Own
+from minigan.networks.own import own as as_own
+from minigan.training import assembly, loop, restore, run_folder, run_record, sampling
 from minigan.training.interrupts import Interrupted
+from minigan.training.scoring.given import Given
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.score import score
 from minigan.views import card, report
@@ -48,11 +52,11 @@ class Run:
     ((10,), (64,))
     """
 
-    def __init__(self, folder: str | os.PathLike[str], temporary: bool = False):
-        """temporary: the folder is removed when this object is."""
-        self.folder = options.path_of(folder)
+    def __init__(self, folder: str | os.PathLike[str], temporary: bool = False, own: Own = NONE):
+        """temporary: the folder is removed when this object is.  own: networks of the run that are its author's."""
+        self.folder, self.own = options.path_of(folder), own
         with in_python():
-            run_record.read(self.folder)
+            assembly.check_own(run_record.read(self.folder).experiment, own, str(self.folder), needed=())
         self._saved: dict[bool, tuple[object, restore.Saved]] = {}
         self._remover = weakref.finalize(self, shutil.rmtree, str(self.folder), True) if temporary else None
 
@@ -139,7 +143,7 @@ class Run:
             found = run_folder.checkpoints_in(self.folder, "best" if best else "checkpoint")
             key = [(path, path.stat().st_mtime_ns) for _, path in found]
             if best not in self._saved or self._saved[best][0] != key:
-                self._saved[best] = key, restore.newest(self.folder, best)
+                self._saved[best] = key, restore.newest(self.folder, best, self.own)
             return self._saved[best][1]
 
     # ---- what can be done with it ----------------------------------------------------------------------------------
@@ -152,7 +156,8 @@ class Run:
         """
         given = options.of_experiment(chosen, "resume")
         train_in_python(self.folder, quiet, callback,
-                        lambda told, say: loop.resume(self.folder, given, quiet, callback=told, say=say))
+                        lambda told, say: loop.resume(self.folder, given, quiet, callback=told, say=say,
+                                                       own=self.own))
         return self
 
     def score(self, protocol: str | None = None, *, quiet: bool = False, **asked: Any) -> dict[str, float]:
@@ -172,7 +177,7 @@ class Run:
             stored_scores.read(store)  # before the work: it may be damaged
             check_writable(store)
             wanted = Asked(**asked | paths | {"protocol": protocol, "quiet": quiet})
-            found = score(self.folder, wanted)
+            found = score(Given(str(self.folder), run=self.folder, own=self.own), wanted)
             stored_scores.append(store, [stored_scores.Stored(one, found.iteration, wanted.best)
                                          for one in found.scores])
             if found.nearest is not None:
@@ -219,15 +224,19 @@ class Run:
     def __repr__(self) -> str:
         run = self.record
         e = run.experiment
-        return (f"<minigan.Run {self.folder}: {e.dataset}, {e.model}, {e.norm}; {run.iteration:,} of {e.iterations:,} "
+        return (f"<minigan.Run {self.folder}: {e.dataset}, {networks_of(e)}; {run.iteration:,} of {e.iterations:,} "
                 f"iterations, {run.state}>")
 
     def _repr_html_(self) -> str:
         return card.card(self.record)
 
 
-def load(path: str | os.PathLike[str]) -> Run:
+def load(path: str | os.PathLike[str], *, generator: Any = None, discriminator: Any = None) -> Run:
     """The run in a folder that minigan trained. WrongUse if there is none, FailedWork if it is damaged.
+
+    generator, discriminator: of a run that was trained with networks of one's own, these networks once more, with
+    weights of any values: code is not in a run's folder, and what they learned is. Without them its log, scores and
+    report can be read, and it cannot sample, be scored or go on.
 
     >>> import tempfile, minigan
     >>> folder = tempfile.mkdtemp()
@@ -235,7 +244,7 @@ def load(path: str | os.PathLike[str]) -> Run:
     >>> minigan.load(folder).sample(4).shape
     (4, 32, 32, 3)
     """
-    return Run(path)
+    return Run(path, own=as_own(generator, discriminator))
 
 
 # ---- training that is called from Python -----------------------------------------------------------------------------

@@ -16,12 +16,16 @@ from minigan.experiment.presets import experiment
 from minigan.library import arrays, options
 from minigan.library.options import in_python
 from minigan.library.runs import Run, sayer, train_in_python
+from minigan.networks.own import Own
+from minigan.networks.own import own as as_own
 from minigan.training import loop, run_folder
+from minigan.training.assembly import with_own
 
 
 def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float] | None = None,
           out: str | os.PathLike[str] | None = None, overwrite: bool = False, quiet: bool = False,
-          callback: loop.Callback | None = None, **chosen: Any) -> Run:
+          callback: loop.Callback | None = None, generator: Any = None, discriminator: Any = None,
+          **chosen: Any) -> Run:
     """Train a generator and a discriminator; gives the Run, which samples, scores, reports and goes on.
 
     images_or_path is one of
@@ -42,6 +46,13 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
     loss_gen, sigma, now and then thumbnails, diversity, scores, alarms. If it returns True the run is saved and stops;
     if it raises, the run is saved and the exception comes out of here.
 
+    generator, discriminator: networks of your own in place of the model's, one of them or both: a Layer, or a pair
+    (function, parameters). The function gets the parameters as a dict and a Tensor, and makes one: images
+    (N, H, W, C) in [-1, 1] of latents (N, dim_z), or one number (N,) for each image. Of the parameters, Tensors made
+    with requires_grad=True are trained, and arrays are remembered, such as the u of minigan.spectral_norm(W, u). Copies
+    are trained, so yours stay as they are; run.generator.network and run.discriminator.network are the trained ones.
+    minigan.load(folder, generator=..., discriminator=...) takes such a run up again.
+
     Ctrl-C saves and stops. At a prompt and in a notebook the Run is returned, and run.resume() goes on; a script gets
     KeyboardInterrupt. WrongUse (a ValueError) says in one sentence what was given and what to write, FailedWork (a
     RuntimeError) what could not be done.
@@ -58,6 +69,7 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
     minigan.errors.WrongUse: images: float64 numbers from 0 to 1; say which numbers are black and white: range=(0, 1)
     """
     given = options.of_experiment(chosen, "train")
+    own = as_own(generator, discriminator)
     if isinstance(images_or_path, (str, os.PathLike)):
         with in_python():
             of = _named(images_or_path)
@@ -68,25 +80,25 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
         if of.root is not None and run_folder.is_run(of.root):
             if out is not None or overwrite:
                 raise WrongUse(f"{of.root} is a run, and goes on in its own folder; leave out= and overwrite= away")
-            return Run(of.root).resume(quiet=quiet, callback=callback, **chosen)
+            return Run(of.root, own=own).resume(quiet=quiet, callback=callback, **chosen)
         for name, said in (("data_root", None if of.root is None else str(of.root)), ("split", of.split)):
             if said is not None and given.get(name) is not None:
                 raise WrongUse(f"{name}: {images_or_path} says already which images; leave one of them out")
             given |= {} if said is None else {name: said}
         if of.remark:
             sayer(quiet)(of.remark)
-        return _train(of.dataset, given, None, out, overwrite, quiet, callback)
+        return _train(of.dataset, given, None, out, overwrite, quiet, callback, own)
     if "data_root" in given:
         raise WrongUse("data_root: the images are given as an array; leave one of them out")
     with in_python():
         data = arrays.dataset(images_or_path, labels, range, given.get("size"), given.get("resize"))
     if labels is not None and given.get("condition", "none") == "none":
         sayer(quiet)("the labels are kept, but not trained with: condition='projection' does that")
-    return _train("packed", given, data, out, overwrite, quiet, callback)
+    return _train("packed", given, data, out, overwrite, quiet, callback, own)
 
 
 def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str | os.PathLike[str] | None,
-           overwrite: bool, quiet: bool, callback: loop.Callback | None) -> Run:
+           overwrite: bool, quiet: bool, callback: loop.Callback | None, own: Own) -> Run:
     """Train on a data set by its name, or on `data` in memory."""
     temporary = out is None
     folder = Path(tempfile.mkdtemp(prefix="minigan-")) if out is None else options.path_of(out)
@@ -94,10 +106,10 @@ def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str |
         if data is not None:
             given = given | {"data_root": run_folder.own_images(folder)}
         with in_python():
-            e = experiment(dataset, **given)
+            e = with_own(experiment(dataset, **given), own, given)
         train_in_python(folder, quiet, callback, lambda told, say: loop.fit(
-            e, folder, overwrite, quiet, given=data, callback=told, say=say), temporary)
-        return Run(folder, temporary)
+            e, folder, overwrite, quiet, given=data, callback=told, say=say, own=own), temporary)
+        return Run(folder, temporary, own)
     except BaseException:
         if temporary:
             shutil.rmtree(folder, ignore_errors=True)

@@ -97,7 +97,7 @@ def normalize(layers: Iterable[Normalized], norm: Normalization, rng: np.random.
     Zhang et al. 2019.  rng: draws what a normalization begins with.
     """
     for layer in layers:
-        if "W" in layer.params:
+        if layer.weighted:
             layer.norm = norm.weight()
             layer.norm.attach(layer, rng)
 

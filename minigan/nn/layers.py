@@ -48,6 +48,11 @@ class Layer:
         self.layers: dict[str, Layer] = {}
         self.norm = NoNorm()
 
+    @property
+    def weighted(self) -> bool:
+        """Whether it has a W whose singular values say how far it stretches."""
+        return "W" in self.params
+
     # What a weight normalization may ask of its layer; here for a layer whose W is a plain matrix.
     out_axis = 0  # of W: the axis of the layer's outputs
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Any
 
-from minigan.experiment.experiment import Experiment, learned, option_name
+from minigan.experiment.experiment import NETWORKS, Experiment, learned, option_name, own_names
 from minigan.experiment.papers import TARGETS
 from minigan.experiment.presets import BOTH, compose
 
@@ -17,13 +17,13 @@ def deviations(e: Experiment) -> list[tuple[str, Any, Any, str]]:
     The baseline is what the same data set gets with the same profile, setting and model, and nothing else chosen.
     """
     base, origins = compose(e.dataset, **_named(e))
-    before = learned(base)
-    return [(name, value, before[name], ": ".join(filter(None, origins[name])))
-            for name, value in learned(e).items() if value != before[name]]
+    before, norms = learned(base), {NETWORKS[who] for who in own_names(e)}
+    return [(name, value, before.get(name), ": ".join(filter(None, origins[name])))
+            for name, value in learned(e).items() if value != before.get(name) and name not in norms]
 
 
 def command(e: Experiment) -> str:
-    """The command that repeats the run."""
+    """The command that repeats the run; of one with networks of its author's, the call in Python."""
     words = ["minigan", "train", e.dataset]
     fields = _named(e) | {name: value for name, value, _, _ in deviations(e)}
     for both, dis in BOTH.items():
@@ -31,6 +31,9 @@ def command(e: Experiment) -> str:
             fields |= {both: getattr(e, both), dis: getattr(e, dis)}
     if e.data_root is not None:
         fields["data_root"] = e.data_root
+    if own_names(e):
+        given = (f"{name}={value if name in NETWORKS else repr(value)}" for name, value in fields.items())
+        return f"minigan.train({e.dataset!r}, {', '.join(given)})"
     for name, value in fields.items():
         option = option_name(name)
         if isinstance(value, bool):
@@ -43,6 +46,8 @@ def command(e: Experiment) -> str:
 def rows_of_papers(e: Experiment) -> list[tuple[str, str, str, list[str]]]:
     """(name, score, protocol, options that the run has otherwise) of what a paper reported of the same data, networks,
     normalization and loss."""
+    if own_names(e):
+        return []
     same = ("dataset", "model", "norm", "loss", "gp", "condition", "scale", "gen_norm")
     found = []
     for name, target in TARGETS.items():

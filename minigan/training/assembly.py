@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from minigan.data.pixels import SCALINGS
 from minigan.errors import WrongUse, choose
-from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, Experiment, option_name
+from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, NETWORKS, Experiment, option_name, own_names
 from minigan.experiment.streams import stream
 from minigan.networks.models import GENERATOR_OPTIONS, MODELS, OPTIONS
 from minigan.networks.norms import (
@@ -22,6 +23,7 @@ from minigan.networks.norms import (
     normalize,
     spread_scales,
 )
+from minigan.networks.own import NONE, Own
 from minigan.networks.resnet import POOLS, UPSAMPLINGS
 from minigan.nn.feature_norms import set_batch_norm
 from minigan.nn.initializers import by_name
@@ -43,8 +45,12 @@ ONLY_FOR = {
     "clip": (("clip",), {}), "clip_which": (("clip",), {}), "orthonormal": (("orthonormal",), {})}
 
 
-def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
-    """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants."""
+def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int,
+                   own: Own = NONE) -> Layer:
+    """The generator of an experiment, on the host: its model's, with --gen-norm and BN's constants; or a copy of own.
+    """
+    if own.generator is not None:
+        return copy.deepcopy(own.generator)
     gen = MODELS[e.model].generator(rng, size, channels, e.dim_z, e.width, classes, init=e.init,
                                     **_given(e, GENERATOR_OPTIONS))
     layers = [layer for _, layer in gen.walk()]
@@ -55,8 +61,12 @@ def make_generator(e: Experiment, rng: np.random.Generator, size: int, channels:
     return gen
 
 
-def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int) -> Layer:
-    """The discriminator of an experiment, on the host: its model's, with --norm, --features and BN's constants."""
+def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, channels: int, classes: int,
+                       own: Own = NONE) -> Layer:
+    """The discriminator of an experiment, on the host: its model's, with --norm, --features and BN's constants; or a
+    copy of own."""
+    if own.discriminator is not None:
+        return copy.deepcopy(own.discriminator)
     dis = MODELS[e.model].discriminator(
         rng, size, channels, _of_discriminator(e), e.width * e.width_dis, classes,
         "" if e.condition == "none" else e.condition, init=e.init_dis or e.init,
@@ -118,6 +128,44 @@ def check_names(e: Experiment, choices: dict[str, Collection[str]]) -> None:
     for name, known in choices.items():
         if getattr(e, name) is not None:
             choose("data set" if name == "dataset" else name.replace("_", " "), getattr(e, name), known)
+
+
+# option -> whose network it is a part of: with one's own in its place, it does nothing
+OF_NETWORKS = {
+    **dict.fromkeys((*OPTIONS, "norm", "width_dis", "init_dis", "features", "features_gain", "clip", "clip_which",
+                     "orthonormal"), ("discriminator",)),
+    **dict.fromkeys((*GENERATOR_OPTIONS, "gen_norm"), ("generator",)),
+    **dict.fromkeys(("model", "width", "init", "bn_eps", "bn_decay", "power_iterations", "u_schedule", "u_gradient",
+                     "scale", "scale_spread", "gamma_start"), ("generator", "discriminator"))}
+
+
+def with_own(e: Experiment, own: Own, chosen: Collection[str] = ()) -> Experiment:
+    """The experiment of a training with these networks of one's own: it names them, and no norms in their place.
+
+    chosen: the options that were given. WrongUse for one that would do nothing, and for --condition.
+    """
+    names = own.names()
+    for name in chosen:
+        of = OF_NETWORKS.get(name, ())
+        if of and names.keys() >= {*of}:
+            raise WrongUse(f"{option_name(name)} is a choice for minigan's networks, and the {' and '.join(of)} "
+                           f"{'are' if len(of) > 1 else 'is'} your own; leave it out")
+    if names and e.condition != "none":
+        raise WrongUse(f"--condition {e.condition} is for minigan's own networks: yours get no labels; leave it out")
+    return dataclasses.replace(e, **names, **{NETWORKS[who]: "none" for who in names})
+
+
+def check_own(e: Experiment, own: Own, where: str, needed: Collection[str] = ("generator", "discriminator")) -> None:
+    """WrongUse unless those of the needed networks that are its author's are given, and no others; where: the run."""
+    for who, network in vars(own).items():
+        if network is not None and getattr(e, who) is None:
+            raise WrongUse(f"{where} has minigan's own {who}; leave {who}= out")
+    names = own_names(e)
+    if any(getattr(own, who) is None for who in names.keys() & {*needed}):
+        what = " and ".join(f"{who} '{name}'" for who, name in names.items())
+        raise WrongUse(f"{where}: its {what} {'are' if len(names) > 1 else 'is'} its author's own code, which a run's "
+                       "folder does not hold; go on in Python: "
+                       f"minigan.load({where!r}, {', '.join(f'{who}=...' for who in names)})")
 
 
 def check_networks(e: Experiment) -> None:

@@ -16,6 +16,7 @@ from minigan.experiment.streams import stream
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
 from minigan.networks.norms import penalties
+from minigan.networks.own import NONE, Own, try_discriminator, try_generator
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, classification, gradient_penalty
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
@@ -44,19 +45,29 @@ class Training:
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
     """
 
-    def __init__(self, experiment: Experiment, images: np.ndarray | StoredImages, labels: np.ndarray | None = None):
-        """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition."""
+    def __init__(self, experiment: Experiment, images: np.ndarray | StoredImages, labels: np.ndarray | None = None,
+                 own: Own = NONE):
+        """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition.
+
+        own: the networks of its author, for an experiment that names some; they are copied, and tried on two images.
+        """
         self.e = e = experiment
         self.xp = devices.device_module(e.device)
         init = stream(e.seed, "networks")
         size, channels = images.shape[1], images.shape[3]
         labels = _labels(e, labels)
         self.classes = 0 if labels is None else int(labels.max()) + 1
-        self.gen = make_generator(e, init, size, channels, self.classes).to(self.xp)
-        self.dis = make_discriminator(e, init, size, channels, self.classes).to(self.xp)
+        self.gen = make_generator(e, init, size, channels, self.classes, own)
+        self.dis = make_discriminator(e, init, size, channels, self.classes, own)
+        if own.generator is not None:
+            try_generator(self.gen, e.dim_z, size, channels)
+        if own.discriminator is not None:
+            try_discriminator(self.dis, size, channels)
+        for network in (self.gen, self.dis):
+            network.to(self.xp)
         self.average: Layer | None = None  # of the generator
         if e.ema:
-            self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes)
+            self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes, own)
             self.average.load(self.gen.arrays())
             self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
@@ -166,7 +177,7 @@ class Training:
         """The exact spectral norm of the weights that each layer of the discriminator uses."""
         with no_grad():
             return {path: largest_singular_value(layer.norm.weight(layer, (), False).data)
-                    for path, layer in self.dis.walk() if "W" in layer.params}
+                    for path, layer in self.dis.walk() if layer.weighted}
 
     def finite(self) -> bool:
         """Whether no parameter and no running average is infinite or nan."""

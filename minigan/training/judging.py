@@ -9,6 +9,7 @@ import numpy as np
 from minigan.data import pixels
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, no_grad
+from minigan.networks.discriminator import Discriminator
 
 
 def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int = 64,
@@ -21,7 +22,8 @@ def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int =
     def of_part(part: slice) -> np.ndarray:
         given = xp.asarray(images[part])
         x = Tensor(pixels.to_floats(given, scaling) if given.dtype == np.uint8 else given)
-        y = dis(x, False, None if labels is None else xp.asarray(labels[part]), classify=False)
+        how = {"classify": False} if isinstance(dis, Discriminator) else {}  # one of its author's own has no classifier
+        y = dis(x, False, None if labels is None else xp.asarray(labels[part]), **how)
         return devices.to_host(y.data)
     with no_grad():
         return np.concatenate([of_part(slice(i, i + batch)) for i in range(0, len(images), batch)])

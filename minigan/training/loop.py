@@ -14,10 +14,20 @@ from minigan.data.dataset import Dataset, in_memory
 from minigan.engine import devices, thread_pool
 from minigan.engine.machine import provenance
 from minigan.errors import FailedWork, WrongUse, counted
-from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_anywhere, learned, option_name, to_dict
+from minigan.experiment.experiment import (
+    CHANGEABLE,
+    Experiment,
+    check,
+    from_anywhere,
+    learned,
+    option_name,
+    own_names,
+    to_dict,
+)
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
-from minigan.training import restore, run_folder, run_record, sample_grids, validate
+from minigan.networks.own import NONE, Own
+from minigan.training import assembly, restore, run_folder, run_record, sample_grids, validate
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.records import NotFinite, Records
@@ -29,17 +39,19 @@ Say = Callable[[str], None]
 
 
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False,
-        given: Dataset | None = None, callback: Callback | None = None, say: Say = to_stderr) -> None:
+        given: Dataset | None = None, callback: Callback | None = None, say: Say = to_stderr,
+        own: Own = NONE) -> None:
     """Train from the beginning into the new run folder `out`.
 
     given: the images, in memory, of an experiment on run_folder.own_images(out): they are kept there, so that the run
     can go on and be scored.  callback: told each line of log.jsonl. If it returns True, or raises, the run is saved and
     stops; what it raised comes out of here.  say: gets remarks.
+    own: networks of the caller's own, that the experiment names (assembly.with_own); copies of them are trained.
     """
     experiment = Experiment(**from_anywhere(to_dict(experiment)))
     validate.check_names(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
-    training, curve = _training(experiment, quiet, verbose, say, given)
+    training, curve = _training(experiment, quiet, verbose, say, own, given)
     with run_folder.locked(out):
         run_folder.create(out, experiment, provenance(experiment.device), overwrite)
         if given is not None:
@@ -49,20 +61,20 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
 
 
 def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False,
-           callback: Callback | None = None, say: Say = to_stderr) -> None:
+           callback: Callback | None = None, say: Say = to_stderr, own: Own = NONE) -> None:
     """Go on with the run in `out` from its newest readable checkpoint; `chosen`: options given, by field name.
 
     WrongUse if they contradict the run's experiment: only experiment.CHANGEABLE may differ, and with a constant
     schedule the number of iterations. A run that was killed before its first checkpoint begins again.
-    callback, say: as for `fit`.
+    callback, say: as for `fit`.  own: its networks that are its author's; WrongUse if they are missing.
     """
     before = run_folder.read_experiment(out)
     with run_folder.locked(out):
-        _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say)
+        _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say, own)
 
 
 def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool,
-            callback: Callback | None, say: Say) -> None:
+            callback: Callback | None, say: Say, own: Own) -> None:
     with untrusted.doubting(str(out / "experiment.json")):
         validate.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
@@ -74,9 +86,10 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     experiment = dataclasses.replace(before, **chosen)
     check(experiment)
     validate.check_names(experiment)
+    assembly.check_own(experiment, own, str(out))
     path = state = None
     if run_folder.checkpoints_in(out):
-        saved = restore.newest(out)
+        saved = restore.newest(out, own=own)
         path, state = saved.path, saved.state
         for line in saved.remarks:
             say(line)
@@ -93,7 +106,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
             say(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
                 f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to go on")
             return
-    training, curve = _training(experiment, quiet, verbose, say)
+    training, curve = _training(experiment, quiet, verbose, say, own)
     if state is not None:
         training.load(state, str(path))
     made_on, found = run_folder.read_record(out)[1], provenance(experiment.device)
@@ -123,21 +136,23 @@ def _blas_before(made_on: dict[str, Any], moved: bool) -> dict[str, Any]:
     return {"blas_before": before} if before else {}
 
 
-def opened(run: Run, data_root: str | None = None, quiet: bool = False) -> tuple[Training, list[str]]:
+def opened(run: Run, data_root: str | None = None, quiet: bool = False,
+           own: Own = NONE) -> tuple[Training, list[str]]:
     """The training of a run at its newest readable checkpoint, with its data, to be looked at; and remarks.
 
     data_root: where the data are, if not where the run had them.
     """
-    saved = restore.newest(run.folder)
+    assembly.check_own(run.experiment, own, str(run.folder))
+    saved = restore.newest(run.folder, own=own)
     with untrusted.doubting(str(saved.path)):
         validate.check_names(saved.e)
     e = dataclasses.replace(saved.e, data_root=data_root or saved.e.data_root)
-    training, _ = _training(e, quiet, False, to_stderr)
+    training, _ = _training(e, quiet, False, to_stderr, own)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks
 
 
-def _training(e: Experiment, quiet: bool, verbose: bool, say: Say,
+def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
               given: Dataset | None = None) -> tuple[Training, Curve | None]:
     """The training at its beginning, with its data; and the scores to be measured on the way."""
     devices.device_module(e.device)
@@ -149,7 +164,7 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say,
     thread_pool.set_threads(e.threads)
     curve = open_curve(e, data, quiet)
     try:
-        training = Training(e, data.images, data.labels)
+        training = Training(e, data.images, data.labels, own)
     except (MemoryError, RuntimeError) as error:  # the images go to the GPU in one piece
         if devices.out_of_memory(error):
             raise FailedWork(_out_of_memory(e, 0, None, error)) from None
@@ -204,8 +219,10 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     if isinstance(told, Exception):
         raise told
     if not last:
-        stopped = (f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: "
-                   f"minigan train --resume {shlex.quote(str(out))}")
+        again = f"minigan train --resume {shlex.quote(str(out))}"
+        if names := own_names(e):
+            again = f"minigan.load({str(out)!r}, {', '.join(f'{who}=...' for who in names)}).resume()"
+        stopped = f"stopped at iteration {training.iteration:,} of {e.iterations:,}, saved; go on with: {again}"
         if asked:
             raise Interrupted(stopped, asked[0])
         say(stopped)

@@ -91,7 +91,8 @@ class Records:
                               sigma=self.sigmas, **found)
         for action in kept:
             action()
-        self.progress.update(i, dis=loss_dis, gen=loss_gen, **{"|sigma-1|": _deviation(self.sigmas)})
+        deviation = _deviation(self.sigmas)
+        self.progress.update(i, dis=loss_dis, gen=loss_gen, **({} if deviation is None else {"|sigma-1|": deviation}))
         return line
 
     def write(self, **line: Any) -> dict[str, Any]:
@@ -139,16 +140,16 @@ class Records:
             self.save_checkpoint()
 
 
-def _deviation(sigmas: dict[str, float]) -> float:
-    """The largest |sigma - 1|: how far spectral normalization is from exact."""
-    return max((abs(sigma - 1) for sigma in sigmas.values()), default=0.0)
+def _deviation(sigmas: dict[str, float]) -> float | None:
+    """The largest |sigma - 1|: how far spectral normalization is from exact. None: nothing is known of any layer."""
+    return max((abs(sigma - 1) for sigma in sigmas.values()), default=None)
 
 
 def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen: float) -> str:
     """What went wrong, and from where one can go on."""
     norms = []
     for path, layer in training.dis.walk():
-        if "W" in layer.params:
+        if layer.weighted:
             W = layer.params["W"].data
             finite = bool(devices.array_module(W).isfinite(W).all())
             norms.append(f"{path} {largest_singular_value(W):.3g}" if finite else f"{path} not finite")
@@ -156,4 +157,4 @@ def _not_finite(training: Training, good: Path | None, loss_dis: float, loss_gen
     return (f"{what} is not finite at iteration {training.iteration:,} (discriminator's loss {loss_dis:.3g}, "
             f"generator's {loss_gen:.3g}); the last good checkpoint is {good}; another run, with a smaller --lr or "
             "--norm sn, may hold; "
-            f"spectral norms of the discriminator's weights: {', '.join(norms)}")
+            f"spectral norms of the discriminator's weights: {', '.join(norms) or 'known to itself alone'}")

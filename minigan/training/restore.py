@@ -15,9 +15,10 @@ from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import CHANGEABLE, Experiment, from_dict
 from minigan.formats import hdf5_state
 from minigan.formats.untrusted import Bounded, doubting
+from minigan.networks.own import NONE, Own
 from minigan.nn.layers import Layer
 from minigan.training import checkpoints, run_folder
-from minigan.training.assembly import check_networks, make_discriminator, make_generator
+from minigan.training.assembly import check_networks, check_own, make_discriminator, make_generator
 
 
 @dataclass(frozen=True)
@@ -31,26 +32,32 @@ class Saved:
     iteration: int
     state: dict[str, Any]  # as read; all that is used of it is doubted again
     remarks: list[str]  # on newer checkpoints that could not be read
+    own: Own = NONE  # the networks of its author, as they were given
 
     def discriminator(self) -> Layer:
-        """The discriminator. FailedWork if the file does not hold that of its experiment."""
+        """The discriminator. FailedWork if the file does not hold that of its experiment, WrongUse if that is its
+        author's and was not given."""
+        check_own(self.e, self.own, str(self.path.parent), ("discriminator",))
         state = self.state
         with doubting(str(self.path)):
             rng = Bounded(max(a.size for a in state["dis"].values()))
-            dis = make_discriminator(self.e, rng, state["size"], state["channels"], self.classes)
+            dis = make_discriminator(self.e, rng, state["size"], state["channels"], self.classes, self.own)
             dis.load(state["dis"])
         return dis
 
 
-def newest(run: Path, best: bool = False) -> Saved:
+def newest(run: Path, best: bool = False, own: Own = NONE) -> Saved:
     """A run's newest readable checkpoint; best: that of the best score instead (--score-every).
+
+    own: the networks that are its author's, of any weights; copies of them get those of the checkpoint.
 
     What was learned is as the checkpoint says; what may change when a run is resumed, above all where its data lie, is
     not in it, and as experiment.json says.
-    WrongUse if the folder is no run or has no checkpoint, FailedWork if none can be read or if it is not what minigan
-    train writes.
+    WrongUse if the folder is no run or has no checkpoint, or its generator is its author's and not given; FailedWork if
+    none can be read or if it is not what minigan train writes.
     """
     record = run_folder.read_experiment(run)
+    check_own(record, own, str(run), ("generator",))
     if best:
         path = checkpoints.best(run)
         if path is None:
@@ -74,9 +81,9 @@ def newest(run: Path, best: bool = False) -> Saved:
                                if name.endswith("gamma")):
             raise ValueError(f"{classes} classes, but no conditional batch normalization of as many")
         rng = Bounded(max(a.size for a in state["gen"].values()))
-        gen = make_generator(e, rng, size, channels, classes)
+        gen = make_generator(e, rng, size, channels, classes, own)
         gen.load(state["average"] if e.ema else state["gen"])
-    return Saved(path, e, gen, classes, iteration, state, remarks)
+    return Saved(path, e, gen, classes, iteration, state, remarks, own)
 
 
 def _without_gain(e: Experiment, dis: dict[str, Any]) -> bool:

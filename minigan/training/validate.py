@@ -57,5 +57,7 @@ def _check_size(e: Experiment) -> None:
     size, channels = e.size or facts.size, facts.channels or model.channels
     if size is not None:
         rng = np.random.default_rng(0)
-        model.generator(rng, size, channels, 1, 1e-3, 0)
-        model.discriminator(rng, size, channels, Normalization(), 1e-3)
+        if e.generator is None:
+            model.generator(rng, size, channels, 1, 1e-3, 0)
+        if e.discriminator is None:
+            model.discriminator(rng, size, channels, Normalization(), 1e-3)

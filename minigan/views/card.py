@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 
+from minigan.experiment.methods import networks_of
 from minigan.formats.plain_text import short
 from minigan.formats.progress import duration
 from minigan.studies.deviations import deviations
@@ -35,7 +36,7 @@ def card(run: Run) -> str:
     lines.append(f"<b>{_text(run.name)}</b>: {run.iteration:,} of {e.iterations:,} iterations{time}, {run.state}")
     own = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                     for name, value, _, _ in deviations(e) if name not in ("data_root", "iterations"))
-    lines.append(f'<span class="soft">{_text(f"{e.dataset}, {e.model}, {e.norm}, {e.loss} loss")}'
+    lines.append(f'<span class="soft">{_text(f"{e.dataset}, {networks_of(e)}, {e.loss} loss")}'
                  f"{_text(f'; chosen: {own}') if own else ''}</span>")
     if run.failure:
         lines.append(f'<span class="warn">{_text(run.failure)}</span>')

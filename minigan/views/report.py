@@ -19,6 +19,7 @@ from PIL import Image
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import option_name
 from minigan.experiment.explain import shown
+from minigan.experiment.methods import networks_of
 from minigan.formats.plain_text import short
 from minigan.formats.progress import duration
 from minigan.formats.untrusted import is_number
@@ -104,7 +105,7 @@ def _cards(found: Sequence[Run]) -> str:
     cards = []
     for run in found:
         e = run.experiment
-        what = _text(f"{e.dataset}, {e.model} at width {e.width:g}, {e.norm}, {e.loss} loss" + (
+        what = _text(f"{e.dataset}, {networks_of(e, f' at width {e.width:g}')}, {e.loss} loss" + (
             f", gradient penalty {e.gp:g}" if e.gp else ""))
         time = f"; {duration(run.log[-1]['seconds'])}" if run.log else ""
         failure = f'<p class="warn">{_text(run.failure)}</p>' if run.failed else ""

@@ -18,7 +18,7 @@ from published_files import archive, batches, binary_files, idx, put, python_fil
 from tiny import ROOT, contents, names, pictures, run_until, start, words
 
 from minigan.cli import main
-from minigan.experiment.experiment import Experiment, option_name
+from minigan.experiment.experiment import NETWORKS, Experiment, option_name
 from minigan.experiment.presets import DATASET_PRESETS
 from minigan.training import validate
 
@@ -26,7 +26,7 @@ from minigan.training import validate
 def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(capsys):
     assert main.run(["train", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for f in dataclasses.fields(Experiment)[1:]:
+    for f in [f for f in dataclasses.fields(Experiment)[1:] if f.name not in NETWORKS]:
         assert f"{option_name(f.name)} " in text
         if f.default not in (None, False):
             assert f"[{f.default:g}]" in text if isinstance(f.default, float) else f"[{f.default}]" in text

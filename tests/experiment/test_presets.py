@@ -102,9 +102,13 @@ def test_an_experiment_comes_back_from_json_equal():
 def test_what_is_learned_is_all_but_the_machine_and_the_records():
     assert learned(experiment("shapes", threads=3, data_root="x")) == learned(experiment("shapes", device="cuda"))
     assert learned(experiment("shapes", seed=1)) != learned(experiment("shapes"))
-    assert learned(Experiment()).keys() | set(CHANGEABLE) == {f.name for f in dataclasses.fields(Experiment)}
+    named = {"generator": "G", "discriminator": "D"}  # in the file only where they are the author's
+    fields = {f.name for f in dataclasses.fields(Experiment)}
+    assert learned(Experiment()).keys() | set(CHANGEABLE) | named.keys() == fields
     e = experiment("cifar10", lr=0.5)
     assert from_dict(learned(e), "here") == e
+    e = dataclasses.replace(e, **named)
+    assert from_dict(learned(e), "here") == e != Experiment()
 
 
 @pytest.mark.parametrize(("values", "named"), [

@@ -183,7 +183,7 @@ def _saturation(path: str, layers: dict[str, Watched]) -> dict[str, float] | Non
         paths = list(layers)
         after = (paths + [path])[paths.index(path) + 1]
         watched = layers[after]
-        if after.rpartition("/")[0] != path.rpartition("/")[0] or "W" in watched.layer.params or watched.slope == 1:
+        if after.rpartition("/")[0] != path.rpartition("/")[0] or watched.layer.weighted or watched.slope == 1:
             return None
     return {"negative": float(np.mean(watched.negative)), "dead": 1 - float(watched.alive.mean())}
 

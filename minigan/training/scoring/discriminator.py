@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan.data.dataset import Dataset
 from minigan.engine import devices
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, WrongUse
 from minigan.metrics.scores import discriminator_accuracy, held_out_gap
 from minigan.metrics.stored_scores import Score
 from minigan.nn.layers import Layer
@@ -39,7 +39,7 @@ def open_judge(saved: Saved, real: Real | None, asked: Asked) -> tuple[Judge | N
         return None, ["its discriminator is not asked: these are not the images that it was trained on"]
     try:
         dis = saved.discriminator().to(devices.device_module(asked.device))
-    except FailedWork as error:
+    except (FailedWork, WrongUse) as error:
         return None, [f"its discriminator is not asked: {error}"]
     try:
         return Judge(dis, real, open_held_out(saved, real, asked)), []

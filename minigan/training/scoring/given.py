@@ -12,6 +12,7 @@ from minigan.data import datasets
 from minigan.errors import WrongUse
 from minigan.metrics import frechet
 from minigan.metrics.frechet import Statistics
+from minigan.networks.own import NONE, Own
 from minigan.training import run_folder
 from minigan.training.scoring.options import Asked
 
@@ -25,6 +26,7 @@ class Given:
 
     name: str  # as it was given, for messages
     run: Path | None = None  # a run's folder
+    own: Own = NONE  # that run's networks that are its author's
     dataset: str | None = None  # of datasets.DATASETS; "folder" and "packed": images at `root`
     root: Path | None = None
     split: str | None = None

@@ -45,7 +45,7 @@ class Subject:
 def open_subject(a: Given, asked: Asked) -> Subject:
     """A run, or images of a folder, a zip archive, an .npz or a packed file, of a data set, of an array."""
     if a.run is not None:
-        saved = restore.newest(a.run, asked.best)
+        saved = restore.newest(a.run, asked.best, a.own)
         for line in saved.remarks:
             to_stderr(line)
         return of_run(saved, asked.seed, asked.device)

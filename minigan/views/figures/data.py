@@ -245,7 +245,7 @@ def spectra(run: Run) -> dict[str, np.ndarray]:
     """Layer -> all singular values, largest first, of the weights that the newest checkpoint's discriminator uses."""
     dis = restore.newest(run.folder).discriminator()
     return {name: np.linalg.svd(to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis).astype(np.float64),
-                                compute_uv=False) for name, layer in dis.walk() if "W" in layer.params}
+                                compute_uv=False) for name, layer in dis.walk() if layer.weighted}
 
 
 def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
