@@ -69,7 +69,10 @@ def _conclude(cells: list[Cell], out: Path) -> None:
 
 
 def _claim(cells: list[Cell], out: Path) -> None:
-    """Write the grid, or see that the one that is there learns the same; it may have other cells besides."""
+    """Write the grid, or see that the one that is there learns the same; it may have other cells besides.
+
+    A grid none of whose runs was begun (its data were not found) binds nobody.
+    """
     path = out / "sweep.json"
     wanted = {cell.name: to_dict(cell.experiment) for cell in cells}
     try:
@@ -77,6 +80,8 @@ def _claim(cells: list[Cell], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise FailedWork(f"{path} cannot be read ({error}); put it right, or choose another --out") from None
+    if not any(run_folder.is_run(out / name) for name in before):
+        before = {}
     for name, experiment in wanted.items():
         fields = [key for key in experiment if key not in CHANGEABLE]
         field = next((key for key in fields if before[name].get(key) != experiment[key]), "") if name in before else ""

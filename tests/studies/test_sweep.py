@@ -122,6 +122,14 @@ def test_a_folder_keeps_to_one_grid(common, tmp_path):
         sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "out")
 
 
+def test_a_sweep_that_failed_before_its_first_run_may_begin_with_other_options(common, tmp_path):
+    cells = grid.grid("folder", ["sn"], ["C"], 1, **common | {"data_root": str(tmp_path / "gone")})
+    with pytest.raises(FailedWork, match="no such file or folder"):
+        sweep.sweep(cells, tmp_path / "s", quiet=True)
+    sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "s", quiet=True)
+    assert iteration(tmp_path / "s" / "sn-C-0") == 6
+
+
 def test_a_sweep_goes_on_with_other_threads_and_data_that_were_moved(common, tmp_path):
     with pytest.raises(FailedWork, match="no such file or folder"):  # a slip, put right by the next command
         sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common | {"data_root": str(tmp_path / "data")[:-1]}),
