@@ -6,8 +6,11 @@ from pathlib import Path
 
 import click
 
+from minigan.cli.choices import Names
+from minigan.cli.help import Command, Group
 from minigan.data import datasets
 from minigan.engine import thread_pool
+from minigan.engine.devices import DEVICES
 from minigan.errors import WrongUse
 from minigan.formats.progress import ProgressLine
 from minigan.formats.whole import check_writable
@@ -16,7 +19,7 @@ from minigan.metrics.classifier import SIZES
 from minigan.training.interrupts import Interrupted, stop_signals
 
 
-@click.group("classifier")
+@click.group("classifier", cls=Group)
 def classifier_command() -> None:
     """Train or describe classifiers whose features score images.
 
@@ -25,21 +28,24 @@ def classifier_command() -> None:
     """
 
 
-@classifier_command.command("train")
-@click.argument("dataset")
+@classifier_command.command("train", cls=Command)
+@click.argument("dataset", type=Names("data set", lambda: datasets.DATASETS, free=True))
 @click.option("--data-root", "root", type=click.Path(path_type=Path), help="folder in which the data lies")
 @click.option("--size", type=int, help="side of the images in pixels [the data set's own]")
 @click.option("--epochs", default=4, type=click.IntRange(1, 1000), help="times that it sees every image [4]")
 @click.option("--batch-size", default=100, type=click.IntRange(2, 1 << 16), help="images in a batch [100]")
 @click.option("--lr", "rate", default=2e-3, help="Adam's learning rate at first; it falls to 0 [0.002]")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**63 - 1), help="seed of everything random [0]")
-@click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
+@click.option("--device", default="cpu", type=Names("device", lambda: DEVICES),
+              help="where to compute: cpu, cuda [cpu]")
 @click.option("--threads", type=click.IntRange(1, 1024), help="worker threads [all cores]")
 @click.option("--out", type=click.Path(path_type=Path), help="its file [in the cache folder, where score looks]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 def train_command(dataset: str, root: Path | None, size: int | None, epochs: int, batch_size: int, rate: float,
                   seed: int, device: str, threads: int | None, out: Path | None, quiet: bool) -> None:
-    """Train a classifier on DATASET's training images; it is tested on the test ones after every epoch.
+    """Train a classifier on a data set's training images.
+
+    It is tested on the test images after every epoch.
 
     \b
     minigan classifier train fashion-mnist
@@ -79,9 +85,12 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     click.echo(f"{classifier.describe(made)}: {path}")
 
 
-@classifier_command.command("show")
+@classifier_command.command("show", cls=Command)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def show_command(files: tuple[Path, ...]) -> None:
-    """Say what is in FILES; without any, in all that the cache folder has."""
+    """Say what is in files of classifiers.
+
+    Without FILES: in all that the cache folder has.
+    """
     for path in files or classifier.kept():
         click.echo(f"{classifier.describe(classifier.load(path))}: {path}")

@@ -13,7 +13,7 @@ from types import ModuleType
 import click
 from click.shell_completion import CompletionItem
 
-from minigan.cli.help import Context, write_rows
+from minigan.cli.help import Group, write_rows
 from minigan.errors import choose
 
 # group -> command -> what it does: the first sentence of its docstring, too
@@ -35,13 +35,18 @@ GROUPS = {
         "report": "Show runs on one HTML page: choices, images, losses, scores.",
         "watch": "Serve the report of runs to a browser while they go on.",
         "networks": "List the networks, or show the layers of one.",
-        "export": "Write a run's networks as safetensors, PyTorch or ONNX.",
-        "info": "Say what is found here: versions, BLAS, GPU, data, weights.",
     },
     "Papers": {
         "explain": "Say where each choice of a training comes from.",
         "reproduce": "Train what a table or a figure of the papers shows.",
         "figure": "Draw a figure of the papers from your own runs.",
+    },
+    "Exchange": {
+        "export": "Write a run's networks as safetensors, PyTorch or ONNX.",
+    },
+    "Set up": {
+        "info": "Say what is found here: versions, BLAS, GPU, data, weights.",
+        "completion": "Print what makes bash, zsh or fish complete minigan's words.",
     },
 }
 
@@ -65,16 +70,16 @@ def load(name: str) -> click.Command | None:
         from minigan.cli import sample as home
     elif name in ("networks", "info"):
         from minigan.cli import info as home
+    elif name == "completion":
+        from minigan.cli import completion as home
     else:
         return None
     found: click.Command = getattr(home, f"{name}_command")
     return found
 
 
-class Commands(click.Group):
+class Commands(Group):
     """All commands, each loaded when it is called; its help shows them in their groups."""
-
-    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for group in GROUPS.values() for name in group]

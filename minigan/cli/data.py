@@ -7,20 +7,26 @@ from typing import Any
 
 import click
 
+from minigan.cli.choices import Names
+from minigan.cli.help import Command
 from minigan.data import datasets, pack
+from minigan.data.image_folder import FITS
+from minigan.data.resize import RESIZES
 from minigan.errors import WrongUse
 from minigan.formats.progress import progress_bar
 
 
-@click.command("pack")
-@click.argument("dataset", required=False, metavar="[DATASET]")
+@click.command("pack", cls=Command)
+@click.argument("dataset", required=False, metavar="[DATASET]", type=Names("data set", lambda: datasets.DATASETS))
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--data-root", "root", type=click.Path(path_type=Path), help="folder in which the data lies")
 @click.option("--size", type=int, help="side of the images in pixels [the data set's own, or the papers']")
 @click.option("--split", help="part of the data set, as for minigan train")
-@click.option("--fit", default="crop", help="how images of a folder become square: crop, stretch [crop]")
+@click.option("--fit", default="crop", type=Names("fit", lambda: FITS),
+              help="how images of a folder become square: crop, stretch [crop]")
 @click.option("--crop", type=int, help="side of the square in the middle of celeba's images that is used [128]")
-@click.option("--resize", help="how another size is reached: lanczos, bilinear, plain")
+@click.option("--resize", type=Names("way to resize", lambda: RESIZES),
+              help="how another size is reached: lanczos, bilinear, plain")
 @click.option("--skip-bad", is_flag=True, help="leave out images that cannot be read or are too small")
 @click.option("--follow-links", is_flag=True, help="take images that symbolic links out of the folder lead to")
 @click.option("--large-images", is_flag=True, help="take images with more than 89 million pixels, too: up to 2^30")

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import click
 
+from minigan.cli.choices import Names, RunFolder
+from minigan.cli.help import Command
 from minigan.exchange import export
 
 
-@click.command("export")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(list(export.FORMATS)), default="safetensors", help="format [safetensors]")
-@click.option("--network", type=click.Choice([*export.NETWORKS, "both"]), default="both", help="which [both]")
+@click.command("export", cls=Command)
+@click.argument("run", type=RunFolder())
+@click.option("--to", type=Names("format", lambda: export.FORMATS), default="safetensors",
+              help=f"format: {', '.join(export.FORMATS)} [safetensors]")
+@click.option("--network", type=Names("network", lambda: [*export.NETWORKS, "both"]), default="both",
+              help=f"which: {', '.join(export.NETWORKS)}, both [both]")
 @click.option("--out", type=click.Path(path_type=Path), help="a folder [RUN/export]")
 @click.option("--overwrite", is_flag=True, help="replace files that are there")
 def export_command(run: Path, to: str, network: str, out: Path | None, overwrite: bool) -> None:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
+from minigan.cli.choices import Names
+from minigan.cli.help import Command
 from minigan.data import datasets, locations
 from minigan.engine import devices, machine
 from minigan.errors import WrongUse, counted
+from minigan.experiment.experiment import CONDITIONS
 from minigan.metrics import classifier, inception_weights
 from minigan.networks import layer_table
+from minigan.networks.models import MODELS
 
 
-@click.command("info")
+@click.command("info", cls=Command)
 def info_command() -> None:
     """Say what is found here: versions, BLAS, GPU, data, weights.
 
@@ -42,12 +46,13 @@ def _cuda() -> list[tuple[str, str]]:
     return [("device cuda", "yes"), *found.items()]
 
 
-@click.command("networks")
-@click.argument("name", required=False, metavar="[MODEL]")
+@click.command("networks", cls=Command)
+@click.argument("name", required=False, metavar="[MODEL]", type=Names("model", lambda: MODELS))
 @click.option("--size", type=int, help="side of the images in pixels [the source's]")
 @click.option("--width", default=1.0, help="factor on every number of channels [1]")
 @click.option("--classes", default=0, help="number of classes of a conditional GAN [0]")
-@click.option("--condition", default="", help="how the discriminator uses the label: projection, concat, ac [none]")
+@click.option("--condition", default="", type=Names("condition", lambda: CONDITIONS, free=True),
+              help="how the discriminator uses the label: projection, concat, ac [none]")
 def networks_command(name: str | None, size: int | None, width: float, classes: int, condition: str) -> None:
     """List the networks, or show the layers of one.
 

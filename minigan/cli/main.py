@@ -89,7 +89,7 @@ def _colour() -> bool | None:
 
 @click.group(cls=Commands, invoke_without_command=True,
              context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, message="minigan %(version)s")
+@click.version_option(__version__, message="minigan %(version)s", help="show the version and exit")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Train and explain spectrally normalized GANs, with no deep-learning framework underneath.

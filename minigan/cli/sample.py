@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 import numpy as np
 
+from minigan.cli.choices import RunFolder
+from minigan.cli.help import Command
 from minigan.errors import WrongUse, counted
 from minigan.formats import image_files, image_grids
 from minigan.formats.progress import to_stderr
@@ -15,8 +17,8 @@ from minigan.training import restore, sampling
 MOST = 100_000  # images of one call: 300 MB at 32 x 32 pixels
 
 
-@click.command("sample")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.command("sample", cls=Command)
+@click.argument("run", type=RunFolder())
 @click.option("-n", "--count", default=64, help="how many images [64]")
 @click.option("--out", type=click.Path(path_type=Path),
               help="a grid.png, an .npz (uint8 array 'images'), or a folder for single images [RUN/drawn.png]")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from minigan.cli.choices import Names, RunFolder
+from minigan.cli.help import Command, SectionOption
+from minigan.data.datasets import DATASETS
+from minigan.data.image_folder import FITS
+from minigan.engine.devices import DEVICES
 from minigan.errors import WrongUse
 from minigan.formats import image_files
 from minigan.formats.progress import to_stderr
@@ -20,8 +26,11 @@ from minigan.training.scoring.instrument import COUNT
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.score import Result, score
 
+_real, _reading = (partial(click.option, cls=SectionOption, section=heading)
+                   for heading in ("The real images, said by options", "How images are read"))
 
-@click.command("weights")
+
+@click.command("weights", cls=Command)
 @click.argument("file", required=False, metavar="[FILE]", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="write the weights again as .h5 or .safetensors")
 @click.option("--overwrite", is_flag=True, help="replace OUT")
@@ -33,7 +42,7 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
     \b
     minigan weights
     minigan weights pt_inception-2015-12-05-6726825d.pth
-    minigan weights inception-2015-12-05.tgz --out inception-2015-12-05.safetensors
+    minigan weights inception-2015-12-05.tgz --out inception.h5
 
     Reads PyTorch's .pth (both formats), TensorFlow's .pb and its .tgz, Keras' .h5, .safetensors and minigan's own .h5,
     without any of those libraries; nothing in the file is executed.
@@ -55,35 +64,41 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
         click.echo(f"{'written':12} {out}")
 
 
-@click.command("score", epilog="\n\n".join(f"{name}: {p.source}." for name, p in PROTOCOLS.items()))
-@click.argument("subject", metavar="A")
-@click.argument("real", required=False, metavar="[B]")
-@click.option("--protocol", help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier where Inception has seen "
+@click.command("score", cls=Command, table=("Protocols, by whom and how", [
+    (name, f"{protocol.source}.") for name, protocol in PROTOCOLS.items()]))
+@click.argument("subject", metavar="A", type=Names("input", lambda: DATASETS, free=True, paths=True, runs=True))
+@click.argument("real", required=False, metavar="[B]",
+                type=Names("input", lambda: DATASETS, free=True, paths=True, runs=True))
+@click.option("--protocol", type=Names("protocol", lambda: PROTOCOLS),
+              help="who measures what: " + ", ".join(PROTOCOLS) + " [classifier where Inception has seen "
               "nothing like the data, such as digits; else sn-gan; a run's --score]")
 @click.option("--count", type=click.IntRange(2, 1_000_000), help="at most so many images everywhere; the protocol's "
               f"name says so [the protocol's; {COUNT:,} for classifier]")
-@click.option("--data", help="B as a data set's name [a run's own: those that it was trained on, and no others]")
-@click.option("--data-root", type=click.Path(path_type=Path), help="folder in which data sets lie [the run's]")
-@click.option("--split", help="which part of --data they are [the run's, or as minigan train takes it]")
-@click.option("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, "
-              "or mean and cov, for FID")
 @click.option("--weights", type=click.Path(path_type=Path), help="file of Inception's weights, or of a classifier [a "
               "run's --score-weights; else in the cache folder; Inception's are downloaded]")
-@click.option("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real "
-              "images are written, for --stats and other programs")
-@click.option("--size", type=int, help="side to which images of --data and of a folder are brought [the fakes'; a "
-              "folder's own, all must have one]")
-@click.option("--fit", default="crop", help="how a folder's become square: crop, stretch [crop]")
-@click.option("--skip-bad", is_flag=True, help="leave out those that cannot be read, or have no such size")
-@click.option("--follow-links", is_flag=True, help="take those that symbolic links out of the folder lead to")
-@click.option("--large-images", is_flag=True, help="take those with more than 89 million pixels, too: up to 2^30")
+@click.option("--device", default="cpu", type=Names("device", lambda: DEVICES),
+              help="where to compute: cpu, cuda [cpu]")
 @click.option("--seed", default=0, type=click.IntRange(0, 2**62), help="seed of the latents [0]")
 @click.option("--repeat", type=click.IntRange(1, 1000), help="how many sets of images a run draws, "
               "of seeds SEED, SEED + 1, ...: also mean and deviation [the protocol's: 3 for mimicry, else 1]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
-@click.option("--device", default="cpu", help="where to compute: cpu, cuda [cpu]")
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [A/scores.json]")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
+@_real("--data", type=Names("data set", lambda: DATASETS),
+       help="B as a data set's name [a run's own: those that it was trained on, and no others]")
+@_real("--data-root", type=click.Path(path_type=Path), help="folder in which data sets lie [the run's]")
+@_real("--split", help="which part of --data they are [the run's, or as minigan train takes it]")
+@_real("--stats", type=click.Path(path_type=Path), help="an .npz of real images' mu and sigma, or mean and cov, for "
+       "FID")
+@_real("--write-stats", type=click.Path(path_type=Path), help="file .npz to which mu and sigma of the real images are "
+       "written, for --stats and other programs")
+@_reading("--size", type=int, help="side to which images of --data and of a folder are brought [the fakes'; a folder's "
+          "own, all must have one]")
+@_reading("--fit", default="crop", type=Names("fit", lambda: FITS),
+          help="how a folder's become square: crop, stretch [crop]")
+@_reading("--skip-bad", is_flag=True, help="leave out those that cannot be read, or have no such size")
+@_reading("--follow-links", is_flag=True, help="take those that symbolic links out of the folder lead to")
+@_reading("--large-images", is_flag=True, help="take those with more than 89 million pixels, too: up to 2^30")
 def score_command(subject: str, real: str | None, out: Path | None, repeat: int | None, **given: Any) -> None:
     """Score generated images against real ones: IS, FID and more.
 
@@ -105,7 +120,6 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
 
     Scores with all that they depend on are added to A/scores.json where A is a run, A/nearest.png shows fakes with the
     real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.
-    Protocols, by whom and how:
     """
     asked, a, b = Asked(**given), recognized(subject), None if real is None else recognized(real)
     is_run = a.run is not None
@@ -148,8 +162,8 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
         image_files.save_png(out.with_name("nearest.png"), made[0].nearest)
 
 
-@click.command("compare")
-@click.argument("subjects", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+@click.command("compare", cls=Command)
+@click.argument("subjects", nargs=-1, required=True, metavar="RUN...", type=RunFolder(files=True))
 def compare_command(subjects: tuple[Path, ...]) -> None:
     """Print the stored scores of runs side by side.
 

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from minigan.cli.choices import Names, RunFolder
+from minigan.cli.experiment_options import chosen, experiment_options, images_type
+from minigan.cli.help import Command, TrainCommand, help_all
 from minigan.data import datasets
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import NETWORKS, Experiment, from_anywhere, option_name
+from minigan.experiment.experiment import from_anywhere, option_name
 from minigan.experiment.explain import explain
+from minigan.experiment.methods import METHODS
+from minigan.experiment.papers import TARGETS
 from minigan.experiment.presets import DATASET_PRESETS, experiment
+from minigan.experiment.profiles import SETTINGS
 from minigan.formats.progress import to_stderr, to_stdout
+from minigan.networks.norms import NORMS
 from minigan.studies import grid, reproduce, tables
 from minigan.studies import sweep as sweeps
 from minigan.training import loop, run_folder, validate
 
-KINDS = {"int": int, "float": float, "str": str}
 
-
-def experiment_options(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for each field of Experiment that the command line can set but the data set, in the fields' order."""
-    for f in reversed(dataclasses.fields(Experiment)[1:]):
-        if f.name in NETWORKS:
-            continue
-        text = f.metadata["help"]
-        if f.name in validate.CHOICES and f.name not in ("fit", "scaling", "device"):
-            if not all(choice in text for choice in validate.CHOICES[f.name]):
-                text += ": " + ", ".join(validate.CHOICES[f.name])
-        if f.type in ("bool", "bool | None"):
-            command = click.option(f"{option_name(f.name)}/--no-{f.name.replace('_', '-')}", f.name, default=None,
-                                   help=text)(command)
-            continue
-        if f.default is not None:
-            text += f" [{f.default:g}]" if isinstance(f.default, float) else f" [{f.default}]"
-        names = (option_name(f.name), *(["--preset"] if f.name == "profile" else []))  # --preset small, as people say
-        command = click.option(*names, f.name, default=None, help=text,
-                               type=KINDS[str(f.type).split(" | ")[0]])(command)
-    return command
-
-
-def _chosen(given: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given."""
-    return from_anywhere({name: value for name, value in given.items() if value is not None})
-
-
-def _named(word: str, chosen: dict[str, Any], command: str) -> tuple[str, dict[str, Any]]:
+def _named(word: str, options: dict[str, Any], command: str) -> tuple[str, dict[str, Any]]:
     """The data set of a word that names one, or the place of images; and the options that were chosen, with its place.
 
     WrongUse if the word is neither, or says what an option says otherwise.
@@ -59,67 +36,67 @@ def _named(word: str, chosen: dict[str, Any], command: str) -> tuple[str, dict[s
     if of.root is not None and run_folder.is_run(of.root):
         raise WrongUse(f"{word} is a run, not images to train on; minigan train --resume {word} goes on with it")
     for option, said in (("data_root", of.root), ("split", of.split)):
-        if said is not None and chosen.get(option) is not None:
+        if said is not None and options.get(option) is not None:
             raise WrongUse(f"{command} {word}: the images are said already; leave {option_name(option)} out")
     own = {"data_root": None if of.root is None else str(of.root), "split": of.split}
-    return of.dataset, chosen | from_anywhere({name: value for name, value in own.items() if value is not None})
+    return of.dataset, options | from_anywhere({name: value for name, value in own.items() if value is not None})
 
 
-def _presets() -> str:
-    """The presets of the data sets, for the end of the help."""
-    def words(preset: dict[str, Any]) -> str:
-        return " ".join(f"{option_name(name)} {value:g}" for name, value in preset.items())
-    return "\n\n".join(f"{name}: {words(preset)}" for name, preset in DATASET_PRESETS.items())
+def _presets() -> list[tuple[str, str]]:
+    """The data sets that have a preset, with it."""
+    return [(dataset, " ".join(f"{option_name(name)} {value:g}" for name, value in preset.items()))
+            for dataset, preset in DATASET_PRESETS.items()]
 
 
-@click.command("train", epilog=_presets())
-@click.argument("dataset", required=False, metavar="[DATASET]")
+@click.command("train", cls=TrainCommand, table=("Presets of data sets", _presets()))
+@click.argument("dataset", required=False, type=images_type())
 @experiment_options
 @click.option("--out", type=click.Path(path_type=Path), help="the run's folder [runs/DATASET-MODEL-NORM]")
 @click.option("--overwrite", is_flag=True, help="replace the run that is in that folder")
-@click.option("--resume", "resumed", metavar="RUN", type=click.Path(path_type=Path),
+@click.option("--resume", "resumed", metavar="RUN", type=RunFolder(),
               help="go on with the run in this folder")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 @click.option("-v", "--verbose", is_flag=True, help="say every choice first")
+@help_all
 def train_command(dataset: str | None, out: Path | None, overwrite: bool, resumed: Path | None, quiet: bool,
                   verbose: bool, **given: Any) -> None:
     """Train a GAN on a data set, or on images of your own.
 
     DATASET is shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10; the path of a folder, a zip archive or an
     .npz file of images, or of what minigan pack made (also as folder and packed with --data-root); or with --data-root
-    celeba, imagenet.
+    celeba, imagenet. An .npz file's own labels are labels, y or arr_1, also one-hot.
 
     \b
     minigan train shapes
     minigan train cifar10 --model resnet --out runs/resnet
     minigan train photos/ --size 48 --norm none
-    minigan train images.npz --condition projection        with its own labels: labels, y or arr_1, also one-hot
+    minigan train images.npz --condition projection
     minigan train --resume runs/resnet
 
     Values in brackets are the defaults: Table 3 of Miyato et al. 2018 and setting C of its Table 1. --model resnet has
     the authors' settings for it, --profile those of another source, --setting a row of a paper's table; small data sets
-    have presets of their own (below). What is given counts in any case; `minigan explain` shows where each value
-    comes from.
+    have presets of their own (--help-all names them). What is given counts in any case; minigan explain shows where
+    each value comes from.
 
     Ctrl-C, or a terminal that closes, saves and stops; --resume goes on to the same bytes as if the run had never
     stopped, under the same kernel of BLAS (minigan info names it; another rounds in its own way, and that is said).
     """
-    chosen = _chosen(given)
+    options = chosen(given)
     if resumed is not None:
         if out is not None or overwrite:
             raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")
-        loop.resume(resumed, chosen | ({"dataset": dataset} if dataset else {}), quiet, verbose)
+        loop.resume(resumed, options | ({"dataset": dataset} if dataset else {}), quiet, verbose)
         return
     if dataset is None:
         raise WrongUse(f"train: which data set? choose from: {', '.join(sorted(datasets.DATASETS))}; "
                        "or the path of a folder, a zip archive or an .npz file of images; or --resume RUN")
-    dataset, chosen = _named(dataset, chosen, "train")
-    e = experiment(dataset, **chosen)
+    dataset, options = _named(dataset, options, "train")
+    e = experiment(dataset, **options)
     loop.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
 
 
-@click.command("explain")
-@click.argument("dataset")
+@click.command("explain", cls=Command)
+@click.argument("dataset", type=images_type())
 @experiment_options
 def explain_command(dataset: str, **given: Any) -> None:
     """Say where each choice of a training comes from.
@@ -133,15 +110,17 @@ def explain_command(dataset: str, **given: Any) -> None:
 
     Below an option stand the profiles that have another value: where paper and code differ, both are there.
     """
-    dataset, chosen = _named(dataset, {name: value for name, value in given.items() if value is not None}, "explain")
-    validate.check_names(experiment(dataset, **chosen))
-    click.echo("\n".join(explain(dataset, **chosen)))
+    dataset, options = _named(dataset, {name: value for name, value in given.items() if value is not None}, "explain")
+    validate.check_names(experiment(dataset, **options))
+    click.echo("\n".join(explain(dataset, **options)))
 
 
-@click.command("sweep")
-@click.argument("dataset")
-@click.option("--methods", default="none,sn,wn,wgan-gp", help="norms, wgan-gp, gan-gp [none,sn,wn,wgan-gp]")
-@click.option("--settings", default="A,C,D,F", help="rows of the papers' tables: A to F, bssn-1 to bssn-5 [A,C,D,F]")
+@click.command("sweep", cls=Command)
+@click.argument("dataset", type=images_type())
+@click.option("--methods", default="none,sn,wn,wgan-gp", type=Names("method", lambda: [*NORMS, *METHODS], many=True),
+              help="norms, wgan-gp, gan-gp [none,sn,wn,wgan-gp]")
+@click.option("--settings", default="A,C,D,F", type=Names("setting", lambda: SETTINGS, many=True),
+              help="rows of the papers' tables: A to F, bssn-1 to bssn-5 [A,C,D,F]")
 @click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
 @click.option("--out", type=click.Path(path_type=Path), help="the sweep's folder [runs/sweep-DATASET]")
 @click.option("--list", "only_list", is_flag=True, help="print the runs and stop")
@@ -153,14 +132,14 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
 
     \b
     minigan sweep fashion-mnist --seeds 2 --iterations 3000
-    minigan sweep cifar10 --methods sn,bssn,wgan-gp --settings C,bssn-4 --seeds 5 --out runs/grid
+    minigan sweep cifar10 --methods sn,bssn,wgan-gp --settings C,bssn-4
 
     A sweep that was stopped goes on with the same command; several processes may work on one. summary.md in its folder
     has a table of what is finished.
     """
-    dataset, chosen = _named(dataset, _chosen(given), "sweep")
+    dataset, options = _named(dataset, chosen(given), "sweep")
     names, rows = ([name.strip() for name in names.split(",")] for names in (methods, settings))
-    cells = grid.grid(dataset, names, rows, seeds, **chosen)
+    cells = grid.grid(dataset, names, rows, seeds, **options)
     if only_list:
         click.echo("\n".join(cell.name for cell in cells))
         return
@@ -169,8 +148,8 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
     click.echo("\n".join(tables.summary(cells, out)))
 
 
-@click.command("reproduce")
-@click.argument("name", required=False)
+@click.command("reproduce", cls=Command)
+@click.argument("name", required=False, type=Names("target", lambda: TARGETS, free=True))
 @click.option("--list", "only_list", is_flag=True, help="all names, with the scores to reach and their protocols")
 @click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
 @click.option("--out", type=click.Path(path_type=Path), help="the folder of the runs [runs/NAME]")
@@ -192,12 +171,12 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     if only_list or name is None:
         click.echo("\n".join(reproduce.listing()))
         return
-    chosen = _chosen(given)
+    options = chosen(given)
     name = reproduce.find(name)
-    cells = reproduce.cells(name, seeds, **chosen)
+    cells = reproduce.cells(name, seeds, **options)
     for cell in cells:
         validate.check_names(cell.experiment)
-    lines = reproduce.describe(name, cells, **chosen)
+    lines = reproduce.describe(name, cells, **options)
     click.echo("\n".join(lines))
     out = out or Path("runs") / name
     sweeps.sweep(cells, out, quiet, to_stdout)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from minigan.cli.choices import Names, RunFolder
+from minigan.cli.help import Command
 from minigan.errors import WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
@@ -19,8 +21,8 @@ from minigan.views import diagnosis_table, report, watch
 from minigan.views.figures import catalogue
 
 
-@click.command("report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command("report", cls=Command)
+@click.argument("runs", nargs=-1, required=True, type=RunFolder())
 @click.option("--out", type=click.Path(path_type=Path), help="the page, an .html file [RUN/report.html]")
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Show runs on one HTML page: choices, images, losses, scores.
@@ -41,8 +43,8 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     click.echo(f"{len(page) / 1e6:.1f} MB: {out}")
 
 
-@click.command("watch")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command("watch", cls=Command)
+@click.argument("runs", nargs=-1, required=True, type=RunFolder())
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="of this machine; 0: any free one [0]")
 def watch_command(runs: tuple[Path, ...], port: int) -> None:
     """Serve the report of runs to a browser while they go on.
@@ -57,9 +59,10 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
         server.serve_forever()
 
 
-@click.command("figure")
-@click.argument("name", required=False, metavar="[NAME]")
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.command("figure", cls=Command)
+@click.argument("name", required=False, metavar="[NAME]",
+                type=Names("figure", lambda: ["classic", *catalogue.FIGURES], free=True))
+@click.argument("runs", nargs=-1, type=RunFolder())
 @click.option("--out", type=click.Path(path_type=Path), help="a .png or an .svg; for classic a folder [of one "
               "run, or folder of runs: in it, such as RUN/sn-gan-9.png]")
 @click.option("--measure", default="", help="the score of images to draw, as the logs name it, or thumbnails")
@@ -101,9 +104,9 @@ def _place_of(name: str, runs: tuple[Path, ...]) -> Path:
     return Path(file)  # it will be refused: without runs there is nothing to draw
 
 
-@click.command("diagnose")
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data-root", help="folder in which the data lies, if not where the run had it")
+@click.command("diagnose", cls=Command)
+@click.argument("run", type=RunFolder())
+@click.option("--data-root", type=click.Path(), help="folder in which the data lies, if not where the run had it")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object, as a line of diagnostics.jsonl")
 def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
     """Look into a discriminator: norms, gradients, slopes, alarms.

@@ -1,6 +1,7 @@
 """An experiment is data: every choice of a training run, with the papers' values as defaults.
 
-The command line makes its options from the fields of `Experiment`, a run folder and every checkpoint hold one as JSON.
+The command line makes its options from the fields of `Experiment`, and the sections of its help from theirs; a run
+folder and every checkpoint hold one as JSON.
 A preset is a dict of the fields that differ from the defaults.
 """
 
@@ -8,14 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse, listed
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _section(heading: str) -> Callable[..., Any]:
+    """Makes the fields of one section of the command line's help; first: among the ten options that matter most."""
+    def option(default: Any, text: str, first: bool = False) -> Any:
+        return field(default=default, metadata={"help": text, "section": heading, "first": first})
+    return option
+
+
+_data, _papers, _networks, _norms, _loss, _updates, _optimizer, _records, _scores = map(_section, (
+    "Data", "Papers", "Networks", "Normalization", "Loss", "Updates", "Optimizer", "Running", "Scores"))
 
 
 @dataclass(frozen=True)
@@ -23,98 +32,99 @@ class Experiment:
     """All that decides a training run. Defaults: Miyato et al. 2018, Table 3, setting C of Table 1, hinge loss."""
 
     # the data
-    dataset: str = _option("shapes", "data set")
-    data_root: str | None = _option(None, "folder in which the data lies; otherwise the cache folder, or a download")
-    size: int | None = _option(None, "side of the images in pixels; the data set's own, or 32 for a folder")
-    split: str | None = _option(None, "part of the data set: train, test, unlabeled (stl10), extra (svhn) [train; "
-                                "stl10 unlabeled]")
-    fit: str = _option("crop", "how images of a folder become square: crop, stretch")
-    crop: int | None = _option(None, "side of the square in the middle of celeba's images that is used [128]")
-    resize: str | None = _option(None, "how another size is reached: lanczos, bilinear, plain (bilinear, not "
-                                 "antialiased) [lanczos; imagenet bilinear; celeba, stl10 plain]")
-    skip_bad: bool = _option(False, "leave out images of a folder that cannot be read or are too small")
-    follow_links: bool = _option(False, "take images of a folder that symbolic links out of it lead to")
-    large_images: bool = _option(False, "take images of a folder with more than 89 million pixels, too: up to 2^30")
-    scaling: str = _option("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
-    dequantize: bool = _option(False, "add uniform noise of one grey level to real images")
+    dataset: str = _data("shapes", "data set")
+    data_root: str | None = _data(None, "folder in which the data lies [the cache folder, or a download]",
+                                  first=True)
+    size: int | None = _data(None, "side of the images in pixels; the data set's own, or 32 for a folder", first=True)
+    split: str | None = _data(None, "part of the data set: train, test, unlabeled (stl10), extra (svhn) [train; "
+                              "stl10 unlabeled]")
+    fit: str = _data("crop", "how images of a folder become square: crop, stretch")
+    crop: int | None = _data(None, "side of the square in the middle of celeba's images that is used [128]")
+    resize: str | None = _data(None, "how another size is reached: lanczos, bilinear, plain (bilinear, not "
+                               "antialiased) [lanczos; imagenet bilinear; celeba, stl10 plain]")
+    skip_bad: bool = _data(False, "leave out images of a folder that cannot be read or are too small")
+    follow_links: bool = _data(False, "take images of a folder that symbolic links out of it lead to")
+    large_images: bool = _data(False, "take images of a folder with more than 89 million pixels, too: up to 2^30")
+    scaling: str = _data("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
+    dequantize: bool = _data(False, "add uniform noise of one grey level to real images")
     # where the choices come from
-    profile: str | None = _option(None, "all that one source says of a training, beneath what is given here")
-    setting: str | None = _option(None, "a row of a paper's table of learning rates, betas and n_dis")
+    profile: str | None = _papers(None, "all that one source says of a training, beneath what is given here")
+    setting: str | None = _papers(None, "a row of a paper's table of learning rates, betas and n_dis")
     # the networks
-    model: str = _option("cnn", "generator and discriminator")
-    width: float = _option(1.0, "factor on every number of channels")
-    width_dis: float = _option(1.0, "further factor on the discriminator's")
-    slope: float | None = _option(None, "slope of a CNN discriminator's leaky ReLU, if not the model's; 0: ReLU")
-    last_width: float | None = _option(None, "factor on the channels before and after a CNN discriminator's last "
-                                       "convolution")
-    upsample: str | None = _option(None, "how a ResNet's generator doubles the size: nearest, bilinear [nearest]")
-    pool: str | None = _option(None, "how a ResNet's discriminator pools all pixels at its end, if not as the model: "
-                               "sum, mean")
-    dense_bias: bool | None = _option(None, "a bias in a ResNet's discriminator's dense layer [as the model]")
-    init: str = _option("model", "how weights are drawn at first: model (its source's way), or normal, truncated, "
-                        "glorot, lecun, he, orthogonal, with a number (deviation or factor) or without: normal-0.02")
-    init_dis: str | None = _option(None, "how the discriminator's are, if not by --init")
-    dim_z: int = _option(128, "length of the latent vector, N(0, I)")
-    norm: str = _option("sn", "normalization of the discriminator's weights")
-    gen_norm: str = _option("none", "normalization of the generator's weights")
-    power_iterations: int = _option(1, "power iterations of sn in each training forward")
-    scale: float = _option(1.0, "factor on the normalized weights of ssn, bssn and sn-conv")
-    scale_spread: float = _option(0.0, "deviation of the logarithm of a random factor on each layer's --scale; their "
-                                  "product is 1")
-    u_schedule: str = _option("forward", "when sn's u moves: forward (in each training forward), update (once after "
-                              "each update)")
-    u_gradient: bool = _option(False, "let the gradient go through the power iteration; else u and v are constants")
-    gamma_start: str = _option("weights", "gamma of sn-gamma and wn-gain at first: weights (such that W stays as it is "
-                               "drawn), one")
-    clip: float = _option(0.01, "bound of clip on every element")
-    clip_which: str = _option("conv", "what clip clips: conv (convolutions' weights), weights (all), all (biases too)")
-    orthonormal: float = _option(1e-4, "weight of the penalty of orthonormal")
-    features: str = _option("model", "normalization of the discriminator's features: model (as --norm or the model has "
-                                     "it), none, bn, ln")
-    features_gain: bool = _option(False, "learn the multiplier of bn and ln in the discriminator")
-    condition: str = _option("none", "how labels are used: none, projection, concat, ac (auxiliary classifier)")
-    generator: str | None = _option(None, "name of its author's own generator in place of the model's; in Python only")
-    discriminator: str | None = _option(None, "name of its author's own discriminator; in Python only")
+    model: str = _networks("cnn", "generator and discriminator", first=True)
+    width: float = _networks(1.0, "factor on every number of channels", first=True)
+    width_dis: float = _networks(1.0, "further factor on the discriminator's")
+    slope: float | None = _networks(None, "slope of a CNN discriminator's leaky ReLU, if not the model's; 0: ReLU")
+    last_width: float | None = _networks(None, "factor on the channels before and after a CNN discriminator's last "
+                                         "convolution")
+    upsample: str | None = _networks(None, "how a ResNet's generator doubles the size: nearest, bilinear [nearest]")
+    pool: str | None = _networks(None, "how a ResNet's discriminator pools all pixels at its end, if not as the model: "
+                                 "sum, mean")
+    dense_bias: bool | None = _networks(None, "a bias in a ResNet's discriminator's dense layer [as the model]")
+    init: str = _networks("model", "how weights are drawn at first: model (its source's way), or normal, truncated, "
+                          "glorot, lecun, he, orthogonal, with a number (deviation or factor) or without: normal-0.02")
+    init_dis: str | None = _networks(None, "how the discriminator's are, if not by --init")
+    dim_z: int = _networks(128, "length of the latent vector, N(0, I)")
+    norm: str = _norms("sn", "normalization of the discriminator's weights", first=True)
+    gen_norm: str = _norms("none", "normalization of the generator's weights")
+    power_iterations: int = _norms(1, "power iterations of sn in each training forward")
+    scale: float = _norms(1.0, "factor on the normalized weights of ssn, bssn and sn-conv")
+    scale_spread: float = _norms(0.0, "deviation of the logarithm of a random factor on each layer's --scale; their "
+                                 "product is 1")
+    u_schedule: str = _norms("forward", "when sn's u moves: forward (in each training forward), update (once after "
+                             "each update)")
+    u_gradient: bool = _norms(False, "let the gradient go through the power iteration; else u and v are constants")
+    gamma_start: str = _norms("weights", "gamma of sn-gamma and wn-gain at first: weights (such that W stays as it is "
+                              "drawn), one")
+    clip: float = _norms(0.01, "bound of clip on every element")
+    clip_which: str = _norms("conv", "what clip clips: conv (convolutions' weights), weights (all), all (biases too)")
+    orthonormal: float = _norms(1e-4, "weight of the penalty of orthonormal")
+    features: str = _norms("model", "normalization of the discriminator's features: model (as --norm or the model has "
+                                    "it), none, bn, ln")
+    features_gain: bool = _norms(False, "learn the multiplier of bn and ln in the discriminator")
+    condition: str = _networks("none", "how labels are used: none, projection, concat, ac (auxiliary classifier)")
+    generator: str | None = _networks(None, "name of its author's own generator, in place of the model's; in Python")
+    discriminator: str | None = _networks(None, "name of its author's own discriminator; in Python")
     # the training
-    loss: str = _option("hinge", "adversarial loss")
-    gp: float = _option(0.0, "weight of the gradient penalty at interpolates; 0: none")
-    gp_target: float = _option(1.0, "norm of the gradient that the penalty draws to")
-    ac_dis: float = _option(1.0, "weight of the auxiliary classifier's loss for the discriminator")
-    ac_gen: float = _option(0.1, "weight of the auxiliary classifier's loss for the generator")
-    latent: str = _option("normal", "distribution of z: normal (N(0, I)), uniform (-1 to 1)")
-    order: str = _option("dis-first", "which network an iteration updates first: dis-first, gen-first")
-    reuse_z: bool = _option(False, "let the generator's update use the latents of the discriminator's last one")
-    sampling: str = _option("epochs", "real images of a batch: epochs (each once in a random order), replacement")
-    optimizer: str = _option("adam", "optimizer")
-    lr: float = _option(2e-4, "learning rate of both networks")
-    lr_dis: float | None = _option(None, "learning rate of the discriminator, if not --lr")
-    beta1: float = _option(0.5, "decay of Adam's first moment")
-    beta2: float = _option(0.999, "decay of Adam's second moment, and of RMSProp's")
-    adam_eps: float = _option(1e-8, "eps of Adam, outside the bias correction")
-    schedule: str = _option("constant", "learning rate over the run")
-    decay_from: float = _option(0.0, "share of the run after which a linear schedule begins to fall")
-    bn_eps: float = _option(2e-5, "eps of batch normalization")
-    bn_decay: float = _option(0.9, "decay of batch normalization's running moments")
-    ema: float = _option(0.0, "decay of a running average of the generator, which then draws the samples; 0: none")
-    n_dis: int = _option(1, "updates of the discriminator for each of the generator")
-    batch_size: int = _option(64, "real images in a batch, and fake ones")
-    gen_batch_size: int | None = _option(None, "fakes in the generator's update, if not --batch-size")
-    iterations: int = _option(100_000, "updates of the generator")
-    seed: int = _option(0, "seed of everything random")
+    loss: str = _loss("hinge", "adversarial loss", first=True)
+    gp: float = _loss(0.0, "weight of the gradient penalty at interpolates; 0: none")
+    gp_target: float = _loss(1.0, "norm of the gradient that the penalty draws to")
+    ac_dis: float = _loss(1.0, "weight of the auxiliary classifier's loss for the discriminator")
+    ac_gen: float = _loss(0.1, "weight of the auxiliary classifier's loss for the generator")
+    latent: str = _networks("normal", "distribution of z: normal (N(0, I)), uniform (-1 to 1)")
+    order: str = _updates("dis-first", "which network an iteration updates first: dis-first, gen-first")
+    reuse_z: bool = _updates(False, "let the generator's update use the latents of the discriminator's last one")
+    sampling: str = _updates("epochs", "real images of a batch: epochs (each once in a random order), replacement")
+    optimizer: str = _optimizer("adam", "optimizer")
+    lr: float = _optimizer(2e-4, "learning rate of both networks", first=True)
+    lr_dis: float | None = _optimizer(None, "learning rate of the discriminator, if not --lr")
+    beta1: float = _optimizer(0.5, "decay of Adam's first moment")
+    beta2: float = _optimizer(0.999, "decay of Adam's second moment, and of RMSProp's")
+    adam_eps: float = _optimizer(1e-8, "eps of Adam, outside the bias correction")
+    schedule: str = _optimizer("constant", "learning rate over the run")
+    decay_from: float = _optimizer(0.0, "share of the run after which a linear schedule begins to fall")
+    bn_eps: float = _networks(2e-5, "eps of batch normalization")
+    bn_decay: float = _networks(0.9, "decay of batch normalization's running moments")
+    ema: float = _updates(0.0, "decay of a running average of the generator, which then draws the samples; 0: none")
+    n_dis: int = _updates(1, "updates of the discriminator for each of the generator")
+    batch_size: int = _updates(64, "real images in a batch, and fake ones", first=True)
+    gen_batch_size: int | None = _updates(None, "fakes in the generator's update, if not --batch-size")
+    iterations: int = _updates(100_000, "updates of the generator", first=True)
+    seed: int = _updates(0, "seed of everything random")
     # the machine and the records: may change when a run is resumed
-    device: str = _option("cpu", "where to compute: cpu, cuda")
-    threads: int | None = _option(None, "worker threads; results do not depend on it [default: all cores]")
-    log_every: int | None = _option(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
-    sample_every: int | None = _option(None, "iterations between images of samples [default: a 20th of the run]")
-    checkpoint_every: int | None = _option(None, "iterations between checkpoints [default: a 10th, at most 1000]")
-    diagnose: int | None = _option(None, "iterations between looks into the discriminator: diagnostics.jsonl, alarms "
-                                   "[default: none; 0: none]")
-    score_every: int | None = _option(None, "iterations between scores of images: log.jsonl, and best-*.h5 by FID "
+    device: str = _records("cpu", "where to compute: cpu, cuda", first=True)
+    threads: int | None = _records(None, "worker threads; results do not depend on it [default: all cores]")
+    log_every: int | None = _records(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
+    sample_every: int | None = _records(None, "iterations between images of samples [default: a 20th of the run]")
+    checkpoint_every: int | None = _records(None, "iterations between checkpoints [default: a 10th, at most 1000]")
+    diagnose: int | None = _records(None, "iterations between looks into the discriminator: diagnostics.jsonl, alarms "
+                                    "[default: none; 0: none]")
+    score_every: int | None = _scores(None, "iterations between scores of images: log.jsonl, and best-*.h5 by FID "
                                       "[default: none; 0: none]")
-    score: str | None = _option(None, "protocol of these scores, as for minigan score --protocol [classifier where "
+    score: str | None = _scores(None, "protocol of these scores, as for minigan score --protocol [classifier where "
                                 "Inception has seen nothing like the data; else sn-gan]")
-    score_count: int = _option(1000, "images, real and fake, that they are made from at most")
-    score_weights: str | None = _option(None, "file of Inception's weights, or of a classifier [in the cache folder]")
+    score_count: int = _scores(1000, "images, real and fake, that they are made from at most")
+    score_weights: str | None = _scores(None, "file of Inception's weights, or of a classifier [in the cache folder]")
 
 
 # Fields that only Python can set, for they name code -> the field of that network's norm, "none" beside it.

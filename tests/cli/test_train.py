@@ -24,14 +24,14 @@ from minigan.training import validate
 
 
 def test_help_shows_every_field_of_an_experiment_with_its_default_and_choices(capsys):
-    assert main.run(["train", "--help"]) == 0
+    assert main.run(["train", "--help-all"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     for f in [f for f in dataclasses.fields(Experiment)[1:] if f.name not in NETWORKS]:
         assert f"{option_name(f.name)} " in text
         if f.default not in (None, False):
             assert f"[{f.default:g}]" in text if isinstance(f.default, float) else f"[{f.default}]" in text
-    for choices in validate.CHOICES.values():  # a line may end after a hyphen
-        assert all(choice in text.replace("- ", "-") for choice in choices)
+    for choices in validate.CHOICES.values():
+        assert all(choice in text for choice in choices)
     for name, preset in DATASET_PRESETS.items():
         assert f"{name} --width {preset['width']:g} --batch-size {preset['batch_size']}" in text.replace(":", "")
 
