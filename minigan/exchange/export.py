@@ -13,8 +13,9 @@ from minigan.experiment.experiment import learned
 from minigan.formats import safetensors
 from minigan.formats.untrusted import doubting
 from minigan.formats.whole import check_writable, write_whole
+from minigan.networks.own import NONE, Own, name_of
 from minigan.nn.layers import Layer
-from minigan.training import restore
+from minigan.training import restore, run_folder
 
 FORMATS = {"safetensors": (".safetensors",), "torch": (".pth", ".py"), "onnx": (".onnx",)}  # format -> its files
 NETWORKS = ("generator", "discriminator")
@@ -25,17 +26,18 @@ LAYOUT = ("images NCHW; conv.weight (out, in, kh, kw), transposed conv.weight (i
 
 
 def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = "both",
-           out: str | os.PathLike[str] | None = None, overwrite: bool = False) -> list[Path]:
+           out: str | os.PathLike[str] | None = None, overwrite: bool = False, own: Own = NONE) -> list[Path]:
     """Write the networks of a run's newest checkpoint, as they are evaluated; returns the files, in order.
 
     to: "safetensors"; "torch": a .pth for torch.load(..., weights_only=True), and beside it the code of its module;
         "onnx".
     network: "generator" (with --ema its running average), "discriminator", or "both".
-    out: a folder, RUN/export if None.
+    out: a folder, RUN/export if None.  own: the run's networks that are its author's.
     Images are float32 (N, C, H, W) in [-1, 1], z is (N, dim_z), labels are (N,) int64. Weights are those in use: the
     discriminator's are divided by sigma already, batch normalization is a scale and a shift.
-    WrongUse for an unknown name, a folder that is no run, and a file that is there unless `overwrite`; FailedWork for a
-    broken checkpoint, a missing package onnx, and a file that cannot be written.
+    WrongUse for an unknown name, a folder that is no run, a network whose steps only its author knows, and a file that
+    is there unless `overwrite`; FailedWork for a broken checkpoint, a missing package onnx, and a file that cannot be
+    written.
     """
     choose("format", to, FORMATS)
     choose("network", network, (*NETWORKS, "both"))
@@ -43,7 +45,11 @@ def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = 
     folder = run / "export" if out is None else Path(out)
     names = NETWORKS if network == "both" else (network,)
     files = [folder / f"{name}{suffix}" for name in names for suffix in FORMATS[to]]
-    saved = restore.newest(run)
+    for name, given in vars(own).items():
+        if name in names and given is not None and type(given) not in plan.NETWORKS:
+            raise WrongUse(f"{run}: its {name} '{name_of(given)}' is its author's own code, whose steps are not known; "
+                           f"load the run in Python: run.{name}.network.arrays() are its weights")
+    saved = restore.newest(run, own=own)
     for file in files:
         if file.exists() and not overwrite:
             raise WrongUse(f"{file} is there already; add --overwrite, or choose another folder with --out")
@@ -57,6 +63,14 @@ def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = 
     for name, found in plans.items():
         _write(found, folder / name, to, name, saved)
     return files
+
+
+def is_export(path: Path) -> bool:
+    """Whether it is a folder that `export` wrote, or a file in one, and no run."""
+    files = {f"{name}{suffix}" for name in NETWORKS for suffixes in FORMATS.values() for suffix in suffixes}
+    if path.is_dir():
+        return not run_folder.is_run(path) and any((path / file).is_file() for file in files)
+    return path.name in files and path.is_file()
 
 
 def _plan(name: str, saved: restore.Saved) -> plan.Plan:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import WrongUse
+from minigan.exchange import export
 from minigan.experiment.experiment import Experiment
 from minigan.experiment.methods import networks_of
 from minigan.formats import image_files, notebook
@@ -198,6 +199,24 @@ class Run:
             write_whole(where, report.page([self.record]).encode())
         return where
 
+    def export(self, to: str = "safetensors", *, network: str = "both", out: str | os.PathLike[str] | None = None,
+               overwrite: bool = False) -> list[Path]:
+        """Write the networks of the newest checkpoint for other tools, as `minigan export`; gives the files, in order.
+
+        to: "safetensors"; "torch", a state_dict and the code of its module, which needs no minigan; "onnx".
+        network: "generator" (with ema its running average), "discriminator" or "both".  out: a folder; None: export
+        in the run's.  Weights are as they are used, so W / sigma: an export can be run, and cannot be trained or loaded
+        here again. A network of one's own cannot be exported, for only its author knows its steps.
+
+        >>> import minigan
+        >>> run = minigan.train("shapes", width=0.03, iterations=1, quiet=True)
+        >>> [file.suffix for file in run.export("torch", network="generator")]
+        ['.pth', '.py']
+        """
+        with in_python():
+            return export.export(self.folder, to, network, None if out is None else options.path_of(out), overwrite,
+                                 self.own)
+
     def keep(self, path: str | os.PathLike[str]) -> Run:
         """Move the run's folder to `path`, which must not exist yet, or be empty; a temporary one then stays.
 
@@ -232,7 +251,10 @@ class Run:
 
 
 def load(path: str | os.PathLike[str], *, generator: Any = None, discriminator: Any = None) -> Run:
-    """The run in a folder that minigan trained. WrongUse if there is none, FailedWork if it is damaged.
+    """The run in a folder that minigan trained, or made of imported weights.
+
+    WrongUse if there is none, FailedWork if it is damaged. An exported network is no run: its weights are normalized
+    already, and what trains them is left out.
 
     generator, discriminator: of a run that was trained with networks of one's own, these networks once more, with
     weights of any values: code is not in a run's folder, and what they learned is. Without them its log, scores and
@@ -244,7 +266,11 @@ def load(path: str | os.PathLike[str], *, generator: Any = None, discriminator: 
     >>> minigan.load(folder).sample(4).shape
     (4, 32, 32, 3)
     """
-    return Run(path, own=as_own(generator, discriminator))
+    folder = options.path_of(path)
+    if export.is_export(folder):
+        raise WrongUse(f"{folder} holds exported networks, which are for other tools: weights as used, without what "
+                       "trains them; load the run that they came from")
+    return Run(folder, own=as_own(generator, discriminator))
 
 
 # ---- training that is called from Python -----------------------------------------------------------------------------

@@ -67,6 +67,23 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
     >>> minigan.train(images / 255, iterations=4)
     Traceback (most recent call last):
     minigan.errors.WrongUse: images: float64 numbers from 0 to 1; say which numbers are black and white: range=(0, 1)
+
+    Two networks of your own, each a matrix; the discriminator's is divided by its spectral norm:
+
+    >>> from minigan import Tensor, spectral_norm
+    >>> from minigan.engine.ops import tanh
+    >>> def generator(p, z):
+    ...     return tanh(z @ p["W"]).reshape(-1, 16, 16, 3)
+    >>> def discriminator(p, x):
+    ...     return (x.reshape(len(x), -1) @ spectral_norm(p["W"], p["u"])).reshape(-1)
+    >>> rng = np.random.default_rng(0)
+    >>> gen = {"W": Tensor(rng.standard_normal((8, 768), np.float32), requires_grad=True)}
+    >>> dis = {"W": Tensor(rng.standard_normal((768, 1), np.float32), requires_grad=True),
+    ...        "u": rng.standard_normal(768, np.float32)}
+    >>> run = minigan.train(images, generator=(generator, gen), discriminator=(discriminator, dis), dim_z=8,
+    ...                     batch_size=8, iterations=4, quiet=True)
+    >>> run.sample(9).shape, run.discriminator(images).shape, sorted(run.discriminator.network.params)
+    ((9, 16, 16, 3), (64,), ['W'])
     """
     given = options.of_experiment(chosen, "train")
     own = as_own(generator, discriminator)

@@ -12,6 +12,7 @@ from minigan.engine import conv_ops, ops
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.presets import experiment
 from minigan.experiment.streams import stream
+from minigan.formats import safetensors
 from minigan.metrics import classifier
 from minigan.networks.own import name_of
 from minigan.nn.initializers import normal
@@ -167,6 +168,19 @@ def test_records_can_be_read_without_the_networks(run, tmp_path, capsys):
     for ask in (without.sample, without.resume, lambda: without.discriminator):
         with pytest.raises(WrongUse, match="are its author's own code, which a run's folder does not hold"):
             ask()
+
+
+def test_a_network_of_minigans_is_exported_and_a_function_is_refused_before_anything_is_written(tmp_path):
+    gen = make_generator(experiment("packed", width=0.05, dim_z=8), np.random.default_rng(0), 16, 3, 0)
+    run = minigan.train(IMAGES, out=tmp_path / "run", generator=gen, discriminator=functions()["discriminator"], **HOW)
+    for network in ("both", "discriminator"):
+        with pytest.raises(WrongUse, match="its discriminator 'discriminator' is its author's own code") as caught:
+            run.export(network=network)
+        assert "run.discriminator.network.arrays() are its weights" in str(caught.value)
+    assert not (run.folder / "export").exists()
+    file, = run.export(network="generator")
+    weights, _ = safetensors.read(file.read_bytes(), "it")
+    assert np.array_equal(weights["dense.weight"], run.generator.network.arrays()["dense/W"])
 
 
 def test_a_diagnosis_says_what_can_be_said_of_a_function(run):

@@ -17,6 +17,7 @@ from minigan.cli import main
 from minigan.data import drawings
 from minigan.engine.autograd import Tensor, grad
 from minigan.errors import FailedWork, WrongUse
+from minigan.exchange.export import FORMATS
 from minigan.library.images import as_images
 from minigan.metrics import classifier
 
@@ -136,6 +137,37 @@ def test_a_report_is_the_commands_page(trained, tmp_path):
     where = run.report(str(tmp_path / "again.html"))
     assert where.read_bytes() == (tmp_path / "page.html").read_bytes()
     assert run.report() == trained / "report.html"
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch"])
+def test_an_export_is_the_commands_files(trained, tmp_path, to):
+    files = minigan.load(trained).export(to, out=str(tmp_path / "mine"))
+    assert main.run(["export", str(trained), "--to", to, "--out", str(tmp_path / "the command's")]) == 0
+    assert {path.parent for path in files} == {tmp_path / "mine"} and len(files) == 2 * len(FORMATS[to])
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "the command's" / path.name).read_bytes()
+
+
+def test_an_export_says_in_pythons_words_what_is_wrong_and_writes_nothing(trained, tmp_path):
+    run = minigan.load(trained)
+    first, = run.export(network="generator", out=tmp_path / "there")
+    assert run.export(network="generator", out=tmp_path / "there", overwrite=True) == [first]
+    for call, says in ((lambda: run.export("pickle"), "unknown format 'pickle'; choose from: onnx, safetensors, torch"),
+                       (lambda: run.export(network="gen"), "unknown network 'gen'"),
+                       (lambda: run.export(out=tmp_path / "there"), "add overwrite=True, or choose another folder")):
+        with pytest.raises(WrongUse, match=re.escape(says)) as caught:
+            call()
+        assert "\n" not in str(caught.value) and "--" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["generator.safetensors"]
+
+
+def test_what_was_exported_is_no_run_and_is_told_so(trained, tmp_path):
+    files = minigan.load(trained).export("torch", out=tmp_path / "export")
+    for path in (tmp_path / "export", *files):
+        with pytest.raises(WrongUse, match=r"holds exported networks.*; load the run that they came from$"):
+            minigan.load(path)
+    with pytest.raises(WrongUse, match="is not a run"):
+        minigan.load(tmp_path)
 
 
 def test_images_are_an_array_and_show_themselves(trained, tmp_path):
