@@ -36,6 +36,19 @@ NEVER = {"nn": {"experiment"}, "networks": {"experiment"}}
 VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/restore", "training/sampling",
                      "training/judging"}
 
+# What writes files, and the calls that are allowed elsewhere, each with its reason.
+WRITERS = {"formats/whole", "formats/locks"}
+ALLOWED = {
+    "open(os.devnull, 'w')", "os.open(os.devnull, os.O_RDWR)",  # streams that are missing or broken
+    "os.open(os.devnull, os.O_WRONLY)",
+    "file.truncate(0)",  # of one that whole.open_lasting has opened
+    "os.open(folder, os.O_RDONLY)",  # a folder, to be locked
+    "h5py.File(part, 'w', libver=('earliest', 'v108'), locking=False)",  # a file that whole.beside has made
+    "h5py.File(self.part, 'r+', locking=False)",  # a file that whole.open_lasting has opened
+    "tempfile.mkdtemp(prefix='minigan-')",
+    "shutil.copytree(self.folder, where, dirs_exist_ok=True)",  # into a new folder
+}
+
 WITHOUT = """
 import importlib, sys
 
@@ -114,6 +127,8 @@ def faults(name: str, source: str) -> list[str]:
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
+        if name not in WRITERS and (written := writes(node)):
+            found.append(f"minigan/{name}.py, line {node.lineno}: {written} writes; formats/whole.py does that safely")
         if called in ("eval", "exec", "__import__", "importlib.import_module", "import_module"):
             found.append(f"minigan/{name}.py, line {node.lineno}: {called}() hides what is run")
         for keyword in node.keywords:
@@ -123,6 +138,27 @@ def faults(name: str, source: str) -> list[str]:
     if lines > MAX_LINES:
         found.append(f"minigan/{name}.py has {lines} lines, more than {MAX_LINES}: more than one idea")
     return found
+
+
+def writes(node: ast.Call) -> str:
+    """The call as it stands there, if it changes the disk without formats/whole.py; "" if it does not."""
+    called, text = ast.unparse(node.func), ast.unparse(node)
+    last = called.rpartition(".")[2]
+    if text in ALLOWED or called == "formatter.write_text":  # click's, to a screen
+        return ""
+    if last in ("write_text", "write_bytes", "touch", "mkdir", "makedirs", "rename", "replace", "renames", "mkstemp",
+                "NamedTemporaryFile", "copyfile", "copy2", "copytree", "move", "symlink_to", "link", "symlink",
+                "tofile", "savetxt", "truncate") and not (last == "replace" and called != "os.replace"):
+        return text
+    if called == "os.open" or last in ("open", "File") and any(
+            isinstance(mode, ast.Constant) and isinstance(mode.value, str) and set("wax+") & set(mode.value)
+            and len(mode.value) <= 3 for mode in [*node.args, *(keyword.value for keyword in node.keywords)]):
+        return text
+    file = node.args[0] if node.args else None
+    if last in ("save", "savez", "savez_compressed") and called.split(".")[0] in ("np", "numpy", "Image") and not (
+            isinstance(file, ast.Name) and file.id in ("data", "file")):  # in memory
+        return text
+    return ""
 
 
 def cycles(arrows: dict[str, list[str]]) -> list[list[str]]:
@@ -230,6 +266,14 @@ def test_the_engine_up_to_the_algorithm_needs_numpy_and_threadpoolctl_alone():
         ("data/datasets", "numpy.load(path, allow_pickle=True)"),
         ("data/datasets", "importlib.import_module('cupy')"),
         ("data/datasets", "eval(text)"),
+        ("training/records", "open(path, 'ab')"),
+        ("training/records", "path.open(mode='w')"),
+        ("training/records", "path.write_text('a')"),
+        ("training/records", "os.replace(a, b)"),
+        ("training/records", "os.open(path, flags)"),
+        ("data/pack", "h5py.File(path, 'w')"),
+        ("metrics/frechet", "np.savez(path, mu=mean)"),
+        ("metrics/frechet", "tempfile.NamedTemporaryFile()"),
         ("engine/ops", "x = 1\n" * (MAX_LINES + 1)),
     ],
 )
@@ -247,6 +291,8 @@ def test_a_fault_is_found(name, source):
         ("views/figures/data", "from minigan.training import run_folder\nfrom minigan.views import svg_charts"),
         ("engine/devices", "def f():\n    import cupy"),
         ("formats/pickles", "import pickletools"),
+        ("formats/whole", "os.replace(part, path)"),
+        ("metrics/frechet", "np.savez(data, mu=mean)\nopen(path, 'rb')\nh5py.File(path)\ntext.replace('a', 'b')"),
         ("engine/ops", "x = 1\n" * MAX_LINES),
     ],
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from math import prod
 from pathlib import Path
@@ -24,13 +23,9 @@ from minigan.data import datasets
 from minigan.data.dataset import Source
 from minigan.data.packed import FORMAT, VERSION, Layout
 from minigan.errors import FailedWork, WrongUse, counted
+from minigan.formats.locks import alone
 from minigan.formats.progress import Progress, progress_bar, to_stderr
-from minigan.formats.whole import write_whole
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
+from minigan.formats.whole import beside, finish, make_folder, open_lasting, remove, sync_open, write_all, write_whole
 
 CHUNK = 1 << 20  # bytes
 LABELS = 1 << 16  # labels in a chunk
@@ -48,27 +43,32 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
     """
     if dataset == "packed":
         raise WrongUse("pack: the data set is packed already; choose another one")
-    if out.is_dir() or out.exists() and not overwrite:
-        raise WrongUse(f"{out} exists already; choose another file{'' if out.is_dir() else ', or --overwrite'}")
+    _check_new(out, overwrite)
     source = datasets.open_source(dataset, say=say, progress=_renamed(progress), **chosen)
     made = {"dataset": dataset, **{name: None if value is None else str(value) if name == "root" else value
                                    for name, value in sorted(chosen.items()) if value or name not in NEWER}}
-    return write(source, made, out, say)
+    return write(source, made, out, overwrite, say)
 
 
-def write(source: Source, made: dict[str, Any], out: Path, say: Any = to_stderr) -> str:
-    """Write a source's images into the packed file `out`; made: how they came about, for the file."""
+def write(source: Source, made: dict[str, Any], out: Path, overwrite: bool = False, say: Any = to_stderr) -> str:
+    """Write a source's images into the packed file `out`; made: how they came about, for the file.
+
+    WrongUse if it exists and is not to be overwritten, if another process writes it, or as `pack` says.
+    """
     made = {**made, "minigan": __version__, "files": source.identity, "from": source.where}
     part = out.with_name(out.name + ".part")
     try:
-        writer = _Writer(part, source, made)
-        try:
-            count = writer.run(source, say)
-        finally:
-            writer.close()
-        writer.finish(count)
-        os.replace(part, out)
-        writer.record.unlink(missing_ok=True)
+        make_folder(out.parent)
+        with alone(out, f"{part} is being written by another process; wait until it is done"):
+            _check_new(out, overwrite)  # another process may have been quicker
+            writer = _Writer(part, source, made)
+            try:
+                count = writer.run(source, say)
+            finally:
+                writer.close()
+            writer.finish(count)
+            finish(part, out)
+            remove(writer.record)
     except OSError as error:
         raise FailedWork(f"{error.filename or part}: cannot be written ({error.strerror or error}); call this again to "
                          "go on") from None
@@ -90,6 +90,11 @@ def check(path: Path, progress: Progress = progress_bar) -> str:
             if digest.digest() != layout.digests[row].tobytes():
                 raise FailedWork(f"{path}: its {name} do not match their checksum; the file is damaged, pack it again")
     return f"{path}: {counted(layout.shapes['images'][0], 'image')}, checksums right"
+
+
+def _check_new(out: Path, overwrite: bool) -> None:
+    if out.is_dir() or out.exists() and not overwrite:
+        raise WrongUse(f"{out} exists already; choose another file{'' if out.is_dir() else ', or --overwrite'}")
 
 
 def _renamed(progress: Progress) -> Progress:
@@ -129,20 +134,13 @@ class _Writer:
                       if self.made.get(key) != known["made"].get(key)]
             raise WrongUse(f"{part} was begun with other choices ({', '.join(sorted(differ))}); remove it, or choose "
                            "another file")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        begun = known is not None and part.is_file()
-        self.file = open(part, "r+b" if begun else "w+b", buffering=0)
-        if fcntl is not None:  # Windows has no flock
-            try:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self.file.close()
-                raise WrongUse(f"{part} is being written by another process; wait until it is done") from None
-        if begun:
+        if known is not None and part.is_file():
             self.done, self.count = known["done"], known["count"]
         else:
+            remove(self.record)  # of a file that is gone
             _create(part, source, self.made)
             self._write_record()
+        self.file = open_lasting(part, 0)
         self.layout = Layout(part)
         rows = (source.shape[0], self.count if self.done == source.shape[0] else source.shape[0])  # cut already, or not
         if (self.layout.shapes["images"] not in [(n, *source.shape[1:]) for n in rows]
@@ -179,11 +177,9 @@ class _Writer:
             with h5py.File(self.part, "r+", locking=False) as file:
                 for name in ("images", "labels"):
                     file[name].resize(count, axis=0)
-        with open(self.part, "r+b") as file:
+        with open_lasting(self.part, 0) as file:
             file.seek(int(self.layout.chunks["sha256"][0]))
-            file.write(self.digests)
-            file.flush()
-            os.fsync(file.fileno())
+            write_all(file.fileno(), self.digests)
 
     def close(self) -> None:
         self.file.close()
@@ -196,19 +192,17 @@ class _Writer:
             chunk, inside = divmod(self.count + at, per)
             n = min(per - inside, len(rows) - at)
             self.file.seek(int(chunks[chunk]) + inside * size)
-            view = memoryview(np.ascontiguousarray(rows[at:at + n])).cast("B")
-            while view:
-                view = view[self.file.write(view):]
+            write_all(self.file.fileno(), memoryview(np.ascontiguousarray(rows[at:at + n])).cast("B"))
             at += n
 
     def _save(self) -> None:
-        os.fsync(self.file.fileno())
+        sync_open(self.file.fileno(), self.part)
         self._write_record()
         self.synced = time.monotonic()
 
     def _write_record(self) -> None:
         record = {"made": self.made, "done": self.done, "count": self.count}
-        write_whole(self.record, json.dumps(record).encode(), sync=True)
+        write_whole(self.record, json.dumps(record).encode())
 
     def _known(self) -> dict[str, Any] | None:
         """The record of an earlier, interrupted call."""
@@ -227,7 +221,7 @@ def _create(path: Path, source: Source, made: dict[str, Any]) -> None:
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
     count, *shape = source.shape
     per = max(1, min(count, CHUNK // prod(shape)))
-    with h5py.File(path, "w", libver=("earliest", "v108"), locking=False) as file:
+    with beside(path) as (_, part), h5py.File(part, "w", libver=("earliest", "v108"), locking=False) as file:
         for name, dims, dtype, chunk in (("images", (count, *shape), "|u1", (per, *shape)),
                                          ("labels", (count,), "<i8", (min(count, LABELS),))):
             create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from minigan.errors import FailedWork
 from minigan.formats.progress import Progress, progress_bar
+from minigan.formats.whole import finish, make_folder, open_lasting, write_all
 
 ATTEMPTS = 5  # connections for one file; each but the last must have brought something
 BLOCK = 1 << 18  # bytes
@@ -38,7 +39,7 @@ def fetch(published: Published, path: Path, progress: Progress | None = None, ti
     part = path.with_name(path.name + ".part")
     by_hand = f"to do it by hand, put that file at {path}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         have = _size(part)
         if have > published.size:
             part.unlink()
@@ -69,7 +70,7 @@ def fetch(published: Published, path: Path, progress: Progress | None = None, ti
                 f"{published.url}: what came has {kind} {digest}, published is {expected}; it was removed, "
                 f"run again to start over; {by_hand}"
             )
-        os.replace(part, path)
+        finish(part, path)
     except OSError as error:
         raise _unwritable(part, error) from error
     return path
@@ -105,7 +106,7 @@ def _receive(published: Published, part: Path, have: int, progress: Progress, ti
                 f"the server offers {have + int(length)} bytes, the published file has {published.size}"
             )
         try:
-            file = open(part, "ab" if have else "wb", buffering=0)
+            file = open_lasting(part, os.O_CREAT | (os.O_APPEND if have else os.O_TRUNC))
         except OSError as error:
             raise _unwritable(part, error) from error
         with file:
@@ -116,7 +117,7 @@ def _receive(published: Published, part: Path, have: int, progress: Progress, ti
                     file.truncate(0)
                     raise http.client.HTTPException("the server sends more than the published file has")
                 try:
-                    file.write(block)
+                    write_all(file.fileno(), block)
                 except OSError as error:  # most likely a full disk; not to be taken for the network
                     raise _unwritable(part, error) from error
                 progress(have, published.size, part.stem)

@@ -29,19 +29,19 @@ FORMAT, VERSION = "minigan checkpoint", 1
 MAX_DEPTH = 64  # of the nested dict; a trainer's state needs about 6
 
 
-def save(path: str | Path, state: dict) -> None:
+def save(path: str | Path, state: dict, *, parents: bool = True) -> None:
     """Write `state` to `path`: all of it or nothing.
 
     state: nested dict, keys str; leaves NumPy arrays (bool, integer, float up to 64 bits, complex up to 128;
     any shape and byte order), int of any size, float, bool, str, None. Keys come back sorted, arrays
     C-contiguous. Raises TypeError for any other leaf, ValueError for more than MAX_DEPTH levels, FailedWork
-    if the file cannot be written.
+    if the file cannot be written.  parents: its folder is made if need be.
 
     The HDF5 image is built in memory (which takes up to twice the state's size) and then written like any
     file, beside `path`, synced and renamed: the HDF5 library, met by a full disk while it closes a file, may
     keep it open and try again when the process exits.
     """
-    write_whole(Path(path), _image(state), sync=True, advice="; older checkpoints are untouched")
+    write_whole(Path(path), _image(state), "; older checkpoints are untouched", parents=parents)
 
 
 def load(path: str | Path) -> dict:

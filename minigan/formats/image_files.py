@@ -9,28 +9,32 @@ from PIL import Image
 
 from minigan.errors import FailedWork
 from minigan.formats.image_grids import single
-from minigan.formats.whole import write_whole
+from minigan.formats.whole import make_folder, write_whole
 
 
-def save_png(path: str | Path, image: np.ndarray) -> None:
-    """One image, (H, W, 3), (H, W, 1) or (H, W) uint8, as a PNG file."""
+def save_png(path: str | Path, image: np.ndarray, *, parents: bool = True, sync: bool = True) -> None:
+    """One image, (H, W, 3), (H, W, 1) or (H, W) uint8, as a PNG file; parents, sync: as for write_whole."""
     data = io.BytesIO()
     Image.fromarray(single(image)).save(data, "PNG")
-    write_whole(Path(path), data.getbuffer())
+    write_whole(Path(path), data.getbuffer(), parents=parents, sync=sync)
 
 
 def save_singles(folder: str | Path, images: np.ndarray, start: int = 0) -> None:
-    """Each of images (N, H, W, C) uint8 as a file of its own: 00000.png, 00001.png, ..., from `start` on."""
+    """Each of images (N, H, W, C) uint8 as a file of its own: 00000.png, 00001.png, ..., from `start` on.
+
+    They are not synced, as there may be 50,000: after a power cut the same command draws them again.
+    """
     folder = Path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
     for number, image in enumerate(images, start):
-        save_png(folder / f"{number:05d}.png", image)
+        save_png(folder / f"{number:05d}.png", image, sync=False)
 
 
-def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last_ms: int = 1500) -> None:
+def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last_ms: int = 1500, *,
+             parents: bool = True) -> None:
     """Frames of one shape, each as for save_png, as a GIF that repeats for ever and rests on the last frame.
 
     Each frame gets a palette of its own, 256 colours by median cut. Times are in milliseconds; GIF counts in
@@ -45,7 +49,7 @@ def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last
     data = io.BytesIO()
     times = [round(ms, -1)] * len(others) + [round(last_ms, -1)]
     first.save(data, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=False)
-    write_whole(Path(path), data.getbuffer())
+    write_whole(Path(path), data.getbuffer(), parents=parents)
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -26,6 +26,7 @@ from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats import hdf5_state
 from minigan.formats.progress import to_stderr
 from minigan.formats.untrusted import Bounded, doubting
+from minigan.formats.whole import make_folder, remove
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.initializers import he_normal
 from minigan.nn.layers import Conv2d, Layer, Linear, Pass, Sequential
@@ -178,7 +179,7 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
         progress(done, epochs * steps, numbers | {"accuracy": accuracy})
         _keep(kept, label, done, body, head, adam)
     if kept is not None:
-        kept.unlink(missing_ok=True)
+        remove(kept)
     return _made(body, head, dataset, side, channels, data.classes, accuracy, trained, xp)
 
 
@@ -261,7 +262,7 @@ def save(path: Path, classifier: Classifier) -> None:
     """Write it whole, or not at all."""
     c = classifier
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as error:
         raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error})") from None
     hdf5_state.save(path, {

@@ -26,6 +26,7 @@ from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import hdf5_state
 from minigan.formats.progress import ProgressLine, to_stderr
+from minigan.formats.whole import make_folder
 from minigan.metrics.frechet import Moments, Statistics
 from minigan.metrics.inception import Inception
 from minigan.metrics.inception_weights import Weights
@@ -238,7 +239,7 @@ def _kept(path: Path, label: dict[str, Any], shapes: dict[str, tuple[int, ...]],
 
 def _keep(path: Path, state: dict[str, Any]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as error:
         raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error}); the cache folder is "
                          "$MINIGAN_CACHE, if that is set") from None

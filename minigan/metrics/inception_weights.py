@@ -18,11 +18,11 @@ import numpy as np
 from minigan.data.dataset import Request, download
 from minigan.data.locations import cache_folder, first_file
 from minigan.errors import FailedWork, WrongUse, listed
-from minigan.formats import hdf5_state, safetensors, tensorflow_graph, torch_weights
+from minigan.formats import hdf5_state, safetensors, torch_weights
 from minigan.formats.archives import read_whole, tar_members
 from minigan.formats.arrays_in_files import float32
 from minigan.formats.download import Published
-from minigan.formats.foreign import keras_weights
+from minigan.formats.foreign import keras_weights, tensorflow_graph
 from minigan.formats.progress import to_stderr
 from minigan.metrics import inception, protocols
 

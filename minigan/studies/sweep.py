@@ -17,7 +17,7 @@ from pathlib import Path
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, to_dict
 from minigan.formats import image_files, image_grids
-from minigan.formats.whole import write_whole
+from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
 from minigan.training import loop, records, run_folder, run_record
@@ -77,7 +77,7 @@ def _claim(cells: list[Cell], out: Path) -> None:
     wanted = {cell.name: to_dict(cell.experiment) for cell in cells}
     try:
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except (OSError, ValueError) as error:
         raise FailedWork(f"{path} cannot be read ({error}); put it right, or choose another --out") from None
     if not any(run_folder.is_run(out / name) for name in before):

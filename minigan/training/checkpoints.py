@@ -4,7 +4,7 @@ from pathlib import Path
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.hdf5_state import Unreadable, read, save
-from minigan.formats.whole import remove_parts
+from minigan.formats.whole import remove, remove_dead
 from minigan.training.run_folder import checkpoints_in
 
 
@@ -12,19 +12,18 @@ def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> P
     """Save `state` as folder/checkpoint-0001000.h5, then remove all but the newest `keep` up to there.
 
     Checkpoints of later iterations, which exist if a run was resumed from an older one, stay as they are
-    until they are reached. What an earlier, killed save left behind is removed first.
+    until they are reached. What an earlier, killed save left behind is removed first. The folder must exist: one that
+    was removed under a training is not made anew.
     """
     if keep < 1 or iteration < 0:
         raise WrongUse(f"checkpoint: keep {keep}, iteration {iteration}; expected keep >= 1, iteration >= 0")
     folder = Path(folder)
     path = folder / f"checkpoint-{iteration:07d}.h5"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_parts(folder)
-        save(path, state)
+        remove_dead(folder, "checkpoint-*.h5")
+        save(path, state, parents=False)
         older = [old for number, old in checkpoints_in(folder) if number < iteration]
-        for old in older[keep - 1 :]:
-            old.unlink(missing_ok=True)
+        remove(*older[keep - 1 :])
     except OSError as error:
         raise FailedWork(f"checkpoints cannot be kept in {folder} ({error.strerror or error})") from None
     return path
@@ -53,10 +52,8 @@ def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
 def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
     """Save `state` as folder/best-0001000.h5, then remove the best one before it."""
     path = Path(folder) / f"best-{iteration:07d}.h5"
-    save(path, state)
-    for _, old in checkpoints_in(Path(folder), "best"):
-        if old != path:
-            old.unlink(missing_ok=True)
+    save(path, state, parents=False)
+    remove(*(old for _, old in checkpoints_in(Path(folder), "best") if old != path))
     return path
 
 

@@ -56,7 +56,7 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
         run_folder.create(out, experiment, provenance(experiment.device), overwrite)
         if given is not None:
             pack.write(in_memory(given, lambda *_: None), {"dataset": given.source},
-                       Path(run_folder.own_images(out)), say)
+                       Path(run_folder.own_images(out)), overwrite=True, say=say)
         _loop(training, curve, out, quiet, callback=callback, say=say)
 
 

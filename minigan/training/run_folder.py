@@ -25,23 +25,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-
-
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment, from_dict, to_dict
+from minigan.formats.locks import Busy, say_none, take
 from minigan.formats.untrusted import is_number
-from minigan.formats.whole import remove_parts, write_whole
+from minigan.formats.whole import append, make_folder, remove, remove_dead, write_whole
 
 IMAGES = "images.h5"
 
 
-class Busy(WrongUse):
-    """Another process trains into this folder."""
+# What else of a run's is removed where a run is to be replaced: nothing that minigan did not write.
+OWN = ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png", "film.png", "progress.gif",
+       "nearest.png", "drawn.png", "failed.txt")
+OF_ITERATIONS = r"(checkpoint|best)-[0-9]+\.h5|samples-[0-9]+\.png"
 
 
 def check_new(folder: Path, overwrite: bool = False) -> None:
@@ -69,14 +65,11 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
     """
     check_new(folder, overwrite)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if experiment.data_root != own_images(folder):  # else they are to be trained on once more, or replaced
-            (folder / IMAGES).unlink(missing_ok=True)
-        for path in [*folder.glob("checkpoint-*.h5"), *folder.glob("best-*.h5"),
-                     *(folder / "samples").glob("samples-*.png"),
-                     *(folder / name for name in ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png",
-                                                  "film.png", "progress.gif", "nearest.png", "drawn.png"))]:
-            path.unlink(missing_ok=True)
+            remove(folder / IMAGES)
+        remove(*(path for place in (folder, folder / "samples") if place.is_dir() for path in place.iterdir()
+                 if re.fullmatch(OF_ITERATIONS, path.name)), *(folder / name for name in OWN))
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
     write_experiment(folder, experiment, provenance)
@@ -85,31 +78,31 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
 def prepare(folder: Path) -> None:
     """Make the folder of samples, and remove failed.txt and what a kill may have left half-written."""
     try:
-        (folder / "samples").mkdir(exist_ok=True)
-        (folder / "failed.txt").unlink(missing_ok=True)  # it goes on
+        make_folder(folder / "samples")
+        remove(folder / "failed.txt")  # it goes on
     except OSError as error:
         raise FailedWork(f"{folder / 'samples'} cannot be made ({error.strerror or error})") from None
     for place in (folder, folder / "samples"):
-        remove_parts(place)
+        remove_dead(place, "experiment.json", "checkpoint-*.h5", "best-*.h5", *OWN, "samples-*.png")
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Inside, no other process trains into this folder, which is made if need be. Busy if one does already."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+        make_folder(folder)
+        handle = os.open(folder, os.O_RDONLY) if os.name == "posix" else None
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
     if handle is None:  # Windows has no flock
         yield
         return
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"{folder} is being trained by another process; wait until it is done, or choose another "
-                       "--out") from None
+        taken = take(handle)
+        if taken is False:
+            raise Busy(f"{folder} is being trained by another process; wait until it is done, or choose another --out")
+        if taken is None:
+            say_none(folder)
         yield
     finally:
         os.close(handle)  # gives the lock back
@@ -118,7 +111,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_experiment(folder: Path, experiment: Experiment, provenance: dict[str, Any]) -> None:
     """experiment.json: the experiment, and on what it runs."""
     record = {"experiment": to_dict(experiment)} | provenance
-    write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode())
+    write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode(), parents=False)
 
 
 def read_record(folder: Path) -> tuple[Experiment, dict[str, Any]]:
@@ -162,7 +155,7 @@ def checkpoints_in(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Pa
 
 def write_failure(folder: Path, text: str) -> None:
     """failed.txt: why the run cannot go on."""
-    write_whole(folder / "failed.txt", f"{text}\n".encode())
+    write_whole(folder / "failed.txt", f"{text}\n".encode(), parents=False)
 
 
 def read_failure(folder: Path) -> str | None:
@@ -185,16 +178,11 @@ class Log:
         """Keep the lines up to iteration `start` (a resumed run repeats what came after its checkpoint)."""
         self.path = folder / name
         kept = [line for line in read_log(folder, name) if line["iteration"] <= start]
-        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode(), parents=False)
         self.kept, self.seconds = kept, kept[-1]["seconds"] if kept else 0.0
 
     def add(self, **values: Any) -> None:
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
-        except OSError as error:
-            raise FailedWork(f"{self.path} cannot be written ({error.strerror or error}); "
-                             "the checkpoints are untouched") from None
+        append(self.path, (json.dumps(values) + "\n").encode(), "; the checkpoints are untouched")
 
 
 def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from minigan.formats import image_files, image_grids
 def save_samples(folder: Path, iteration: int, images: np.ndarray) -> None:
     """A grid of samples, uint8 (N, H, W, C), as samples/samples-0001000.png and samples.png."""
     grid = image_grids.grid(images)
-    image_files.save_png(folder / "samples" / f"samples-{iteration:07d}.png", grid)
-    image_files.save_png(folder / "samples.png", grid)
+    image_files.save_png(folder / "samples" / f"samples-{iteration:07d}.png", grid, parents=False)
+    image_files.save_png(folder / "samples.png", grid, parents=False)
 
 
 def save_progress(folder: Path, last: int) -> None:
@@ -24,8 +24,9 @@ def save_progress(folder: Path, last: int) -> None:
     if not grids:
         return
     chosen = [grids[i] for i in image_grids.spread(len(grids), 8)]
-    image_files.save_png(folder / "film.png", image_grids.film_strip(
-        [image_files.read_png(path) for _, path in chosen], labels=[iteration for iteration, _ in chosen]))
+    film = image_grids.film_strip([image_files.read_png(path) for _, path in chosen],
+                                  labels=[iteration for iteration, _ in chosen])
+    image_files.save_png(folder / "film.png", film, parents=False)
     progress_gif(folder / "samples", folder / "progress.gif")
 
 
@@ -45,7 +46,7 @@ def progress_gif(folder: str | Path, out: str | Path, most: int = 60) -> Path:
         if frames[-1].shape != frames[0].shape:
             (height, width), (h, w) = frames[0].shape[:2], frames[-1].shape[:2]
             raise FailedWork(f"{path} is {w} x {h}, the images before it are {width} x {height}; remove it")
-    image_files.save_gif(out, frames)
+    image_files.save_gif(out, frames, parents=False)
     return Path(out)
 
 

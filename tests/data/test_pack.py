@@ -16,12 +16,17 @@ from minigan.cli import main
 from minigan.data import datasets, drawings, pack
 from minigan.data.dataset import Source, digest_of
 from minigan.errors import FailedWork, WrongUse
+from minigan.formats import locks, whole
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def quiet(*_: object) -> None:
     pass
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
 
 
 # ---- packing ----
@@ -142,21 +147,22 @@ def test_a_kill_before_the_last_rename_loses_nothing(pictures, small_chunks, tmp
     (pictures / "a" / "02.png").write_bytes(b"broken")  # so that the file is cut at the end
     options = {"root": pictures, "size": 16, "skip_bad": True, "progress": quiet, "say": quiet}
     pack.pack("folder", tmp_path / "once.h5", **options)
-    for place in ("os.replace", "minigan.data.pack.os.fsync"):
-        real_replace, real_sync = os.replace, os.fsync
+    for place in (pack.finish, whole.sync_file, pack.remove):
+        calls: list[object] = []
 
-        def dying(*args: object, real=real_replace if place == "os.replace" else real_sync) -> object:
-            by = sys._getframe(1)
-            if by.f_code.co_name in ("write", "finish"):
+        def dying(*args: object, real=place, calls=calls, last=2 if place is pack.remove else 1) -> object:
+            calls.append(args)
+            if len(calls) == last:
                 raise Killed
             return real(*args)
 
         with monkeypatch.context() as patch:
-            patch.setattr(place, dying)
+            patch.setattr(whole if place is whole.sync_file else pack, place.__name__, dying)
             with pytest.raises(Killed):
                 pack.pack("folder", tmp_path / "again.h5", **options)
-        assert not (tmp_path / "again.h5").exists()
-        pack.pack("folder", tmp_path / "again.h5", **options)
+        assert (tmp_path / "again.h5").exists() == (last := place is pack.remove)  # then it is its record that was left
+        pack.pack("folder", tmp_path / "again.h5", **options, overwrite=last)
+        assert names(tmp_path) == ["again.h5", "once.h5"]
         assert pack.check(tmp_path / "again.h5", quiet)
         np.testing.assert_array_equal(datasets.load("packed", root=tmp_path / "again.h5").images[:],
                                       datasets.load("packed", root=tmp_path / "once.h5").images[:])
@@ -199,9 +205,8 @@ def test_another_request_does_not_go_on_with_it(pictures, small_chunks, tmp_path
 
 
 def test_two_processes_do_not_write_the_same_file(pictures, small_chunks, tmp_path, monkeypatch):
-    fcntl = pytest.importorskip("fcntl")
-    with open(tmp_path / "out.h5.part", "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    pytest.importorskip("fcntl")
+    with locks.alone(tmp_path / "out.h5", "busy"):
         with pytest.raises(WrongUse, match="is being written by another process"):
             pack.pack("folder", tmp_path / "out.h5", root=pictures, size=16, progress=quiet)
 

@@ -222,19 +222,9 @@ def test_a_folder_that_cannot_be_made_is_named(server, tmp_path):
 
 
 def test_a_full_disk_is_not_taken_for_the_network(server, path, monkeypatch):
-    class Full:
-        def __init__(self, *args: object, **options: object) -> None:
-            pass
+    def full(number: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
 
-        def __enter__(self) -> "Full":
-            return self
-
-        def __exit__(self, *args: object) -> None:
-            pass
-
-        def write(self, data: bytes) -> None:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(download, "open", Full, raising=False)
+    monkeypatch.setattr(download, "write_all", full)
     with pytest.raises(FailedWork, match=r"a\.tar\.gz\.part: cannot be written: No space left on device"):
         get(server, path)

@@ -87,7 +87,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(data, whole, tmp_
     out = tmp_path / "run"
     run_folder.create(out, tiny(data_root=str(data)), {})
     (out / "samples").mkdir()
-    for part in (".samples.png.123.part", "samples/.samples-0000000.png.123.part"):
+    for part in (".samples.png.0123456789abcdef.part", "samples/.samples-0000000.png.fedcba9876543210.part"):
         (out / part).write_bytes(b"half")
     assert main.run(["train", "--resume", str(out), "-q"]) == 0
     assert "no checkpoint yet: beginning again" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""What others made, in whatever form it comes: files of images of every kind, arrays, Keras' files of weights."""
+"""What others made, in whatever form it comes: images of every kind, arrays, weights of Keras and TensorFlow."""

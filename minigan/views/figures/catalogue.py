@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigan.errors import FailedWork, WrongUse, listed
-from minigan.formats.whole import write_whole
+from minigan.formats.whole import make_folder, write_whole
 from minigan.views.figures.data import Missing, diagnosed, find_runs, gradient_norm, of_layer
 from minigan.views.figures.draw import draw, import_matplotlib
 from minigan.views.figures.layers import (
@@ -192,7 +192,7 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
     groups = best_of_each_method(found, ask.measure)
     best = [run.folder for mine in groups.values() for run in mine]
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     except OSError as error:
         raise FailedWork(f"{out} cannot be made ({error.strerror or error})") from None
     drawn = len(CLASSIC)

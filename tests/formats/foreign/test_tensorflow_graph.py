@@ -8,8 +8,8 @@ import pytest
 from weight_samples import constant, field, graph, refusal, shape_proto, tensor_proto, varint
 
 from minigan.errors import FailedWork
-from minigan.formats import tensorflow_graph
 from minigan.formats.arrays_in_files import float32
+from minigan.formats.foreign import tensorflow_graph
 
 
 def refused(data: bytes) -> str:

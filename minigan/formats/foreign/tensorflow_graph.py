@@ -29,7 +29,8 @@ REPEATED = 1 << 20  # bytes that all constants may get which leave out numbers t
 
 
 def read(data: bytes, file: str) -> dict[str, np.ndarray]:
-    """The constants with fractions of a graph, by the names of their nodes: views of `data`, see arrays_in_files.py.
+    """The constants with fractions of a graph, by the names of their nodes (views of `data`),
+    see formats/arrays_in_files.py.
 
     data: a whole file.  file: what an error calls it.  Constants of other types (shapes, texts) are left out.
     Raises FailedWork, one line, for anything that is no GraphDef.
