@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in ("docs", "bench", "kernels", "examples", "tests")
                                       for path in (ROOT / folder).rglob("*.md"))])
-PYTHON = sorted(path for folder in ("minigan", "tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py"))
+PYTHON = sorted(path for folder in ("minigan", "tests", "bench", "examples", "docs")
+                for path in (ROOT / folder).rglob("*.py"))
 CUDA = sorted((ROOT / "kernels").glob("*.cu"))
 
 FILE = re.compile(r"(?<![\w/.-])((?:\.\./)?[\w/-]+\.(?:py|cu))\b")
