@@ -55,11 +55,13 @@ def _presets() -> list[tuple[str, str]]:
 @click.option("--overwrite", is_flag=True, help="replace the run that is in that folder")
 @click.option("--resume", "resumed", metavar="RUN", type=RunFolder(),
               help="go on with the run in this folder")
+@click.option("--tensorboard", is_flag=True, help="write TensorBoard's event file beside the log, too: numbers and "
+              "samples")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines")
 @click.option("-v", "--verbose", is_flag=True, help="say every choice first")
 @help_all
-def train_command(dataset: str | None, out: Path | None, overwrite: bool, resumed: Path | None, quiet: bool,
-                  verbose: bool, **given: Any) -> None:
+def train_command(dataset: str | None, out: Path | None, overwrite: bool, resumed: Path | None, tensorboard: bool,
+                  quiet: bool, verbose: bool, **given: Any) -> None:
     """Train a GAN on a data set, or on images of your own.
 
     DATASET is shapes, cifar10, cifar100, mnist, fashion-mnist, svhn, stl10; the path of a folder, a zip archive or an
@@ -85,14 +87,16 @@ def train_command(dataset: str | None, out: Path | None, overwrite: bool, resume
     if resumed is not None:
         if out is not None or overwrite:
             raise WrongUse("--resume goes on in the run's own folder; leave --out and --overwrite away")
-        loop.resume(resumed, options | ({"dataset": dataset} if dataset else {}), quiet, verbose)
+        loop.resume(resumed, options | ({"dataset": dataset} if dataset else {}), quiet, verbose,
+                    tensorboard=tensorboard)
         return
     if dataset is None:
         raise WrongUse(f"train: which data set? choose from: {', '.join(sorted(datasets.DATASETS))}; "
                        "or the path of a folder, a zip archive or an .npz file of images; or --resume RUN")
     dataset, options = _named(dataset, options, "train")
     e = experiment(dataset, **options)
-    loop.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose)
+    loop.fit(e, out or Path("runs") / f"{e.dataset}-{e.model}-{e.norm}", overwrite, quiet, verbose,
+             tensorboard=tensorboard)
 
 
 @click.command("explain", cls=Command)

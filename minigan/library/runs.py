@@ -149,16 +149,18 @@ class Run:
 
     # ---- what can be done with it ----------------------------------------------------------------------------------
 
-    def resume(self, *, quiet: bool = False, callback: loop.Callback | None = None, **chosen: Any) -> Run:
+    def resume(self, *, quiet: bool = False, callback: loop.Callback | None = None, tensorboard: bool = False,
+               **chosen: Any) -> Run:
         """Go on from the newest checkpoint, as `minigan train --resume`, to the same bytes as if it had never stopped.
 
         chosen: options that may change, such as iterations=20_000, data_root, log_every, threads.
         callback, quiet, and what Ctrl-C does: as for minigan.train. Returns this object.
+        tensorboard: write TensorBoard's event file of the whole run; one that is there goes on in any case.
         """
         given = options.of_experiment(chosen, "resume")
         train_in_python(self.folder, quiet, callback,
                         lambda told, say: loop.resume(self.folder, given, quiet, callback=told, say=say,
-                                                       own=self.own))
+                                                       own=self.own, tensorboard=tensorboard))
         return self
 
     def score(self, protocol: str | None = None, *, quiet: bool = False, **asked: Any) -> dict[str, float]:

@@ -24,8 +24,8 @@ from minigan.training.assembly import with_own
 
 def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float] | None = None,
           out: str | os.PathLike[str] | None = None, overwrite: bool = False, quiet: bool = False,
-          callback: loop.Callback | None = None, generator: Any = None, discriminator: Any = None,
-          **chosen: Any) -> Run:
+          callback: loop.Callback | None = None, tensorboard: bool = False, generator: Any = None,
+          discriminator: Any = None, **chosen: Any) -> Run:
     """Train a generator and a discriminator; gives the Run, which samples, scores, reports and goes on.
 
     images_or_path is one of
@@ -45,6 +45,8 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
     callback: a function that is called with each line of the log, a dict as in run.log: iteration, seconds, loss_dis,
     loss_gen, sigma, now and then thumbnails, diversity, scores, alarms. If it returns True the run is saved and stops;
     if it raises, the run is saved and the exception comes out of here.
+    tensorboard: write TensorBoard's event file into the folder, too, with the log's numbers and the samples
+    (pip install "minigan[tensorboard]").
 
     generator, discriminator: networks of your own in place of the model's, one of them or both: a Layer, or a pair
     (function, parameters). The function gets the parameters as a dict and a Tensor, and makes one: images
@@ -97,25 +99,27 @@ def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float]
         if of.root is not None and run_folder.is_run(of.root):
             if out is not None or overwrite:
                 raise WrongUse(f"{of.root} is a run, and goes on in its own folder; leave out= and overwrite= away")
-            return Run(of.root, own=own).resume(quiet=quiet, callback=callback, **chosen)
+            return Run(of.root, own=own).resume(quiet=quiet, callback=callback, tensorboard=tensorboard,
+                                                    **chosen)
         for name, said in (("data_root", None if of.root is None else str(of.root)), ("split", of.split)):
             if said is not None and given.get(name) is not None:
                 raise WrongUse(f"{name}: {images_or_path} says already which images; leave one of them out")
             given |= {} if said is None else {name: said}
         if of.remark:
             sayer(quiet)(of.remark)
-        return _train(of.dataset, given, None, out, overwrite, quiet, callback, own)
+        return _train(of.dataset, given, None, out, overwrite, quiet, callback, own, tensorboard)
     if "data_root" in given:
         raise WrongUse("data_root: the images are given as an array; leave one of them out")
     with in_python():
         data = arrays.dataset(images_or_path, labels, range, given.get("size"), given.get("resize"))
     if labels is not None and given.get("condition", "none") == "none":
         sayer(quiet)("the labels are kept, but not trained with: condition='projection' does that")
-    return _train("packed", given, data, out, overwrite, quiet, callback, own)
+    return _train("packed", given, data, out, overwrite, quiet, callback, own, tensorboard)
 
 
 def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str | os.PathLike[str] | None,
-           overwrite: bool, quiet: bool, callback: loop.Callback | None, own: Own) -> Run:
+           overwrite: bool, quiet: bool, callback: loop.Callback | None, own: Own,
+           tensorboard: bool) -> Run:
     """Train on a data set by its name, or on `data` in memory."""
     temporary = out is None
     folder = Path(tempfile.mkdtemp(prefix="minigan-")) if out is None else options.path_of(out)
@@ -125,7 +129,8 @@ def _train(dataset: str, given: dict[str, Any], data: Dataset | None, out: str |
         with in_python():
             e = with_own(experiment(dataset, **given), own, given)
         train_in_python(folder, quiet, callback, lambda told, say: loop.fit(
-            e, folder, overwrite, quiet, given=data, callback=told, say=say, own=own), temporary)
+            e, folder, overwrite, quiet, given=data, callback=told, say=say, own=own,
+            tensorboard=tensorboard), temporary)
         return Run(folder, temporary, own)
     except BaseException:
         if temporary:

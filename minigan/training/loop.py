@@ -27,7 +27,7 @@ from minigan.experiment.experiment import (
 from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.networks.own import NONE, Own
-from minigan.training import assembly, restore, run_folder, run_record, sample_grids, validate
+from minigan.training import assembly, event_files, restore, run_folder, run_record, sample_grids, validate
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.records import NotFinite, Records
@@ -40,14 +40,17 @@ Say = Callable[[str], None]
 
 def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool = False, verbose: bool = False,
         given: Dataset | None = None, callback: Callback | None = None, say: Say = to_stderr,
-        own: Own = NONE) -> None:
+        own: Own = NONE, tensorboard: bool = False) -> None:
     """Train from the beginning into the new run folder `out`.
 
     given: the images, in memory, of an experiment on run_folder.own_images(out): they are kept there, so that the run
     can go on and be scored.  callback: told each line of log.jsonl. If it returns True, or raises, the run is saved and
     stops; what it raised comes out of here.  say: gets remarks.
     own: networks of the caller's own, that the experiment names (assembly.with_own); copies of them are trained.
+    tensorboard: write an event file, too (event_files.py). FailedWork if its package is missing.
     """
+    if tensorboard:
+        event_files.check()
     experiment = Experiment(**from_anywhere(to_dict(experiment)))
     validate.check_names(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
@@ -57,24 +60,28 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
         if given is not None:
             pack.write(in_memory(given, lambda *_: None), {"dataset": given.source},
                        Path(run_folder.own_images(out)), overwrite=True, say=say)
-        _loop(training, curve, out, quiet, callback=callback, say=say)
+        _loop(training, curve, out, quiet, callback=callback, say=say, tensorboard=tensorboard)
 
 
 def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False,
-           callback: Callback | None = None, say: Say = to_stderr, own: Own = NONE) -> None:
+           callback: Callback | None = None, say: Say = to_stderr, own: Own = NONE,
+           tensorboard: bool = False) -> None:
     """Go on with the run in `out` from its newest readable checkpoint; `chosen`: options given, by field name.
 
     WrongUse if they contradict the run's experiment: only experiment.CHANGEABLE may differ, and with a constant
     schedule the number of iterations. A run that was killed before its first checkpoint begins again.
     callback, say: as for `fit`.  own: its networks that are its author's; WrongUse if they are missing.
+    tensorboard: write an event file of the whole run, a finished one's, too; one that is there goes on in any case.
     """
+    if tensorboard:
+        event_files.check()
     before = run_folder.read_experiment(out)
     with run_folder.locked(out):
-        _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say, own)
+        _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say, own, tensorboard)
 
 
 def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool,
-            callback: Callback | None, say: Say, own: Own) -> None:
+            callback: Callback | None, say: Say, own: Own, tensorboard: bool) -> None:
     with untrusted.doubting(str(out / "experiment.json")):
         validate.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
@@ -87,6 +94,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     check(experiment)
     validate.check_names(experiment)
     assembly.check_own(experiment, own, str(out))
+    tensorboard = tensorboard or event_files.is_there(out, say)
     path = state = None
     if run_folder.checkpoints_in(out):
         saved = restore.newest(out, own=own)
@@ -102,6 +110,8 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
         if state["iteration"] >= experiment.iterations:
             # a kill may have come between the last checkpoint and this
             sample_grids.save_progress(out, state["iteration"])
+            if tensorboard:
+                event_files.of_finished(out, state["iteration"])
             done, asked = state["iteration"], experiment.iterations
             say(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
                 f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to go on")
@@ -118,7 +128,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if other_blas and path:
         say(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
             "uninterrupted run has")
-    _loop(training, curve, out, quiet, path, callback, say)
+    _loop(training, curve, out, quiet, path, callback, say, tensorboard)
 
 
 def _other_blas(made_on: dict[str, Any], here: dict[str, Any]) -> str:
@@ -175,7 +185,7 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
 
 
 def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None,
-          callback: Callback | None = None, say: Say = to_stderr) -> None:
+          callback: Callback | None = None, say: Say = to_stderr, tensorboard: bool = False) -> None:
     """Iterate to the end, and do what is due after each iteration; stop in good order when asked to.
 
     good: the newest checkpoint, None for a run that begins.
@@ -186,7 +196,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     told: Exception | bool = False  # what the callback raised, or that it wants no more
     with stop_signals("this iteration") as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
-        records = Records(training, curve, out, progress, good)
+        records = Records(training, curve, out, progress, good, tensorboard)
         try:
             if good is None:
                 records.save_samples()

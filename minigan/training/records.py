@@ -17,6 +17,7 @@ from minigan.nn.weight_norms import largest_singular_value
 from minigan.training import checkpoints, run_folder, run_record, sample_grids
 from minigan.training.diagnosis import alarms
 from minigan.training.diagnosis.diagnostics import diagnose
+from minigan.training.event_files import Events
 from minigan.training.gan import Training
 from minigan.training.scoring.learning_curve import Curve
 
@@ -35,7 +36,9 @@ class Records:
     kept: what is done after that. Everything is due after the last iteration, too; 0 is never.
     """
 
-    def __init__(self, training: Training, curve: Curve | None, out: Path, progress: ProgressLine, good: Path | None):
+    def __init__(self, training: Training, curve: Curve | None, out: Path, progress: ProgressLine, good: Path | None,
+                 tensorboard: bool = False):
+        """good: the newest checkpoint, None for a run that begins.  tensorboard: keep an event file, too."""
         e, start = training.e, training.iteration
         self.training, self.curve, self.out, self.progress, self.good = training, curve, out, progress, good
         samples, scores = e.sample_every or max(1, e.iterations // 20), (e.score_every or 0) if curve is not None else 0
@@ -53,6 +56,8 @@ class Records:
         self.log = run_folder.Log(out, start)
         self.diagnoses = run_folder.Log(out, start, "diagnostics.jsonl") \
             if e.diagnose or (out / "diagnostics.jsonl").exists() else None
+        diagnoses = self.diagnoses.kept if self.diagnoses is not None else []
+        self.events = Events(out, self.log.kept, diagnoses, start if good else -1) if tensorboard else None
         # lines of log.jsonl, to which alarms look back
         self.newest = deque(filter(alarms.has_losses, self.log.kept), maxlen=alarms.LOOKED_BACK)
         self.standing: list[dict[str, str]] = []  # alarms of the newest of them
@@ -101,6 +106,8 @@ class Records:
         self.standing = alarms.alarms_of_log(list(self.newest), self.training.e)
         logged = line | ({"alarms": self.standing} if self.standing else {})
         self.log.add(**logged)
+        if self.events is not None:
+            self.events.line(logged)
         self.warn(self.standing)
         return logged
 
@@ -125,10 +132,14 @@ class Records:
         """A line of diagnostics.jsonl, with its alarms."""
         found = diagnose(self.training)
         self.diagnoses.add(**found)
+        if self.events is not None:
+            self.events.diagnosis(found)
         self.warn(found["alarms"])
 
     def save_samples(self) -> None:
         sample_grids.save_samples(self.out, self.training.iteration, self.training.sample(self.training.preview))
+        if self.events is not None:
+            self.events.image(self.training.iteration)
 
     def save_checkpoint(self) -> None:
         self.good = checkpoints.save_in(self.out, self.training.iteration, self.training.state())

@@ -6,6 +6,7 @@
     diagnostics.jsonl the same for --diagnose; diagnosis/diagnostics.py says what is in a line
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
+    events.out.tfevents.minigan   numbers and samples for TensorBoard (--tensorboard)
     checkpoint-*.h5   the newest two; best-*.h5: that of the best score (--score-every)
     scores.json       what minigan score measured, nearest.png beside it
     drawn.png         what minigan sample drew last, if it was not told another place
@@ -32,11 +33,11 @@ from minigan.formats.untrusted import is_number
 from minigan.formats.whole import append, make_folder, remove, remove_dead, write_whole
 
 IMAGES = "images.h5"
-
+EVENTS = "events.out.tfevents.minigan"  # TensorBoard looks for "tfevents"
 
 # What else of a run's is removed where a run is to be replaced: nothing that minigan did not write.
 OWN = ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png", "film.png", "progress.gif",
-       "nearest.png", "drawn.png", "failed.txt")
+       "nearest.png", "drawn.png", "failed.txt", EVENTS)
 OF_ITERATIONS = r"(checkpoint|best)-[0-9]+\.h5|samples-[0-9]+\.png"
 
 

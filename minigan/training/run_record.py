@@ -100,6 +100,18 @@ def course(lines: Log, *keys: Any) -> Points:
     return {iteration: float(value) for iteration, value in found if is_number(value)}
 
 
+def flat(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of a log without dicts inside: their keys are joined by "/", as in "sigma/conv1"; in the line's order."""
+    found, waiting = {}, list(line.items())[::-1]
+    while waiting:  # no recursion: a file that somebody else made may be nested deeply
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{name}/{key}", inner) for key, inner in reversed(value.items())]
+        else:
+            found[name] = value
+    return found
+
+
 def courses(log: Log) -> dict[str, Points]:
     """Measure -> its course, of a log: the thumbnail distance, and each score by its name; none that is empty."""
     names = dict.fromkeys(name for line in log if isinstance(line.get("scores"), dict) for name in line["scores"])

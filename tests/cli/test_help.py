@@ -142,7 +142,7 @@ def test_what_a_command_lacks_is_not_recommended(refused):
 def test_every_habit_leads_to_an_option_that_there_is_and_no_two_ways(capsys):
     known = {word for name in ALL for param in commands.load(name).params
              for word in (*param.opts, param.human_readable_name)}
-    assert habits.HABITS.keys() - {"--tensorboard"} <= known
+    assert habits.HABITS.keys() <= known
     others = [other for names, _ in habits.HABITS.values() for other in names] + [*habits.NONE]
     assert len(others) == len({*others}) and {*others} & {
         word for param in commands.load("train").params for word in param.opts} == set()
