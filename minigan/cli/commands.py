@@ -42,6 +42,7 @@ GROUPS = {
         "figure": "Draw a figure of the papers from your own runs.",
     },
     "Exchange": {
+        "import": "Make a run of weights that another tool trained.",
         "export": "Write a run's networks as safetensors, PyTorch or ONNX.",
     },
     "Set up": {
@@ -64,7 +65,7 @@ def load(name: str) -> click.Command | None:
         from minigan.cli import view as home
     elif name == "classifier":
         from minigan.cli import classifier as home
-    elif name == "export":
+    elif name in ("export", "import"):
         from minigan.cli import exchange as home
     elif name == "sample":
         from minigan.cli import sample as home

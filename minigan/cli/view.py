@@ -12,6 +12,7 @@ import click
 
 from minigan.cli.choices import Names, RunFolder
 from minigan.cli.help import Command
+from minigan.data.datasets import DATASETS
 from minigan.errors import WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
@@ -107,8 +108,9 @@ def _place_of(name: str, runs: tuple[Path, ...]) -> Path:
 @click.command("diagnose", cls=Command)
 @click.argument("run", type=RunFolder())
 @click.option("--data-root", type=click.Path(), help="folder in which the data lies, if not where the run had it")
+@click.option("--data", type=Names("data set", lambda: DATASETS), help="data set to look with, of an imported run")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object, as a line of diagnostics.jsonl")
-def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
+def diagnose_command(run: Path, data_root: str | None, data: str | None, as_json: bool) -> None:
     """Look into a discriminator: norms, gradients, slopes, alarms.
 
     \b
@@ -118,7 +120,7 @@ def diagnose_command(run: Path, data_root: str | None, as_json: bool) -> None:
     trains, every N iterations.
     """
     where = os.path.abspath(os.path.expanduser(data_root)) if data_root else None
-    training, remarks = loop.opened(run_record.read(run), where, quiet=True)
+    training, remarks = loop.opened(run_record.read(run), where, quiet=True, data=data)
     for line in remarks:
         to_stderr(line)
     found = diagnostics.diagnose(training)

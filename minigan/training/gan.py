@@ -46,17 +46,20 @@ class Training:
     """
 
     def __init__(self, experiment: Experiment, images: np.ndarray | StoredImages, labels: np.ndarray | None = None,
-                 own: Own = NONE):
+                 own: Own = NONE, classes: int | None = None):
         """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition.
 
         own: the networks of its author, for an experiment that names some; they are copied, and tried on two images.
+        classes: how many the networks know; None: as many as there are labels.
         """
         self.e = e = experiment
         self.xp = devices.device_module(e.device)
         init = stream(e.seed, "networks")
         size, channels = images.shape[1], images.shape[3]
         labels = _labels(e, labels)
-        self.classes = 0 if labels is None else int(labels.max()) + 1
+        self.classes = 0 if labels is None else classes or int(labels.max()) + 1
+        if labels is not None and labels.max() >= self.classes:
+            raise WrongUse(f"the networks know {self.classes} classes, and these images have {labels.max() + 1}")
         self.gen = make_generator(e, init, size, channels, self.classes, own)
         self.dis = make_discriminator(e, init, size, channels, self.classes, own)
         if own.generator is not None:

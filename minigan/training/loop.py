@@ -99,6 +99,9 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if run_folder.checkpoints_in(out):
         saved = restore.newest(out, own=own)
         path, state = saved.path, saved.state
+        if saved.imported:
+            raise WrongUse(f"{out} was imported from {saved.imported}: it cannot be trained on, as the optimizers' "
+                           "state is not in such files, nor which images they were trained on")
         for line in saved.remarks:
             say(line)
         if state["experiment"].get("features_gain") and not saved.e.features_gain:  # one of the remarks says why
@@ -147,19 +150,39 @@ def _blas_before(made_on: dict[str, Any], moved: bool) -> dict[str, Any]:
 
 
 def opened(run: Run, data_root: str | None = None, quiet: bool = False,
-           own: Own = NONE) -> tuple[Training, list[str]]:
+           own: Own = NONE, data: str | None = None) -> tuple[Training, list[str]]:
     """The training of a run at its newest readable checkpoint, with its data, to be looked at; and remarks.
 
-    data_root: where the data are, if not where the run had them.
+    data_root: where the data are, if not where the run had them.  data: a data set's name, for weights of others.
     """
     assembly.check_own(run.experiment, own, str(run.folder))
     saved = restore.newest(run.folder, own=own)
     with untrusted.doubting(str(saved.path)):
         validate.check_names(saved.e)
     e = dataclasses.replace(saved.e, data_root=data_root or saved.e.data_root)
+    if saved.imported:
+        return _opened_import(saved, dataclasses.replace(e, dataset=data or e.dataset), quiet), saved.remarks
+    if data is not None and data != e.dataset:
+        raise WrongUse(f"--data: {run.folder} was trained on {e.dataset}, and is diagnosed with these; leave it out")
     training, _ = _training(e, quiet, False, to_stderr, own)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks
+
+
+def _opened_import(saved: restore.Saved, e: Experiment, quiet: bool) -> Training:
+    """The same of weights that another tool trained: on any images, with labels if the networks know classes."""
+    dis = saved.discriminator()
+    if e.data_root is None and datasets.find(e.dataset, None, e.split) is None:
+        raise WrongUse(f"{saved.path.parent} was imported from {saved.imported}, and its images are not known; name "
+                       "some to look with: --data NAME, --data-root FOLDER")
+    data = datasets.of_experiment(e, say=to_stderr, progress=(lambda *_: None) if quiet else progress_bar)
+    e = dataclasses.replace(e, batch_size=min(e.batch_size, len(data.images)))
+    thread_pool.set_threads(e.threads)
+    training = Training(e, data.images, data.labels, classes=saved.classes)
+    training.gen.load(saved.gen.arrays())
+    training.dis.load(dis.arrays())
+    training.iteration = saved.iteration
+    return training
 
 
 def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,

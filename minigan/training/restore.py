@@ -34,11 +34,19 @@ class Saved:
     remarks: list[str]  # on newer checkpoints that could not be read
     own: Own = NONE  # the networks of its author, as they were given
 
+    @property
+    def imported(self) -> str:
+        """The tool that trained the weights, if minigan did not; else ""."""
+        return str(self.state.get("imported", ""))
+
     def discriminator(self) -> Layer:
         """The discriminator. FailedWork if the file does not hold that of its experiment, WrongUse if that is its
-        author's and was not given."""
+        author's and was not given, or if the run is an imported generator alone."""
         check_own(self.e, self.own, str(self.path.parent), ("discriminator",))
         state = self.state
+        if self.imported and not state["dis"]:
+            raise WrongUse(f"{self.path.parent} has no discriminator: it was imported without one; import both: "
+                           "minigan import GENERATOR DISCRIMINATOR --out RUN")
         with doubting(str(self.path)):
             rng = Bounded(max(a.size for a in state["dis"].values()))
             dis = make_discriminator(self.e, rng, state["size"], state["channels"], self.classes, self.own)

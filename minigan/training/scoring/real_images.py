@@ -60,6 +60,10 @@ def open_real(subject: Subject, asked: Asked, protocol: Protocol) -> Real:
     FailedWork if the run's own are not to be had without a download, or are others now.
     """
     saved = subject.saved
+    if asked.data is None and saved is not None and saved.imported:
+        run, known = shlex.quote(str(saved.path.parent)), saved.e.dataset
+        raise FailedWork(f"{run} was imported from {saved.imported}, and its images are not known; say what to compare "
+                         f"it with: minigan score {run} --data {known if known != 'folder' else 'NAME'}")
     if asked.data is None:
         for option, given in (("size", asked.size), ("split", asked.split), ("fit", asked.fit != "crop"),
                               ("skip-bad", asked.skip_bad)):

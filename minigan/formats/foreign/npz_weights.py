@@ -1,0 +1,80 @@
+"""Weights in .npz files, as Chainer's serializers.save_npz writes them: names with slashes, numbers, no pickles."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from minigan.errors import FailedWork
+from minigan.formats.archives import take
+from minigan.formats.arrays_in_files import npy_header
+from minigan.formats.untrusted import what_file
+
+ENTRIES = 10_000  # arrays in a file: a trainer's snapshot of both networks, with two moments each, has about 900
+MOST = 1 << 32  # bytes of all arrays that are read
+
+Header = tuple[tuple[int, ...], np.dtype]  # shape and type
+
+
+def headers(path: Path) -> dict[str, Header]:
+    """What every array in the file says of itself, by name: (shape, dtype). No numbers are read.
+
+    An array of objects, such as the None that Chainer writes for a bias that is not there, is left out: it would be a
+    pickle. FailedWork for anything but an .npz file.
+    """
+    found = {}
+    with _Doubting(path), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(names) > ENTRIES:
+            raise ValueError(f"it holds more than {ENTRIES} arrays")
+        for name in names:
+            if name.endswith(".npy"):
+                with archive.open(name) as file:
+                    shape, _, dtype = npy_header(file)  # type: ignore[arg-type]
+                if dtype.kind in "biuf":
+                    found[name.removesuffix(".npy")] = shape, dtype
+    if not found:
+        raise FailedWork(f"{path}: an .npz file with no array of numbers in it")
+    return found
+
+
+def read(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names, all of them numbers. FailedWork if one is not as its header says."""
+    found, left = {}, MOST
+    with _Doubting(path), zipfile.ZipFile(path) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy") as file:
+                shape, fortran, dtype = npy_header(file)  # type: ignore[arg-type]
+                size = math.prod(shape) * dtype.itemsize
+                left -= size
+                if left < 0 or dtype.kind not in "biuf":
+                    raise ValueError(f"its arrays have more than {MOST >> 30} GiB, or are no numbers")
+                data = take(file, size, path)  # type: ignore[arg-type]
+                if file.read(1):
+                    raise ValueError(f"its array {name[:80]!a} has more bytes than its shape {shape}")
+            found[name] = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return found
+
+
+class _Doubting:
+    """What goes wrong while the file is read becomes one line."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise FailedWork(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError,
+                              ValueError, OverflowError)) and not isinstance(error, FailedWork):
+            what = what_file(self.path)
+            raise FailedWork(f"{self.path}: {f'is {what}' if what else error}; expected weights in an .npz file, as "
+                             "Chainer writes them") from error
