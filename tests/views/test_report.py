@@ -83,7 +83,7 @@ def chosen_by(command):
     assert words[:2] == ["minigan", "train"]
     context = train_command.make_context("train", words[2:])
     return {name: value for name, value in context.params.items()
-            if value is not None and name not in ("out", "overwrite", "resumed", "quiet", "verbose")}
+            if value is not None and name not in ("out", "overwrite", "resumed", "tensorboard", "quiet", "verbose")}
 
 
 @pytest.mark.parametrize("dataset, chosen", [
