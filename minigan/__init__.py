@@ -7,11 +7,17 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.engine.autograd import no_grad as no_grad
     from minigan.library.runs import Run as Run
     from minigan.library.runs import load as load
+    from minigan.library.scores import fid as fid
+    from minigan.library.scores import inception_score as inception_score
+    from minigan.library.scores import kid as kid
+    from minigan.library.scores import precision_recall as precision_recall
+    from minigan.library.scores import score as score
     from minigan.library.train import train as train
     from minigan.nn.spectral_norms import spectral_norm as spectral_norm
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Tensor", "grad", "load", "no_grad", "spectral_norm", "train"]
+__all__ = ["Run", "Tensor", "fid", "grad", "inception_score", "kid", "load", "no_grad", "precision_recall", "score",
+           "spectral_norm", "train"]
 
 
 def __getattr__(name: str) -> object:
@@ -23,6 +29,8 @@ def __getattr__(name: str) -> object:
         from minigan.engine import autograd as home
     elif name in ("Run", "load"):
         from minigan.library import runs as home
+    elif name in ("fid", "inception_score", "kid", "precision_recall", "score"):
+        from minigan.library import scores as home
     elif name == "train":
         from minigan.library import train as home
     elif name == "spectral_norm":

@@ -15,12 +15,11 @@ from minigan.data.datasets import DATASETS
 from minigan.data.image_folder import FITS
 from minigan.engine.devices import DEVICES
 from minigan.errors import WrongUse
-from minigan.formats import image_files
 from minigan.formats.progress import to_stderr
-from minigan.formats.whole import check_writable
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
 from minigan.training import run_record
+from minigan.training.scoring import keeping
 from minigan.training.scoring.given import recognized
 from minigan.training.scoring.instrument import COUNT
 from minigan.training.scoring.options import Asked
@@ -128,16 +127,8 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
             to_stderr(one.remark)
     if b is not None and not asked.quiet:
         to_stderr(f"fakes: {a.name} ({a.kind}); real: {b.name} ({b.kind})")
-    if out is not None and out.suffix != ".json":
-        raise WrongUse(f"--out {out}: expected a name that ends with .json")
     out = out or (a.run / "scores.json" if a.run is not None else None)
-    if out is not None:
-        stored_scores.read(out)  # before the work: it may be another program's
-        check_writable(out, "; choose another --out")
-    if asked.write_stats is not None and asked.write_stats.suffix != ".npz":
-        raise WrongUse(f"--write-stats {asked.write_stats}: expected a name that ends with .npz")
-    if asked.write_stats is not None:
-        check_writable(asked.write_stats, "; choose another name")
+    keeping.check_files(out, asked, "; choose another --out")
     if repeat is None:
         repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
     if repeat > 1 and not is_run:
@@ -147,7 +138,7 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
     for seed in range(asked.seed, asked.seed + repeat):
         found = score(a, dataclasses.replace(asked, seed=seed), b)
         if out is not None:  # first: the lines may go to a terminal that was closed
-            stored_scores.append(out, [stored_scores.Stored(one, found.iteration, asked.best) for one in found.scores])
+            keeping.keep(found, out, asked.best, nearest=not made)
         for line in stored_scores.lines(found.scores):
             click.echo(line)
         for remark in found.remarks:
@@ -158,8 +149,6 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
     if repeat > 1:
         for line in stored_scores.mean_lines([found.scores for found in made]):
             click.echo(line)
-    if out is not None and made[0].nearest is not None:
-        image_files.save_png(out.with_name("nearest.png"), made[0].nearest)
 
 
 @click.command("compare", cls=Command)

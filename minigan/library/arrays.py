@@ -46,63 +46,64 @@ def dataset(images: Any, labels: Any = None, range: tuple[float, float] | None =
     return Dataset(found, given, classes, "an array")
 
 
-def pixels(images: Any, range: tuple[float, float] | None = None) -> np.ndarray:
+def pixels(images: Any, range: tuple[float, float] | None = None, name: str = "images") -> np.ndarray:
     """Images as uint8 (N, H, W, C), C 1 or 3, C-contiguous; a view where they are that already.
 
     images: anything that NumPy takes as an array, (N, H, W) or (N, H, W, C): uint8, or other whole numbers from 0 to
     255; or numbers of a range that is said: range=(0, 1), (-1, 1), (0, 255).
     Numbers are rounded to bytes: round((x - low) / (high - low) * 255).
     WrongUse, with what to write, for everything else: floats without a range could be meant in three ways.
+    name: what the array is called in that sentence.
     """
     try:
         a = np.asarray(images)
     except Exception as error:  # whatever an object of another library raises, such as a tensor on a GPU
         line = " ".join(str(error).split())
-        raise WrongUse(f"images: this {type(images).__name__} is no NumPy array ({line[:120]}); {EXPECTED}") from None
-    a = _shaped(a)
+        raise WrongUse(f"{name}: this {type(images).__name__} is no NumPy array ({line[:120]}); {EXPECTED}") from None
+    a = _shaped(a, name)
     if a.dtype.kind not in "buif":
-        raise WrongUse(f"images: numbers of type {a.dtype}; expected uint8, or floats with their range")
+        raise WrongUse(f"{name}: numbers of type {a.dtype}; expected uint8, or floats with their range")
     if a.dtype.kind == "f" and not np.isfinite(a).all():
-        raise WrongUse(f"images: {counted(int((~np.isfinite(a)).sum()), 'number')} of {a.size:,} not finite; leave "
-                       "these images out, or write np.nan_to_num(images)")
+        raise WrongUse(f"{name}: {counted(int((~np.isfinite(a)).sum()), 'number')} of {a.size:,} not finite; leave "
+                       f"these images out, or write np.nan_to_num({name})")
     low, high = float(a.min()), float(a.max())
     if range is None:
-        _check_bytes(a.dtype, low, high)
+        _check_bytes(a.dtype, low, high, name)
         return np.ascontiguousarray(a, np.uint8)
-    return _scaled(a, low, high, *_bounds(range))
+    return _scaled(a, low, high, *bounds(range), name)
 
 
-def _shaped(a: np.ndarray) -> np.ndarray:
+def _shaped(a: np.ndarray, name: str) -> np.ndarray:
     """The array as (N, H, W, C)."""
     shape = a.shape
     if a.dtype.kind == "O":
-        raise WrongUse(f"images: an array of objects {shape}; expected numbers: bring all images to one size")
+        raise WrongUse(f"{name}: an array of objects {shape}; expected numbers: bring all images to one size")
     if 0 in shape:
-        raise WrongUse(f"images: an empty array {shape}; {EXPECTED}")
+        raise WrongUse(f"{name}: an empty array {shape}; {EXPECTED}")
     if len(shape) == 2 or len(shape) == 3 and shape[2] in (1, 3) and shape[0] > 3 and shape[1] > 3:
-        raise WrongUse(f"images: shape {shape}, which is one image; {EXPECTED}, with N at least 2")
+        raise WrongUse(f"{name}: shape {shape}, which is one image; {EXPECTED}, with N at least 2")
     if len(shape) == 3:
         return a[..., None]
     if len(shape) == 4 and shape[3] not in (1, 3):
         advice = f"; {EXPECTED}"
         if shape[1] in (1, 3):
-            advice = ", which is (N, C, H, W); write images.transpose(0, 2, 3, 1)"
+            advice = f", which is (N, C, H, W); write {name}.transpose(0, 2, 3, 1)"
         elif shape[3] == 4:
-            advice = ", with 4 channels; write images[..., :3] to leave transparency out"
-        raise WrongUse(f"images: shape {shape}{advice}")
+            advice = f", with 4 channels; write {name}[..., :3] to leave transparency out"
+        raise WrongUse(f"{name}: shape {shape}{advice}")
     if len(shape) != 4:
-        raise WrongUse(f"images: shape {shape}; {EXPECTED}")
+        raise WrongUse(f"{name}: shape {shape}; {EXPECTED}")
     return a
 
 
-def _check_bytes(dtype: np.dtype, low: float, high: float) -> None:
+def _check_bytes(dtype: np.dtype, low: float, high: float, name: str) -> None:
     """WrongUse unless the numbers are pixels, 0 to 255, beyond doubt."""
-    given = f"images: {dtype} numbers from {low:.6g} to {high:.6g}"
+    given = f"{name}: {dtype} numbers from {low:.6g} to {high:.6g}"
     if dtype.kind == "f":
         if high <= 1 + SLACK:
             likely = "range=(0, 1)" if low >= 0 else "range=(-1, 1)"
         else:
-            likely = "range=(0, 255), or images.astype('uint8')"
+            likely = f"range=(0, 255), or {name}.astype('uint8')"
         raise WrongUse(f"{given}; say which numbers are black and white: {likely}")
     if not 0 <= low <= high <= 255:
         raise WrongUse(f"{given}; expected 0 to 255; say which numbers are black and white: such as "
@@ -112,7 +113,8 @@ def _check_bytes(dtype: np.dtype, low: float, high: float) -> None:
                        "range=(0, 1), or range=(0, 255) if that is meant")
 
 
-def _bounds(range: Any) -> tuple[float, float]:
+def bounds(range: Any) -> tuple[float, float]:
+    """The numbers of black and white. WrongUse unless these are two, in this order."""
     try:
         black, white = map(float, range)
     except (TypeError, ValueError):
@@ -122,12 +124,12 @@ def _bounds(range: Any) -> tuple[float, float]:
     return black, white
 
 
-def _scaled(a: np.ndarray, low: float, high: float, black: float, white: float) -> np.ndarray:
+def _scaled(a: np.ndarray, low: float, high: float, black: float, white: float, name: str) -> np.ndarray:
     """Numbers from black to white as bytes."""
     slack = SLACK * (white - black)
     if low < black - slack or high > white + slack:
-        raise WrongUse(f"images: {a.dtype} numbers from {low:.4g} to {high:.4g}, and range=({black:g}, {white:g}) does "
-                       "not hold them; say the range that they have, or write np.clip(images, "
+        raise WrongUse(f"{name}: {a.dtype} numbers from {low:.4g} to {high:.4g}, and range=({black:g}, {white:g}) does "
+                       f"not hold them; say the range that they have, or write np.clip({name}, "
                        f"{black:g}, {white:g})")
     if (black, white) == (0, 255) and a.dtype == np.uint8:
         return np.ascontiguousarray(a)

@@ -7,17 +7,25 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.data.image_folder import FITS
+from minigan.engine.devices import DEVICES
+from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import NETWORKS, PATHS, Experiment, option_name
+from minigan.formats import notebook
+from minigan.formats.progress import to_stderr
+from minigan.metrics.protocols import PROTOCOLS
+from minigan.training.scoring.options import Asked
 
-WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "True or False", "None": "None"}
+WORDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "True or False", "None": "None",
+         "Path": "a path"}
 NOT_OPTIONS = ("dataset", *NETWORKS)  # what arguments of their own say
+LIMITS = {"count": (2, 1_000_000), "seed": (0, 2**62)}  # of a scoring, as on the command line
 
 
 def of_experiment(given: dict[str, Any], function: str) -> dict[str, Any]:
@@ -32,6 +40,23 @@ def of_experiment(given: dict[str, Any], function: str) -> dict[str, Any]:
         given = {"profile" if name == "preset" else name: value for name, value in given.items()}
     check_names(given, fields, function, "minigan train --help lists all")
     return {name: _value(name, value, str(fields[name].type).split(" | ")) for name, value in given.items()}
+
+
+def of_scoring(given: dict[str, Any], function: str, left_out: Collection[str] = ()) -> Asked:
+    """What a scoring is asked for, by the names of Asked's fields, as the command line gives it.
+
+    left_out: fields that the function has no options for. WrongUse for a name, a type or a number that is none.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Asked) if field.name not in left_out}
+    check_names(given, fields, function, "minigan score --help lists all")
+    asked = {name: _value(name, value, str(fields[name].type).split(" | ")) for name, value in given.items()}
+    for name, (low, high) in LIMITS.items():
+        if asked.get(name) is not None and not low <= asked[name] <= high:
+            raise WrongUse(f"{name}: expected {low} to {high:,}, got {asked[name]:,}")
+    for name, choices in (("device", DEVICES), ("fit", FITS), ("protocol", PROTOCOLS)):
+        if asked.get(name) is not None:
+            choose(name, asked[name], choices)
+    return Asked(**asked)
 
 
 def check_names(given: Collection[str], known: Collection[str], function: str, otherwise: str) -> None:
@@ -49,8 +74,11 @@ def _value(name: str, value: Any, kinds: list[str]) -> Any:
         value = value.item()
     if name in PATHS and isinstance(value, os.PathLike):
         value = str(os.fspath(value))
+    if "Path" in kinds and isinstance(value, (str, os.PathLike)):
+        value = path_of(value)
     good = {"int": type(value) is int, "float": type(value) in (int, float), "str": type(value) is str,
-            "bool": type(value) is bool, "None": value is None}  # not isinstance: True is no count
+            "bool": type(value) is bool, "None": value is None,  # not isinstance: True is no count
+            "Path": isinstance(value, Path)}
     if not any(good[kind] for kind in kinds):
         raise WrongUse(f"{name}: expected {' or '.join(WORDS[kind] for kind in kinds)}, got {value!r:.60}")
     return float(value) if "float" in kinds and value is not None else value
@@ -58,7 +86,8 @@ def _value(name: str, value: Any, kinds: list[str]) -> Any:
 
 _COMMAND = r"minigan train --resume (?P<run>'[^']*'|[^\s;,)]+)"
 _OTHER = r"(?P<other>minigan [a-z]+ [^;,)]*)"
-_OPTION = r"--(?P<option>[a-z][a-z-]*[a-z])"
+_NAMES = "|".join(sorted(PROTOCOLS, key=len, reverse=True))
+_OPTION = rf"--(?P<option>[a-z][a-z-]*[a-z])(?: (?P<value>[A-Z]{{2,}}\b|\d+|(?:{_NAMES})\b))?"
 
 
 @contextlib.contextmanager
@@ -79,9 +108,11 @@ def as_python(line: str) -> str:
     "r holds a run; go on with it (minigan.load('r').resume()) or choose another out="
     >>> as_python("--batch-size: expected 1 to 65,536, got 0; minigan pack NAME FILE.h5 --data-root FOLDER")
     'batch_size: expected 1 to 65,536, got 0; minigan pack NAME FILE.h5 --data-root FOLDER'
+    >>> as_python("protocol ttur takes 50,000 fakes, there are 120; --count 120 shrinks it")
+    'protocol ttur takes 50,000 fakes, there are 120; count=120 shrinks it'
     """
     known = {option_name(field.name)[2:]: field.name for field in dataclasses.fields(Experiment)}
-    more = {"out": "out=", "overwrite": "overwrite=True"}
+    more = {"out": "out=", "overwrite": "overwrite=True", "protocol": "protocol="}
 
     def python(match: re.Match[str]) -> str:
         if match["run"]:
@@ -89,8 +120,19 @@ def as_python(line: str) -> str:
         if match["other"]:
             return match["other"]
         name = match["option"]
+        if match["value"]:
+            value = match["value"]
+            quote = "" if value.isupper() or value.isdigit() else '"'
+            return f"{known.get(name, name.replace('-', '_'))}={quote}{value}{quote}"
         return more.get(name, known.get(name, name.replace("-", "_")))
     return re.sub(f"{_COMMAND}|{_OTHER}|{_OPTION}", python, line)
+
+
+def sayer(quiet: bool) -> Callable[[str], None]:
+    """What is done with remarks: nothing, or a line on the error stream; in a notebook, where that is red, plain."""
+    if quiet:
+        return lambda line: None
+    return print if notebook.here() else to_stderr
 
 
 def path_of(path: str | os.PathLike[str]) -> Path:

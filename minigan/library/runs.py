@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import signal
@@ -18,20 +17,15 @@ from minigan.errors import WrongUse
 from minigan.exchange import export
 from minigan.experiment.experiment import Experiment
 from minigan.experiment.methods import networks_of
-from minigan.formats import image_files, notebook
-from minigan.formats.progress import to_stderr
-from minigan.formats.whole import check_writable, write_whole
-from minigan.library import networks, options
+from minigan.formats.whole import write_whole
+from minigan.library import networks, options, scoring
 from minigan.library.images import Images, as_images
-from minigan.library.options import in_python
-from minigan.metrics import stored_scores
+from minigan.library.options import in_python, sayer
 from minigan.networks.own import NONE, Own
 from minigan.networks.own import own as as_own
 from minigan.training import assembly, loop, restore, run_folder, run_record, sampling
 from minigan.training.interrupts import Interrupted
 from minigan.training.scoring.given import Given
-from minigan.training.scoring.options import Asked
-from minigan.training.scoring.score import score
 from minigan.views import card, report
 
 
@@ -168,26 +162,12 @@ class Run:
 
         All that a score depends on is added to scores.json, and so to `scores`.
         protocol: "sn-gan", "classifier", ...; None: the one that fits the data.  asked: the other options of
-        `minigan score`: count, data, data_root, split, weights, stats, seed, best, device and so on.
+        `minigan score`: count, data, data_root, split, weights, stats, seed, best, device and so on. minigan.score
+        compares with anything else.
         """
-        fields = {field.name: field for field in dataclasses.fields(Asked)}
-        options.check_names(asked, fields, "score", "minigan score --help lists all")
-        paths = {name: options.path_of(value) for name, value in asked.items()
-                 if value is not None and "Path" in str(fields[name].type)}
-        say = sayer(quiet)
-        with in_python():
-            store = self.folder / "scores.json"
-            stored_scores.read(store)  # before the work: it may be damaged
-            check_writable(store)
-            wanted = Asked(**asked | paths | {"protocol": protocol, "quiet": quiet})
-            found = score(Given(str(self.folder), run=self.folder, own=self.own), wanted)
-            stored_scores.append(store, [stored_scores.Stored(one, found.iteration, wanted.best)
-                                         for one in found.scores])
-            if found.nearest is not None:
-                image_files.save_png(store.with_name("nearest.png"), found.nearest)
-        for remark in found.remarks:
-            say(remark)
-        return {one.name: one.value for one in found.scores}
+        wanted = options.of_scoring(asked | {"protocol": protocol, "quiet": quiet}, "score")
+        found = scoring.measured(Given(str(self.folder), run=self.folder, own=self.own), wanted, store=True)
+        return {one.name: one.value for one in found}
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
         """Write the page of `minigan report`, one HTML file that needs nothing else, and return its path.
@@ -276,13 +256,6 @@ def load(path: str | os.PathLike[str], *, generator: Any = None, discriminator: 
 
 
 # ---- training that is called from Python -----------------------------------------------------------------------------
-
-def sayer(quiet: bool) -> Callable[[str], None]:
-    """What is done with remarks: nothing, or a line on the error stream; in a notebook, where that is red, plain."""
-    if quiet:
-        return lambda line: None
-    return print if notebook.here() else to_stderr
-
 
 def train_in_python(folder: Path, quiet: bool, callback: loop.Callback | None,
                     work: Callable[[loop.Callback | None, Callable[[str], None]], None],

@@ -14,8 +14,8 @@ from minigan.data.dataset import Dataset
 from minigan.errors import WrongUse
 from minigan.experiment.presets import experiment
 from minigan.library import arrays, options
-from minigan.library.options import in_python
-from minigan.library.runs import Run, sayer, train_in_python
+from minigan.library.options import in_python, sayer
+from minigan.library.runs import Run, train_in_python
 from minigan.networks.own import Own
 from minigan.networks.own import own as as_own
 from minigan.training import loop, run_folder

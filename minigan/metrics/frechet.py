@@ -168,14 +168,24 @@ def read(path: str | Path) -> Statistics:
                              f"--data folder --data-root {path}") from error
         raise FailedWork(f"{path}: no statistics of FID ({f'it is {what}' if what else error}); expected an .npz file "
                          "with mu (d,) and sigma (d, d), or mean and cov, or m and s") from error
-    largest = np.abs(covariance).max(initial=0)
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and 0 <= count < 1 << 53):
-        raise FailedWork(f"{path}: no statistics of FID (some numbers are not finite, or no count)")
+    known = Statistics(mean, covariance, count)
+    if why := complaint(known, pair[1]):
+        raise FailedWork(f"{path}: no statistics of FID ({why})")
+    return known
+
+
+def complaint(known: Statistics, name: str = "sigma") -> str:
+    """Why these numbers are no mean (d,) and covariance (d, d), which is called `name`; "" if they are."""
+    mean, covariance = known.mean, known.covariance
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        return f"shapes {mean.shape} and {covariance.shape}"
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all() and 0 <= known.count < 1 << 53):
+        return "some numbers are not finite, or no count"
     # 1e-6: what float32 leaves of symmetry
-    if (covariance.diagonal() < 0).any() or np.abs(covariance - covariance.T).max(initial=0) > 1e-6 * largest:
-        raise FailedWork(f"{path}: no statistics of FID ({pair[1]} is no covariance: not symmetric, or a variance "
-                         "below 0)")
-    return Statistics(mean, covariance, count)
+    if (covariance.diagonal() < 0).any() or (
+            np.abs(covariance - covariance.T).max(initial=0) > 1e-6 * np.abs(covariance).max(initial=0)):
+        return f"{name} is no covariance: not symmetric, or a variance below 0"
+    return ""
 
 
 def holds(path: Path) -> tuple[bool, bool]:

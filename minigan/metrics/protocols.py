@@ -21,6 +21,7 @@ probabilities are logits.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,14 @@ class Protocol:
                                f"{len(group):,}; a smaller protocol takes fewer: --count {len(group)}")
             taken.append(group[rng.choice(len(group), self.real, replace=False)])
         return np.sort(np.concatenate(taken))
+
+    def only(self, names: Collection[str]) -> Protocol:
+        """The same with these of its scores alone. WrongUse for one that it does not have."""
+        for name in names:
+            if name not in self.scores:
+                having = sorted(other for other, p in PROTOCOLS.items() if set(names) <= set(p.scores))
+                raise WrongUse(f"protocol {self.name} has no {name}; those that have it: {', '.join(having)}")
+        return dataclasses.replace(self, scores=tuple(names))
 
     def smaller(self, count: int) -> Protocol:
         """The same with at most `count` images everywhere; its name says so, so that scores are never mixed."""
@@ -185,11 +194,18 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
 )}
 
 # Of what has no named way. Statistics do not say of which network they are; features of a function of one's own
-# (from Python) are comparable with those of the same function only. Both take all that there is.
+# (from Python) are comparable with those of the same function only. Both take all that there is. IS of a function's
+# logits is shuffled and split as torch-fidelity does it.
 OF_STATISTICS = Protocol("statistics", "statistics of features on both sides", ("FID",), network="", resize="",
                          pixels="")
 OF_FUNCTION = Protocol("function", "features of a function of one's own", ("FID", "KID", *_NEIGHBOURS), network="",
-                       resize="", pixels="", is_count=0)
+                       resize="", pixels="", is_count=0, shuffle=2020)
+OF_LOGITS = dataclasses.replace(OF_FUNCTION, source="logits of a function of one's own", scores=("IS",))
+
+
+def needs_real(names: Collection[str]) -> bool:
+    """Whether a score of these names compares with real images."""
+    return bool(set(names) - OF_PIXELS - {"IS"})
 
 
 def serving(kind: str) -> list[str]:

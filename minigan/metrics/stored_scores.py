@@ -20,7 +20,7 @@ FORMAT = "minigan scores"
 MOST = 64 << 20  # bytes of such a file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """One number and how it came about."""
 
@@ -40,6 +40,9 @@ class Score:
     cautions: tuple[str, ...] = ()
     size_real: int = 0  # side of the real images in pixels; 0: not said, as in older files, or they are no squares
     size_fake: int = 0
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {_of_one(self)}: {how(self)}, seed {self.seed}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The score as plain types, for JSON."""

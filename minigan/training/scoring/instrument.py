@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 
 from minigan.data.datasets import DATASETS
@@ -13,6 +14,8 @@ from minigan.metrics.features import Extractor, InceptionFeatures
 from minigan.metrics.inception_weights import Weights
 from minigan.metrics.protocols import PROTOCOLS, Protocol, serving
 
+# Protocols for single scores, and why these.
+COMMON = (("torch-fidelity", "all images that there are"), ("neighbours", "10,000 images of each kind"))
 COUNT = 5000  # images of protocol "classifier", if no number is given: seconds to minutes on two cores
 
 
@@ -21,7 +24,7 @@ def named_weights(path: Path | None, protocol: str | None, dataset: str | None) 
 
     FailedWork if the file holds others, WrongUse if it is a classifier's.
     """
-    inception = _knows(dataset) if protocol is None else bool(PROTOCOLS[protocol].network)
+    inception = inception_knows(dataset) if protocol is None else bool(PROTOCOLS[protocol].network)
     if path is None or not inception:
         return None
     try:
@@ -34,21 +37,28 @@ def named_weights(path: Path | None, protocol: str | None, dataset: str | None) 
         raise
 
 
-def protocol_for(name: str | None, count: int | None, dataset: str | None,
-                 weights: Weights | None = None) -> tuple[Protocol, list[str]]:
+def protocol_for(name: str | None, count: int | None, dataset: str | None, weights: Weights | None = None,
+                 only: Collection[str] = ()) -> tuple[Protocol, list[str]]:
     """The protocol of that name; or the one that takes the weights, if they are none of the paper's Inception; or the
     one that fits the data: the classifier's where Inception has seen nothing like them, the paper's elsewhere. With a
-    count the smaller one. And remarks on the choice."""
+    count the smaller one. And remarks on the choice.
+
+    only: these scores alone; where Inception knows the data, then by the first of COMMON that has them.
+    """
     remarks = []
     if name is None and weights is not None and weights.kind != inception_weights.ORIGINAL:
         name = serving(weights.kind)[0]
         remarks.append(f"protocol {name}, whose network the weights are: its scores are comparable with its own only")
     elif name is None:
-        name = "sn-gan" if _knows(dataset) else "classifier"
-        why = f"Inception knows no {dataset}" if name == "classifier" else "the paper's"
+        if not inception_knows(dataset):
+            name, why = "classifier", f"Inception knows no {dataset}"
+        elif only:
+            name, why = next((name, why) for name, why in COMMON if set(only) <= set(PROTOCOLS[name].scores))
+        else:
+            name, why = "sn-gan", "the paper's"
         remarks.append(f"protocol {name} ({why}); --protocol chooses another")
     choose("protocol", name, PROTOCOLS)
-    protocol = PROTOCOLS[name]
+    protocol = PROTOCOLS[name].only(only or PROTOCOLS[name].scores)
     if count is None and name == "classifier":
         count = COUNT
     return protocol if count is None else protocol.smaller(count), remarks
@@ -85,7 +95,7 @@ def scores_of(names: list[str], extractor: Extractor, protocol: Protocol) -> tup
     return left, ["no IS: the weights are without the last layer"]
 
 
-def _knows(dataset: str | None) -> bool:
+def inception_knows(dataset: str | None) -> bool:
     """Whether Inception has seen the like; yes if nothing is known of the data."""
     return dataset is None or dataset not in DATASETS or DATASETS[dataset].known_to_inception
 
@@ -111,6 +121,6 @@ def _classifier(protocol: Protocol, weights: Path | None, device: str, dataset: 
             raise FailedWork(f"{error}; protocol {protocol.name} takes what minigan classifier train wrote, others "
                              "Inception's weights: --protocol sn-gan") from None
     if dataset is None or size is None:
-        raise WrongUse(f"protocol {protocol.name}: which classifier? Name its file: --weights FILE, or a data set "
-                       "of which one was trained: --data fashion-mnist")
+        raise WrongUse(f"protocol {protocol.name}: which classifier? Name its file: --weights FILE; or compare with a "
+                       "data set of which one was trained, such as fashion-mnist")
     return classifier.find(dataset, size, device)

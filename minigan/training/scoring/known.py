@@ -34,8 +34,10 @@ def read_statistics(given: Path | Statistics) -> Known:
 
 def any_count(protocol: Protocol, side: str) -> Protocol:
     """The protocol for statistics on this side ("real", "fake"): --count cannot change of how many images they are."""
-    whole = PROTOCOLS.get(protocol.name.split(" at ")[0], protocol)
-    return dataclasses.replace(protocol, **{side: getattr(whole, side)})
+    whole = PROTOCOLS.get(protocol.name.split(" at ")[0])
+    if side == "real":
+        return dataclasses.replace(protocol, real=0 if whole is None else whole.real)
+    return dataclasses.replace(protocol, fake=0 if whole is None else whole.fake)
 
 
 def measure_known(protocol: Protocol, fake: Known, real: Real | Known, extractor: Extractor | None,

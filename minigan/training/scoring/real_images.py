@@ -115,7 +115,8 @@ def of_array(images: Any, name: str, size: int | None, labels: np.ndarray | None
     """
     side = images.shape[1]
     if size is not None and side != images.shape[2]:
-        raise WrongUse(f"{name}: images of {images.shape[2]} x {side}, expected squares")
+        raise WrongUse(f"the real images ({name}) are {images.shape[2]} x {side} pixels; expected squares, as they are "
+                       f"compared with images of {size} x {size}")
     if size is not None and size != side:
         images = resized(images, size)
     labels = np.zeros(len(images), np.int64) if labels is None else labels

@@ -7,6 +7,7 @@ stream: scoring changes nothing that a run learns.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,20 @@ from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import Experiment
 from minigan.metrics.features import Function, FunctionFeatures, Images
 from minigan.metrics.inception_weights import Weights
-from minigan.metrics.protocols import OF_FUNCTION, OF_PIXELS, OF_STATISTICS, PROTOCOLS, Protocol
+from minigan.metrics.protocols import (
+    OF_FUNCTION,
+    OF_LOGITS,
+    OF_PIXELS,
+    OF_STATISTICS,
+    PROTOCOLS,
+    Protocol,
+    needs_real,
+)
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring import likeness
 from minigan.training.scoring.discriminator import discriminator_scores, open_judge
 from minigan.training.scoring.given import ANYTHING, Given, as_options, recognized
-from minigan.training.scoring.instrument import named_weights, open_extractor, protocol_for, scores_of
+from minigan.training.scoring.instrument import inception_knows, named_weights, open_extractor, protocol_for, scores_of
 from minigan.training.scoring.known import Known, measure_known, read_statistics
 from minigan.training.scoring.measuring import check_images, measure_subject
 from minigan.training.scoring.options import Asked
@@ -41,11 +50,13 @@ class Result:
     iteration: int
 
 
-def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Function | None = None) -> Result:
+def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Function | None = None,
+          only: Collection[str] = ()) -> Result:
     """Measure the protocol's scores, and what else can be said, of the images of `a`: see given.Given.
 
     b: what they are compared with, rather than what the options, or a run itself, say.  function: makes features of
-    images, in the place of a network (features.FunctionFeatures); then no protocol is named.
+    images, or logits for IS, in the place of a network (features.FunctionFeatures); then no protocol is named.
+    only: these of the protocol's scores, and nothing else is said of the images (instrument.protocol_for).
     """
     thread_pool.thread_count()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
     if asked.protocol is not None:
@@ -55,23 +66,24 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
         asked = as_options(b, asked)
     stats = asked.stats if b is None or b.statistics is None else b.statistics
     known = None if stats is None else read_statistics(stats)
+    if only and "FID" not in only and (known or a.statistics) is not None:
+        raise WrongUse(f"statistics hold no more than FID needs; for {' and '.join(only)} give the images themselves")
     if a.statistics is not None:
-        return _of_statistics(read_statistics(a.statistics), known, asked, b, function)
+        return _of_statistics(read_statistics(a.statistics), known, asked, b, function, only)
     subject = open_subject(a, asked)
     saved = subject.saved
-    if saved is not None and (b is None or b.dataset is not None):
-        asked = _as_trained(asked, saved.e)
+    if saved is not None and function is None and (b is None or b.dataset is not None):
+        asked = _as_trained(asked, saved.e, only)
     drawing = None if b is None or b.run is None else open_subject(b, dataclasses.replace(asked, best=False))
     dataset = _dataset(subject, drawing, asked)
-    protocol, read, remarks = _protocol(asked, dataset, function)
-    needs_real = bool(set(protocol.scores) - OF_PIXELS - {"IS"})
-    needed = needs_real and known is None
-    if b is not None and not needs_real:
+    protocol, read, remarks = _protocol(asked, dataset, function, only)
+    needed = needs_real(protocol.scores) and known is None
+    if b is not None and not needs_real(protocol.scores):
         remarks.append(f"protocol {protocol.name} compares with no real images: {b.name} is not looked at")
     if b is not None and b.dataset is None:
         real = _other(b, drawing, asked, protocol, subject.size) if needed else None
     else:
-        real, more = _real(subject, asked, protocol, needed)
+        real, more = (None, []) if only and not needed else _real(subject, asked, protocol, needed)
         remarks += more
     if needed and real is None:
         raise WrongUse(f"{a.name}: which real images shall it be compared with? Name them: minigan score {a.name} "
@@ -86,19 +98,22 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
     check_images(protocol, names, subject, known or real, asked)
     extractor = None
     if set(names) - OF_PIXELS:
-        size = None if real is None else real.data.images.shape[1]
+        size = subject.size if real is None else real.data.images.shape[1]
         if function is None:
             extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, size, read)
         else:
             first = subject.images(2, subject.pixels or protocol.rounding).read(slice(0, 2))
-            extractor, more = FunctionFeatures(function, first), []
+            extractor, more = FunctionFeatures(function, first, "IS" in names), []
         names, left_out = scores_of(names, extractor, protocol)
         remarks += [*more, *left_out]
     judges = None
-    if saved is not None:
+    if saved is not None and not only:
         judges, more = open_judge(saved, real, asked)
         remarks += more
     made = measure_subject(protocol, names, subject, known or real, extractor, asked)
+    if only:
+        found = [_sized(one, real, subject) for one in made.scores]
+        return Result(found, [*remarks, *_cautions(found)], None, subject.iteration)
     images = likeness.looked_at(subject, protocol, asked)
     found = [*made.scores, *likeness.alike(images, subject.classes, asked.seed, set(protocol.scores)),
              *likeness.coverage(images, made.fake, extractor, dataset, asked.seed)]
@@ -112,8 +127,8 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
     return Result(found, remarks, nearest, subject.iteration)
 
 
-def _of_statistics(fake: Known, known: Known | None, asked: Asked, b: Given | None,
-                   function: Function | None) -> Result:
+def _of_statistics(fake: Known, known: Known | None, asked: Asked, b: Given | None, function: Function | None,
+                   only: Collection[str]) -> Result:
     """FID of fakes of which only the statistics are there."""
     for option, given in (("best", asked.best), ("write-stats", asked.write_stats)):
         if given:
@@ -129,7 +144,7 @@ def _of_statistics(fake: Known, known: Known | None, asked: Asked, b: Given | No
     nobody = Subject(lambda *_: _nothing(), 0, "", None)
     drawing = None if b is None or b.run is None else open_subject(b, asked)
     dataset = _dataset(nobody, drawing, asked)
-    protocol, read, remarks = _protocol(asked, dataset, function)
+    protocol, read, remarks = _protocol(asked, dataset, function, only)
     if "FID" not in protocol.scores:
         raise WrongUse(f"{fake.identity} holds no more than FID needs, and protocol {protocol.name} has no FID")
     real = open_real(nobody, asked, protocol) if b is None or b.dataset is not None else _other(
@@ -147,17 +162,18 @@ def _nothing() -> Images:
     raise AssertionError("statistics have no images")
 
 
-def _protocol(asked: Asked, dataset: str | None,
-              function: Function | None) -> tuple[Protocol, Weights | None, list[str]]:
+def _protocol(asked: Asked, dataset: str | None, function: Function | None,
+              only: Collection[str]) -> tuple[Protocol, Weights | None, list[str]]:
     """The protocol, Inception's weights if they were read to choose it, and remarks on the choice."""
     if function is None:
         read = named_weights(asked.weights, asked.protocol, dataset)
-        protocol, remarks = protocol_for(asked.protocol, asked.count, dataset, read)
+        protocol, remarks = protocol_for(asked.protocol, asked.count, dataset, read, only)
         return protocol, read, remarks
     if asked.protocol is not None:
         raise WrongUse(f"--protocol {asked.protocol}: it says whose network makes the features; with a function of "
                        "your own leave it out; --count says of how many images they are")
-    return OF_FUNCTION if asked.count is None else OF_FUNCTION.smaller(asked.count), None, []
+    protocol = OF_LOGITS if tuple(only) == ("IS",) else OF_FUNCTION.only(only or OF_FUNCTION.scores)
+    return protocol if asked.count is None else protocol.smaller(asked.count), None, []
 
 
 def _dataset(subject: Subject, drawing: Subject | None, asked: Asked) -> str | None:
@@ -176,12 +192,14 @@ def _other(b: Given, drawing: Subject | None, asked: Asked, protocol: Protocol, 
     return drawn(drawing, b.name, size, protocol)
 
 
-def _as_trained(asked: Asked, e: Experiment) -> Asked:
-    """What was not asked for, as the run had it for its own scores (--score, --score-weights)."""
+def _as_trained(asked: Asked, e: Experiment, only: Collection[str]) -> Asked:
+    """What was not asked for, as the run had it for its own scores (--score, --score-weights), if it has these."""
     if asked.data not in (None, e.dataset) or asked.protocol not in (None, e.score):
         return asked
-    weights = Path(e.score_weights) if e.score_weights else None
-    return dataclasses.replace(asked, protocol=asked.protocol or e.score, weights=asked.weights or weights)
+    lacks = e.score in PROTOCOLS and not set(only) <= set(PROTOCOLS[e.score].scores)
+    weights = Path(e.score_weights) if e.score_weights and (not lacks or inception_knows(e.dataset)) else None
+    return dataclasses.replace(asked, protocol=asked.protocol or (None if lacks else e.score),
+                               weights=asked.weights or weights)
 
 
 def _real(subject: Subject, asked: Asked, protocol: Protocol, needed: bool) -> tuple[Real | None, list[str]]:

@@ -9,10 +9,16 @@ import pytest
 from scored import SMALL, said
 
 from minigan.cli import main
+from minigan.errors import WrongUse
 from minigan.formats import image_files, safetensors
 from minigan.metrics import features, inception_table, protocols, stored_scores
 from minigan.metrics.inception_weights import KERAS, ORIGINAL, TORCHVISION
 from minigan.metrics.stored_scores import comparable
+from minigan.training.scoring import likeness
+from minigan.training.scoring.given import Given
+from minigan.training.scoring.instrument import protocol_for
+from minigan.training.scoring.options import Asked
+from minigan.training.scoring.score import score
 
 
 @pytest.fixture
@@ -141,3 +147,42 @@ def test_class_by_class_needs_labels_and_the_same_classes(narrow, no_work, image
 
 def test_every_protocol_that_uses_inception_has_weights_of_some_kind():
     assert {p.weights for p in protocols.PROTOCOLS.values()} == {"", ORIGINAL, KERAS, TORCHVISION}
+
+
+# ---- single scores ---------------------------------------------------------------------------------------------------
+
+def test_single_scores_are_measured_by_the_protocol_that_has_them():
+    for only, dataset, name in ((["FID"], "cifar10", "torch-fidelity"), (["IS"], None, "torch-fidelity"),
+                                (["precision", "recall"], None, "neighbours"), (["KID"], "shapes", "classifier")):
+        protocol, remarks = protocol_for(None, None, dataset, only=only)
+        assert protocol.name.split()[0] == name and protocol.scores == tuple(only)
+        assert f"protocol {name} (" in remarks[0]
+    with pytest.raises(WrongUse, match="protocol ttur has no IS; those that have it: bssn"):
+        protocol_for("ttur", None, None, only=["IS"])
+
+
+def test_a_single_score_is_the_same_number_and_nothing_else_is_said(narrow, run, images, tmp_path, monkeypatch):
+    other = images[::-1] // 2
+    weights = narrow(ORIGINAL)
+    given = Given("a", array=images[:20]), Given("b", array=other[:20])
+    asked = Asked(weights=weights, quiet=True)
+    whole = {one.name: one for one in score(given[0], dataclasses.replace(asked, protocol="torch-fidelity", count=20),
+                                            given[1]).scores}
+    for name in ("IS", "FID", "KID"):
+        found = score(given[0], dataclasses.replace(asked, count=20), given[1], only=[name])
+        assert [one.name for one in found.scores] == [name] and found.nearest is None
+        assert found.scores[0].value == pytest.approx(whole[name].value, rel=1e-9)
+        assert dataclasses.replace(found.scores[0], value=0, spread=0) == dataclasses.replace(
+            whole[name], value=0, spread=0)
+    monkeypatch.setattr(likeness, "looked_at", None)
+    found = score(Given(str(run), run=run), Asked(count=60, quiet=True), only=["IS"])
+    assert [one.name for one in found.scores] == ["IS"] and found.scores[0].network.startswith("classifier")
+
+
+def test_a_runs_own_protocol_serves_the_scores_that_it_has(narrow, tmp_path):
+    weights = narrow(ORIGINAL)
+    assert main.run(["train", "shapes", *SMALL, "--iterations", "1", "--out", str(tmp_path / "run"), "-q",
+                     "--score", "ttur", "--score-weights", str(weights)]) == 0
+    a = Given("run", run=tmp_path / "run")
+    for only, protocol in (("FID", "ttur at 20 pictures"), ("KID", "classifier at 20 pictures")):
+        assert [one.protocol for one in score(a, Asked(count=20, quiet=True), only=[only]).scores] == [protocol]
