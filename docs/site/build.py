@@ -25,6 +25,7 @@ import notebooks
 
 import minigan
 from minigan.cli.commands import GROUPS, Commands
+from minigan.cli.help import ALL
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "examples").glob("[0-9]*.py"))
@@ -102,7 +103,7 @@ def gather(pages: Path) -> None:
 
 def command_line() -> str:
     """The help of every command, as the command line prints it."""
-    lines = ["# Command line", "", "What `minigan COMMAND --help` prints.", ""]
+    lines = ["# Command line", "", "What `minigan COMMAND --help` prints, of `train` `--help-all`.", ""]
     top = Commands(name="minigan")
     for group, sentences in GROUPS.items():
         lines += [f"## {group}", ""]
@@ -116,6 +117,7 @@ def helped(command: click.Command | None, name: str) -> list[str]:
     assert command is not None
     context = command.make_context(name, ["--help"], resilient_parsing=True)
     context.terminal_width = context.max_content_width = 90
+    context.meta[ALL] = True  # as --help-all
     lines = [f"### {name}", "", "```text", click.unstyle(command.get_help(context)).rstrip(), "```", ""]
     if isinstance(command, click.Group):
         for below in command.list_commands(context):

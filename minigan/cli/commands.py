@@ -32,6 +32,7 @@ GROUPS = {
     },
     "Look": {
         "sample": "Draw images from a run's generator.",
+        "log": "Print what a run has logged: losses, norms, scores.",
         "report": "Show runs on one HTML page: choices, images, losses, scores.",
         "watch": "Serve the report of runs to a browser while they go on.",
         "networks": "List the networks, or show the layers of one.",
@@ -61,7 +62,7 @@ def load(name: str) -> click.Command | None:
         from minigan.cli import data as home
     elif name in ("score", "compare", "weights"):
         from minigan.cli import score as home
-    elif name in ("report", "watch", "figure", "diagnose"):
+    elif name in ("report", "watch", "log", "figure", "diagnose"):
         from minigan.cli import view as home
     elif name == "classifier":
         from minigan.cli import classifier as home

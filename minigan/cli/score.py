@@ -24,6 +24,7 @@ from minigan.training.scoring.given import recognized
 from minigan.training.scoring.instrument import COUNT
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.score import Result, score
+from minigan.views import readings
 
 _real, _reading = (partial(click.option, cls=SectionOption, section=heading)
                    for heading in ("The real images, said by options", "How images are read"))
@@ -82,7 +83,7 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
               "of seeds SEED, SEED + 1, ...: also mean and deviation [the protocol's: 3 for mimicry, else 1]")
 @click.option("--best", is_flag=True, help="the run's checkpoint of its best score, not its newest")
 @click.option("--out", type=click.Path(path_type=Path), help="file to which the scores are added [A/scores.json]")
-@click.option("-q", "--quiet", is_flag=True, help="no progress lines")
+@click.option("-q", "--quiet", is_flag=True, help="no progress lines, the scores alone")
 @_real("--data", type=Names("data set", lambda: DATASETS),
        help="B as a data set's name [a run's own: those that it was trained on, and no others]")
 @_real("--data-root", type=click.Path(path_type=Path), help="folder in which data sets lie [the run's]")
@@ -119,6 +120,7 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
 
     Scores with all that they depend on are added to A/scores.json where A is a run, A/nearest.png shows fakes with the
     real ones nearest to them. Features are kept in the cache folder; a call that was stopped goes on where it was.
+    Below the scores stands how to read each, but for --quiet.
     """
     asked, a, b = Asked(**given), recognized(subject), None if real is None else recognized(real)
     is_run = a.run is not None
@@ -149,6 +151,8 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
     if repeat > 1:
         for line in stored_scores.mean_lines([found.scores for found in made]):
             click.echo(line)
+    if not asked.quiet:
+        click.echo("\n".join(["", *readings.lines(one.name for one in made[0].scores)]))
 
 
 @click.command("compare", cls=Command)

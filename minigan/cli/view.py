@@ -1,4 +1,4 @@
-"""Commands that show what runs did: diagnose, figure, report, watch."""
+"""Commands that show what runs did: diagnose, figure, log, report, watch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import click
 from minigan.cli.choices import Names, RunFolder
 from minigan.cli.help import Command
 from minigan.data.datasets import DATASETS
-from minigan.errors import WrongUse
+from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
 from minigan.training import loop, run_record
 from minigan.training.diagnosis import diagnostics
-from minigan.views import diagnosis_table, report, watch
+from minigan.views import diagnosis_table, log_table, report, watch
 from minigan.views.figures import catalogue
 
 
@@ -58,6 +58,37 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
     with watch.server(runs, port) as server:
         click.echo(f"http://127.0.0.1:{server.server_address[1]}/ shows {shlex.join(map(str, runs))}; Ctrl-C ends this")
         server.serve_forever()
+
+
+@click.command("log", cls=Command)
+@click.argument("run", type=RunFolder())
+@click.option("--last", default=20, type=click.IntRange(1, 10_000), help="how many of the newest lines [20]")
+@click.option("--csv", metavar="FILE", type=click.Path(allow_dash=True), help="write all lines and all numbers into a "
+              ".csv file instead, or with - to the standard output")
+def log_command(run: Path, last: int, csv: str | None) -> None:
+    """Print what a run has logged: losses, norms, scores.
+
+    \b
+    minigan log runs/shapes-cnn-sn
+    minigan log runs/shapes-cnn-sn --csv log.csv
+    minigan log runs/shapes-cnn-sn --csv - | head
+
+    A run may still be going on. In the CSV nested names are joined by /, as in sigma/conv1, and what a line has not is
+    empty. The same rows in Python: pandas.DataFrame(minigan.load(RUN).rows).
+    """
+    log = run_record.read(run).log
+    if csv is not None and csv != "-" and Path(csv).suffix.lower() != ".csv":
+        raise WrongUse(f"--csv {csv}: expected a name that ends with .csv, or - for the standard output")
+    if not log:
+        raise FailedWork(f"{run} has logged nothing yet; minigan train writes the first line after --log-every "
+                         "iterations")
+    if csv == "-":
+        click.echo(log_table.csv_text(log), nl=False)
+    elif csv is not None:
+        write_whole(Path(csv), log_table.csv_text(log).encode())
+        click.echo(f"{counted(len(log), 'line')}: {csv}")
+    else:
+        click.echo("\n".join([*log_table.table(log, last), "", *log_table.legend(log)]))
 
 
 @click.command("figure", cls=Command)

@@ -26,7 +26,7 @@ from minigan.networks.own import own as as_own
 from minigan.training import assembly, loop, restore, run_folder, run_record, sampling
 from minigan.training.interrupts import Interrupted
 from minigan.training.scoring.given import Given
-from minigan.views import card, report
+from minigan.views import card, log_table, report
 
 
 class Run:
@@ -82,9 +82,18 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl, oldest first: iteration, seconds, loss_dis, loss_gen, sigma, now and then more.
 
-        pandas.DataFrame(run.log) is a table of them.
+        pandas.DataFrame(run.log) is a table of them; of `rows` it has a column for each number.
         """
         return self.record.log
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The same lines without dicts and lists inside, as `minigan log RUN --csv` has them: for pandas.DataFrame.
+
+        Nested keys are joined by "/", as in "sigma/conv1" and "scores/FID sn-gan, 0123abcd"; what a line has not is
+        left out. Numbers stay numbers; alarms are their sentences.
+        """
+        return log_table.rows(self.record.log)
 
     def curve(self, *keys: str) -> tuple[np.ndarray, np.ndarray]:
         """(iterations, values) of what the log has under `keys`, one inside the other: run.curve("sigma", "conv1").

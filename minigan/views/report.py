@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from minigan.metrics import stored_scores
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
 from minigan.training import run_record
 from minigan.training.run_record import THUMBNAILS, Log, Run, course, courses
+from minigan.views.readings import OF_DIAGNOSES, OF_LOGS, of_score
 from minigan.views.svg_charts import Points, chart
 
 MOST_RUNS = 12  # on one page
@@ -59,11 +60,14 @@ figure { margin: .6rem 0; } figcaption { font-weight: 600; font-size: .95rem; }
 .chart .grid { stroke: var(--line); stroke-width: 1; } polyline, .key line { fill: none; stroke-width: 1.8; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .82rem; } .key { width: 24px; height: 8px;
   margin-right: .3rem; vertical-align: middle; }
+.reading { color: var(--soft); font-size: .82rem; line-height: 1.4; margin: .4rem 0 0; }
+details { margin: .6rem 0; } summary { cursor: pointer; } dl { margin: .4rem 0; display: grid; gap: .15rem 1rem;
+  grid-template-columns: max-content 1fr; font-size: .9rem; } dt { font-weight: 600; } dd { margin: 0; }
 .film { overflow-x: auto; } .film img { max-width: none; width: max(100%, 900px); }
 .card > h3 { margin-top: 0; } td:first-child, td.n { white-space: nowrap; } a { color: inherit; }
 td:last-child { min-width: 6rem; }
 @media (max-width: 500px) { body { padding: .6rem; } .card, .chart { padding: .5rem; }
-  .chart svg text { font-size: 15px; } }
+  .chart svg text { font-size: 15px; } dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
 @media print { .film img { width: 100%; } .wide { overflow: visible; } table { font-size: 7.5pt; }
   td.n, td:first-child { white-space: normal; } th, td { padding-right: .4rem; }
   body { max-width: none; padding: 0; font-size: 11pt; } }
@@ -136,13 +140,18 @@ def _pictures(found: Sequence[Run]) -> str:
 
 def _losses(found: Sequence[Run]) -> str:
     logs = {run.name: run.log for run in found}
-    charts = [_over_time("Losses", "loss", logs, discriminator=("loss_dis",), generator=("loss_gen",)),
-              _over_time("Largest |spectral norm - 1| of a layer", "|sigma - 1|", logs, True, _=("sigma_deviation",)),
-              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, True, _=(THUMBNAILS,))]
+    charts = [_over_time("Losses", "loss", logs, [OF_LOGS["loss_dis"], OF_LOGS["loss_gen"]],
+                         discriminator=("loss_dis",), generator=("loss_gen",)),
+              _over_time("Largest |spectral norm - 1| of a layer", "|sigma - 1|", logs, [OF_LOGS["sigma_deviation"]],
+                         True, _=("sigma_deviation",)),
+              _over_time("Distance of thumbnails (no score)", "Frechet distance, 8 x 8", logs, [OF_LOGS[THUMBNAILS]],
+                         True, _=(THUMBNAILS,)),
+              _over_time("Diversity of the samples", "of the real images' = 1", logs, [OF_LOGS["diversity"]],
+                         _=("diversity",))]
     names = sorted({name for log in logs.values() for name in courses(log)} - {THUMBNAILS})
-    charts += [_over_time(name, name.split()[0], logs, _=("scores", name)) for name in names]
-    charts += [chart(f"Spectral norms of the weights in use: {name}", _by_layer(log, "sigma"), "sigma", log=True)
-               for name, log in logs.items()]
+    charts += [_over_time(name, name.split()[0], logs, [of_score(name)], _=("scores", name)) for name in names]
+    charts += [chart(f"Spectral norms of the weights in use: {name}", _by_layer(log, "sigma"), "sigma", log=True,
+                     reading=OF_LOGS["sigma"] if i == 0 else "") for i, (name, log) in enumerate(logs.items())]
     return _charts("Losses, norms, learning curves", charts)
 
 
@@ -150,19 +159,23 @@ def _diagnostics(found: Sequence[Run]) -> str:
     logs = {run.name: run.diagnoses for run in found}
     slopes = {where: ("slope", key) for key, where in (("real", "at real images"), ("fake", "at fakes"),
                                                        ("between", "between them"))}
-    charts = [_over_time("Largest slopes of D, and their bound", "|gradient|", logs, True, **slopes,
-                         bound=("lipschitz_bound",)),
-              _over_time("Inactive hinge terms", "share", logs, real=("inactive", "real"),
+    charts = [_over_time("Largest slopes of D, and their bound", "|gradient|", logs, [OF_DIAGNOSES["slope"]], True,
+                         **slopes, bound=("lipschitz_bound",)),
+              _over_time("Inactive hinge terms", "share", logs, [OF_DIAGNOSES["inactive"]], real=("inactive", "real"),
                          fake=("inactive", "fake")),
-              _over_time("Discriminator's accuracy", "share", logs, _=("accuracy",)),
-              _over_time("Diversity of the images", "of the real ones' = 1", logs, _=("diversity",))]
-    for name, log in logs.items():
-        charts += [chart(f"{title}: {name}", _by_layer(log, "layers", key), y, log=True) for key, title, y in (
+              _over_time("Discriminator's accuracy", "share", logs, [OF_DIAGNOSES["accuracy"]], _=("accuracy",)),
+              _over_time("Diversity of the images", "of the real ones' = 1",
+                         {run.name: run.diagnoses for run in found if not course(run.log, "diversity")},
+                         [OF_LOGS["diversity"]], _=("diversity",))]
+    for i, (name, log) in enumerate(logs.items()):
+        charts += [chart(f"{title}: {name}", _by_layer(log, "layers", key), y, log=True,
+                         reading=OF_DIAGNOSES[key] if i == 0 else "") for key, title, y in (
             ("gradient", "Norm of each layer's gradient", "|dL/dW|"), ("sigma_conv", "True norm of each layer", "norm"),
             ("variance", "Variance of each layer's weights", "variance"))]
         last = _dict(log[-1].get("layers")) if log else {}
         spectra = {layer: _spectrum(_dict(values).get("singular_values")) for layer, values in last.items()}
-        charts.append(chart(f"Singular values at the end: {name}", spectra, "s / largest", "index / their number"))
+        charts.append(chart(f"Singular values at the end: {name}", spectra, "s / largest", "index / their number",
+                            reading=OF_DIAGNOSES["singular_values"] if i == 0 else ""))
     return _charts("Diagnostics", charts) + "".join(_layers(name, log[-1]) for name, log in logs.items() if log)
 
 
@@ -234,9 +247,16 @@ def _scores(found: Sequence[Run]) -> str:
     parts = (_table("", "Only what was measured in one way stands in one column.",
                     [heads[0], *(f"#{head}" for head in heads[1:])], rows)
              + "".join(f'<p class="soft">{_text(note)}</p>' for note in notes)
+             + _read_scores(dict.fromkeys(one.score.name for run in found for one in run.scores))
              + "".join(f'<p class="warn">{_text(text)}</p>' for text in cautions)
              + _table("", "While it trained (--score-every):", ("run", "score"), curves) + rows_there)
     return f"<h2>Scores</h2>{parts}" if parts else ""
+
+
+def _read_scores(names: Iterable[str]) -> str:
+    """How to read these scores, folded: who knows them shall see the numbers."""
+    items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name in names if (text := of_score(name)))
+    return f"<details><summary>How to read these scores</summary><dl>{items}</dl></details>" if items else ""
 
 
 def _beside(value: float, there: tuple[float, float | None]) -> str:
@@ -289,14 +309,19 @@ def _charts(title: str, charts: Sequence[str]) -> str:
     return f'<h2>{title}</h2><div class="charts">{inside}</div>' if inside else ""
 
 
-def _over_time(title: str, y: str, logs: Mapping[str, Log], log: bool = False, **lines: tuple[str, ...]) -> str:
-    """Of one run, a chart with these lines: name=(keys, one inside the other); of several, for each a line by run."""
+def _over_time(title: str, y: str, logs: Mapping[str, Log], readings: Sequence[str], log: bool = False,
+               **lines: tuple[str, ...]) -> str:
+    """Of one run, a chart with these lines: name=(keys, one inside the other); of several, for each a line by run.
+
+    readings: one for all lines, below the first chart, or one for each.
+    """
     if len(logs) == 1:
         (only,) = logs.values()
-        return chart(title, {name: _points(only, *keys) for name, keys in lines.items()}, y, log=log)
+        return chart(title, {name: _points(only, *keys) for name, keys in lines.items()}, y, log=log,
+                     reading=" ".join(readings))
     return "".join(chart(title if len(lines) == 1 else f"{title}: {name}",
-                         {run: _points(of_run, *keys) for run, of_run in logs.items()}, y, log=log)
-                   for name, keys in lines.items())
+                         {run: _points(of_run, *keys) for run, of_run in logs.items()}, y, log=log, reading=reading)
+                   for (name, keys), reading in zip(lines.items(), [*readings, *[""] * len(lines)], strict=False))
 
 
 def _points(lines: Log, *keys: str) -> Points:

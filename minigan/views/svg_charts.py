@@ -19,10 +19,12 @@ DASHES = ("", "7 3", "2 3", "9 3 2 3")
 MOST_POINTS = 400  # of a line; more than a screen shows
 
 
-def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration", log: bool = False) -> str:
+def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration", log: bool = False,
+          reading: str = "") -> str:
     """A figure with a caption, the lines by name over one pair of axes, and a legend; "" without a point to draw.
 
     log: a logarithmic y axis, on which zero and less are left out. Infinite and nan points are left out, too.
+    reading: a sentence below the chart.
     """
     kept = {name: [(a, b) for a, b in points if math.isfinite(a) and math.isfinite(b) and (b > 0 or not log)]
             for name, points in lines.items()}
@@ -68,7 +70,8 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
                       f"{style}/></svg>{html.escape(name)}</span>")
     drawn.append("</svg>")
     names = f'<p class="legend">{" ".join(legend)}</p>' if len(kept) > 1 else ""
-    return f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>{"".join(drawn)}{names}</figure>'
+    text = f'<p class="reading">{html.escape(reading)}</p>' if reading else ""
+    return f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>{"".join(drawn)}{names}{text}</figure>'
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -25,7 +25,7 @@ from minigan.studies import deviations
 from minigan.training import run_folder, sample_grids
 from minigan.training.diagnosis.diagnostics import diagnose
 from minigan.training.gan import Training
-from minigan.views import report, svg_charts, watch
+from minigan.views import readings, report, svg_charts, watch
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -172,6 +172,23 @@ def test_a_page_is_whole_and_fetches_nothing(both):
                  "a processor, 2 cores"):
         assert said in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 4  # newest samples and film, of each
+
+
+def test_what_is_shown_says_how_to_read_it_and_what_is_not_shown_does_not(tmp_path):
+    """Once each, however many runs there are."""
+    runs = [make_run(tmp_path / name) for name in "ab"]
+    text = Page(report.page(report.read(runs))).text
+    logs = {name: text for name, text in readings.OF_LOGS.items() if name != "diversity"}
+    for sentence in {*logs.values(), *readings.OF_DIAGNOSES.values(), readings.OF_LOGS["diversity"]}:
+        assert text.count(sentence) == 1, sentence
+    assert "How to read these scores" not in text
+    score = Score("gap of D", 0.5, 0.1, "discriminator", "", "", "", "", 100, 0, 0, 0, "shapes train")
+    stored_scores.append(runs[1] / "scores.json", [Stored(score, 60)])
+    text = Page(report.page(report.read(runs))).text
+    assert "How to read these scores" in text and text.count(readings.OF_SCORES["gap of D"]) == 1
+    assert readings.OF_SCORES["FID"] not in text
+    plain = Page(report.page(report.read([make_run(tmp_path / "plain", diagnoses=False)]))).text
+    assert not any(sentence in plain for sentence in readings.OF_DIAGNOSES.values())
 
 
 def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):

@@ -7,6 +7,7 @@ from scored import said
 from minigan.data import datasets
 from minigan.errors import FailedWork
 from minigan.metrics import classifier, frechet, protocols, stored_scores
+from minigan.views import readings
 
 
 def test_scores_are_those_of_the_features_of_the_pictures_that_sample_draws(run, images, tmp_path, capsys):
@@ -30,6 +31,14 @@ def test_scores_are_those_of_the_features_of_the_pictures_that_sample_draws(run,
     assert "Inception knows no shapes" in error
     assert {"precision", "recall", "density", "coverage", "accuracy of D", "gap of D", "classes covered",
             "colours covered", "MS-SSIM"} <= stored.keys()
+
+
+def test_below_the_scores_stands_how_to_read_them(run, tmp_path, capsys):
+    command = ["score", run, "--protocol", "ms-ssim", "--count", 60, "--out", tmp_path / "a.json"]
+    quiet, out = said([*command, "-q"], capsys)[0], said(command, capsys)[0]
+    assert out.startswith(quiet)
+    names = dict.fromkeys(one.score.name for one in stored_scores.read(tmp_path / "a.json"))
+    assert out[len(quiet):].splitlines() == ["", *readings.lines(names)] and len(names) > 1
 
 
 def test_several_seeds_in_one_call_are_those_of_several_calls_and_their_mean(run, tmp_path, capsys):
