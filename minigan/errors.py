@@ -1,6 +1,7 @@
-"""The two ways in which a request fails; the command line prints each as one line."""
+"""The two ways in which a request fails; the command line prints each as one line. How such lines say what there is."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 
 class WrongUse(ValueError):
@@ -14,7 +15,7 @@ class FailedWork(RuntimeError):
 def choose(what: str, given: str, choices: Collection[str]) -> None:
     """WrongUse, with the choices, unless `given` is one of them."""
     if given not in choices:
-        raise WrongUse(f"unknown {what} '{given}'; choose from: {', '.join(sorted(choices))}")
+        raise WrongUse(f"unknown {what} {brief(given)}; choose from: {', '.join(sorted(choices))}")
 
 
 def counted(number: int, what: str, plural: str = "") -> str:
@@ -26,3 +27,29 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """The first `most` names for a sentence, and how many more there are: "a, b and 7 more"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may have it: on one line; control characters, and what is no Unicode, as escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def brief(value: Any, most: int = 80) -> str:
+    """What was given, for a message: short, printable, at once.
+
+    Its type and its size are asked for first: to format all of a value that a file made may take hours and gigabytes.
+    most: characters of a text.
+    """
+    if value is None or type(value) in (bool, float):
+        return str(value)
+    if type(value) is int:
+        return str(value) if value.bit_length() <= 64 else f"a whole number of {value.bit_length()} bits"
+    if isinstance(value, (str, bytes)):
+        text = value[:most].decode("latin-1") if isinstance(value, bytes) else str(value[:most])
+        return f"'{printable(text)}{'...' * (len(value) > most)}'"
+    if type(value) in (tuple, list) and len(value) <= 8 and all(
+            type(n) is int and n.bit_length() <= 64 for n in value):
+        return str(value)
+    kind = printable(type(value).__name__[:40])
+    article = "an" if kind[0] in "aeiouAEIOU" else "a"
+    return f"{article} {kind} of {len(value)}" if isinstance(value, (tuple, list, dict, set)) else f"{article} {kind}"

@@ -20,7 +20,7 @@ from PIL import Image
 from minigan.data.dataset import BLOCK, Block, Dataset, Request, Source
 from minigan.data.locations import stamp
 from minigan.data.resize import resized
-from minigan.errors import FailedWork, WrongUse, counted, listed
+from minigan.errors import FailedWork, WrongUse, counted, listed, printable
 from minigan.formats.archives import ZipImages, read_whole
 from minigan.formats.foreign import image_arrays, image_decoding, label_arrays
 from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
@@ -74,7 +74,7 @@ class Found:
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, path: Path) -> None:
-        self.left_out.setdefault(reason, []).append(_shown(path))
+        self.left_out.setdefault(reason, []).append(printable(str(path)))
 
     def remark(self) -> str:
         """What was left out, how much of it, and why; "" if nothing was."""
@@ -239,7 +239,7 @@ def _leads_back(path: Path, root: Path) -> bool:
 
 def _classes(root: Path, paths: Sequence[tuple[str, ...]], ask: Request) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels, by the folders of the first level, and their names."""
-    tops = [_shown(parts[0]) if len(parts) > 1 else "." for parts in paths]
+    tops = [printable(parts[0]) if len(parts) > 1 else "." for parts in paths]
     classes = tuple(sorted(set(tops)))
     index = {name: i for i, name in enumerate(classes)}
     if "." in classes and len(classes) > 1:
@@ -355,8 +355,8 @@ def _decode(file: Path | io.BytesIO, name: str, how: Fitting) -> np.ndarray:
 def _bad_line(root: Path, names: list[str], bad: dict[int, Exception]) -> str:
     named = []
     for i, error in bad.items():
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
-        named.append(f"{_shown(names[i])} ({reason or type(error).__name__})")
+        reason = printable(" ".join(str(getattr(error, "strerror", None) or error).split())[:200])
+        named.append(f"{printable(names[i])} ({reason or type(error).__name__})")
     return f"{root}: {len(bad)} of {len(names)} images cannot be used: {listed(named, 3)}"
 
 
@@ -368,8 +368,3 @@ def _remedy(bad: dict[int, Exception], n: int) -> str:
     if all(isinstance(error, TooLarge) for error in bad.values()):
         return f"use --large-images{skip}"
     return f"repair or remove them{', or use --skip-bad' if skip else ''}"
-
-
-def _shown(path: Path | str) -> str:
-    """A path as text: whatever its name holds, it stays on one line and is valid Unicode."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))

@@ -28,7 +28,7 @@ import h5py
 import numpy as np
 
 from minigan.data.dataset import Dataset, Request
-from minigan.errors import FailedWork, WrongUse, counted
+from minigan.errors import FailedWork, WrongUse, brief, counted
 from minigan.formats.untrusted import what_file
 
 FORMAT, VERSION = "minigan packed images", 1
@@ -240,7 +240,7 @@ class Layout:
         if not isinstance(self.state, dict) or self.state.get("format") != FORMAT:
             self._refuse("not a file that minigan pack wrote")
         if self.state.get("version") != VERSION:
-            self._refuse(f"format version {self.state.get('version')!r:.20}; this minigan reads version {VERSION}")
+            self._refuse(f"format version {brief(self.state.get('version'))}; this minigan reads version {VERSION}")
         shape = self.shapes["images"]
         if not (shape[1] == shape[2] and 4 <= shape[1] <= 1024 and shape[3] in (1, 3)):
             self._refuse(f"images of shape {shape}, expected (N, S, S, 1 or 3) with S from 4 to 1024")

@@ -18,7 +18,7 @@ import numpy as np
 
 from minigan.data.dataset import Dataset, Request, download
 from minigan.data.locations import cache_folder, first_file
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 from minigan.formats.archives import Part, pass_over, reading, take
 from minigan.formats.download import Published, md5_of
 
@@ -109,13 +109,13 @@ def _matrix(stream: BinaryIO, order: str, path: Path, wanted: set[str], found: d
     if name not in wanted or not 6 <= kind <= 15:  # 6 to 15: double, single, int8 to uint64; below: cells, text, ...
         return
     if len(shape) < 2 or min(shape) < 0 or prod(shape) > MAX_ARRAY:
-        raise FailedWork(f"{path}: {name} has the shape {str(shape)[:80]}, expected at most {MAX_ARRAY} numbers")
+        raise FailedWork(f"{path}: {name} has the shape {brief(shape)}, expected at most {MAX_ARRAY} numbers")
     code, data = _part(stream, order, path, MAX_ARRAY, padded=False)  # it is the last one
     if code not in NUMBERS:
         raise FailedWork(f"{path}: the numbers of {name} are of type {code}, expected one of MATLAB's number types")
     dtype = np.dtype(NUMBERS[code]).newbyteorder(order)
     if prod(shape) * dtype.itemsize != len(data):
-        raise FailedWork(f"{path}: {name} has the shape {str(shape)[:80]}, but {len(data)} bytes of {dtype}")
+        raise FailedWork(f"{path}: {name} has the shape {brief(shape)}, but {len(data)} bytes of {dtype}")
     found[name] = np.frombuffer(data, dtype).reshape(shape, order="F")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from minigan.errors import FailedWork, WrongUse, listed
+from minigan.errors import FailedWork, WrongUse, brief, listed
 
 
 def _section(heading: str) -> Callable[..., Any]:
@@ -201,7 +201,7 @@ def from_dict(values: dict[str, Any], where: str) -> Experiment:
     for name, value in values.items():
         kinds = {kind for kind_name in str(fields[name].type).split(" | ") for kind in KINDS[kind_name]}
         if type(value) not in kinds:  # not isinstance: True is no count
-            raise FailedWork(f"{where}: {name} is {value!r:.40}; expected {fields[name].type}")
+            raise FailedWork(f"{where}: {name} is {brief(value)}; expected {fields[name].type}")
         if isinstance(value, str) and "\0" in value:  # no path has it, and the system's calls raise
             raise FailedWork(f"{where}: {name} holds a null character")
     made = Experiment(**values)

@@ -21,7 +21,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 from minigan.formats.untrusted import what_file
 from minigan.formats.whole import write_whole
 
@@ -161,8 +161,7 @@ class _Reader:
         if not isinstance(tree, dict) or tree.get("format") != FORMAT:
             raise Unreadable("not a minigan checkpoint")
         if tree.get("version") != VERSION:
-            given = f"{tree.get('version')!r:.20}"
-            raise Unreadable(f"format version {given}; this minigan reads version {VERSION}")
+            raise Unreadable(f"format version {brief(tree.get('version'))}; this minigan reads version {VERSION}")
         if not isinstance(tree.get("state"), dict):
             raise Unreadable("its state is not a dict")
         state = self.restored(tree["state"], ())
@@ -185,7 +184,7 @@ class _Reader:
             self.count += 1
             self.digest.update(_bytes(array))
             return array
-        raise Unreadable(f"a value of unknown kind, {value!r:.40}")
+        raise Unreadable(f"a value of unknown kind, {brief(value)}")
 
     def dataset(self, name: str, dtype: str, shape: list | None) -> np.ndarray:
         """One dataset's numbers, if it is what the text says and lies in this file in one plain block."""
@@ -202,7 +201,7 @@ class _Reader:
             raise Unreadable(f"'{name}' is not stored as one plain block in this file")
         if dataset.dtype.str != dtype or shape not in (None, list(dataset.shape)):
             given = f"{dataset.dtype.str} {list(dataset.shape)}"
-            raise Unreadable(f"'{name}' is {given}, expected {dtype!s:.20} {shape!s:.60}")
+            raise Unreadable(f"'{name}' is {given}, expected {brief(dtype)} {brief(shape)}")
         self.left -= math.prod(dataset.shape) * dataset.dtype.itemsize
         if self.left < 0:
             raise Unreadable(f"'{name}' claims more bytes than the file has")

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 
 MAX_STEPS = 1_000_000  # opcodes; a CIFAR-10 batch takes 60 thousand. Bounds time, and memory to about 200 MB
 MAX_STACK = 100_000  # values waiting on the stack; Python's picklers put at most 1000 items between marks
@@ -176,9 +176,11 @@ def _mark(m: _Machine) -> None:
 
 
 def _push_global(m: _Machine, module: Any, name: Any) -> None:
+    if not (isinstance(module, str) and isinstance(name, str)):
+        m.refuse(f"{m.opcode} asks for {brief(name)} of {brief(module)}, expected names")
     full = f"{module}.{name}"
-    if not (isinstance(module, str) and isinstance(name, str)) or full not in m.allowed:
-        m.refuse(f"it asks for {ascii(full[:80])}, which plain data does not need")
+    if full not in m.allowed:
+        m.refuse(f"it asks for {brief(full)}, which plain data does not need")
     m.push(Global(full, m.allowed[full]))
 
 
@@ -280,7 +282,7 @@ class PickledDtype(Buildable):
     def __init__(self, name: Any, align: Any = False, copy: Any = False):
         text = name.decode("latin-1") if isinstance(name, bytes) else name
         if text not in ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"):
-            raise ValueError(f"type {ascii(text)[:40]} is not a plain number")
+            raise ValueError(f"type {brief(text)} is not a plain number")
         self.dtype = np.dtype(text)
 
     def build(self, state: Any) -> None:
@@ -312,7 +314,7 @@ class PickledArray(Buildable):
             raise ValueError("an array of something other than plain numbers in bytes")
         need = prod(shape) * kind.dtype.itemsize
         if need != len(data):
-            raise ValueError(f"shape {str(shape)[:80]} and type {kind.dtype} do not fit {len(data)} bytes")
+            raise ValueError(f"shape {brief(shape)} and type {kind.dtype} do not fit {len(data)} bytes")
         self.array = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if fortran else "C")
 
 

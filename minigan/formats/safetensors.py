@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 from minigan.formats.arrays_in_files import BFLOAT16, view
 from minigan.formats.whole import write_whole
 
@@ -58,8 +58,8 @@ def _read(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     for name, entry in header.items():
         dtype, shape, begin, end = _entry(name, entry)
         if end > len(body) or end - begin != prod(shape) * dtype.itemsize:
-            raise ValueError(f"{ascii(name[:80])} has the bytes {begin} to {end} of {len(body)}, and the shape "
-                             f"{str(shape)[:80]} of {dtype}")
+            raise ValueError(f"{brief(name)} has the bytes {begin} to {end} of {len(body)}, and the shape "
+                             f"{brief(shape)} of {dtype}")
         places.append((begin, end))
         found[name] = view(body[begin:end], dtype, shape)
     at = 0
@@ -88,8 +88,8 @@ def _entry(name: str, entry: Any) -> tuple[np.dtype, list[int], int, int]:
             if all(type(n) is int and 0 <= n < 1 << 62 for n in numbers) and offsets[0] <= offsets[1]:
                 if isinstance(kind, str) and kind in TYPES:
                     return TYPES[kind], shape, offsets[0], offsets[1]
-                raise ValueError(f"{ascii(name[:80])} has a type other than {', '.join(TYPES)}")
-    raise ValueError(f"{ascii(name[:80])} is not described by dtype, shape and data_offsets")
+                raise ValueError(f"{brief(name)} has a type other than {', '.join(TYPES)}")
+    raise ValueError(f"{brief(name)} is not described by dtype, shape and data_offsets")
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, listed
+from minigan.errors import FailedWork, brief, listed
 from minigan.formats import pickles
 from minigan.formats.arrays_in_files import BFLOAT16, view
 
@@ -93,14 +93,14 @@ def read(data: bytes, file: str) -> dict[str, np.ndarray]:
     found = {}
     for name, tensor in named.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            raise FailedWork(f"{file}: {_short(name)} is a {type(tensor).__name__}, expected a state dict: names "
+            raise FailedWork(f"{file}: {brief(name)} is a {type(tensor).__name__}, expected a state dict: names "
                              "with their tensors")
         try:
             held = storage(tensor.storage)
             found[name] = view(held, tensor.storage.dtype, tensor.size, tensor.offset * tensor.storage.dtype.itemsize,
                                tensor.stride)
         except ValueError as error:
-            raise FailedWork(f"{file}: the tensor {_short(name)} cannot be read: {error}") from None
+            raise FailedWork(f"{file}: the tensor {brief(name)} cannot be read: {error}") from None
     return found
 
 
@@ -111,7 +111,7 @@ def _state_dict(named: dict[Any, Any], file: str) -> dict[Any, Any]:
     if not inner or any(isinstance(value, _Tensor) for value in named.values()):
         return named
     if len(inner) > 1:
-        raise FailedWork(f"{file}: a checkpoint with several state dicts: {listed([_short(name) for name in inner])}; "
+        raise FailedWork(f"{file}: a checkpoint with several state dicts: {listed([brief(name) for name in inner])}; "
                          "save the one that is meant alone")
     return named[inner[0]]
 
@@ -123,11 +123,6 @@ def _unwrapped(named: dict[Any, Any]) -> dict[Any, Any]:
             if named and all(isinstance(name, str) and name.startswith(prefix) for name in named):
                 named = {name.removeprefix(prefix): tensor for name, tensor in named.items()}
     return named
-
-
-def _short(name: Any) -> str:
-    """A name from the file, fit for an error's line."""
-    return ascii(name[:80]) if isinstance(name, str) else f"a {type(name).__name__}"
 
 
 # ---- the pickled dict ----
@@ -199,7 +194,7 @@ def _read_zip(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memoryv
     root = roots[0]
     strange = [name for name in entries if not name.startswith(f"{root}/") or ".." in name.split("/")]
     if strange or "/" in root:
-        raise FailedWork(f"{file}: the archive holds {_short(strange[0] if strange else root)}, expected one folder")
+        raise FailedWork(f"{file}: the archive holds {brief(strange[0] if strange else root)}, expected one folder")
     if bytes(entries.get(f"{root}/byteorder", b"little")) != b"little":
         raise FailedWork(f"{file}: was written on a big-endian machine; save it again on another")
     pickled = bytes(entries[f"{root}/data.pkl"])
@@ -211,7 +206,7 @@ def _read_zip(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memoryv
     def storage(wanted: _Storage) -> memoryview:
         held = entries.get(f"{root}/data/{wanted.key}")
         if held is None:
-            raise ValueError(f"the archive has no data/{_short(wanted.key)}")
+            raise ValueError(f"the archive has no data/{brief(wanted.key)}")
         return _exactly(held, wanted)
 
     return named, storage
@@ -239,18 +234,18 @@ def _entries(data: bytes, file: str) -> Mapping[str, memoryview]:
         for entry in entries:  # all places first: newer zipfiles find overlaps too, with words of their own
             name, at = entry.filename, entry.header_offset
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise FailedWork(f"{file}: {_short(name)} is compressed, which PyTorch never does")
+                raise FailedWork(f"{file}: {brief(name)} is compressed, which PyTorch never does")
             start = at + 30 + int.from_bytes(data[at + 26 : at + 28], "little") + int.from_bytes(
                 data[at + 28 : at + 30], "little")
             if name in found or at < end or start + entry.file_size > len(data):
-                raise FailedWork(f"{file}: {_short(name)} is there twice, overlaps another file or is cut off")
+                raise FailedWork(f"{file}: {brief(name)} is there twice, overlaps another file or is cut off")
             end = start + entry.file_size
             found[name] = memoryview(data)[start:end]
         for entry in entries:
             with archive.open(entry):  # looks at the entry's own header: its name, no encryption
                 pass
             if zlib.crc32(found[entry.filename]) != entry.CRC:
-                raise FailedWork(f"{file}: {_short(entry.filename)} is damaged: its CRC is not the recorded one")
+                raise FailedWork(f"{file}: {brief(entry.filename)} is damaged: its CRC is not the recorded one")
     except FailedWork:
         raise
     except Exception as error:  # what zipfile raises on broken bytes is not documented
@@ -283,10 +278,10 @@ def _read_legacy(data: bytes, file: str) -> tuple[Any, Callable[[_Storage], memo
     for key in keys:
         need = 8 + asked[key].count * asked[key].dtype.itemsize
         if need > len(data) - at:
-            raise FailedWork(f"{file}: cut off: the storage {_short(key)} needs {need} bytes, {len(data) - at} are "
+            raise FailedWork(f"{file}: cut off: the storage {brief(key)} needs {need} bytes, {len(data) - at} are "
                              "left; get it again")
         if int.from_bytes(data[at : at + 8], "little") != asked[key].count:
-            raise FailedWork(f"{file}: the storage {_short(key)} has another length than its tensors say")
+            raise FailedWork(f"{file}: the storage {brief(key)} has another length than its tensors say")
         held[key] = memoryview(data)[at + 8 : at + need]
         at += need
     if at != len(data):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, printable
 
 
 @contextlib.contextmanager
@@ -22,7 +22,8 @@ def doubting(where: str) -> Iterator[None]:
     except (FailedWork, WrongUse) as error:
         raise FailedWork(f"{where}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise FailedWork(f"{where} does not hold a run of this version ({type(error).__name__}: {error})") from None
+        raise FailedWork(f"{where} does not hold a run of this version ({type(error).__name__}: "
+                         f"{printable(str(error)[:300])})") from None
 
 
 def is_number(value: Any) -> bool:

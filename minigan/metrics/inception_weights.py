@@ -17,7 +17,7 @@ import numpy as np
 
 from minigan.data.dataset import Request, download
 from minigan.data.locations import cache_folder, first_file
-from minigan.errors import FailedWork, WrongUse, listed
+from minigan.errors import FailedWork, WrongUse, brief, listed
 from minigan.formats import hdf5_state, safetensors, torch_weights
 from minigan.formats.archives import read_whole, tar_members
 from minigan.formats.arrays_in_files import float32
@@ -237,7 +237,7 @@ def _from_torch(found: Mapping[str, np.ndarray], path: Path, kind: str) -> tuple
             kind = TORCHVISION
     expected = _expected(kind, kind == KERAS and not any(name.startswith("fc.") for name in found))
     tensors = _chosen(expected, {name: (name, "") for name in expected}, found, kind, path)
-    strange = [ascii(name[:80]) for name in found if name not in expected]
+    strange = [brief(name) for name in found if name not in expected]
     if strange:
         raise FailedWork(f"{path}: holds tensors that {kind} does not have: {listed(strange, 3)}")
     return kind, tensors
@@ -314,7 +314,7 @@ def _from_keras(found: Mapping[str, np.ndarray], path: Path) -> dict[str, np.nda
     named |= {"fc.weight": (f"{top}/{0 if by_depth else 'kernel'}", "io->oi"),
               "fc.bias": (f"{top}/{1 if by_depth else 'bias'}", "")}
     used = {theirs for theirs, _ in named.values()}
-    strange = [ascii(name[:80]) for name in found if name not in used and name.startswith(("conv2d", "batch_norm"))]
+    strange = [brief(name) for name in found if name not in used and name.startswith(("conv2d", "batch_norm"))]
     if strange:  # such as gamma, which Keras' InceptionV3 has not
         raise FailedWork(f"{path}: holds variables that Keras' InceptionV3 does not have: {listed(strange, 3)}")
     return _chosen(expected, named, found, KERAS, path)
@@ -373,15 +373,15 @@ def _chosen(expected: Mapping[str, tuple[int, ...]], named: Mapping[str, tuple[s
         if theirs not in found:
             missing = sum(named[other][0] not in found for other in expected)
             if missing == len(expected) and found:
-                others = listed([ascii(other[:80]) for other in found], 3)
+                others = listed([brief(other) for other in found], 3)
                 raise FailedWork(f"{path}: the weights of another network ({others}); expected those of {kind}, which "
                                  f"begin with '{theirs}'")
-            raise FailedWork(f"{path}: has no '{theirs}' {_brief(_untold(shape, axes))}, and {missing} of the "
+            raise FailedWork(f"{path}: has no '{theirs}' {brief(_untold(shape, axes))}, and {missing} of the "
                              f"{len(expected)} tensors of {kind} are missing")
         given = found[theirs]
         if given.shape != _untold(shape, axes):
-            raise FailedWork(f"{path}: '{theirs}' has the shape {_brief(given.shape)}, expected "
-                             f"{_brief(_untold(shape, axes))} as in {kind}")
+            raise FailedWork(f"{path}: '{theirs}' has the shape {brief(given.shape)}, expected "
+                             f"{brief(_untold(shape, axes))} as in {kind}")
         theirs, _, ours = axes.partition("->")
         views[name] = given.transpose([theirs.index(axis) for axis in ours]) if axes else given
     tensors = {}
@@ -401,7 +401,3 @@ def _untold(shape: tuple[int, ...], axes: str) -> tuple[int, ...]:
     """PyTorch's shape in the file's layout."""
     theirs, _, ours = axes.partition("->")
     return tuple(shape[ours.index(axis)] for axis in theirs) if axes else shape
-
-
-def _brief(shape: tuple[int, ...]) -> str:
-    return str(shape)[:80]

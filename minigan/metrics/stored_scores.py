@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, brief
 from minigan.formats.plain_text import markdown
 from minigan.formats.untrusted import is_number
 from minigan.formats.whole import write_whole
@@ -62,7 +62,7 @@ def from_dict(values: Any, where: str) -> Score:
                 "float": is_number(value), "float | None": value is None or is_number(value),
                 "tuple[str, ...]": type(value) is list and all(type(line) is str for line in value)}[kind]
         if not good:
-            raise FailedWork(f"{where}: {name} is {value!r:.40}; expected {kind}")
+            raise FailedWork(f"{where}: {name} is {brief(value)}; expected {kind}")
     return Score(**values | {"cautions": tuple(values["cautions"])})
 
 

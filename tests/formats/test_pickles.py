@@ -195,7 +195,7 @@ def test_keys_whose_hash_takes_for_ever_are_refused_at_once():
         (b"\x80\x02}(K\x01u.", "key without a value"),
         (b"\x80\x02X\x01\0\0\0\xff.", "not UTF-8"),
         (b"\x80\x02c" + b"a" * 300 + b"\n\n.", "name"),
-        (b"\x80\x04NN\x93.", "None.None"),
+        (b"\x80\x04NN\x93.", "None of None"),
         (b"\x80\x02cnumpy\nndarray\n)R.", "never called"),
     ],
 )
@@ -267,3 +267,14 @@ def test_a_dict_of_ours_takes_items_and_a_state():
     given.note = "n"
     ours = load(pickle.dumps(given, 2), {"collections.OrderedDict": Ordered}, "some.file")
     assert ours == given and ours.state == {"note": "n"}
+
+
+@pytest.mark.parametrize("used", [b"%sN\x93.", b"N%s\x93.", b"cnumpy\ndtype\n%s\x85R.",
+                                  b"cnumpy\ndtype\n(%s\x89\x89tR.",
+                                  b"cnumpy._core.numeric\n_frombuffer\n(C\x01aN%sU\x01CtR.", b"}%sK\x01s.", b"%sQ."])
+def test_a_message_never_formats_what_a_file_nests(used):
+    """Each tuple holds the one before twice: to write it out would take 2^200 characters."""
+    nested = b")" + b"".join(b"q%ch%c\x86" % (i, i) for i in range(200))
+    start = time.perf_counter()
+    refused(b"\x80\x02" + used.replace(b"%s", nested))
+    assert time.perf_counter() - start < 1

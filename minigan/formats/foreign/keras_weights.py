@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 from minigan.formats.arrays_in_files import view
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -68,14 +68,14 @@ def _read(opened: h5py.File, data: bytes) -> dict[str, np.ndarray]:
             continue
         name = f"{path[0]}/{path[-1].removesuffix(':0')}"
         if name in found:
-            raise _Refused(f"{ascii(name[:80])} is there twice")
-        found[name] = _view(dataset, data, ascii("/".join(path)[:80]))
+            raise _Refused(f"{brief(name)} is there twice")
+        found[name] = _view(dataset, data, brief("/".join(path)))
     return found
 
 
 def _plain_link(group: h5py.Group, name: str) -> h5py.HLObject:
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise _Refused(f"{ascii(name[:80])} is a link to elsewhere, which is not followed")
+        raise _Refused(f"{brief(name)} is a link to elsewhere, which is not followed")
     return group[name]
 
 

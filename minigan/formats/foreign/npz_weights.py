@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 from minigan.formats.archives import take
 from minigan.formats.arrays_in_files import npy_header
 from minigan.formats.untrusted import what_file
@@ -56,7 +56,7 @@ def read(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
                     raise ValueError(f"its arrays have more than {MOST >> 30} GiB, or are no numbers")
                 data = take(file, size, path)  # type: ignore[arg-type]
                 if file.read(1):
-                    raise ValueError(f"its array {name[:80]!a} has more bytes than its shape {shape}")
+                    raise ValueError(f"its array {brief(name)} has more bytes than its shape {brief(shape)}")
             found[name] = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     return found
 

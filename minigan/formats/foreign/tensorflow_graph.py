@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, brief
 from minigan.formats.arrays_in_files import BFLOAT16, view
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, are older than TensorFlow
@@ -53,7 +53,7 @@ def read(data: bytes, file: str) -> dict[str, np.ndarray]:
                 if array is not None:
                     found[name] = array
     except ValueError as error:
-        raise FailedWork(f"{file}: cannot be read as a TensorFlow graph: {ascii(name[:80])}: {error}") from None
+        raise FailedWork(f"{file}: cannot be read as a TensorFlow graph: {brief(name)}: {error}") from None
     return found
 
 
@@ -131,11 +131,11 @@ def _tensor(tensor: memoryview, left: list[int]) -> np.ndarray | None:
         content = _listed(tensor, 5 if code == FLOAT else 6, dtype.itemsize)
     have, need = len(content) // dtype.itemsize, prod(shape)
     if len(content) % dtype.itemsize or have > need or (need and not have):
-        raise ValueError(f"{len(content)} bytes for the shape {_brief(shape)} of {dtype}")
+        raise ValueError(f"{len(content)} bytes for the shape {brief(shape)} of {dtype}")
     if have < need and have > 1:  # the last number stands for those that are missing
         left[0] -= need * dtype.itemsize
         if left[0] < 0:
-            raise ValueError(f"{have} numbers for the shape {_brief(shape)}")
+            raise ValueError(f"{have} numbers for the shape {brief(shape)}")
         content = memoryview(bytes(content) + bytes(content[-dtype.itemsize :]) * (need - have))
     return view(content, dtype, shape, 0, [0] * len(shape) if have == 1 else None)
 
@@ -164,7 +164,3 @@ def _listed(tensor: memoryview, wanted: int, size: int) -> memoryview:
                 raise ValueError("a broken list of numbers")
             found += value
     return memoryview(found)
-
-
-def _brief(shape: tuple[int, ...]) -> str:
-    return str(shape)[:80]
