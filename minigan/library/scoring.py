@@ -48,7 +48,7 @@ def side(given: Any, name: str, range: tuple[float, float] | None = None) -> Giv
         if isinstance(given, np.ndarray) and given.dtype.kind in "ui" and given.size and not (
                 black <= given.min() <= given.max() <= white):
             range = None
-    return Given("array", array=arrays.pixels(given, range, name))
+    return Given(name, array=arrays.pixels(given, range, name))
 
 
 def measured(a: Given, asked: Asked, b: Given | None = None, function: Function | None = None,

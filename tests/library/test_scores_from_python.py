@@ -199,6 +199,15 @@ def test_any_two_inputs_are_compared(two, kinds):
         assert found == pytest.approx(frechet.distance(colours(real), colours(fake[:60])), rel=1e-4, abs=1e-5), one
 
 
+def test_statistics_are_of_any_number_of_images(images):
+    few = frechet.statistics(colours(images[:40]))
+    expected = frechet.distance(few, colours(images[:50]))
+    assert minigan.fid(images, few, count=50, weights=colours, quiet=True) == pytest.approx(expected, rel=1e-5)
+    rows = np.sort(np.random.RandomState(2020).choice(60, 50, replace=False))
+    expected = frechet.distance(few, colours(images[rows]))
+    assert minigan.fid(few, images, count=50, weights=colours, quiet=True) == pytest.approx(expected, rel=1e-5)
+
+
 def test_an_array_is_bytes_or_has_a_range_each_for_itself(images):
     floats = images / 127.5 - 1
     assert minigan.fid(floats, images, range=(-1, 1), weights=colours, quiet=True) == pytest.approx(0, abs=1e-6)
@@ -269,6 +278,7 @@ def test_scores_show_themselves_with_what_they_depend_on(images):
     (lambda x: minigan.fid(x, x, fit="whole"), "unknown fit 'whole'; choose from"),
     (lambda x: minigan.fid(x, x, best=True), "best is for runs"),
     (lambda x: minigan.kid(x, x, weights=colours, count=60, write_stats="a.npz"), "write_stats is for a protocol with"),
+    (lambda x: minigan.fid(x, x, split="test"), "split test: real is an array of 60 images; leave it out"),
     (lambda x: minigan.fid(x, x[:, :10], weights=colours), "real images (array) are 16 x 10 pixels; expected squares"),
 ])
 def test_wrong_use_is_one_sentence(images, call, says, tmp_path, monkeypatch):

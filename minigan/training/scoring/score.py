@@ -187,7 +187,7 @@ def _other(b: Given, drawing: Subject | None, asked: Asked, protocol: Protocol, 
     """The images of a run or of an array, in the place of real ones, at the fakes' size."""
     size = asked.size or size
     if b.array is not None:
-        return of_array(b.array, b.name, size)
+        return of_array(b.array, "array", size)
     assert drawing is not None, b
     return drawn(drawing, b.name, size, protocol)
 
