@@ -56,8 +56,8 @@ def fid(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int
     "classifier" where Inception has seen nothing like the data, such as digits; else "torch-fidelity", on all images.
     count: at most so many images of each kind.
     weights: a file of Inception's weights, or of a classifier; None: from the cache folder (Inception's are downloaded,
-    96 MB). Or a function of images, uint8 (n, H, W, C) -> features (n, d), instead of a network: what it gives is
-    comparable with scores by the same function only.
+    96 MB). Or a function of images, uint8 (n, H, W, C) -> features (n, d), instead of a network: it is called with at
+    most 50 of them, and what it gives is comparable with scores by the same function only.
     options: more of `minigan score`: data_root, split, size, fit, seed, best, device and so on.
     quiet: no progress, and no remarks on what the number can be compared with.
 

@@ -291,6 +291,16 @@ def test_wrong_use_is_one_sentence(images, call, says, tmp_path, monkeypatch):
     assert says in line and "\n" not in line and " --" not in line
 
 
+def test_a_function_is_called_with_few_images_at_a_time(images):
+    lengths = []
+
+    def noted(images):
+        lengths.append(len(images))
+        return colours(images)
+    minigan.fid(np.repeat(images, 5, 0), images, weights=noted, quiet=True)
+    assert max(lengths) == 50 and sum(length for length in lengths if length > 2) == 6 * len(images)
+
+
 def test_what_a_function_raises_comes_out_as_it_is(images):
     def broken(images):
         raise KeyError("mine")
