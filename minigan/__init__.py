@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.library.train import train as train
     from minigan.nn.spectral_norms import spectral_norm as spectral_norm
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Run", "Tensor", "fid", "grad", "inception_score", "kid", "load", "no_grad", "precision_recall", "score",
            "spectral_norm", "train"]
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -234,3 +235,20 @@ def test_a_run_whose_files_are_somebody_elses_shows_their_words_as_text(trained,
     (evil / "experiment.json").write_text("[]")
     with pytest.raises(FailedWork, match="experiment.json"):
         minigan.load(evil)
+
+
+def test_a_run_of_an_earlier_version_is_read_and_goes_on_to_the_same_bytes(trained, tmp_path):
+    """The version is kept with a run for who reads it; no number depends on it."""
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    record = old / "experiment.json"
+    text = record.read_text(encoding="utf-8")
+    assert f'"minigan": "{minigan.__version__}"' in text
+    record.write_text(text.replace(f'"minigan": "{minigan.__version__}"', '"minigan": "0.1.0"'), encoding="utf-8")
+    runs = minigan.load(trained), minigan.load(old)
+    np.testing.assert_array_equal(*(run.sample(4) for run in runs))
+    more = runs[0].iteration + 2
+    shutil.copytree(trained, tmp_path / "new")
+    runs = [minigan.load(tmp_path / name).resume(iterations=more, quiet=True) for name in ("old", "new")]
+    assert [run.iteration for run in runs] == [more, more]
+    np.testing.assert_array_equal(*(run.sample(4) for run in runs))
