@@ -31,7 +31,8 @@ def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = 
 
     to: "safetensors"; "torch": a .pth for torch.load(..., weights_only=True), and beside it the code of its module;
         "onnx".
-    network: "generator" (with --ema its running average), "discriminator", or "both".
+    network: "generator" (with --ema its running average), "discriminator", or "both"; of an imported generator that has
+        no discriminator "both" is the generator.
     out: a folder, RUN/export if None.  own: the run's networks that are its author's.
     Images are float32 (N, C, H, W) in [-1, 1], z is (N, dim_z), labels are (N,) int64. Weights are those in use: the
     discriminator's are divided by sigma already, batch normalization is a scale and a shift.
@@ -44,12 +45,14 @@ def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = 
     run = Path(run)
     folder = run / "export" if out is None else Path(out)
     names = NETWORKS if network == "both" else (network,)
-    files = [folder / f"{name}{suffix}" for name in names for suffix in FORMATS[to]]
     for name, given in vars(own).items():
         if name in names and given is not None and type(given) not in plan.NETWORKS:
             raise WrongUse(f"{run}: its {name} '{name_of(given)}' is its author's own code, whose steps are not known; "
                            f"load the run in Python: run.{name}.network.arrays() are its weights")
     saved = restore.newest(run, own=own)
+    if saved.imported and not saved.state["dis"] and network == "both":
+        names = ("generator",)
+    files = [folder / f"{name}{suffix}" for name in names for suffix in FORMATS[to]]
     for file in files:
         if file.exists() and not overwrite:
             raise WrongUse(f"{file} is there already; add --overwrite, or choose another folder with --out")

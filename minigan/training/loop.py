@@ -82,6 +82,10 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
 
 def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool,
             callback: Callback | None, say: Say, own: Own, tensorboard: bool) -> None:
+    theirs = run_folder.imported_from(out)
+    if theirs:
+        raise WrongUse(f"{out} was imported from {theirs}: it cannot be trained on, as the optimizers' state is not in "
+                       "such files, nor which images they were trained on")
     with untrusted.doubting(str(out / "experiment.json")):
         validate.check_names(before)
     free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
@@ -99,9 +103,6 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if run_folder.checkpoints_in(out):
         saved = restore.newest(out, own=own)
         path, state = saved.path, saved.state
-        if saved.imported:
-            raise WrongUse(f"{out} was imported from {saved.imported}: it cannot be trained on, as the optimizers' "
-                           "state is not in such files, nor which images they were trained on")
         for line in saved.remarks:
             say(line)
         if state["experiment"].get("features_gain") and not saved.e.features_gain:  # one of the remarks says why

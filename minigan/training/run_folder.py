@@ -136,6 +136,15 @@ def own_images(folder: Path) -> str:
     return os.path.abspath(folder / IMAGES)
 
 
+def imported_from(folder: Path) -> str:
+    """The tool that trained a run's weights, and the names of its files; "" if minigan trained them."""
+    made_of = _record(folder / "experiment.json").get("imported")
+    if not isinstance(made_of, dict):
+        return ""
+    files = made_of["files"] if isinstance(made_of.get("files"), dict) else {}
+    return f"{made_of.get('tool')}'s {', '.join(map(str, files)) or 'weights'}"
+
+
 def read_experiment(folder: Path) -> Experiment:
     """The experiment of a run's folder; errors as of `read_record`."""
     return read_record(folder)[0]

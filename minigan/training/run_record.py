@@ -34,6 +34,7 @@ class Run:
     machine: dict[str, Any]  # on which it was made
     checkpoint: int | None  # the iteration of the newest checkpoint; None if there is none
     failure: str | None  # what failed.txt says of a loss or a weight that was not finite; None if there was none
+    imported: str = ""  # whose weights these are, and of which files, if minigan did not train them
 
     @functools.cached_property
     def log(self) -> list[dict[str, Any]]:
@@ -75,7 +76,9 @@ class Run:
 
     @property
     def state(self) -> str:
-        """finished, failed, or not finished: such a run goes on, or was stopped and can go on."""
+        """finished, failed, imported, or not finished: such a run goes on, or was stopped and can go on."""
+        if self.imported:
+            return "imported"
         return "failed" if self.failed else "finished" if self.finished else "not finished"
 
 
@@ -84,7 +87,7 @@ def read(folder: Path) -> Run:
     experiment, machine = run_folder.read_record(folder)
     saved = run_folder.checkpoints_in(folder)
     return Run(folder, folder.resolve().name, experiment, machine, saved[0][0] if saved else None,
-               run_folder.read_failure(folder))
+               run_folder.read_failure(folder), run_folder.imported_from(folder))
 
 
 def find(folder: Path) -> Run | None:

@@ -273,9 +273,10 @@ def _choices(found: Sequence[Run]) -> str:
         base += f", setting {e.setting}" if e.setting else ""
         rows = [(option_name(name), shown(value), shown(before), source) for name, value, before, source
                 in deviations(e)]
+        repeat = (f"<p>Imported from {_text(run.imported)}; the files do not say all of how it was trained.</p>"
+                  if run.imported else f"<p>To repeat it:</p><pre>{_text(command(e))}</pre>")
         table = _table("", f"What differs from {base}:", ("option", "here", "there", "source of that"), rows)
-        parts.append(f"<h3>{_text(run.name)}</h3>{table or f'<p>Nothing differs from {_text(base)}.</p>'}"
-                     f"<p>To repeat it:</p><pre>{_text(command(e))}</pre>")
+        parts.append(f"<h3>{_text(run.name)}</h3>{table or f'<p>Nothing differs from {_text(base)}.</p>'}{repeat}")
     return '<h2 id="choices">Choices</h2>' + "".join(parts)
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from scored import few_drawings, said
 
+import minigan
 from minigan.cli import main
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.exchange.weights_in import import_weights
@@ -208,8 +209,17 @@ def test_it_is_scored_against_images_that_are_named(run, capsys, tmp_path):
 
 def test_it_is_not_trained_on(run, capsys):
     folder, _, _, _ = run
-    assert main.run(["train", "--resume", str(folder / "run")]) == 2
-    assert "was imported from mimicry: it cannot be trained on" in capsys.readouterr().err
+    for more in ([], ["--iterations", "900000"]):
+        assert main.run(["train", "--resume", str(folder / "run"), *more]) == 2
+        assert ("was imported from mimicry's netG_100000_steps.pth, netD_100000_steps.pth: it cannot be trained on"
+                in capsys.readouterr().err)
+
+
+def test_its_page_says_whose_it_is_and_no_command_that_trains_it(run, tmp_path):
+    folder, _, _, _ = run
+    page = minigan.load(folder / "run").report(tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "Imported from mimicry&#x27;s netG_100000_steps.pth, netD_100000_steps.pth" in page
+    assert "100,000 of 100,000 iterations, imported" in page and "To repeat it" not in page
 
 
 @pytest.mark.parametrize("words", [["report"], ["export", "--to", "torch"]])
@@ -227,6 +237,9 @@ def test_a_generator_alone_is_enough_to_draw(tmp_path, capsys):
     assert said.out.strip() == f"mimicry's resnet for 32 x 32 pixels, 3 classes, iteration 100,000: {tmp_path / 'run'}"
     assert "no discriminator" in said.err
     compare(tmp_path / "run", gen, None, 3)
+    assert main.run(["export", str(tmp_path / "run"), "--out", str(tmp_path / "x")]) == 0
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["generator.safetensors"]
+    assert main.run(["export", str(tmp_path / "run"), "--network", "discriminator"]) == 2
     assert main.run(["diagnose", str(tmp_path / "run"), "--data", "shapes"]) == 2
     assert "has no discriminator: it was imported without one" in capsys.readouterr().err
 
