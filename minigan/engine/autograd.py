@@ -31,6 +31,12 @@ class Tensor:
 
     data: NumPy or CuPy array, float32 or float64; all else, Python's numbers and lists too, becomes float32.
     requires_grad: this is a variable: gradients with respect to it and all made from it can be asked for.
+
+    >>> from minigan import Tensor
+    >>> x = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> y = (x @ x + 1).sum()  # operators and methods as NumPy has them
+    >>> y.data.item(), y.shape, y.dtype
+    (58.0, (), dtype('float32'))
     """
 
     __slots__ = ("data", "node")
@@ -170,6 +176,13 @@ class Result(Op):
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
     """Inside, nothing is recorded: results are constants and inputs are freed at once. Other threads go on recording.
+
+    >>> from minigan import Tensor, grad, no_grad
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> with no_grad():
+    ...     factor = x * x  # the number 9
+    >>> grad(factor * x, x).data.item()
+    9.0
     """
     with _record(False):
         yield
@@ -192,6 +205,12 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     reading: they may share memory with each other and with gy, and be read-only views.
 
     Threads may differentiate side by side, and share variables; what was computed from them, one thread at a time.
+
+    >>> from minigan import Tensor, grad
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> slope = grad((x * x * x).sum(), x, create_graph=True)
+    >>> slope.data, grad(slope.sum(), x).data  # 3 x^2, 6 x
+    (array([ 3., 12., 27.], dtype=float32), array([ 6., 12., 18.], dtype=float32))
     """
     single = isinstance(xs, Tensor)
     targets: list[Tensor] = [xs] if isinstance(xs, Tensor) else list(xs)
