@@ -54,6 +54,14 @@ NONE = {"--amp": "all computing is in float32", "--fp16": "all computing is in f
         "--workers-per-gpu": "images are read ahead without workers", "--pin-memory": "images are read ahead anyway",
         "--multi-gpu": "a training is on one device", "--distributed": "a training is on one device"}
 
+# Of other commands here, and what commands without it do instead.
+NOT_HERE = {"--tensorboard": "minigan train has it; minigan train --resume RUN --tensorboard gives a run its file",
+            "--help-all": "minigan train --help-all explains every option of a training, --help those of this command",
+            "--resume": "the same command goes on with what was stopped; minigan train --resume RUN goes on with a run",
+            "--num-workers": "it works on all cores, and no result depends on them",
+            "--threads": "it works on all cores, and no result depends on them",
+            "--batch-size": "no result of this command depends on one"}
+
 
 def answer(typed: str, known: Collection[str]) -> str:
     """What to say of an option that a command does not know; "" if nothing helps.
@@ -67,7 +75,9 @@ def answer(typed: str, known: Collection[str]) -> str:
         if name in others and here in known:
             place = f"here it is {here}" if here.startswith("-") else f"the word {here.strip('[]')} takes its place"
             return f"{typed}: {place}" + (f"; {remark}" if remark else "")
-    return f"{typed}: there is none here, {NONE[name]}" if name in NONE else ""
+    if name in NONE:
+        return f"{typed}: there is none here, {NONE[name]}"
+    return f"{typed}: not here; {NOT_HERE[name]}" if name in NOT_HERE else ""
 
 
 def elsewhere(option: str) -> str:

@@ -100,7 +100,7 @@ class Command(click.Command):
         _write_sections(formatter, ctx, own)
         if len(own) < len(self.options(ctx)):
             formatter.write_paragraph()
-            formatter.write_text("Every option of minigan train counts, too: see minigan train --help and --help-all.")
+            formatter.write_text("What minigan train can choose counts, too: see minigan train --help and --help-all.")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_rows(formatter, *self.table)

@@ -27,6 +27,22 @@ OF_DIAGNOSES = {
                 "vanish.",
     "singular_values": "A flat curve uses many directions of its input, a steep one few.",
 }
+# The columns of a diagnosis's layers, by their heads in the report.
+OF_LAYERS = {
+    "sigma: power iteration / exact": "What the norm takes for the spectral norm of the weights, and what it is: the "
+                                      "closer, the better the norm holds.",
+    "norm of the convolution (bounds)": "That of the operation itself, and what the norms of its matrices say it lies "
+                                        "between.",
+    "|dL/dW| / |dL/dW_bar|": "The gradient at the weights that are learned, and at those in use: what lies between is "
+                             "the norm's doing.",
+    "share removed": "How much of the gradient the norm takes away: 0 without a norm.",
+    "lambda of Eq. 12": "How strongly the largest singular value is held back (Miyato et al. 2018).",
+    "variance (Theorem 2, 3)": "That of the weights in use, between the bounds of Lin et al. 2021.",
+    "to the next layer: gradients / inverse norms": "How both change from layer to layer: alike where Eq. (2) of Lin "
+                                                    "et al. 2021 holds.",
+    "activations: negative / dead": "The share on the flat or leaky side, and of channels that are never positive: "
+                                    "dead ones learn nothing.",
+}
 OF_SCORES = {
     "FID": "Distance of fakes from real images by a network's features: lower is better, at equal numbers of images.",
     "IS": "How sure a classifier is of each fake, and how many classes they fill: higher is better; real images do not "

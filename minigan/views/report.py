@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from minigan.metrics import stored_scores
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
 from minigan.training import run_record
 from minigan.training.run_record import THUMBNAILS, Log, Run, course, courses
-from minigan.views.readings import OF_DIAGNOSES, OF_LOGS, of_score
+from minigan.views.readings import OF_DIAGNOSES, OF_LAYERS, OF_LOGS, of_score
 from minigan.views.svg_charts import Points, chart
 
 MOST_RUNS = 12  # on one page
@@ -176,7 +176,9 @@ def _diagnostics(found: Sequence[Run]) -> str:
         spectra = {layer: _spectrum(_dict(values).get("singular_values")) for layer, values in last.items()}
         charts.append(chart(f"Singular values at the end: {name}", spectra, "s / largest", "index / their number",
                             reading=OF_DIAGNOSES["singular_values"] if i == 0 else ""))
-    return _charts("Diagnostics", charts) + "".join(_layers(name, log[-1]) for name, log in logs.items() if log)
+    return _charts("Diagnostics", charts) + "".join(
+        _layers(name, log[-1]) for name, log in logs.items() if log) + (
+        _folded("How to read these columns", OF_LAYERS) if any(logs.values()) else "")
 
 
 def _layers(name: str, line: dict[str, Any]) -> str:
@@ -196,10 +198,8 @@ def _layers(name: str, line: dict[str, Any]) -> str:
                      _joined("", row.get("lambda")), _joined("", row.get("variance")) + _between(low, high),
                      _joined(" / ", *map(pair.get, ("gradients", "norms"))),
                      _joined(" / ", *map(dead.get, ("negative", "dead")))))
-    return _table("", f"{name}, iteration {line['iteration']:,}:", (
-        "layer", "#sigma: power iteration / exact", "#norm of the convolution (bounds)", "#|dL/dW| / |dL/dW_bar|",
-        "#share removed", "#lambda of Eq. 12", "#variance (Theorem 2, 3)",
-        "#to the next layer: gradients / inverse norms", "#activations: negative / dead"), rows)
+    return _table("", f"{name}, iteration {line['iteration']:,}:",
+                  ("layer", *(f"#{head}" for head in OF_LAYERS)), rows)
 
 
 def _joined(between: str, *values: Any) -> str:
@@ -247,16 +247,11 @@ def _scores(found: Sequence[Run]) -> str:
     parts = (_table("", "Only what was measured in one way stands in one column.",
                     [heads[0], *(f"#{head}" for head in heads[1:])], rows)
              + "".join(f'<p class="soft">{_text(note)}</p>' for note in notes)
-             + _read_scores(dict.fromkeys(one.score.name for run in found for one in run.scores))
+             + _folded("How to read these scores", {one.score.name: of_score(one.score.name)
+                                                    for run in found for one in run.scores})
              + "".join(f'<p class="warn">{_text(text)}</p>' for text in cautions)
              + _table("", "While it trained (--score-every):", ("run", "score"), curves) + rows_there)
     return f"<h2>Scores</h2>{parts}" if parts else ""
-
-
-def _read_scores(names: Iterable[str]) -> str:
-    """How to read these scores, folded: who knows them shall see the numbers."""
-    items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name in names if (text := of_score(name)))
-    return f"<details><summary>How to read these scores</summary><dl>{items}</dl></details>" if items else ""
 
 
 def _beside(value: float, there: tuple[float, float | None]) -> str:
@@ -303,6 +298,12 @@ def _table(title: str, remark: str, heads: Sequence[str], rows: Sequence[Sequenc
     lines += ["".join(f"<td{kind}>{_text(value)}</td>" for kind, value in zip(kinds, row, strict=True)) for row in rows]
     return ((f"<h2>{_text(title)}</h2>" if title else "") + (f'<p class="soft">{_text(remark)}</p>' if remark else "")
             + '<div class="wide"><table>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>")
+
+
+def _folded(title: str, readings: Mapping[str, str]) -> str:
+    """Sentences by the names of what they are of, folded: who knows them shall see the numbers. "" without one."""
+    items = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in readings.items() if text)
+    return f"<details><summary>{title}</summary><dl>{items}</dl></details>" if items else ""
 
 
 def _charts(title: str, charts: Sequence[str]) -> str:

@@ -127,6 +127,10 @@ def test_colours_are_for_terminals_that_want_them():
     ("train cifar10 --amp", "--amp: there is none here, all computing is in float32"),
     ("score x --input2 y", "--input2: the word B takes its place; B are the real images"),
     ("score --input1 y", "--input1: the word A takes its place"),
+    ("explain x --help-all", "--help-all: not here; minigan train --help-all explains every option of a training"),
+    ("sweep x --tensorboard", "--tensorboard: not here; minigan train has it"),
+    ("score x --num-workers 4", "--num-workers: not here; it works on all cores"),
+    ("sweep x --resume", "--resume: not here; the same command goes on"),
     ("sample runs/x --num-samples 9", "--num-samples: here it is --count"),
     ("classifier train mnist --gpu", "--gpu: here it is --device"),
 ])
@@ -144,6 +148,7 @@ def test_every_habit_leads_to_an_option_that_there_is_and_no_two_ways(capsys):
              for word in (*param.opts, param.human_readable_name)}
     assert habits.HABITS.keys() <= known
     others = [other for names, _ in habits.HABITS.values() for other in names] + [*habits.NONE]
+    assert {"--tensorboard", "--help-all", "--resume", "--threads", "--batch-size"} <= known & {*habits.NOT_HERE}
     assert len(others) == len({*others}) and {*others} & {
         word for param in commands.load("train").params for word in param.opts} == set()
     text = " ".join(of(["train", "--help-all"], capsys).split())

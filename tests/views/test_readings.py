@@ -38,5 +38,5 @@ def test_the_pages_say_the_same(page, table):
 
 
 def test_sentences_are_short():
-    for table in (readings.OF_LOGS, readings.OF_DIAGNOSES, readings.OF_SCORES):
+    for table in (readings.OF_LOGS, readings.OF_DIAGNOSES, readings.OF_LAYERS, readings.OF_SCORES):
         assert all(20 < len(text) < 125 and text.endswith(".") for text in table.values())

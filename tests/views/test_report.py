@@ -179,7 +179,8 @@ def test_what_is_shown_says_how_to_read_it_and_what_is_not_shown_does_not(tmp_pa
     runs = [make_run(tmp_path / name) for name in "ab"]
     text = Page(report.page(report.read(runs))).text
     logs = {name: text for name, text in readings.OF_LOGS.items() if name != "diversity"}
-    for sentence in {*logs.values(), *readings.OF_DIAGNOSES.values(), readings.OF_LOGS["diversity"]}:
+    for sentence in {*logs.values(), *readings.OF_DIAGNOSES.values(), *readings.OF_LAYERS.values(),
+                     readings.OF_LOGS["diversity"]}:
         assert text.count(sentence) == 1, sentence
     assert "How to read these scores" not in text
     score = Score("gap of D", 0.5, 0.1, "discriminator", "", "", "", "", 100, 0, 0, 0, "shapes train")
