@@ -129,8 +129,8 @@ def _library() -> _Library:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.summary.writer.record_writer import RecordWriter
-    except ImportError as error:
-        raise FailedWork(f"--tensorboard needs the package tensorboard ({error}); pip install "
+    except (ImportError, AttributeError, TypeError) as error:  # the latter two: an old one beside a new NumPy, protobuf
+        raise FailedWork(f"--tensorboard needs the package tensorboard, 2.18 or later ({error}); pip install "
                          "'minigan[tensorboard]'") from None
     return _Library(Event, Summary, RecordWriter)
 

@@ -40,8 +40,7 @@ OF_LAYERS = {
     "variance (Theorem 2, 3)": "That of the weights in use, between the bounds of Lin et al. 2021.",
     "to the next layer: gradients / inverse norms": "How both change from layer to layer: alike where Eq. (2) of Lin "
                                                     "et al. 2021 holds.",
-    "activations: negative / dead": "The share on the flat or leaky side, and of channels that are never positive: "
-                                    "dead ones learn nothing.",
+    "activations: negative / dead": "The share on the flat or leaky side, and of channels that are positive nowhere.",
 }
 OF_SCORES = {
     "FID": "Distance of fakes from real images by a network's features: lower is better, at equal numbers of images.",
