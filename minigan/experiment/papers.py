@@ -215,6 +215,7 @@ STL_SCALED = ("800,000 iterations on STL-10 as in BSN's code; the appendix has t
 STL_CODE = ("400,000 iterations on STL-10 as in the appendix; BSN's code has 800,000 where n_dis is 1",)
 UNITS = ("--gp 40 and --gp-target 0.5 are the paper's 10 and 1: its discriminator's images lie in [0, 1], here in "
          "[-1, 1], where its gradient is half of that",)
+ITS_IMAGES = ("the paper's discriminator sees images in [0, 1], here in [-1, 1]: gradients have other norms",)
 RANDOM = (
     "how far the random scales of the layers are apart is not said; the deviation of their logarithm is 0.5 here",)
 
@@ -305,7 +306,7 @@ BSSN: dict[str, Target] = {
     "bssn/figure2/mnist": Target(
         "mnist", LIN, protocol="", methods={"wgan-gp": MNIST_GP, "sn-conv": {"norm": "sn-conv"}}, figures=("2", "12"),
         remarks=UNITS),
-    "bssn/figure3/mnist": Target("mnist", LIN | SPREAD, protocol="", remarks=RANDOM, figures=("3",)),
+    "bssn/figure3/mnist": Target("mnist", LIN | SPREAD, protocol="", remarks=RANDOM + ITS_IMAGES, figures=("3",)),
     "bssn/figure4/cifar10": Target(
         "cifar10", SECOND, protocol="bssn", figures=("4", "5", "21"), methods=_norms("sn", "sn-conv") | {
             "sn-conv-1.75": {"norm": "sn-conv", "scale": 1.75}}),  # section 4

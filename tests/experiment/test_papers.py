@@ -85,6 +85,11 @@ def test_the_mnist_penalty_is_the_papers_in_the_units_of_its_images(rng):
     assert "are the paper's 10 and 1" in said_of("bssn/figure2/mnist")
 
 
+def test_figure_3_says_which_images_its_discriminator_sees():
+    """H.1: those of MNIST are normalized to [0, 1]; minigan has all images in [-1, 1]."""
+    assert "[0, 1], here in [-1, 1]" in said_of("bssn/figure3/mnist")
+
+
 def test_sn_conv_is_scaled_in_figures_4_and_5():
     """Section 4: "SN_Conv with s = 1.75 has similar inception score (Fig. 4) to SN_w, as well as similar gradients"."""
     runs = [cell.experiment for cell in reproduce.cells("bssn/figure4")]
