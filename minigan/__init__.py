@@ -19,25 +19,26 @@ __version__ = "0.2.0"
 __all__ = ["Run", "Tensor", "fid", "grad", "inception_score", "kid", "load", "no_grad", "precision_recall", "score",
            "spectral_norm", "train"]
 
+if not TYPE_CHECKING:  # or every name would be taken for one that is there
+    def __getattr__(name: str) -> object:
+        """A name of __all__, imported when it is asked for.
 
-def __getattr__(name: str) -> object:
-    """A name of __all__, imported when it is asked for.
-
-    The command line imports this file first, and has to say what Ctrl-C does before NumPy takes its time (__main__.py).
-    """
-    if name in ("Tensor", "grad", "no_grad"):
-        from minigan.engine import autograd as home
-    elif name in ("Run", "load"):
-        from minigan.library import runs as home
-    elif name in ("fid", "inception_score", "kid", "precision_recall", "score"):
-        from minigan.library import scores as home
-    elif name == "train":
-        from minigan.library import train as home
-    elif name == "spectral_norm":
-        from minigan.nn import spectral_norms as home
-    else:
-        raise AttributeError(f"module 'minigan' has no attribute '{name}'")
-    return getattr(home, name)
+        The command line imports this file first, and has to say what Ctrl-C does before NumPy takes its time
+        (__main__.py).
+        """
+        if name in ("Tensor", "grad", "no_grad"):
+            from minigan.engine import autograd as home
+        elif name in ("Run", "load"):
+            from minigan.library import runs as home
+        elif name in ("fid", "inception_score", "kid", "precision_recall", "score"):
+            from minigan.library import scores as home
+        elif name == "train":
+            from minigan.library import train as home
+        elif name == "spectral_norm":
+            from minigan.nn import spectral_norms as home
+        else:
+            raise AttributeError(f"module 'minigan' has no attribute '{name}'")
+        return getattr(home, name)
 
 
 def __dir__() -> list[str]:

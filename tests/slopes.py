@@ -12,9 +12,8 @@ from minigan.nn.singular_values import operator_norm
 
 
 def call(network, x, labels=None):
-    """The network's own numbers for images x: an auxiliary classifier's are left out."""
-    more = {"classify": False} if getattr(network, "condition", "") == "ac" else {}
-    return network(x, False, labels, **more)
+    """The network's own numbers for images x."""
+    return network(x, False, labels)
 
 
 def in_use(network, x, labels=None):

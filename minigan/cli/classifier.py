@@ -60,7 +60,9 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     if out is not None and out.suffix != ".h5":
         raise WrongUse(f"--out {out}: expected a name that ends with .h5")
     classifier.check_trainable(dataset)
-    path = out or classifier.place(dataset, size or datasets.DATASETS[dataset].size)
+    side = size or datasets.DATASETS[dataset].size
+    assert side is not None, "a data set that has labels and a test split has a size"
+    path = out or classifier.place(dataset, side)
     check_writable(path, "; choose another place with --out, or another cache folder with MINIGAN_CACHE")
     thread_pool.set_threads(threads)
     line: ProgressLine | None = None

@@ -20,6 +20,7 @@ from minigan.training import loop, run_record
 from minigan.training.diagnosis import diagnostics
 from minigan.views import diagnosis_table, log_table, report, watch
 from minigan.views.figures import catalogue
+from minigan.views.figures.plots import Ask
 
 
 @click.command("report", cls=Command)
@@ -118,7 +119,7 @@ def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, m
     if only_list or name is None:
         click.echo("\n".join(catalogue.listing()))
         return
-    ask = catalogue.Ask(measure, at)
+    ask = Ask(measure, at)
     if out is None:
         out = _place_of(name, runs)
     made = catalogue.classic if name == "classic" else partial(catalogue.figure, name)

@@ -26,7 +26,7 @@ def celeba(ask: Request) -> Source:
         where = ask.root or f"{cache_folder() / 'celeba'} and {cache_folder()}"
         raise FailedWork(f"{where}: no CelebA there; looked for {CELEBA[0]} and a folder {CELEBA[1]} with .jpg files; "
                          "get 'Align&Cropped Images' from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html")
-    how = Fitting(ask.size, resize=ask.resize, cut=ask.crop, whole_pixels=True)
+    how = Fitting(ask.side, resize=ask.resize, cut=ask.crop, whole_pixels=True)
     if path.is_file():
         return image_folder.zip_source(path, how, ask, labelled=False)
     source = image_folder.source(path, how, ask, labelled=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -56,7 +56,7 @@ class Source:
     classes: tuple[str, ...]
     where: str  # what it is read from
     identity: str  # another one if the files have changed
-    blocks: Callable[[int], Iterator[Block]]  # from the given image on, in order
+    blocks: Callable[[int], Generator[Block, None, None]]  # from the given image on, in order
 
     @property
     def nbytes(self) -> int:
@@ -65,13 +65,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of a data set: the options of datasets.load; None: the data set's own, which readers are given."""
+    """What was asked of a data set: the options of datasets.load; "" or None: its own, which readers are given."""
 
     root: Path | None = None
-    split: str | None = None
+    split: str = ""
     size: int | None = None
     fit: str = "crop"
-    resize: str | None = None
+    resize: str = ""
     crop: int | None = None
     skip_bad: bool = False
     own_size: bool = False
@@ -80,6 +80,12 @@ class Request:
     seed: int = 0
     say: Callable[[str], None] = to_stderr
     progress: Progress = progress_bar
+
+    @property
+    def side(self) -> int:
+        """The size, for readers that are given one in any case: all but those of Facts.own_size."""
+        assert self.size is not None, "datasets.load settles it"
+        return self.size
 
 
 def download(published: Published, path: Path, ask: Request) -> Path:
@@ -92,7 +98,7 @@ def download(published: Published, path: Path, ask: Request) -> Path:
 def digest_of(images: np.ndarray | StoredImages) -> str:
     """SHA-256 of the bytes of images (N, H, W, C); of stored ones it is known."""
     if isinstance(images, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     return images.digest
 
 
@@ -104,13 +110,13 @@ def in_memory(data: Dataset, progress: Progress) -> Source:
     """A data set that is in memory already, as a Source."""
     images = data.images
 
-    def blocks(start: int) -> Iterator[Block]:
+    def blocks(start: int) -> Generator[Block, None, None]:
         for at in range(start, len(images), BLOCK):
             end = min(at + BLOCK, len(images))
             yield end, images[at:end], np.arange(at, end)
             progress(end, len(images), "reading images")
 
-    digest = hashlib.sha256(data.labels)
+    digest = hashlib.sha256(data.labels.data)
     for at in range(0, len(images), BLOCK):
-        digest.update(np.ascontiguousarray(images[at : at + BLOCK]))
+        digest.update(np.ascontiguousarray(images[at : at + BLOCK]).data)
     return Source(tuple(images.shape), data.labels, data.classes, data.source, digest.hexdigest(), blocks)

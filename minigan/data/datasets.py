@@ -120,13 +120,14 @@ def of_experiment(e: Any, **other: Any) -> Dataset:
 
 
 def _open(name: str, **options: Any) -> Dataset | Source:
-    ask = Request(**options)
+    given = {name: value for name, value in options.items() if value is not None}
+    ask = Request(**given)
     choose("data set", name, DATASETS)
     facts = DATASETS[name]
-    if ask.split is not None and ask.split not in facts.splits:
+    if "split" in given and ask.split not in facts.splits:
         raise WrongUse(f"data set {name} has no split '{ask.split}'; choose from: {', '.join(sorted(facts.splits))}")
     choose("fit", ask.fit, FITS)
-    if ask.resize is not None:
+    if "resize" in given:
         choose("way to resize", ask.resize, RESIZES)
     for what, value in (("size", ask.size), ("crop", ask.crop)):
         if value is not None and not 4 <= value <= 1024:
@@ -141,8 +142,9 @@ def _open(name: str, **options: Any) -> Dataset | Source:
     ask = dataclasses.replace(ask, root=path, split=ask.split or facts.split, size=size,
                               resize=ask.resize or facts.resize, crop=ask.crop or facts.crop)
     data = facts.read(ask)
-    if isinstance(data, Dataset) and ask.size is not None and data.images.shape[1] != ask.size:
-        data = Dataset(resized(data.images, ask.size, ask.resize), data.labels, data.classes, data.source)
+    if isinstance(data, Dataset) and isinstance(data.images, np.ndarray) and ask.size not in (
+            None, data.images.shape[1]):
+        data = Dataset(resized(data.images, ask.side, ask.resize), data.labels, data.classes, data.source)
     return data
 
 
@@ -207,7 +209,7 @@ def named(word: str) -> Named:
     return Named("folder", path)
 
 
-def find(name: str, root: str | os.PathLike | None = None, split: str | None = None) -> str | None:
+def find(name: str, root: str | os.PathLike[str] | None = None, split: str | None = None) -> str | None:
     """Where the images of `name` would be read from with no download; None: nowhere. split: None: its own."""
     choose("data set", name, DATASETS)
     found = DATASETS[name].find(None if root is None else Path(root), split or DATASETS[name].split)

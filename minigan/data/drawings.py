@@ -23,7 +23,7 @@ CHUNK = 64  # drawings at once: at 32 x 32 each float32 plane is 256 kB and stay
 def shapes(ask: Request) -> Dataset:
     """The data set "shapes": 20,000 drawings to train, 10,000 to test; no files needed."""
     n = {"train": 20_000, "test": 10_000}[ask.split]
-    images, labels = draw(n, ask.size, ask.seed, ask.split)
+    images, labels = draw(n, ask.side, ask.seed, ask.split)
     return Dataset(images, labels, CLASSES, f"drawn by the program (seed {ask.seed}, {ask.split})")
 
 

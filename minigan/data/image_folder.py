@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -56,7 +56,7 @@ class _OtherSize(ValueError):
 class Fitting:
     """How an image becomes size x size."""
 
-    size: int
+    size: int | None  # None: that of the first image
     fit: str = "crop"  # the largest square in the middle; "stretch": all of it
     resize: str = "lanczos"  # one of resize.RESIZES
     cut: int | None = None  # a square of this side in the middle, rather than the largest one
@@ -156,7 +156,8 @@ def zip_source(path: Path, how: Fitting, ask: Request, labelled: bool = True) ->
         raise NoImages(f"{path}: no images in the archive; {_looked_for(remark)}")
     if remark:
         ask.say(f"{path}: left out {remark}")
-    labels, classes = np.full(len(names), -1), ()
+    classes: tuple[str, ...] = ()
+    labels = np.full(len(names), -1)
     if labelled:
         tops = {name.partition("/")[0] if "/" in name else "" for name in names}
         common = f"{tops.pop()}/" if len(tops) == 1 and LABELS not in inside.others else ""
@@ -266,14 +267,16 @@ def _stated(path: Path, text: bytes, names: Sequence[str]) -> tuple[np.ndarray, 
 def _source(root: Path, names: list[str], open_number: Callable[[int], tuple[Path | io.BytesIO, str]],
             labels: np.ndarray, classes: tuple[str, ...], identity: str, how: Fitting, ask: Request) -> Source:
     """A source of the files that open_number gives with their names."""
-    if how.size is None:
-        how = replace(how, size=_first_size(root, names, open_number, ask), exact=True)
+    size = how.size
+    if size is None:
+        size = _first_size(root, names, open_number, ask)
+        how = replace(how, size=size, exact=True)
 
     def decode(number: int) -> np.ndarray:
         return _decode(*open_number(number), how)
 
-    return Source((len(names), how.size, how.size, 3), labels, classes, str(root), identity,
-                  partial(_blocks, root, names, decode, how.size, ask))
+    return Source((len(names), size, size, 3), labels, classes, str(root), identity,
+                  partial(_blocks, root, names, decode, size, ask))
 
 
 def _first_size(root: Path, names: list[str], open_number: Callable[[int], tuple[Path | io.BytesIO, str]],
@@ -296,7 +299,7 @@ def _first_size(root: Path, names: list[str], open_number: Callable[[int], tuple
 
 
 def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], size: int, ask: Request,
-            start: int) -> Iterator[Block]:
+            start: int) -> Generator[Block, None, None]:
     """Decode the images from `start` on. What comes after a bad one is read only to name all bad ones."""
     bad: dict[int, Exception] = {}
 
@@ -310,14 +313,14 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
         for at in range(start, len(names), BLOCK):  # in blocks: a million waiting tasks would take a gigabyte
             numbers = range(at, min(at + BLOCK, len(names)))
             with image_decoding.decoding(ask.large_images):
-                results = list(pool.map(attempt, numbers))
-            bad |= {i: r for i, r in zip(numbers, results, strict=True) if isinstance(r, Exception)}
-            good = [i for i in numbers if i not in bad]
+                results = dict(zip(numbers, pool.map(attempt, numbers), strict=True))
+            bad |= {i: r for i, r in results.items() if isinstance(r, Exception)}
+            good = {i: r for i, r in results.items() if not isinstance(r, Exception)}
             if ask.skip_bad or not bad:
                 images = np.empty((len(good), size, size, 3), np.uint8)
-                for image, i in zip(images, good, strict=True):
-                    image[...] = results[i - at]
-                yield numbers.stop, images, np.array(good, np.int64)
+                for image, one in zip(images, good.values(), strict=True):
+                    image[...] = one
+                yield numbers.stop, images, np.array([*good], np.int64)
             ask.progress(numbers.stop, len(names), "reading images")
     if bad:
         line = _bad_line(root, names, bad)
@@ -329,6 +332,7 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
 def _decode(file: Path | io.BytesIO, name: str, how: Fitting) -> np.ndarray:
     """One image as uint8 (size, size, 3)."""
     size = how.size
+    assert size is not None, "_source settles it"
     with image_decoding.opened(file, name) as image:
         width, height = image.size
         if how.exact and (width, height) != (size, size):
@@ -347,7 +351,8 @@ def _decode(file: Path | io.BytesIO, name: str, how: Fitting) -> np.ndarray:
         return resized(np.asarray(picture)[None], size, how.resize)[0]
     box = (0, 0, width, height) if how.fit == "stretch" else (left, top, left + side, top + side)
     if how.resize == "plain":
-        return resized(np.asarray(picture.crop(tuple(map(int, box))))[None], size, "plain")[0]
+        x0, y0, x1, y1 = map(int, box)
+        return resized(np.asarray(picture.crop((x0, y0, x1, y1)))[None], size, "plain")[0]
     method = Image.Resampling.BILINEAR if how.resize == "bilinear" else Image.Resampling.LANCZOS
     return np.asarray(picture.resize((size, size), method, box=box))
 

@@ -26,7 +26,7 @@ def imagenet(ask: Request) -> Source:
         raise FailedWork(f"{where}: no ImageNet there for split {ask.split}; looked for class folders (n01440764 and "
                          f"so on) in {' and '.join(FOLDERS[ask.split])}, also in imagenet; unpack the archive of each "
                          "class into a folder of its name")
-    how = Fitting(ask.size, resize=ask.resize, enlarge=True, whole_pixels=True)
+    how = Fitting(ask.side, resize=ask.resize, enlarge=True, whole_pixels=True)
     return image_folder.source(path, how, ask)
 
 

@@ -161,7 +161,7 @@ class _Writer:
                     labels = source.labels[index].astype("<i8")
                     for name, rows, digest in (("images", images, digests[0]), ("labels", labels, digests[1])):
                         self._put(name, rows)
-                        digest.update(np.ascontiguousarray(rows))
+                        digest.update(np.ascontiguousarray(rows).data)
                     self.done, self.count = end, self.count + len(images)
                     if time.monotonic() - self.synced > SYNC_EVERY:
                         self._save()
@@ -192,7 +192,7 @@ class _Writer:
             chunk, inside = divmod(self.count + at, per)
             n = min(per - inside, len(rows) - at)
             self.file.seek(int(chunks[chunk]) + inside * size)
-            write_all(self.file.fileno(), memoryview(np.ascontiguousarray(rows[at:at + n])).cast("B"))
+            write_all(self.file.fileno(), np.ascontiguousarray(rows[at:at + n]).data.cast("B"))
             at += n
 
     def _save(self) -> None:

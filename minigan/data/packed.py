@@ -60,7 +60,7 @@ def load(path: Path) -> Dataset:
     if not layout.finished:
         raise FailedWork(f"{path}: is not finished; call minigan pack again to go on with it")
     labels = np.concatenate([np.fromfile(path, "<i8", n, offset=at) for at, n in layout.runs("labels", 1)])
-    if hashlib.sha256(labels).digest() != layout.digests[1].tobytes():
+    if hashlib.sha256(labels.data).digest() != layout.digests[1].tobytes():
         raise FailedWork(f"{path}: its labels do not match their checksum; the file is damaged, pack it again")
     classes = layout.state.get("classes")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):

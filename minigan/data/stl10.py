@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -43,8 +43,9 @@ def stl10(ask: Request) -> Source:
         count = size // IMAGE
     if size % IMAGE:
         raise FailedWork(f"{path}: {names[0]} has {size} bytes, no multiple of {IMAGE} (an image of 96 x 96 x 3)")
+    classes: tuple[str, ...] = ()
     if ask.split == "unlabeled":
-        labels, classes = np.full(count, -1), ()
+        labels = np.full(count, -1)
     else:
         with _opened(path, names[1]) as (size, stream):
             if size != count:
@@ -52,9 +53,9 @@ def stl10(ask: Request) -> Source:
             labels, classes = np.frombuffer(take(stream, size, path), np.uint8).astype(np.int64) - 1, CLASSES
         if labels.min(initial=0) < 0 or labels.max(initial=0) > 9:
             raise FailedWork(f"{path}: {names[1]} holds other labels than 1 to 10")
-    side = ask.size
+    side = ask.side
 
-    def blocks(start: int) -> Iterator[Block]:
+    def blocks(start: int) -> Generator[Block, None, None]:
         with _opened(path, names[0]) as (_, stream):
             for at in range(0, count, BLOCK):
                 end = min(at + BLOCK, count)
@@ -86,7 +87,7 @@ def find(root: Path | None, split: str) -> Path | None:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[tuple[int, BinaryIO]]:
+def _opened(path: Path, name: str) -> Iterator[tuple[int, IO[bytes]]]:
     """Size and stream of one of the files, which lies in the folder or in the archive `path`."""
     if path.is_dir():
         try:

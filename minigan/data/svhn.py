@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -94,13 +94,13 @@ def read_arrays(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
     return found
 
 
-def _elements(file: BinaryIO, order: str, path: Path) -> Iterator[tuple[int, int]]:
+def _elements(file: IO[bytes], order: str, path: Path) -> Iterator[tuple[int, int]]:
     """Type and size of the file's elements; their data must be taken from the file in between."""
     while first := file.read(1):
         yield struct.unpack(f"{order}II", first + take(file, 7, path))
 
 
-def _matrix(stream: BinaryIO, order: str, path: Path, wanted: set[str], found: dict[str, np.ndarray]) -> None:
+def _matrix(stream: IO[bytes], order: str, path: Path, wanted: set[str], found: dict[str, np.ndarray]) -> None:
     """Read one array into `found`, if it is wanted and an array of numbers."""
     kind = struct.unpack(f"{order}I", _part(stream, order, path, 16)[1][:4].ljust(4, b"\0"))[0] & 0xFF
     lengths = _part(stream, order, path, 256)[1]
@@ -113,13 +113,13 @@ def _matrix(stream: BinaryIO, order: str, path: Path, wanted: set[str], found: d
     code, data = _part(stream, order, path, MAX_ARRAY, padded=False)  # it is the last one
     if code not in NUMBERS:
         raise FailedWork(f"{path}: the numbers of {name} are of type {code}, expected one of MATLAB's number types")
-    dtype = np.dtype(NUMBERS[code]).newbyteorder(order)
+    dtype = np.dtype(order + NUMBERS[code])
     if prod(shape) * dtype.itemsize != len(data):
         raise FailedWork(f"{path}: {name} has the shape {brief(shape)}, but {len(data)} bytes of {dtype}")
     found[name] = np.frombuffer(data, dtype).reshape(shape, order="F")
 
 
-def _part(stream: BinaryIO, order: str, path: Path, most: int, padded: bool = True) -> tuple[int, bytes]:
+def _part(stream: IO[bytes], order: str, path: Path, most: int, padded: bool = True) -> tuple[int, bytes]:
     """Type and data of the next element inside an array; up to four bytes lie in the tag itself."""
     tag = take(stream, 8, path)
     kind, size = struct.unpack(f"{order}II", tag)

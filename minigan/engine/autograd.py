@@ -319,8 +319,7 @@ class FusedOp(Op):
     A subclass gives `forward`, `fused_backward` and `composed`; a graph of it is made only if wanted.
     """
 
-    def composed(self, *inputs: Tensor) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__}.composed")
+    composed: Callable[..., Tensor]
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         self.saves = tuple(range(len(inputs)))

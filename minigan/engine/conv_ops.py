@@ -33,7 +33,7 @@ class Conv(Op):
         self.x_shape, self.W_shape = x.shape, W.shape
         size = (steps(x.shape[i + 1] + 2 * self.pad[i], W.shape[i + 1], self.stride) for i in (0, 1))
         y = array_module(x).empty((len(x), *size, len(W)), x.dtype)
-        correlate(x, W, self.stride, *self.pad, y, Epilogue(*(b or [None]), self.slope, self.scale))
+        correlate(x, W, self.stride, *self.pad, y, Epilogue(b[0] if b else None, self.slope, self.scale))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
 
@@ -68,7 +68,7 @@ class ConvTranspose(Op):
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
         self.W_shape, self.x_size = W.shape, x.shape[1:3]
         y = array_module(x).empty((x.shape[0], *self.size, W.shape[3]), x.dtype)
-        correlate_transposed(x, W, self.stride, self.pad, y, Epilogue(*(b or [None]), self.slope))
+        correlate_transposed(x, W, self.stride, self.pad, y, Epilogue(b[0] if b else None, self.slope))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
 
@@ -106,7 +106,7 @@ class ConvWeights(Op):
 
     def backward(self, gW: Tensor) -> tuple[Tensor | None, ...]:
         x, gy = self.saved[0], self.saved[1]
-        return (ConvTranspose(self.stride, self.pad, x.shape[1:3])(gy, gW) if self.needs[0] else None,
+        return (ConvTranspose(self.stride, self.pad, (x.shape[1], x.shape[2]))(gy, gW) if self.needs[0] else None,
                 Conv(self.stride, self.pad)(x, gW) if self.needs[1] else None)
 
 
@@ -147,7 +147,8 @@ def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, str
     pad, more = pair(pad), pair(output_pad)
     W = W.done() if isinstance(W, Scaled) else W
     _check("conv_transpose2d", x, W, b, 0, 3, stride, pad, slope)
-    size = tuple((x.shape[1 + i] - 1) * stride + W.shape[1 + i] - 2 * pad[i] + more[i] for i in (0, 1))
+    rows, columns = ((x.shape[1 + i] - 1) * stride + W.shape[1 + i] - 2 * pad[i] + more[i] for i in (0, 1))
+    size = rows, columns
     if min(size) < 1 or not all(0 <= m < stride for m in more):
         raise ValueError(f"conv_transpose2d: result of {size} pixels, output_pad {more} "
                          f"(x {x.shape}, W {W.shape}, stride {stride}, pad {pad})")

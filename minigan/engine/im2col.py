@@ -14,6 +14,7 @@ the shapes alone, so the result has the same bytes for any number of threads.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
             else:
                 totals[index] += product(g, columns, scratch("product", (O, K), x.dtype, xp))
 
-    _run(x, [lambda i=i: lane(i) for i in range(lanes)], gy.size * K)
+    _run(x, [functools.partial(lane, i) for i in range(lanes)], gy.size * K)
     for other in totals[1:]:
         totals[0] += other
     return totals[0].reshape(O, kh, kw, C)
@@ -170,7 +171,7 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
         if not direct:
             target[...] = flat.reshape(target.shape)
 
-    return [lambda part=part: tile(*part)
+    return [functools.partial(tile, *part)
             for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, _tile_bytes(xp))]
 
 
@@ -183,7 +184,8 @@ def _has_rows(out: Array) -> bool:
     return so == out.itemsize and sy == ow * sx and (sn == oh * sy or len(out) == 1)
 
 
-def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: Epilogue) -> list[Piece]:
+def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array,
+                 epilogue: Callable[[Array], Any]) -> list[Piece]:
     """With stride 1 and few output channels: multiply every pixel by every tap, then add shifted planes."""
     (O, kh, kw, C), (N, oh, ow, _) = W.shape, out.shape
     width = ow + kw - 1
@@ -203,7 +205,7 @@ def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array, epilogue: 
         epilogue(pixels.reshape(-1, O))
         out[images, rows] = pixels
 
-    return [lambda part=part: tile(*part) for part in tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES)]
+    return [functools.partial(tile, *part) for part in tiles(N, oh, width * len(taps) * x.dtype.itemsize, TILE_BYTES)]
 
 
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:

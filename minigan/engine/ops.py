@@ -411,7 +411,7 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, Real)
 
 
-def _one_or_many(numbers: tuple) -> Sequence[int]:
+def _one_or_many(numbers: tuple[Any, ...]) -> Sequence[int]:
     """f(2, 3) and f((2, 3)) as the same thing."""
     return numbers[0] if len(numbers) == 1 and isinstance(numbers[0], tuple | list) else numbers
 

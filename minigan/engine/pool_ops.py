@@ -48,11 +48,11 @@ class Windows(Op):
 
     def forward(self, x: Array) -> Array:
         self.x_shape, pad = x.shape, self.pad
-        size = tuple(steps(x.shape[i + 1] + 2 * pad[i], self.kernel[i], self.stride) for i in (0, 1))
+        oh, ow = (steps(x.shape[i + 1] + 2 * pad[i], self.kernel[i], self.stride) for i in (0, 1))
         if self.fill != 0:
             x = array_module(x).pad(x, ((0, 0), (pad[0],) * 2, (pad[1],) * 2, (0, 0)), constant_values=self.fill)
             pad = (0, 0)
-        return im2col(x, self.kernel, self.stride, pad, size).reshape(len(x), *size, *self.kernel, -1)
+        return im2col(x, self.kernel, self.stride, pad, (oh, ow)).reshape(len(x), oh, ow, *self.kernel, -1)
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         return (Fold(self.kernel, self.stride, self.pad, self.x_shape)(gy),)

@@ -116,7 +116,7 @@ class Concatenate(Op):
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
         starts = (0, *self.ends[:-1])
         lead = (slice(None),) * (self.axis % gy.ndim)
-        return tuple(gy[(*lead, slice(a, b))] if need else None
+        return tuple(gy[lead + (slice(a, b),)] if need else None
                      for a, b, need in zip(starts, self.ends, self.needs, strict=True))
 
 

@@ -56,8 +56,8 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         B[j, :T - 1] = np.poly(others)[::-1]  # coefficients of prod (x - q), lowest power first
     A[M - 1, T - 1] = G[T - 1, R - 1] = 1  # the point at infinity
     B[T - 1] = np.poly(POINTS)[::-1]
-    A, G, B = (np.kron(X, X).astype(np.float32) for X in (A, G, B))
-    return A, G, B
+    both = [np.kron(X, X).astype(np.float32) for X in (A, G, B)]
+    return both[0], both[1], both[2]
 
 
 def transformed(W: Array) -> Array:
@@ -92,7 +92,7 @@ def pieces(x: Array, taps: Array, top: int, left: int, out: Array,
                 to = target[:, i::M, j::M]
                 to[...] = y[i, j, :, :to.shape[1], :to.shape[2]]
 
-    return [lambda part=part: group(*part)
+    return [functools.partial(group, *part)
             for part in tiles(N, th, T * T * tw * max(C, O) * x.dtype.itemsize, TILE_BYTES)]
 
 

@@ -72,7 +72,11 @@ def of(network: Layer, x_shape: tuple[int, ...], classes: int = 0) -> Plan:
     for _, layer in network.walk():
         layer.norm = Held(layer.norm)
     with no_grad():
-        network(Tensor(np.zeros((1, *x_shape), np.float32)), False, np.zeros(1, np.int64) if classes else None)
+        x = Tensor(np.zeros((1, *x_shape), np.float32))
+        if isinstance(network, Discriminator) and network.condition == "ac":
+            network.classified(x, False)
+        else:
+            network(x, False, np.zeros(1, np.int64) if classes else None)
     uses = classes
     if isinstance(network, Discriminator) and network.condition not in ("projection", "concat"):
         uses = 0

@@ -192,7 +192,7 @@ def learned(e: Experiment) -> dict[str, Any]:
             if name not in CHANGEABLE and not (name in NETWORKS and value is None)}
 
 
-def from_dict(values: dict[str, Any], where: str) -> Experiment:
+def from_dict(values: Any, where: str) -> Experiment:
     """The experiment that `to_dict` or `learned` gave. FailedWork, naming `where` it was read from, for any other."""
     fields = {f.name: f for f in dataclasses.fields(Experiment)}
     unknown = sorted(values.keys() - fields.keys()) if isinstance(values, dict) else [type(values).__name__]

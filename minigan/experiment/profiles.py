@@ -49,13 +49,11 @@ DEFAULTS: Rows = {
 
 _GLOROT = "Glorot uniform, times sqrt(2) within blocks, 1 for the rest"
 _RESNETS = ("resnet", "resnet-stl", "resnet-64", "resnet-imagenet", "resnet-bssn", "resnet-wgan-gp")
-_CNNS = ("cnn", "cnn-code", "cnn-bssn")
 
 # What minigan does with a model or a data set of this name if nobody says otherwise.
 OWN: dict[str, Rows] = {
-    name: {"split": ("train", "the data set's own")}
-    for name in ("cifar10", "cifar100", "fashion-mnist", "mnist", "shapes", "svhn")
-} | {
+    **{name: {"split": ("train", "the data set's own")}
+       for name in ("cifar10", "cifar100", "fashion-mnist", "mnist", "shapes", "svhn")},
     "stl10": {"split": ("unlabeled", f"{_P4}, appendix: the 100,000 without labels"),
               "size": (48, f"{_P3}, Table 3"), "resize": ("plain", f"BSN's code; {_P3} does not say how")},
     "celeba": {"split": ("train", "all there are"), "size": (64, f"{_P4}, appendix"),
@@ -68,8 +66,11 @@ OWN: dict[str, Rows] = {
     "dcgan": {"init": ("normal-0.02", "Radford et al. 2016; reports 1 and 3")},
     "dcgan-32": {"init": ("normal-0.02", "Radford et al. 2016")},
     "mnist-bssn": {"init": ("truncated-0.02", f"BSN's code; {_P4} does not give it")},
-} | {name: {"init": ("glorot", f"sngan_projection: {_GLOROT}; no paper gives it")} for name in _RESNETS}
+    **{name: {"init": ("glorot", f"sngan_projection: {_GLOROT}; no paper gives it")} for name in _RESNETS},
+}
 
+_BSN_INIT: Rows = {"init": ("truncated-0.02", "BSN's code: in convolutions; dense and transposed ones N(0, 0.02)")}
+_CHAINER_INIT: Rows = {"init": ("normal-0.02", "chainer-gan-lib, common/net.py")}
 _B2: Rows = {"lr": (2e-4, f"{_P3}, B.2"), "beta1": (0.0, f"{_P3}, B.2"), "beta2": (0.9, f"{_P3}, B.2"),
              "n_dis": (5, f"{_P3}, B.2"), "gen_batch_size": (None, f"{_P3} gives no batch sizes"),
              "scaling": ("255", "the paper gives no formula")}
@@ -135,7 +136,8 @@ PROFILES: dict[str, dict[str, Rows]] = {
              "batch_size": (64, "chainer-gan-lib, train.py"), "gen_batch_size": (None, "chainer-gan-lib, train.py"),
              "scaling": ("255", "chainer-gan-lib: x * 2 - 1"), "dequantize": (False, "chainer-gan-lib"),
              "bn_eps": (2e-5, "Chainer"), "bn_decay": (0.9, "Chainer"), "adam_eps": (1e-8, "Chainer")},
-    } | dict.fromkeys(_CNNS, {"init": ("normal-0.02", "chainer-gan-lib, common/net.py")}),
+        "cnn": _CHAINER_INIT, "cnn-code": _CHAINER_INIT, "cnn-bssn": _CHAINER_INIT,
+    },
     "bssn": {
         "": {"model": ("cnn-bssn", f"{_P4}, Tables 2 and 3, and BSN's code: the generator has BN and ReLU after its "
                                    "dense layer, and a last transposed convolution"),
@@ -174,8 +176,8 @@ PROFILES: dict[str, dict[str, Rows]] = {
                        "loss": ("wasserstein", f"{_P4}, appendix"),
                        "iterations": (93_750, f"{_P4}, appendix: 100 epochs"),
                        "init": ("truncated-0.02", f"BSN's code; {_P4} does not give it")},
-    } | dict.fromkeys(_CNNS, {"init": ("truncated-0.02", "BSN's code: in convolutions; dense and transposed ones "
-                                                         "N(0, 0.02)")}),
+        "cnn": _BSN_INIT, "cnn-code": _BSN_INIT, "cnn-bssn": _BSN_INIT,
+    },
     "wgan-gp": {
         "": {"model": ("resnet-wgan-gp", f"{_GULRAJANI}, gan_cifar_resnet.py"), "norm": ("none", f"{_GULRAJANI}"),
              "loss": ("wasserstein", f"{_GULRAJANI}, Eq. (3)"), "gp": (10.0, f"{_GULRAJANI}, section 4"),

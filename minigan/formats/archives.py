@@ -9,14 +9,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from minigan.errors import FailedWork
 from minigan.formats.untrusted import what_file, what_it_is
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[BinaryIO]:
+def reading(path: Path) -> Iterator[IO[bytes]]:
     """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
     with _one_line(path), open(path, "rb") as file:
         head = file.read(512)
@@ -37,7 +37,7 @@ def _one_line(path: Path) -> Iterator[None]:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def take(stream: BinaryIO, n: int, path: Path) -> bytes:
+def take(stream: IO[bytes], n: int, path: Path) -> bytes:
     """Exactly n bytes; taken in blocks, so that a promise costs no memory before it is kept."""
     blocks, left = [], n
     while left:
@@ -81,7 +81,7 @@ def tar_members(path: Path, wanted: set[str], most: int, most_in_all: int) -> It
         yield name, take(stream, size, path)
 
 
-def tar_streams(path: Path, wanted: set[str], most_in_all: int) -> Iterator[tuple[str, int, BinaryIO]]:
+def tar_streams(path: Path, wanted: set[str], most_in_all: int) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Name, size and a stream of each wanted regular file of a tar archive, for files larger than the memory.
 
     A stream may be read (up to the size) until the next one is asked for; what is left of it is passed over.
@@ -119,7 +119,7 @@ def tar_streams(path: Path, wanted: set[str], most_in_all: int) -> Iterator[tupl
 class Part:
     """The next `left` bytes of a stream, as a stream."""
 
-    def __init__(self, stream: BinaryIO, size: int):
+    def __init__(self, stream: IO[bytes], size: int):
         self.stream, self.left = stream, size
 
     def read(self, n: int) -> bytes:
@@ -128,7 +128,7 @@ class Part:
         return data
 
 
-def pass_over(stream: BinaryIO, n: int, path: Path) -> None:
+def pass_over(stream: IO[bytes], n: int, path: Path) -> None:
     """Go n bytes on."""
     for left in range(n, 0, -(1 << 20)):
         take(stream, min(left, 1 << 20), path)

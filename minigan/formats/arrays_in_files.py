@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def view(data: bytes | memoryview, dtype: np.dtype, shape: Sequence[int], start:
     return np.ndarray(tuple(shape), dtype, data, start, tuple(stride * dtype.itemsize for stride in strides))
 
 
-def npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether in Fortran's order, and type, as an .npy file begins; the numbers follow, and are not read here.
 
     Raises ValueError for anything else, and for a version of the format that no plain numbers need.

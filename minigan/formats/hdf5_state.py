@@ -17,6 +17,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ FORMAT, VERSION = "minigan checkpoint", 1
 MAX_DEPTH = 64  # of the nested dict; a trainer's state needs about 6
 
 
-def save(path: str | Path, state: dict, *, parents: bool = True) -> None:
+def save(path: str | Path, state: dict[str, Any], *, parents: bool = True) -> None:
     """Write `state` to `path`: all of it or nothing.
 
     state: nested dict, keys str; leaves NumPy arrays (bool, integer, float up to 64 bits, complex up to 128;
@@ -44,7 +45,7 @@ def save(path: str | Path, state: dict, *, parents: bool = True) -> None:
     write_whole(Path(path), _image(state), "; older checkpoints are untouched", parents=parents)
 
 
-def load(path: str | Path) -> dict:
+def load(path: str | Path) -> dict[str, Any]:
     """Read back what `save` wrote: the same nested dict, types, dtypes, shapes and bytes.
 
     The file is not trusted: only plain datasets of the expected types are read, none that claims more bytes
@@ -62,7 +63,7 @@ class Unreadable(Exception):
     """Why a file is no checkpoint, in a few words."""
 
 
-def _image(state: dict) -> memoryview:
+def _image(state: dict[str, Any]) -> memoryview:
     """The bytes of the HDF5 file."""
     if type(state) is not dict:
         raise TypeError(f"checkpoint: the state is of type {type(state).__name__}; expected dict")
@@ -93,7 +94,7 @@ def _new_file(image: io.BytesIO) -> h5py.File:
     return h5py.File(h5py.h5f.create(b"checkpoint", h5py.h5f.ACC_TRUNC, create, access))
 
 
-def _describe(value, path: tuple[str, ...], arrays: list) -> object:
+def _describe(value: Any, path: tuple[str, ...], arrays: list[tuple[str, np.ndarray]]) -> object:
     """`value` as it stands in the JSON text; its arrays are appended to `arrays`, each with its name."""
     where = ".".join(path) if path else "the state"
     if len(path) > MAX_DEPTH:
@@ -126,12 +127,12 @@ def _plain(dtype: np.dtype) -> bool:
     return dtype.itemsize <= largest.get(dtype.kind, 0)
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
+def _bytes(array: np.ndarray) -> memoryview:
     """The bytes of a C-contiguous array, without a copy."""
-    return array.reshape(-1).view(np.uint8)
+    return array.reshape(-1).view(np.uint8).data
 
 
-def read(path: Path) -> dict:
+def read(path: Path) -> dict[str, Any]:
     """The state in the file; Unreadable for whatever is not a whole, sound checkpoint."""
     if not path.is_file():
         raise Unreadable("not a file" if path.exists() else "no such file")
@@ -154,7 +155,7 @@ class _Reader:
         self.count = 0  # arrays read
         self.digest = hashlib.sha256()
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         text = self.dataset("state", "|u1", None).tobytes()
         self.digest.update(text)
         tree = json.loads(text)
@@ -169,7 +170,7 @@ class _Reader:
             raise Unreadable("checksum does not match: the file is damaged")
         return state
 
-    def restored(self, value, path: tuple[str, ...]):
+    def restored(self, value: Any, path: tuple[str, ...]) -> Any:
         """The inverse of _describe."""
         if len(path) > MAX_DEPTH:
             raise Unreadable(f"nested deeper than {MAX_DEPTH} levels")
@@ -186,7 +187,7 @@ class _Reader:
             return array
         raise Unreadable(f"a value of unknown kind, {brief(value)}")
 
-    def dataset(self, name: str, dtype: str, shape: list | None) -> np.ndarray:
+    def dataset(self, name: str, dtype: str, shape: list[int] | None) -> np.ndarray:
         """One dataset's numbers, if it is what the text says and lies in this file in one plain block."""
         link = self.file.get(name, getlink=True)
         if link is None:

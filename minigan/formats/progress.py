@@ -48,7 +48,7 @@ class ProgressLine:
         self.live = self.bar is not None or _is_terminal(self.stream)
         self.remark = remark
         self.moments = deque([(clock(), start)])  # (time, iteration) over the window, for the rate
-        self.latest: tuple[int, dict] | None = None  # the newest update, shown or not
+        self.latest: tuple[int, dict[str, float]] | None = None  # the newest update, shown or not
         self.shown_at: float | None = None
         self.pending = False  # the newest update has not been shown
         self.drawn = 0  # characters of the live line on the screen
@@ -92,17 +92,17 @@ class ProgressLine:
 
     def _show(self, now: float) -> None:
         self.shown_at, self.pending = now, False
-        if self.quiet:
+        if self.quiet or self.latest is None:
             return
         if self.bar is not None:
-            self.bar.show(self.latest[0] / self.total, self._line())
+            self.bar.show(self.latest[0] / self.total, self._line(*self.latest))
         elif self.live:
             room = _width(self.stream) - 1  # a full last column would wrap
-            line = self._line(room)
+            line = self._line(*self.latest, room)
             self._write("\r" + line.ljust(min(self.drawn, room)))
             self.drawn = len(line)
         else:
-            self._write(f"{self._line()}\n")
+            self._write(f"{self._line(*self.latest)}\n")
 
     def _write(self, text: str) -> None:
         write_if_possible(text, self.stream)
@@ -112,9 +112,8 @@ class ProgressLine:
             self._write(f"\r{' ' * self.drawn}\r")
             self.drawn = 0
 
-    def _line(self, room: int | None = None) -> str:
+    def _line(self, iteration: int, numbers: dict[str, float], room: int | None = None) -> str:
         """Of all that there is to say, the most important that fits into so many characters, each number whole."""
-        iteration, numbers = self.latest
         (t0, i0), (t1, i1) = self.moments[0], self.moments[-1]
         total = f"{self.total:,}"
         shown = [f"  {name} {at_a_glance(value)}" for name, value in numbers.items()]

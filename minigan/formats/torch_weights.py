@@ -50,7 +50,7 @@ class _Tensor(pickles.Buildable):
     stride: tuple[int, ...]
 
 
-class _OrderedDict(dict, pickles.Buildable):
+class _OrderedDict(dict[Any, Any], pickles.Buildable):
     """What state_dict() gives; its attribute _metadata (versions of modules) is of no use here."""
 
     def __init__(self, items: Any = ()):

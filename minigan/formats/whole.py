@@ -114,7 +114,7 @@ def open_lasting(path: Path, flags: int) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return os.fdopen(number, "r+b", buffering=0)  # type: ignore[return-value]
+    return os.fdopen(number, "r+b", buffering=0)
 
 
 def finish(part: Path, path: Path) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minigan.data.dataset import Dataset
 from minigan.data.resize import RESIZES, resized
@@ -17,8 +17,8 @@ EXPECTED = "expected (N, H, W), or (N, H, W, C) with C 1 or 3"
 SIDES = (16, 1024)  # pixels
 
 
-def dataset(images: Any, labels: Any = None, range: tuple[float, float] | None = None, size: int | None = None,
-            resize: str | None = None) -> Dataset:
+def dataset(images: ArrayLike, labels: ArrayLike | None = None, range: tuple[float, float] | None = None,
+            size: int | None = None, resize: str | None = None) -> Dataset:
     """The data set of images, as `pixels` takes them, and their labels (N,), whole numbers from 0; at least 2, square.
 
     size, resize: brought to size x size, in one of the ways of data/resize.py (None: lanczos).
@@ -46,7 +46,7 @@ def dataset(images: Any, labels: Any = None, range: tuple[float, float] | None =
     return Dataset(found, given, classes, "an array")
 
 
-def pixels(images: Any, range: tuple[float, float] | None = None, name: str = "images") -> np.ndarray:
+def pixels(images: ArrayLike, range: tuple[float, float] | None = None, name: str = "images") -> np.ndarray:
     """Images as uint8 (N, H, W, C), C 1 or 3, C-contiguous; a view where they are that already.
 
     images: anything that NumPy takes as an array, (N, H, W) or (N, H, W, C): uint8, or other whole numbers from 0 to
@@ -113,7 +113,7 @@ def _check_bytes(dtype: np.dtype, low: float, high: float, name: str) -> None:
                        "range=(0, 1), or range=(0, 255) if that is meant")
 
 
-def bounds(range: Any) -> tuple[float, float]:
+def bounds(range: tuple[float, float]) -> tuple[float, float]:
     """The numbers of black and white. WrongUse unless these are two, in this order."""
     try:
         black, white = map(float, range)
@@ -137,7 +137,7 @@ def _scaled(a: np.ndarray, low: float, high: float, black: float, white: float, 
     return to_bytes(a, factor, -black * factor)
 
 
-def _labels(labels: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _labels(labels: ArrayLike | None, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels, int64 (N,), and the names of their classes; -1 and none without labels."""
     if labels is None:
         return np.full(n, -1, np.int64), ()

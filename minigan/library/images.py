@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from minigan.errors import WrongUse
@@ -69,6 +69,6 @@ class Images(np.ndarray):
         return data.getvalue()
 
 
-def as_images(a: Any) -> Images:
+def as_images(a: ArrayLike) -> Images:
     """The array as Images; nothing is copied."""
     return np.asarray(a).view(Images)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minigan.errors import WrongUse
 from minigan.training import judging, sampling
@@ -36,7 +35,7 @@ class Generator:
         _whole("n", n, 1)
         return sampling.latents(np.random.default_rng(_whole("seed", seed, 0)), self.saved.e, n)
 
-    def __call__(self, z: Any, labels: Any = None) -> np.ndarray:
+    def __call__(self, z: ArrayLike, labels: ArrayLike | None = None) -> np.ndarray:
         """Images, float32 (n, H, W, C) in [-1, 1], of latents z (n, dim_z); each depends on its own z alone.
 
         labels: of a conditional generator, a class for each (n,), or one for all; None: the classes in turn.
@@ -65,7 +64,7 @@ class Discriminator:
         """Whether it says how real an image is of a class: of condition projection and concat."""
         return self.saved.e.condition in ("projection", "concat")
 
-    def __call__(self, images: Any, labels: Any = None) -> np.ndarray:
+    def __call__(self, images: ArrayLike, labels: ArrayLike | None = None) -> np.ndarray:
         """What it says of images, float32 (n,): the larger, the more real they seem (before any sigmoid).
 
         images: (n, H, W, C) as it was trained on: uint8, or floats in [-1, 1], as the generator draws them.
@@ -92,7 +91,7 @@ class Discriminator:
         return f"<Discriminator of {self.saved.path}: images (n, H, W, C) -> (n,)>"
 
 
-def check_labels(labels: Any, n: int, classes: int) -> np.ndarray | None:
+def check_labels(labels: ArrayLike | None, n: int, classes: int) -> np.ndarray | None:
     """Labels, int64 (n,), of classes 0 to classes - 1: one for each, or one number for all. None stays None."""
     if labels is None:
         return None
@@ -107,7 +106,7 @@ def check_labels(labels: Any, n: int, classes: int) -> np.ndarray | None:
     return np.broadcast_to(given.astype(np.int64), (n,))
 
 
-def _numbers(given: Any, what: str, expected: str) -> np.ndarray:
+def _numbers(given: ArrayLike, what: str, expected: str) -> np.ndarray:
     """An array of numbers: uint8 as it is, anything else as float32. WrongUse for none, and for what is no number."""
     a = np.asarray(given)
     if a.dtype.kind not in "uif" or 0 in a.shape:
@@ -118,7 +117,7 @@ def _numbers(given: Any, what: str, expected: str) -> np.ndarray:
     return a
 
 
-def _whole(name: str, value: Any, low: int) -> int:
+def _whole(name: str, value: object, low: int) -> int:
     """The whole number, at least `low`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value < 2**63:
         raise WrongUse(f"{name}: expected a whole number, at least {low}, got {value!r:.40}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minigan.errors import WrongUse
 from minigan.exchange import export
@@ -21,7 +22,7 @@ from minigan.formats.whole import write_whole
 from minigan.library import networks, options, scoring
 from minigan.library.images import Images, as_images
 from minigan.library.options import in_python, sayer
-from minigan.networks.own import NONE, Own
+from minigan.networks.own import NONE, Network, Own
 from minigan.networks.own import own as as_own
 from minigan.training import assembly, loop, restore, run_folder, run_record, sampling
 from minigan.training.interrupts import Interrupted
@@ -119,7 +120,7 @@ class Run:
 
     # ---- what its networks make ------------------------------------------------------------------------------------
 
-    def sample(self, n: int = 64, seed: int = 0, labels: Any = None, best: bool = False) -> Images:
+    def sample(self, n: int = 64, seed: int = 0, labels: ArrayLike | None = None, best: bool = False) -> Images:
         """Images that the generator of the newest checkpoint makes, uint8 (n, H, W, C): those of `minigan sample`.
 
         seed: of the latents.  labels: of a conditional run, the classes (n,), or one for all; None: the classes in
@@ -241,7 +242,8 @@ class Run:
         return card.card(self.record)
 
 
-def load(path: str | os.PathLike[str], *, generator: Any = None, discriminator: Any = None) -> Run:
+def load(path: str | os.PathLike[str], *, generator: Network | None = None,
+         discriminator: Network | None = None) -> Run:
     """The run in a folder that minigan trained, or made of imported weights.
 
     WrongUse if there is none, FailedWork if it is damaged. An exported network is no run: its weights are normalized

@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from minigan.errors import WrongUse
 from minigan.library import options as checked
@@ -18,6 +19,7 @@ from minigan.metrics.protocols import OF_FUNCTION, PROTOCOLS, needs_real
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.given import Given
 
+Images: TypeAlias = ArrayLike | os.PathLike[str] | Run  # what may be scored; a str is a path or a data set's name
 Weights: TypeAlias = str | os.PathLike[str] | Callable[[np.ndarray], Any] | None
 Range: TypeAlias = tuple[float, float] | None
 NOT_HERE = ("data", "stats")  # options that say what the second argument says
@@ -37,8 +39,8 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def fid(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int | None = None, weights: Weights = None,
-        range: Range = None, quiet: bool = False, **options: Any) -> float:
+def fid(fakes: Images, real: Images | None = None, *, protocol: str | None = None, count: int | None = None,
+        weights: Weights = None, range: Range = None, quiet: bool = False, **options: Any) -> float:
     """Frechet Inception distance of two sets of images (Heusel et al. 2017): from 0 on, the smaller the more alike.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), of means and covariances of the images' features, so in their unit
@@ -83,7 +85,7 @@ def fid(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int
     return _only("fid", ("FID",), fakes, real, range, weights, protocol, count, quiet, options)[0].value
 
 
-def inception_score(fakes: Any, *, protocol: str | None = None, count: int | None = None, weights: Weights = None,
+def inception_score(fakes: Images, *, protocol: str | None = None, count: int | None = None, weights: Weights = None,
                     range: Range = None, quiet: bool = False, **options: Any) -> Mean:
     """Inception score of images (Salimans et al. 2016): from 1 to the number of classes, more is better.
 
@@ -106,8 +108,8 @@ def inception_score(fakes: Any, *, protocol: str | None = None, count: int | Non
     return Mean(found.value, found.spread or 0.0)
 
 
-def kid(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int | None = None, weights: Weights = None,
-        range: Range = None, quiet: bool = False, **options: Any) -> Mean:
+def kid(fakes: Images, real: Images | None = None, *, protocol: str | None = None, count: int | None = None,
+        weights: Weights = None, range: Range = None, quiet: bool = False, **options: Any) -> Mean:
     """Kernel Inception distance of two sets of images (Binkowski et al. 2018): around 0 for images of one kind.
 
     The unbiased estimate of the squared maximum mean discrepancy under the kernel (<x, y> / d + 1)^3 of features x, y
@@ -130,8 +132,8 @@ def kid(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int
     return Mean(found.value, found.spread or 0.0)
 
 
-def precision_recall(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int | None = None,
-                     weights: Weights = None, range: Range = None, quiet: bool = False,
+def precision_recall(fakes: Images, real: Images | None = None, *, protocol: str | None = None,
+                     count: int | None = None, weights: Weights = None, range: Range = None, quiet: bool = False,
                      **options: Any) -> PrecisionRecall:
     """Precision and recall of fakes (Kynkaanniemi et al. 2019), shares from 0 to 1, more is better.
 
@@ -153,7 +155,7 @@ def precision_recall(fakes: Any, real: Any = None, *, protocol: str | None = Non
     return PrecisionRecall(found[0].value, found[1].value)
 
 
-def score(fakes: Any, real: Any = None, *, protocol: str | None = None, count: int | None = None,
+def score(fakes: Images, real: Images | None = None, *, protocol: str | None = None, count: int | None = None,
           weights: Weights = None, range: Range = None, quiet: bool = False, **options: Any) -> dict[str, Score]:
     """All that `minigan score` says of images: a dict of the names of scores, each with what it depends on.
 
@@ -180,7 +182,7 @@ def _only(function: str, names: tuple[str, ...], *given: Any) -> list[Score]:
     return [found[name] for name in names]
 
 
-def _measured(function: str, only: tuple[str, ...], fakes: Any, real: Any, range: Range, weights: Weights,
+def _measured(function: str, only: tuple[str, ...], fakes: Images, real: Images | None, range: Range, weights: Weights,
               protocol: str | None, count: int | None, quiet: bool, options: dict[str, Any]) -> list[Score]:
     """Scores of what the function was given. only: its scores; none for all of the protocol."""
     own = weights if callable(weights) else None
@@ -200,7 +202,7 @@ def _measured(function: str, only: tuple[str, ...], fakes: Any, real: Any, range
     return scoring.measured(a, asked, b, own, only, store=not only)
 
 
-def _side(given: Any, name: str, range: Range) -> Given:
+def _side(given: Images, name: str, range: Range) -> Given:
     if isinstance(given, Run):
         return Given(str(given.folder), run=given.folder, own=given.own)
     return scoring.side(given, name, range)

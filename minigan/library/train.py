@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from minigan.data import datasets
 from minigan.data.dataset import Dataset
 from minigan.errors import WrongUse
@@ -16,16 +18,16 @@ from minigan.experiment.presets import experiment
 from minigan.library import arrays, options
 from minigan.library.options import in_python, sayer
 from minigan.library.runs import Run, train_in_python
-from minigan.networks.own import Own
+from minigan.networks.own import Network, Own
 from minigan.networks.own import own as as_own
 from minigan.training import loop, run_folder
 from minigan.training.assembly import with_own
 
 
-def train(images_or_path: Any, *, labels: Any = None, range: tuple[float, float] | None = None,
-          out: str | os.PathLike[str] | None = None, overwrite: bool = False, quiet: bool = False,
-          callback: loop.Callback | None = None, tensorboard: bool = False, generator: Any = None,
-          discriminator: Any = None, **chosen: Any) -> Run:
+def train(images_or_path: str | os.PathLike[str] | ArrayLike, *, labels: ArrayLike | None = None,
+          range: tuple[float, float] | None = None, out: str | os.PathLike[str] | None = None, overwrite: bool = False,
+          quiet: bool = False, callback: loop.Callback | None = None, tensorboard: bool = False,
+          generator: Network | None = None, discriminator: Network | None = None, **chosen: Any) -> Run:
     """Train a generator and a discriminator; gives the Run, which samples, scores, reports and goes on.
 
     images_or_path is one of

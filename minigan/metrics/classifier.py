@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minigan.data import datasets, pixels
-from minigan.data.dataset import digest_of
+from minigan.data.dataset import StoredImages, digest_of
 from minigan.data.locations import cache_folder
 from minigan.data.resize import resized
 from minigan.engine import devices, ops
@@ -221,7 +221,7 @@ def trainable() -> list[str]:
             if facts.splits.get("train") and facts.splits.get("test") and not facts.large]
 
 
-def accuracy_of(body: Layer, head: Layer, images: np.ndarray, labels: np.ndarray, xp: Any = np) -> float:
+def accuracy_of(body: Layer, head: Layer, images: np.ndarray | StoredImages, labels: np.ndarray, xp: Any = np) -> float:
     """The share of images whose largest logit is their label's."""
     right = 0
     with no_grad():
@@ -238,7 +238,7 @@ def _made(body: Sequential, head: Sequential, dataset: str, size: int, channels:
     digest = hashlib.sha256(json.dumps([dataset, size, channels, list(classes)]).encode())
     for name, a in sorted((_arrays(body, "body") | _arrays(head, "head")).items()):
         digest.update(f"{name} {a.dtype.str} {a.shape}".encode())
-        digest.update(np.ascontiguousarray(a))
+        digest.update(np.ascontiguousarray(a).data)
     return Classifier(body, head, dataset, size, channels, classes, accuracy, trained, digest.hexdigest(), xp)
 
 

@@ -41,11 +41,25 @@ Function = Callable[[np.ndarray], object]  # images, uint8 (n, H, W, C), C 1 or 
 class Extractor(Protocol):
     """What makes features of images: InceptionFeatures, classifier.Classifier, FunctionFeatures."""
 
-    name: str  # "inception-2015-12-05", "classifier fashion-mnist"
-    digest: str  # of the weights; "": what they depend on is not known, so the cache has none of them
-    resize: str  # how images of another size are brought to its own
-    dimension: int  # of the features
-    classifies: bool  # whether it has logits
+    @property
+    def name(self) -> str:
+        """Such as "inception-2015-12-05", "classifier fashion-mnist"."""
+
+    @property
+    def digest(self) -> str:
+        """That of the weights; "": what they depend on is not known, so the cache has none of them."""
+
+    @property
+    def resize(self) -> str:
+        """How images of another size are brought to its own."""
+
+    @property
+    def dimension(self) -> int:
+        """The length of the features."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it has logits."""
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """uint8 (n, H, W, C) -> float32 (n, dimension); they do not depend on how many others come after."""

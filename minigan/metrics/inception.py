@@ -21,7 +21,9 @@ from minigan.engine.products import matmul
 from minigan.engine.thread_pool import blocks, parallel
 from minigan.errors import WrongUse, choose, listed
 from minigan.metrics import inception_resize, inception_table
-from minigan.metrics.inception_table import KINDS, TAPS, Branch, Step, channels_of, size_after, tensors
+from minigan.metrics.inception_table import KINDS as KINDS
+from minigan.metrics.inception_table import TAPS, Branch, Step, channels_of, size_after
+from minigan.metrics.inception_table import tensors as tensors
 
 EPS = 0.001  # of every batch normalization
 GROUP = 25  # images that a GPU computes at once, which divides features.STEP; their largest layer takes 0.15 GB

@@ -104,7 +104,8 @@ class Step:
 
     def size(self, given: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the result for those of the input."""
-        return tuple((given[i] + 2 * self.pad[i] - self.kernel[i]) // self.stride + 1 for i in (0, 1))
+        height, width = ((given[i] + 2 * self.pad[i] - self.kernel[i]) // self.stride + 1 for i in (0, 1))
+        return height, width
 
 
 Branch = list[list[Step]]  # one step after the other; two stand side by side in a + b
@@ -152,9 +153,9 @@ def _step(text: str, name: str, channels: int) -> Step:
     stride = 2 if text.endswith("/2") else 1
     if words[0] in ("avg", "max"):
         return Step(words[0], channels, channels, stride=stride, pad=(0, 0) if stride == 2 else (1, 1))
-    kernel = tuple(int(k) for k in words[1].split("x"))
-    pad = (0, 0) if stride == 2 or "valid" in words else (kernel[0] // 2, kernel[1] // 2)
-    return Step(name, channels, int(words[0]), kernel, stride, pad)
+    height, width = map(int, words[1].split("x"))
+    pad = (0, 0) if stride == 2 or "valid" in words else (height // 2, width // 2)
+    return Step(name, channels, int(words[0]), (height, width), stride, pad)
 
 
 def tensors(kind: str = "inception-2015-12-05") -> dict[str, tuple[int, ...]]:

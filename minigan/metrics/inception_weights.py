@@ -178,7 +178,7 @@ def digest_of(tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, array in tensors.items():
         digest.update(f"{name} {'x'.join(map(str, array.shape))}\n".encode())
-        digest.update(np.ascontiguousarray(array, "<f4"))
+        digest.update(np.ascontiguousarray(array, "<f4").data)
     return digest.hexdigest()
 
 
@@ -209,11 +209,11 @@ def _read(data: bytes, path: Path) -> tuple[str, dict[str, np.ndarray], str, dic
     if data.startswith(keras_weights.SIGNATURE):
         if not keras_weights.is_checkpoint(data):
             return KERAS, _from_keras(keras_weights.read(data, str(path)), path), "Keras, HDF5", {}
-        noted = hdf5_state.load(path).get("inception")
-        if not isinstance(noted, dict) or not isinstance(found := noted.get("tensors"), dict):
+        saved = hdf5_state.load(path).get("inception")
+        if not isinstance(saved, dict) or not isinstance(saved.get("tensors"), dict):
             raise FailedWork(f"{path}: a checkpoint of a training run, expected weights of Inception")
-        noted = {key: text for key, text in noted.items() if isinstance(text, str)}
-        arrays = {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+        noted = {key: text for key, text in saved.items() if isinstance(text, str)}
+        arrays = {name: array for name, array in saved["tensors"].items() if isinstance(array, np.ndarray)}
         return *_from_torch(arrays, path, noted.get("kind", "")), MINIGAN, noted
     if safetensors.looks_like(data):
         found, noted = safetensors.read(data, str(path))
@@ -356,7 +356,9 @@ def _modules(expected: Mapping[str, object]) -> list[str]:
 
 def _branch(rest: str) -> tuple[str, int, str]:
     """ "branch3x3_2a" -> "branch3x3", 2, "a"; the number is 0 where there is none."""
-    name, number, letter = re.fullmatch(r"(.*?)(?:_([0-9])([ab]?))?", rest).groups()
+    found = re.fullmatch(r"(.*?)(?:_([0-9])([ab]?))?", rest)
+    assert found is not None, "all of it is optional"
+    name, number, letter = found.groups()
     return name, int(number or 0), letter or ""
 
 

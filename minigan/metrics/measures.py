@@ -168,12 +168,12 @@ def _intra_fid(p: Protocol, i: ScoreInputs) -> Found:
             raise WrongUse(f"protocol {p.name} takes {wanted:,} {kind} images of each class, got {counts[c]:,} of "
                            f"class {classes[c]}")
         cautions += [f"class {classes[counts.argmin()]}: {line}" for line in
-                     _few_for_fid(kind, counts.min(), fake.shape[1])]
+                     _few_for_fid(kind, int(counts.min()), fake.shape[1])]
     of_classes = list(scores.intra_fid(real, labels[0], fake, labels[1]).values())
     return [(float(np.mean(of_classes)), float(np.std(of_classes)))], len(real), len(fake), cautions
 
 
-def _neighbours(p: Protocol, i: ScoreInputs, function: Callable) -> Found:
+def _neighbours(p: Protocol, i: ScoreInputs, function: Callable[[np.ndarray, np.ndarray], tuple[float, ...]]) -> Found:
     real, fake = _reals(p, "neighbours", i.real), _fakes(p, "neighbours", i.fake, p.fake)
     cautions = [] if len(real) == len(fake) else [
         f"{len(real):,} real and {len(fake):,} fakes: the balls around the more numerous ones are smaller"]
@@ -223,7 +223,8 @@ def _reals(p: Protocol, score: str, real: np.ndarray | Statistics | None) -> np.
     """Features, as many as the protocol takes."""
     if isinstance(real, Statistics):
         raise WrongUse(f"{score} needs features of real images; statistics will do for FID only")
-    real = _given(score, "features of real images", real)
+    if real is None:
+        raise WrongUse(f"{score} needs features of real images")
     if p.real and len(real) != p.real:
         raise WrongUse(f"protocol {p.name} takes {p.real:,} real images, got {len(real):,}; "
                        "a smaller protocol takes fewer")
@@ -234,7 +235,8 @@ def _fakes(p: Protocol, score: str, fake: np.ndarray | Statistics | None, count:
     """The first `count` rows; all if it is 0."""
     if isinstance(fake, Statistics):
         raise WrongUse(f"{score} needs features of fakes; statistics will do for FID only")
-    fake = _given(score, "fakes", fake)
+    if fake is None:
+        raise WrongUse(f"{score} needs fakes")
     if len(fake) < count:
         raise WrongUse(f"protocol {p.name} takes {count:,} fakes for {score}, got {len(fake):,}; "
                        "a smaller protocol takes fewer")

@@ -16,6 +16,8 @@ WINDOW, SIGMA = 11, 1.5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 PAIRS = 64  # compared at once
 
+Scales = list[tuple[np.ndarray, np.ndarray, np.ndarray]]  # of each scale: see _scales
+
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """MS-SSIM of each pair of images, uint8 (N, H, W, C) both: float64 (N,), 1 for equal ones."""
@@ -58,7 +60,7 @@ def within_classes(images: np.ndarray, labels: np.ndarray, pairs: int = 100, see
     return found
 
 
-def _scales(images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _scales(images: np.ndarray) -> Scales:
     """Of each scale: the images (N, C, H, W), their windows' means and means of squares."""
     if images.dtype != np.uint8 or images.ndim != 4:
         raise WrongUse(f"MS-SSIM: got {images.dtype} {images.shape}, expected uint8 (N, H, W, C)")
@@ -71,10 +73,10 @@ def _scales(images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray
     return found
 
 
-def _of_pairs(a: list, b: list, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def _of_pairs(a: Scales, b: Scales, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """MS-SSIM of the images i of a with j of b, in blocks."""
     def of_block(block: slice) -> np.ndarray:
-        product = 1.0
+        product = np.ones(())
         for scale, weight in enumerate(WEIGHTS):
             (x, mx, xx), (y, my, yy) = ([part[rows[block]] for part in s[scale]] for s, rows in ((a, i), (b, j)))
             both, squares = 2 * mx * my, mx * mx + my * my

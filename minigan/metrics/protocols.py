@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,9 +82,11 @@ class Protocol:
         """Which of the `available` real images to take, sorted; labels: needed if per_class. WrongUse if too few."""
         if not self.real:
             return np.arange(available)
-        if self.per_class and labels is None:
-            raise WrongUse(f"{self.name} needs labels of the real images")
-        groups = [np.flatnonzero(labels == c) for c in np.unique(labels)] if self.per_class else [np.arange(available)]
+        groups = [np.arange(available)]
+        if self.per_class:
+            if labels is None:
+                raise WrongUse(f"{self.name} needs labels of the real images")
+            groups = [np.flatnonzero(labels == c) for c in np.unique(labels)]
         rng, taken = np.random.RandomState(self.seed), []
         for group in groups:
             if len(group) < self.real:
@@ -108,7 +111,8 @@ class Protocol:
         """The same with at most `count` images everywhere; its name says so, so that scores are never mixed."""
         if count < 2:
             raise WrongUse(f"a protocol needs at least 2 images, got {count}")
-        less = {field: min(getattr(self, field) or count, count) for field in ("is_count", "real", "fake")} | {
+        less: dict[str, Any] = {
+            **{field: min(getattr(self, field) or count, count) for field in ("is_count", "real", "fake")},
             "kid_size": min(self.kid_size, max(2, count // 2)), "splits": min(self.splits, count)}
         if all(getattr(self, field) == value for field, value in less.items()):
             return self

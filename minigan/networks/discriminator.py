@@ -109,12 +109,13 @@ def feature_norm(norm: Normalization, channels: int, slope: float) -> Layer:
     return FEATURES[norm.features](channels, slope, gain=norm.gain)
 
 
-def check_labels(who: str, labels: Array | None, count: int) -> None:
-    """ValueError unless there is one label for each of `count` images."""
+def check_labels(who: str, labels: Array | None, count: int) -> Array:
+    """The labels; ValueError unless there is one for each of `count` images."""
     if labels is None:
         raise ValueError(f"{who}: labels are needed: call the network as network(x, train, labels)")
     if labels.shape != (count,):
         raise ValueError(f"{who}: expected one label for each of {count} images, got labels {labels.shape}")
+    return labels
 
 
 # ---- a discriminator's end -----------------------------------------------------------------------------------------
@@ -122,9 +123,9 @@ def check_labels(who: str, labels: Array | None, count: int) -> None:
 class Discriminator(Layer):
     """A body that makes features, and an end that makes one number of them for each image.
 
-    A subclass calls `end` last in its constructor and gives `features`. Results: (N,), and for condition "ac"
-    ((N,), logits (N, classes)), unless the call does not want to `classify`: then the classifier is left alone. The
-    embedding and the classifier are normalized like the other layers.
+    A subclass calls `end` last in its constructor and gives `features`. Results: (N,); for condition "ac"
+    `classified` gives the classifier's logits (N, classes), too, and a call leaves the classifier alone. The embedding
+    and the classifier are normalized like the other layers.
 
     own_factor, where a subclass says it, is that of its features times end_factor.
 
@@ -133,7 +134,7 @@ class Discriminator(Layer):
     the last convolution, no paper here has them; that is ours.
     """
 
-    conditions = ("projection", "ac")  # what a subclass can do
+    conditions: tuple[str, ...] = ("projection", "ac")  # what a subclass can do
 
     def __init__(self, classes: int = 0, condition: str = ""):
         super().__init__()
@@ -169,18 +170,24 @@ class Discriminator(Layer):
         """Images (N, H, W, C) -> (N, n)."""
         raise NotImplementedError(f"{type(self).__name__}.features")
 
-    def __call__(self, x: Tensor, train: bool = True, labels: Array | None = None,
-                 classify: bool = True) -> Tensor | tuple[Tensor, Tensor]:
-        return self.forward(x, Pass(train, labels), classify)
+    def forward(self, x: Tensor, how: Pass) -> Tensor:
+        return self._judged(x, how, False)[0]
 
-    def forward(self, x: Tensor, how: Pass, classify: bool = True) -> Tensor | tuple[Tensor, Tensor]:
+    def classified(self, x: Tensor, train: bool = True) -> tuple[Tensor, Tensor]:
+        """The numbers (N,), and the auxiliary classifier's logits (N, classes): for condition "ac"."""
+        y, logits = self._judged(x, Pass(train), True)
+        assert logits is not None, "a discriminator with a classifier"
+        return y, logits
+
+    def _judged(self, x: Tensor, how: Pass, classify: bool) -> tuple[Tensor, Tensor | None]:
         if self.condition in ("projection", "concat"):
-            check_labels("discriminator", how.labels, len(x))
+            check_labels("discriminator", how.labels, len(x))  # before the features, which take their time
         classify = classify and self.condition == "ac"
         layers = (layer for path, layer in self.walk() if classify or path != "classify")
         how = dataclasses.replace(how, weights=normalize_together(layers, how.train))
         h = self.features(x, how)
         y = ops.reshape(self.layers["dense"].forward(h, how), (-1,))
         if self.condition == "projection":
-            y = y + ops.sum(self.layers["embed"].forward(how.labels, how) * h, 1)
-        return (y, self.layers["classify"].forward(h, how)) if classify else y
+            labels = check_labels("discriminator", how.labels, len(x))
+            y = y + ops.sum(self.layers["embed"].forward(labels, how) * h, 1)
+        return y, self.layers["classify"].forward(h, how) if classify else None

@@ -100,7 +100,7 @@ def lines(name: str, size: int | None = None, width: float = 1.0, classes: int =
 
 def overview() -> Iterator[str]:
     """Every model in a line, at its source's size."""
-    texts = [("model", "size", "z", "generator", "discriminator", "conditions", "source")]
+    texts: list[tuple[str, ...]] = [("model", "size", "z", "generator", "discriminator", "conditions", "source")]
     for name, model in MODELS.items():
         texts.append((name, str(model.size), str(model.dim_z), *(f"{count:,}" for count in model.counts),
                       ", ".join(model.conditions), model.source))

@@ -14,6 +14,7 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
+from minigan.nn.layers import Layer
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import Clip, FrobeniusNorm, Gain, NoNorm, Normalized, Orthonormal, WeightNorm
 
@@ -91,7 +92,7 @@ GENERATOR_NORMS = ("none", "sn", "sn-conv", "ssn", "bsn", "bssn", "sn-gamma", "b
 SCALED = ("ssn", "bssn", "sn-conv")  # those that know NormOptions.scale
 
 
-def normalize(layers: Iterable[Normalized], norm: Normalization, rng: np.random.Generator) -> None:
+def normalize(layers: Iterable[Layer], norm: Normalization, rng: np.random.Generator) -> None:
     """Give layers that were made without it this normalization of their weights: a generator's, as SAGAN has it.
 
     Zhang et al. 2019.  rng: draws what a normalization begins with.

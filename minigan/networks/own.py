@@ -13,6 +13,8 @@ from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 from minigan.nn.layers import Layer, Pass
 
+Params = Mapping[str, Tensor | Array]  # name -> a Tensor that is trained, or an array that is remembered
+
 
 class Function(Layer):
     """A network that is a function of its parameters and its input: function(p, x) -> Tensor.
@@ -22,11 +24,11 @@ class Function(Layer):
     It may write into the arrays (p["u"][...] = new); in evaluation it gets copies of them, so that nothing is kept.
     """
 
-    def __init__(self, function: Callable[[dict[str, Any], Tensor], Tensor], params: Mapping[str, Tensor | Array]):
+    def __init__(self, function: Callable[[dict[str, Any], Tensor], Tensor], params: Params):
         super().__init__()
         self.function = function
         for name, value in params.items():
-            (self.params if isinstance(value, Tensor) else self.state)[name] = value  # type: ignore[assignment]
+            (self.params if isinstance(value, Tensor) else self.state)[name] = value
 
     @property
     def weighted(self) -> bool:
@@ -35,6 +37,9 @@ class Function(Layer):
     def forward(self, x: Tensor, how: Pass) -> Tensor:
         state = self.state if how.train else {name: a.copy() for name, a in self.state.items()}
         return self.function({**self.params, **state}, x)
+
+
+Network = Layer | tuple[Callable[[dict[str, Any], Tensor], Tensor], Params]  # what may be given as one
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Own:
 NONE = Own()
 
 
-def own(generator: Any = None, discriminator: Any = None) -> Own:
+def own(generator: Network | None = None, discriminator: Network | None = None) -> Own:
     """What was given as networks of one's own; see `as_layer`. WrongUse for what cannot be one."""
     return Own(as_layer("generator", generator), as_layer("discriminator", discriminator))
 

@@ -17,6 +17,7 @@ from minigan.networks.discriminator import (
     Discriminator,
     Embedding,
     batch_norm,
+    check_labels,
     check_size,
     drawing,
     feature_norm,
@@ -186,7 +187,7 @@ class ResNetDiscriminator(Discriminator):
     pool, dense_bias: ResNet's pool and bias, where they are not the table's.
     """
 
-    conditions = ("projection", "concat", "ac")
+    conditions: tuple[str, ...] = ("projection", "concat", "ac")
 
     def __init__(self, rng: np.random.Generator, size: int, channels: int, norm: Normalization, width: float = 1.0,
                  classes: int = 0, condition: str = "", table: ResNet = CIFAR, init: str = "model",
@@ -212,7 +213,8 @@ class ResNetDiscriminator(Discriminator):
         for i, block in enumerate(self.layers["blocks"].layers.values()):
             if self.condition == "concat" and i == self.table.join:
                 N, H, W, _ = x.shape
-                maps = ops.reshape(self.layers["embed"].forward(how.labels, how), (N, 1, 1, -1))
+                labels = check_labels("discriminator", how.labels, N)
+                maps = ops.reshape(self.layers["embed"].forward(labels, how), (N, 1, 1, -1))
                 x = ops.concatenate([x, ops.broadcast_to(maps, (N, H, W, maps.shape[3]))], 3)
             x = block.forward(x, how)
         return (ops.sum if self.table.pool == "sum" else ops.mean)(ops.relu(x), (1, 2))

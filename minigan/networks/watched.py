@@ -10,9 +10,8 @@ from typing import Any
 
 from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, to_host
-from minigan.engine.scaled import Scaled
 from minigan.nn.layers import Layer, Pass
-from minigan.nn.weight_norms import NoNorm
+from minigan.nn.weight_norms import NoNorm, Normalized
 
 
 def watch(network: Layer) -> dict[str, Watched]:
@@ -33,15 +32,17 @@ class Held(NoNorm):
     """
 
     def __init__(self, norm: NoNorm):
-        self.norm, self.W_bar, self.x_shape = norm, None, ()
+        self.norm = norm
+        self.W_bar: Tensor | None = None
+        self.x_shape: tuple[int, ...] = ()
 
-    def weight(self, layer: Layer, x_shape: tuple[int, ...], train: bool) -> Tensor:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
         if self.W_bar is None:
-            W_bar = self.norm.weight(layer, x_shape, False)  # as in training; what it remembers is not moved
-            self.W_bar, self.x_shape = W_bar.done() if isinstance(W_bar, Scaled) else W_bar, x_shape
+            self.W_bar = self.norm.weight(layer, x_shape, False)  # as in training; what it remembers is not moved
+            self.x_shape = x_shape
         return self.W_bar
 
-    def penalty(self, layer: Layer) -> Tensor | None:
+    def penalty(self, layer: Normalized) -> Tensor | None:
         return self.norm.penalty(layer)
 
 

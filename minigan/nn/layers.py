@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from minigan.engine.scaled import Scaled
 from minigan.errors import FailedWork
 from minigan.nn.initializers import Initializer, normal
 from minigan.nn.lipschitz import InUse, product
-from minigan.nn.weight_norms import NoNorm, to_matrix
+from minigan.nn.weight_norms import NoNorm, Normalized, to_matrix
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,10 @@ class Pass:
 
     train: bool = True
     labels: Array | None = None
-    weights: Mapping[Layer, Tensor | Scaled] = field(default_factory=dict)
+    weights: Mapping[Normalized, Tensor | Scaled] = field(default_factory=dict)
+
+
+Kind = TypeVar("Kind", bound="Layer")
 
 
 class Layer:
@@ -126,7 +129,7 @@ class Layer:
             for name, a in layer.state.items():
                 layer.state[name] = array_module(a).array(arrays[f"{path}/{name}".lstrip("/")], order="C")
 
-    def to(self, xp: Any) -> Layer:
+    def to(self: Kind, xp: Any) -> Kind:
         """Move every array to the array module xp, in place; returns the layer."""
         for _, layer in self.walk():
             for p in layer.params.values():
@@ -252,8 +255,8 @@ class Conv2d(Layer):
 
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The convolution's input gradient."""
-        more = tuple((shape[i] + 2 * self.pad - W.shape[i]) % self.stride for i in (1, 2))
-        return conv_ops.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=more)
+        rows, columns = ((shape[i] + 2 * self.pad - W.shape[i]) % self.stride for i in (1, 2))
+        return conv_ops.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=(rows, columns))
 
 
 class ConvTranspose2d(Layer):

@@ -29,9 +29,11 @@ class InUse:
 
 def product(*factors: float | None) -> float | None:
     """The factor of layers one after the other."""
-    return None if None in factors else math.prod(factors)
+    known = [factor for factor in factors if factor is not None]
+    return math.prod(known) if len(known) == len(factors) else None
 
 
 def total(*factors: float | None) -> float | None:
     """The factor of branches that are added."""
-    return None if None in factors else sum(factors)
+    known = [factor for factor in factors if factor is not None]
+    return sum(known) if len(known) == len(factors) else None

@@ -99,7 +99,8 @@ class Adam(Optimizer):
         return rate * (float(np.sqrt(1 - self.beta2 ** t)) / (1 - self.beta1 ** t))
 
     def update(self, ws: list[Array], gs: list[Array], *memory: list[Array], rate: Array) -> None:
-        adam_all(ws, gs, *memory, rate, self.beta1, self.beta2, self.eps)
+        m, v = memory
+        adam_all(ws, gs, m, v, rate, self.beta1, self.beta2, self.eps)
 
 
 class RMSProp(Optimizer):

@@ -85,7 +85,7 @@ class SpectralNorm(NoNorm):
         for name, matrix in self.matrices(layer.params["W"], layer.out_axis).items():
             layer.state[name] = rng.standard_normal(len(matrix)).astype(matrix.dtype)
 
-    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor | Scaled:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
         W, us = layer.params["W"], {}
         matrices = self.matrices(W, layer.out_axis)
         if self.through or len(matrices) > 1:
@@ -214,13 +214,14 @@ class SpectralNormalizeAll(Op):
     def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
         zeros, ones = _guards(self.sigmas)
 
-        def one(i: int) -> Tensor:  # spectral_gradient, sigma being a function of W
+        def one(i: int, gy: Tensor) -> Tensor:  # spectral_gradient, sigma being a function of W
             W = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
-            G = ops.reshape(gys[i], W.shape)
+            G = ops.reshape(gy, W.shape)
             u, v = Tensor(self.us[i].reshape(-1, 1)), Tensor(self.vs[i].reshape(1, -1))
             inverse = _inverse(ops.transpose(u) @ W @ ops.transpose(v), zeros[i], ones[i])
             return ops.reshape((G - ops.sum(G * W) * inverse * (u @ v)) * inverse, self.saved[i].shape)
-        return tuple(one(i) if need and gys[i] is not None else None for i, need in enumerate(self.needs))
+        return tuple(one(i, gy) if need and gy is not None else None
+                     for i, (need, gy) in enumerate(zip(self.needs, gys, strict=True)))
 
     def fused_backward(self, gys: list[Array | None]) -> list[Array | None]:
         Ws = [self.saved[i].data for i in self.saves]

@@ -17,7 +17,6 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module, to_host
-from minigan.engine.scaled import Scaled
 from minigan.nn.initializers import draw_orthonormal
 
 TINY = 1e-24  # beside a squared norm: zero weights stay zero, with a gradient, and no other number notices
@@ -43,9 +42,13 @@ class NoNorm:
     def attach(self, layer: Normalized, rng: np.random.Generator) -> None:
         """Put what the normalization remembers or learns into layer.state and layer.params; W is there already."""
 
-    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor | Scaled:
+    def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
         """The weights to use for an input of shape x_shape; () if there is none and one only wants to look."""
         return layer.params["W"]
+
+    def matrices(self, W: Tensor, out_axis: int) -> dict[str, Tensor]:
+        """The matrices, made of W, by whose largest singular values it divides."""
+        raise NotImplementedError(f"{type(self).__name__} divides by no singular value")
 
     def penalty(self, layer: Normalized) -> Tensor | None:
         """What the discriminator's loss gets on top for this layer: a Tensor of one element, or nothing."""
@@ -114,7 +117,7 @@ class Gain(NoNorm):
         gamma = layer.params["gamma"] if self.gamma is None else self.gamma
         W_bar = self.norm.weight(layer, x_shape, train)
         if self.rows:
-            gamma = ops.reshape(gamma, tuple(-1 if i == layer.out_axis else 1 for i in range(W_bar.ndim)))
+            gamma = ops.reshape(gamma, tuple(-1 if i == layer.out_axis else 1 for i in range(layer.params["W"].ndim)))
         return W_bar * gamma
 
     def after_update(self, layer: Normalized) -> None:

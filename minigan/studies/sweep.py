@@ -17,6 +17,7 @@ from pathlib import Path
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, to_dict
 from minigan.formats import image_files, image_grids
+from minigan.formats.locks import Busy
 from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
@@ -44,7 +45,7 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
             else:
                 loop.fit(cell.experiment, folder, quiet=quiet)
         except WrongUse as error:  # busy, or another process was quicker while this one read the data
-            if not isinstance(error, run_folder.Busy) and (run is not None or not run_folder.is_run(folder)):
+            if not isinstance(error, Busy) and (run is not None or not run_folder.is_run(folder)):
                 raise
             say(f"{cell.name}: another process is at it")
         except records.NotFinite as error:

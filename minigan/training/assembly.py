@@ -152,7 +152,8 @@ def with_own(e: Experiment, own: Own, chosen: Collection[str] = ()) -> Experimen
                            f"{'are' if len(of) > 1 else 'is'} your own; leave it out")
     if names and e.condition != "none":
         raise WrongUse(f"--condition {e.condition} is for minigan's own networks: yours get no labels; leave it out")
-    return dataclasses.replace(e, **names, **{NETWORKS[who]: "none" for who in names})
+    replaced: dict[str, Any] = {**names, **{NETWORKS[who]: "none" for who in names}}
+    return dataclasses.replace(e, **replaced)
 
 
 def check_own(e: Experiment, own: Own, where: str, needed: Collection[str] = ("generator", "discriminator")) -> None:

@@ -70,7 +70,11 @@ class Draws:
     def generator(self, rate: np.ndarray, follow: np.ndarray | None) -> Inputs:
         """The inputs of its next update; rate, follow: () float64."""
         e = self.e
-        z, labels = self.last_fakes if e.reuse_z else self.fakes(e.gen_batch_size or e.batch_size)
+        if e.reuse_z:
+            assert self.last_fakes is not None, "the discriminator's update comes first"
+            z, labels = self.last_fakes
+        else:
+            z, labels = self.fakes(e.gen_batch_size or e.batch_size)
         return Inputs(rate, z, labels, follow=follow)
 
     def real(self, index: np.ndarray) -> dict[str, np.ndarray | None]:

@@ -1,6 +1,7 @@
 """The checkpoints of a run's folder: which there are, which is the newest that can be read, which are kept."""
 
 from pathlib import Path
+from typing import Any
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats.hdf5_state import Unreadable, read, save
@@ -8,7 +9,7 @@ from minigan.formats.whole import remove, remove_dead
 from minigan.training.run_folder import checkpoints_in
 
 
-def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> Path:
+def save_in(folder: str | Path, iteration: int, state: dict[str, Any], keep: int = 2) -> Path:
     """Save `state` as folder/checkpoint-0001000.h5, then remove all but the newest `keep` up to there.
 
     Checkpoints of later iterations, which exist if a run was resumed from an older one, stay as they are
@@ -29,7 +30,7 @@ def save_in(folder: str | Path, iteration: int, state: dict, keep: int = 2) -> P
     return path
 
 
-def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
+def newest(folder: str | Path) -> tuple[Path, dict[str, Any], list[str]]:
     """The newest checkpoint in `folder` that can be read: path, state, and a line per unreadable newer one.
 
     Raises WrongUse if there is no checkpoint at all, FailedWork if none can be read.
@@ -49,7 +50,7 @@ def newest(folder: str | Path) -> tuple[Path, dict, list[str]]:
     raise FailedWork(f"{folder}: no checkpoint can be read: {'; '.join(unreadable)}")
 
 
-def save_best(folder: str | Path, iteration: int, state: dict) -> Path:
+def save_best(folder: str | Path, iteration: int, state: dict[str, Any]) -> Path:
     """Save `state` as folder/best-0001000.h5, then remove the best one before it."""
     path = Path(folder) / f"best-{iteration:07d}.h5"
     save(path, state, parents=False)

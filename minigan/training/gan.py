@@ -15,6 +15,7 @@ from minigan.experiment.experiment import Experiment, learned
 from minigan.experiment.streams import stream
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
+from minigan.networks.discriminator import Discriminator
 from minigan.networks.norms import penalties
 from minigan.networks.own import NONE, Own, try_discriminator, try_generator
 from minigan.nn.layers import Layer
@@ -143,8 +144,8 @@ class Training:
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""
-        if self.e.condition == "ac":
-            return self.dis(x) if classify else (self.dis(x, classify=False), None)
+        if classify and isinstance(self.dis, Discriminator) and self.dis.condition == "ac":
+            return self.dis.classified(x)
         return self.dis(x, True, labels), None
 
     def real(self, x: Inputs) -> Tensor:

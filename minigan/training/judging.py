@@ -9,10 +9,10 @@ import numpy as np
 from minigan.data import pixels
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, no_grad
-from minigan.networks.discriminator import Discriminator
+from minigan.nn.layers import Layer
 
 
-def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int = 64,
+def judge(dis: Layer, images: np.ndarray, scaling: str, xp: Any = np, batch: int = 64,
           labels: np.ndarray | None = None) -> np.ndarray:
     """Its numbers, float32 (N,), for images (N, H, W, C), uint8, or float32 in [-1, 1]; an auxiliary classifier is not
     asked.
@@ -22,8 +22,7 @@ def judge(dis: Any, images: np.ndarray, scaling: str, xp: Any = np, batch: int =
     def of_part(part: slice) -> np.ndarray:
         given = xp.asarray(images[part])
         x = Tensor(pixels.to_floats(given, scaling) if given.dtype == np.uint8 else given)
-        how = {"classify": False} if isinstance(dis, Discriminator) else {}  # one of its author's own has no classifier
-        y = dis(x, False, None if labels is None else xp.asarray(labels[part]), **how)
+        y = dis(x, False, None if labels is None else xp.asarray(labels[part]))
         return devices.to_host(y.data)
     with no_grad():
         return np.concatenate([of_part(slice(i, i + batch)) for i in range(0, len(images), batch)])

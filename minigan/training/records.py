@@ -45,7 +45,7 @@ class Records:
         self.measured: list[tuple[int, Action]] = [
             (e.log_every or max(1, e.iterations // 200), dict),  # the losses alone
             (samples, training.thumbnail_measures),
-            (scores, lambda: {"scores": curve.scores(training)}),
+            (scores, self.scores),
         ]
         self.kept: list[tuple[int, Action]] = [
             (scores, self.save_best),
@@ -128,9 +128,15 @@ class Records:
         if best is not None and best[0] == self.training.iteration:
             checkpoints.save_best(self.out, self.training.iteration, self.training.state())
 
+    def scores(self) -> dict[str, Any]:
+        """Scores of the generator's images."""
+        assert self.curve is not None, "its interval is 0 otherwise"
+        return {"scores": self.curve.scores(self.training)}
+
     def diagnose(self) -> None:
         """A line of diagnostics.jsonl, with its alarms."""
         found = diagnose(self.training)
+        assert self.diagnoses is not None, "its interval is 0 otherwise"
         self.diagnoses.add(**found)
         if self.events is not None:
             self.events.diagnosis(found)

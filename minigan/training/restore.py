@@ -66,11 +66,12 @@ def newest(run: Path, best: bool = False, own: Own = NONE) -> Saved:
     """
     record = run_folder.read_experiment(run)
     check_own(record, own, str(run), ("generator",))
+    remarks: list[str] = []
     if best:
-        path = checkpoints.best(run)
-        if path is None:
+        found = checkpoints.best(run)
+        if found is None:
             raise WrongUse(f"{run} has no checkpoint of its best score: it was trained without --score-every")
-        state, remarks = hdf5_state.load(path), []
+        path, state = found, hdf5_state.load(found)
     else:
         path, state, remarks = checkpoints.newest(run)
     with doubting(str(path)):

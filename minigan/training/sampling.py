@@ -39,8 +39,8 @@ def draw_floats(gen: Any, z: np.ndarray, xp: Any = np, batch: int = 64, classes:
 def _parts(gen: Any, z: np.ndarray, xp: Any, batch: int, classes: int, labels: np.ndarray | None,
            start: int) -> Iterator[np.ndarray]:
     """What the generator makes, batch by batch, on the host."""
-    if classes and labels is None:
-        labels = np.arange(start, start + len(z)) % classes
+    if labels is None:
+        labels = np.arange(start, start + len(z)) % max(1, classes)
     for at in range(0, len(z), batch):
         part = slice(at, at + batch)
         with no_grad():

@@ -45,12 +45,12 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
 
     drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{html.escape(title)}</title>']
     for tick in y_ticks:
-        _, at = place(x_range[0], tick)
-        drawn += [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>',
-                  f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label(tick)}</text>']
+        _, height = place(x_range[0], tick)
+        drawn += [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>',
+                  f'<text x="{LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{label(tick)}</text>']
     for tick in x_ticks:
-        at, _ = place(tick, y_range[0])
-        drawn.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label(tick)}</text>')
+        left, _ = place(tick, y_range[0])
+        drawn.append(f'<text x="{left:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label(tick)}</text>')
     drawn += [f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x)}'
               "</text>",
               f'<text x="{-(TOP + HEIGHT - BOTTOM) / 2:.0f}" y="13" transform="rotate(-90)" text-anchor="middle">'

@@ -22,7 +22,8 @@ def server(folders: Sequence[Path], port: int = 0) -> http.server.ThreadingHTTPS
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            port = self.server.server_address[1]
+            assert isinstance(self.server, http.server.HTTPServer)
+            port = self.server.server_port
             if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
                 self.send_error(403)
             elif self.path != "/":

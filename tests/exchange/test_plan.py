@@ -50,8 +50,9 @@ def compare(network: Layer, shape, rng, classes, folder):
     x = rng.standard_normal((N, *shape)).astype(np.float32)
     labels = rng.integers(0, CLASSES, N) if classes else None
     with no_grad():
-        expected = network(Tensor(x), False, labels)
-    expected = [nchw(y.data) for y in (expected if isinstance(expected, tuple) else (expected,))]
+        both = getattr(network, "condition", "") == "ac"
+        expected = network.classified(Tensor(x), False) if both else (network(Tensor(x), False, labels),)
+    expected = [nchw(y.data) for y in expected]
     found = plan.of(network, shape, classes)
     state_dict.write(folder / "net.pth", found.weights)
     (folder / "net.py").write_text(torch_module.code(found, "Net", "A network.", "net.pth"))

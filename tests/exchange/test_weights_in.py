@@ -179,6 +179,7 @@ def test_samples_are_the_twins_images_rounded(run, tmp_path):
     labels = (torch.arange(9) % classes,) if classes else ()
     with torch.no_grad():
         theirs = gen(torch.tensor(z), *labels).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(minigan.load(folder / "run").sample(9), images)
     exact = (theirs + 1) * 127.5
     assert np.abs(images - exact).max() <= 0.5 + 1e-3
     assert (folder / "run" / "samples.png").is_file()

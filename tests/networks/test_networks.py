@@ -49,7 +49,9 @@ def count(network):
 
 
 def call(network, x, train, labels):
-    return network(x, train, labels)
+    """What it says: of an auxiliary classifier the logits, too."""
+    both = getattr(network, "condition", "") == "ac"
+    return network.classified(x, train) if both else network(x, train, labels)
 
 
 # ---- counts --------------------------------------------------------------------------------------------------------
@@ -360,7 +362,7 @@ def test_projection_adds_an_inner_product_and_ac_classifies_the_same_features(rn
         y, h = plain(x).data, plain.features(x, Pass()).data
         embedding = projection.layers["embed"].params["W"].data
         np.testing.assert_allclose(projection(x, True, labels).data, y + (embedding[labels] * h).sum(1), rtol=1e-4)
-        found, logits = ac(x)
+        found, logits = ac.classified(x)
         np.testing.assert_array_equal(found.data, y)
         classify = ac.layers["classify"].params
         np.testing.assert_allclose(logits.data, h @ classify["W"].data.T + classify["b"].data, rtol=1e-4, atol=1e-5)
@@ -451,20 +453,19 @@ def test_a_classifier_that_nobody_asks_is_left_alone(model, rng):
     dis = pair(model, rng, norm=SN, classes=4, condition="ac")[1]
     x = Tensor(rng.standard_normal((3, 32, 32, 3)).astype(np.float32))
     u = dis.layers["classify"].state["u"].copy()
-    alone = dis(x, False, classify=False)
-    np.testing.assert_array_equal(alone.data, dis(x, False)[0].data)
-    dis(x, True, classify=False)
-    np.testing.assert_array_equal(dis.layers["classify"].state["u"], u)
+    np.testing.assert_array_equal(dis(x, False).data, dis.classified(x, False)[0].data)
     dis(x, True)
+    np.testing.assert_array_equal(dis.layers["classify"].state["u"], u)
+    dis.classified(x, True)
     assert (dis.layers["classify"].state["u"] != u).any()
 
 
 def test_training_classifies_real_pictures_and_the_generators_only(monkeypatch):
     pictures = np.random.default_rng(3).integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
     run, asked = Training(tiny.tiny(condition="ac", gp=1.0), pictures, np.arange(12) % 3), []
-    call = type(run.dis).__call__
-    monkeypatch.setattr(type(run.dis), "__call__", lambda self, x, train=True, labels=None, classify=True: (
-        asked.append(classify), call(self, x, train, labels, classify))[1])
+    judged = type(run.dis)._judged
+    monkeypatch.setattr(type(run.dis), "_judged", lambda self, x, how, classify: (
+        asked.append(classify), judged(self, x, how, classify))[1])
     run.update_discriminator(1e-3)
     assert asked == [True, False, False]  # real, fake, penalty
     run.update_generator(1e-3)

@@ -46,7 +46,7 @@ def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
                 raise ValueError(f"its array {shape} does not fit the {declared:,} bytes of the entry, or is too large")
             with archive.open(f"{name}.npy") as file:
                 npy_header(file)
-                data = take(file, size, path)  # type: ignore[arg-type]
+                data = take(file, size, path)
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except UNREADABLE as error:
@@ -74,7 +74,7 @@ def headers_in(archive: zipfile.ZipFile) -> dict[str, Header]:
     for entry in archive.namelist()[:100]:
         if entry.endswith(".npy"):
             with archive.open(entry) as file:
-                found[entry.removesuffix(".npy")] = npy_header(file)  # type: ignore[arg-type]
+                found[entry.removesuffix(".npy")] = npy_header(file)
     return found
 
 
@@ -97,13 +97,8 @@ def of_images(shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether an array may be images; no side of one is shorter than 4 or longer than 1024."""
     if dtype.kind not in "uif" or dtype.itemsize > 8 or len(shape) not in (3, 4) or not 1 <= shape[0] <= 1 << 30:
         return False
-    inner = shape[1:]
-    if len(inner) == 2:
-        sides, channels = inner, 1
-    elif inner[2] in (1, 3):
-        sides, channels = inner[:2], inner[2]
-    else:
-        sides, channels = inner[1:], inner[0]
+    inner = shape[1:] if len(shape) == 4 else (*shape[1:], 1)
+    sides, channels = (inner[:2], inner[2]) if inner[2] in (1, 3) else (inner[1:], inner[0])
     return channels in (1, 3) and all(4 <= side <= 1024 for side in sides)
 
 

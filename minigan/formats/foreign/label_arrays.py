@@ -101,7 +101,7 @@ def _array(archive: zipfile.ZipFile, name: str, header: Header, path: Path) -> n
         raise ValueError(f"it is {dtype} {shape}")
     with archive.open(f"{name}.npy") as file:
         npy_header(file)
-        data = take(file, size, path)  # type: ignore[arg-type]
+        data = take(file, size, path)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 

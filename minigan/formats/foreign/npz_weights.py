@@ -35,7 +35,7 @@ def headers(path: Path) -> dict[str, Header]:
         for name in names:
             if name.endswith(".npy"):
                 with archive.open(name) as file:
-                    shape, _, dtype = npy_header(file)  # type: ignore[arg-type]
+                    shape, _, dtype = npy_header(file)
                 if dtype.kind in "biuf":
                     found[name.removesuffix(".npy")] = shape, dtype
     if not found:
@@ -49,12 +49,12 @@ def read(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     with _Doubting(path), zipfile.ZipFile(path) as archive:
         for name in names:
             with archive.open(f"{name}.npy") as file:
-                shape, fortran, dtype = npy_header(file)  # type: ignore[arg-type]
+                shape, fortran, dtype = npy_header(file)
                 size = math.prod(shape) * dtype.itemsize
                 left -= size
                 if left < 0 or dtype.kind not in "biuf":
                     raise ValueError(f"its arrays have more than {MOST >> 30} GiB, or are no numbers")
-                data = take(file, size, path)  # type: ignore[arg-type]
+                data = take(file, size, path)
                 if file.read(1):
                     raise ValueError(f"its array {brief(name)} has more bytes than its shape {brief(shape)}")
             found[name] = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")

@@ -23,7 +23,7 @@ from minigan.formats.arrays_in_files import BFLOAT16, view
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, are older than TensorFlow
 FLOAT, DOUBLE = 1, 2  # of DataType, in types.proto
-TYPES = {FLOAT: np.dtype("<f4"), DOUBLE: np.dtype("<f8"), 14: BFLOAT16, 19: np.dtype("<f2")}
+TYPES: dict[int, np.dtype] = {FLOAT: np.dtype("<f4"), DOUBLE: np.dtype("<f8"), 14: BFLOAT16, 19: np.dtype("<f2")}
 NODES = 1_000_000  # the published graph has about a thousand
 REPEATED = 1 << 20  # bytes that all constants may get which leave out numbers that repeat at the end
 
@@ -92,7 +92,7 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("a number of more than ten bytes")
 
 
-def _messages(message: memoryview) -> dict[int, Any]:
+def _messages(message: Any) -> dict[int, Any]:
     """The fields by number; of a repeated one the last, as protobuf has it for those that are not lists."""
     return dict(_fields(_message(message)))
 
@@ -143,7 +143,7 @@ def _tensor(tensor: memoryview, left: list[int]) -> np.ndarray | None:
 def _shape(message: Any) -> tuple[int, ...]:
     if message is None:
         return ()
-    lengths = []
+    lengths: list[int] = []
     for number, part in _fields(_message(message)):
         if number == 3 and part:
             raise ValueError("its shape is unknown")

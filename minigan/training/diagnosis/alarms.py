@@ -39,9 +39,9 @@ def alarms(found: dict[str, Any], e: Experiment) -> list[dict[str, str]]:
 def alarms_of_log(lines: Sequence[dict[str, Any]], e: Experiment) -> list[dict[str, str]]:
     """The alarms at the last of a log's lines, as `alarms` gives them; `lines`: the newest LOOKED_BACK of those with
     losses."""
-    checks = {"exploding-loss": _exploding_loss, "saturated-discriminator": _saturated_for_long,
-              "collapsed-modes": lambda lines, e: _collapsed({"diversity": None} | lines[-1], e)}
-    return [{"name": name, "text": text} for name, check in checks.items() if (text := check(lines, e))]
+    found = {"exploding-loss": _exploding_loss(lines, e), "saturated-discriminator": _saturated_for_long(lines, e),
+             "collapsed-modes": _collapsed({"diversity": None} | lines[-1], e)}
+    return [{"name": name, "text": text} for name, text in found.items() if text]
 
 
 def has_losses(line: dict[str, Any]) -> bool:

@@ -81,14 +81,13 @@ def diagnose(training: Training) -> dict[str, Any]:
     x = _inputs(t.draws, index).on(t.xp)
     x_real = Tensor(t.real(x).data, requires_grad=True)
     with no_grad():
-        x_fake = t.gen(Tensor(x.z), True, x.fake_labels).data
-    x_fake = Tensor(x_fake, requires_grad=True)
+        x_fake = t.gen(Tensor(x.z), True, x.fake_labels)
+    x_fake = Tensor(x_fake.data, requires_grad=True)
     loss, real, fake = t.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
     for watched in layers.values():
         watched.open = False
-    weights = {path: watched for path, watched in layers.items() if watched.held.W_bar is not None}
-    Ws, W_bars = ([which(w) for w in weights.values()] for which in (lambda w: w.layer.params["W"],
-                                                                     lambda w: w.held.W_bar))
+    weights = {path: W_bar for path, watched in layers.items() if (W_bar := watched.held.W_bar) is not None}
+    Ws, W_bars = [layers[path].layer.params["W"] for path in weights], [*weights.values()]
     g = [to_host(x.data) for x in grad(loss, Ws + W_bars)]
     slopes = grad(ops.sum(real), [x_real, *W_bars])
     share = t.xp.asarray(t.draws.shares(count))
@@ -97,23 +96,24 @@ def diagnose(training: Training) -> dict[str, Any]:
     slope = {"real": slopes[0], "fake": grad(ops.sum(fake), x_fake), "between": between}
 
     def measure(i: int) -> dict[str, Any]:
-        path, w = list(weights.items())[i]
-        return _layer(w, g[i], g[len(Ws) + i], to_host(slopes[1 + i].data) / count, _saturation(path, layers))
+        path = list(weights)[i]
+        return _layer(layers[path], g[i], g[len(Ws) + i], to_host(slopes[1 + i].data) / count,
+                      _saturation(path, layers))
     each = thread_pool.parallel if t.xp is np else map  # a GPU is asked from one thread
     rows = dict(zip(weights, each(measure, range(len(Ws))), strict=True))
     middle = LOSSES[e.loss].middle
-    real, fake = to_host(real.data), to_host(fake.data)
+    of_real, of_fake = to_host(real.data), to_host(fake.data)
     layer_of = dict(training.dis.walk())  # in t.dis the watched ones stand in their place
-    used = InUse(x_real.shape, {layer_of[path]: w.held.W_bar.data for path, w in weights.items()},
+    used = InUse(x_real.shape, {layer_of[path]: W_bar.data for path, W_bar in weights.items()},
                  {layer_of[path]: row["sigma_conv"] for path, row in rows.items()})
     found = {
         "iteration": t.iteration, "seconds": 0.0, "layers": rows,
         "lipschitz_bound": training.dis.lipschitz(used),
         "slope": {name: float(to_host(sample_norms(x.data)).max()) for name, x in slope.items()},
         "gradient_ratio": gradient_ratios(rows),
-        "inactive": {"real": np.mean(real >= 1), "fake": np.mean(fake <= -1)} if e.loss == "hinge" else None,
-        "outputs": {"real": [real.mean(), real.std()], "fake": [fake.mean(), fake.std()]},
-        "accuracy": None if middle is None else discriminator_accuracy(real, fake, middle),
+        "inactive": {"real": np.mean(of_real >= 1), "fake": np.mean(of_fake <= -1)} if e.loss == "hinge" else None,
+        "outputs": {"real": [of_real.mean(), of_real.std()], "fake": [of_fake.mean(), of_fake.std()]},
+        "accuracy": None if middle is None else discriminator_accuracy(of_real, of_fake, middle),
         "diversity": diversity(*(to_uint8(to_host(x.data[:PAIRS])) for x in (x_real, x_fake)))}
     found["seconds"] = time.perf_counter() - began
     found = _plain(found)
@@ -143,14 +143,14 @@ def _inputs(draws: Draws, index: np.ndarray) -> Inputs:
 def _layer(w: Watched, gW: np.ndarray, gW_bar: np.ndarray, g_output: np.ndarray,
            saturation: dict[str, float] | None) -> dict[str, Any]:
     """A row of "layers". gW, gW_bar: the loss's gradients; g_output: that of the mean output at real images."""
+    assert w.held.W_bar is not None, "a layer that was used"
     layer, norm, W_bar = w.layer, w.held.norm, w.held.W_bar.detach()
     factor = 1.0
     if isinstance(norm, Gain):
         if not norm.rows:
             factor = float((layer.params["gamma"] if norm.gamma is None else norm.gamma).data.item())
         norm = norm.norm
-    has_u = isinstance(norm, SpectralNorm)
-    factor *= norm.scale if has_u else 1
+    factor *= norm.scale if isinstance(norm, SpectralNorm) else 1
     matrix, used, g, g_bar = (to_matrix(to_host(a), layer.out_axis).astype(np.float64)
                               for a in (layer.params["W"].data, W_bar.data, gW, gW_bar))
     rows = _ratio(np.linalg.norm(used, axis=1), np.linalg.norm(matrix, axis=1))  # W_bar = rows * W, but for signs
@@ -160,7 +160,7 @@ def _layer(w: Watched, gW: np.ndarray, gW_bar: np.ndarray, g_output: np.ndarray,
     lower, upper = conv_bounds(layer, to_host(W_bar.data), w.held.x_shape)
     conv = float(values[0]) if W_bar.ndim == 2 else operator_norm(layer, W_bar, layer.operand_shape(w.held.x_shape))
     estimate = meant = None
-    if has_u and rows.max():
+    if isinstance(norm, SpectralNorm) and rows.max():
         estimate = abs(factor) / rows.max()
         meant = conv / rows.max() if isinstance(norm, OperatorNorm) else sigma
         if isinstance(norm, BidirectionalNorm) and W_bar.ndim > 2:
@@ -185,6 +185,7 @@ def _saturation(path: str, layers: dict[str, Watched]) -> dict[str, float] | Non
         watched = layers[after]
         if after.rpartition("/")[0] != path.rpartition("/")[0] or watched.layer.weighted or watched.slope == 1:
             return None
+    assert watched.alive is not None, "a layer that was not used"
     return {"negative": float(np.mean(watched.negative)), "dead": 1 - float(watched.alive.mean())}
 
 

@@ -44,6 +44,7 @@ def coverage(images: np.ndarray, fake: np.ndarray | None, extractor: Extractor |
     """How drawings cover kinds and colours; of other images nothing. fake: features of them, in their order."""
     if dataset != "shapes" or not isinstance(extractor, classifier.Classifier) or extractor.dataset != "shapes":
         return []
+    assert fake is not None, "whoever has an extractor has features"
     kinds = extractor.logits(fake[:len(images)]).argmax(1)  # of the same images: both are rounded
     return drawings_coverage.scores(images, kinds, Origin.of(extractor, seed=seed))
 
@@ -60,7 +61,7 @@ def nearest_real(images: np.ndarray, by: Measured, data: Dataset, count: int = 1
     """
     images = images[:count]
     shown = _like(images, data.images.shape)
-    if isinstance(by.real, np.ndarray):
+    if isinstance(by.real, np.ndarray) and by.rows is not None and by.fake is not None:
         rows = by.rows
         k = min(k, len(rows))
         index = neighbours.nearest(by.fake[:len(images)], by.real, k)[0]

@@ -41,7 +41,8 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
     n = _fakes(protocol, subject, asked.count)
     pixels = subject.pixels or protocol.rounding
     made = subject.images(n, pixels)
-    known, rows, real_labels, where = None, None, None, ""
+    known: np.ndarray | Statistics | None = None
+    rows, real_labels, where = None, None, ""
     origin = Origin.of(extractor, seed=asked.seed, pixels=pixels if protocol.pixels else "")
     if extractor is not None:
         check_network(protocol, origin)
@@ -49,7 +50,7 @@ def measure_subject(protocol: Protocol, names: list[str], subject: Subject, real
         protocol = any_count(protocol, "real")
         known, where = real.statistics, real.identity
         if extractor is not None and "FID" in names:
-            check_statistics(protocol, known, extractor.dimension)
+            check_statistics(protocol, real.statistics, extractor.dimension)
     elif real is not None and extractor is not None and set(names) - {"IS"}:
         rows = protocol.rows(len(real.data.images), real.data.labels)
         extractor.features(made.read(slice(0, 1)))  # one fake, at once: such as colours for a network of grey images

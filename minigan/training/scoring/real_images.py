@@ -65,6 +65,7 @@ def open_real(subject: Subject, asked: Asked, protocol: Protocol) -> Real:
         raise FailedWork(f"{run} was imported from {saved.imported}, and its images are not known; say what to compare "
                          f"it with: minigan score {run} --data {known if known != 'folder' else 'NAME'}")
     if asked.data is None:
+        assert saved is not None, "a run's own, or others by name"
         for option, given in (("size", asked.size), ("split", asked.split), ("fit", asked.fit != "crop"),
                               ("skip-bad", asked.skip_bad)):
             if given:

@@ -64,7 +64,7 @@ def of_run(saved: Saved, seed: int, device: str = "cpu") -> Subject:
     digest = hashlib.sha256(f"{e.latent} {e.dim_z} {classes} {seed}".encode())
     for name, a in sorted(gen.arrays().items()):
         digest.update(f" {name} {a.dtype.str} {a.shape} ".encode())
-        digest.update(np.ascontiguousarray(a))
+        digest.update(np.ascontiguousarray(a).data)
     gen.to(xp)
 
     def made(count: int, rounding: str) -> Images:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from minigan.errors import FailedWork, WrongUse, listed
 from minigan.formats.whole import make_folder, write_whole
@@ -40,6 +40,12 @@ from minigan.views.figures.plots import (
 SUFFIXES = (".png", ".svg")
 
 
+class Make(Protocol):
+    """Makes a plot of the runs at these paths."""
+
+    def __call__(self, paths: list[Path], *, ask: Ask) -> Plot: ...
+
+
 @dataclass(frozen=True)
 class Figure:
     """make: from paths and an Ask to a Plot.  command: makes runs that it can be drawn from.
@@ -49,7 +55,7 @@ class Figure:
     """
 
     title: str
-    make: Callable[[list[Path], Ask], Plot]
+    make: Make
     needs: str
     command: str
     moment: bool = False

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigan.data import datasets
+from minigan.data.dataset import StoredImages
 from minigan.errors import WrongUse, listed
 from minigan.experiment.experiment import Experiment, learned
 from minigan.experiment.profiles import SETTINGS
@@ -45,7 +46,8 @@ class Missing(WrongUse):
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """The runs in these folders, and notes. Of a folder of runs those that ended; a run that is named always."""
-    found, unfinished = [], []
+    found: list[Run] = []
+    unfinished: list[Run] = []
     for path in paths:
         if run_folder.is_run(path):
             found.append(run_record.read(path))
@@ -104,9 +106,10 @@ def differing(experiments: list[Experiment]) -> list[str]:
     """The fields in which these differ, but for the seed; a setting stands for all that it fixes."""
     names = [name for name in learned(experiments[0]) if len({getattr(e, name) for e in experiments}) > 1]
     names = [name for name in names if name != "seed"]
-    if "setting" in names and all(e.setting for e in experiments):
+    settings = [SETTINGS[e.setting] for e in experiments if e.setting]
+    if "setting" in names and len(settings) == len(experiments):
         names = [name for name in names if name == "setting" or name not in SETTINGS["A"]
-                 or any(SETTINGS[e.setting][name][0] != getattr(e, name) for e in experiments)]
+                 or any(fixed[name][0] != getattr(e, name) for fixed, e in zip(settings, experiments, strict=True))]
     return names
 
 
@@ -244,8 +247,9 @@ def layers_of(found: list[Run], where: str, convolutions: bool = False) -> list[
 def spectra(run: Run) -> dict[str, np.ndarray]:
     """Layer -> all singular values, largest first, of the weights that the newest checkpoint's discriminator uses."""
     dis = restore.newest(run.folder).discriminator()
-    return {name: np.linalg.svd(to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis).astype(np.float64),
-                                compute_uv=False) for name, layer in dis.walk() if layer.weighted}
+    used = {name: to_matrix(layer.norm.weight(layer, (), False).data, layer.out_axis).astype(np.float64)
+            for name, layer in dis.walk() if layer.weighted}
+    return {name: np.linalg.svd(W_bar, compute_uv=False) for name, W_bar in used.items()}
 
 
 def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
@@ -259,7 +263,7 @@ def critic_losses(run: Run, count: int = 1000) -> tuple[float, float]:
         raise Missing(f"{run.folder} was trained with labels, or not on the part 'train'")
     made = draw(saved.gen, latents(rng, e, count))
 
-    def judged(images: np.ndarray) -> float:
+    def judged(images: np.ndarray | StoredImages) -> float:
         chosen = images[np.sort(rng.permutation(len(images))[:count])]
         return float(judge(dis, chosen, e.scaling).mean(dtype=np.float64))
     how = {"root": run.experiment.data_root, "progress": lambda *_: None}

@@ -191,6 +191,7 @@ def _bars(ax: Any, plot: Plot, panel: Panel, handles: dict[str, Any]) -> None:
 
 def _spread(plot: Plot, series: Series) -> tuple[list[float], list[float]]:
     """How far a series' band or error bars reach below it and above it; not below 0 where y cannot be."""
+    assert series.spread is not None, "a series with a band or bars"
     spread = [float(s) for s in series.spread]
     return [s if plot.signed else min(s, max(float(y), 0.0)) for s, y in zip(spread, series.y, strict=True)], spread
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from minigan.errors import listed
@@ -50,6 +51,11 @@ def singular_values(paths: list[Path], ask: Ask) -> Plot:
     return Plot("lines", "index of the singular value", "squared singular value, largest = 1", panels, notes=notes)
 
 
+def _loss(both: dict[Path, tuple[float, float]], part: int, run: Run) -> float:
+    """A run's loss on the training set, or on the test set."""
+    return both[run.folder][part]
+
+
 def critic(paths: list[Path], ask: Ask) -> Plot:
     """The critic's loss on training and on held-out images, a pair of bars for each group of runs."""
     found, notes = find_runs(paths)
@@ -58,7 +64,7 @@ def critic(paths: list[Path], ask: Ask) -> Plot:
         series = []
         for name, same in few(group(mine)).items():
             both = {run.folder: critic_losses(run) for run in same}
-            values = [of_seeds(same, lambda run, both=both, part=part: both[run.folder][part]) for part in (0, 1)]
+            values = [of_seeds(same, partial(_loss, both, part)) for part in (0, 1)]
             series.append(Series(name, ["train", "test"], [v[0] for v in values], [v[1] for v in values],
                                  same[0].method))
         panels.append(Panel(dataset, series))
@@ -112,7 +118,8 @@ def layer_courses(paths: list[Path], ask: Ask, key: str, y: str, log: str = "y",
 
 
 def layer_panels(paths: list[Path], ask: Ask, y: str, read: Callable[[str], Callable[[Run], Points]],
-                 bounds: dict[str, Callable[[str], Callable]], log: str = "", convolutions: bool = False) -> Plot:
+                 bounds: dict[str, Callable[[str], Callable[[Run], Points]]], log: str = "",
+                 convolutions: bool = False) -> Plot:
     """A panel for each layer: a course of the diagnostics for each group of runs, and bounds, of the first that has
     them."""
     found, notes = find_runs(paths)
@@ -154,6 +161,11 @@ def diagnosis_curves(paths: list[Path], ask: Ask, read: Callable[[Run], Points],
     return Plot("lines", "iteration", y, panels, log, [*notes, *spread_note(found, False)])
 
 
+def _gradient(layer: str, at: int, run: Run) -> float:
+    """The norm of a layer's gradient at an iteration."""
+    return of_layer(layer, "gradient_bar")(run).get(at, math.nan)
+
+
 def gradient_layers(paths: list[Path], ask: Ask) -> Plot:
     """The norm of each layer's gradient at one moment; a line for each group of runs, a panel for each data set."""
     found, notes = find_runs(paths)
@@ -162,8 +174,7 @@ def gradient_layers(paths: list[Path], ask: Ask) -> Plot:
         layers, series = layers_of(mine, "diagnostics"), []
         for name, same in few(group(mine)).items():
             at = _moment(same, ask.at)
-            values = [of_seeds(same, lambda run, layer=layer, at=at: of_layer(layer, "gradient_bar")(run).get(
-                at, math.nan)) for layer in layers]
+            values = [of_seeds(same, partial(_gradient, layer, at)) for layer in layers]
             series.append(Series(name, layers, [v[0] for v in values], [v[1] for v in values], same[0].method))
             notes.append(f"{name}: iteration {at:,}")
         panels.append(Panel(dataset, series))

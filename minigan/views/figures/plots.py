@@ -56,12 +56,12 @@ class Series:
 
     name: str
     x: Sequence[Any]
-    y: Sequence[float]
-    spread: Sequence[float] | None = None
+    y: Sequence[float] | np.ndarray
+    spread: Sequence[float] | np.ndarray | None = None
     method: str = ""
     place: float | None = None
     bound: bool = False
-    raw: Sequence[float] | None = None
+    raw: Sequence[float] | np.ndarray | None = None
 
 
 @dataclass(frozen=True)
