@@ -13,7 +13,7 @@ from minigan.engine import thread_pool
 from minigan.engine.devices import DEVICES
 from minigan.errors import WrongUse
 from minigan.formats.progress import ProgressLine
-from minigan.formats.whole import check_writable
+from minigan.formats.whole import check_writable, remove
 from minigan.metrics import classifier
 from minigan.metrics.classifier import SIZES
 from minigan.training.interrupts import Interrupted, stop_signals
@@ -64,6 +64,8 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     assert side is not None, "a data set that has labels and a test split has a size"
     path = out or classifier.place(dataset, side)
     check_writable(path, "; choose another place with --out, or another cache folder with MINIGAN_CACHE")
+    kept = path.with_name(f"{path.name}.training")
+    check_writable(kept)
     thread_pool.set_threads(threads)
     line: ProgressLine | None = None
 
@@ -77,13 +79,14 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
     with stop_signals("this batch") as asked:
         try:
             made = classifier.train(dataset, root, size, epochs, batch_size, rate, seed, device, progress,
-                                    path.with_name(f"{path.name}.training"), lambda: asked)
+                                    kept, lambda: asked)
         finally:
             if line:
                 line.close()
     if made is None:
         raise Interrupted("stopped, saved; the same command goes on", asked[0])
     classifier.save(path, made)
+    remove(kept)  # not before: a power cut between the two would cost the training
     click.echo(f"{classifier.describe(made)}: {path}")
 
 

@@ -192,6 +192,15 @@ def learned(e: Experiment) -> dict[str, Any]:
             if name not in CHANGEABLE and not (name in NETWORKS and value is None)}
 
 
+def recorded(e: Experiment) -> dict[str, Any]:
+    """The other fields that are not as by default, as a checkpoint holds them: where the data lie, what is kept when.
+
+    Not the device and the number of threads: these belong to the machine.
+    """
+    return {name: value for name in CHANGEABLE if name not in ("device", "threads")
+            and (value := getattr(e, name)) != getattr(Experiment, name)}
+
+
 def from_dict(values: Any, where: str) -> Experiment:
     """The experiment that `to_dict` or `learned` gave. FailedWork, naming `where` it was read from, for any other."""
     fields = {f.name: f for f in dataclasses.fields(Experiment)}

@@ -26,7 +26,7 @@ from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats import hdf5_state
 from minigan.formats.progress import to_stderr
 from minigan.formats.untrusted import Bounded, doubting
-from minigan.formats.whole import make_folder, remove
+from minigan.formats.whole import make_folder
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.initializers import he_normal
 from minigan.nn.layers import Conv2d, Layer, Linear, Pass, Sequential
@@ -136,7 +136,7 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
     progress(done, total, numbers) hears of the beginning, of the loss of every 20th batch, and of the test
     accuracy after every epoch.
     kept: a file in which the training is saved after every epoch, and when stop() says so; None is returned then. The
-    same call goes on with it, to the same bytes; it is removed at the end.
+    same call goes on with it, to the same bytes. Whoever has saved the classifier removes it.
     options: of datasets.load.  The same arguments give the same bytes. WrongUse for a data set without labels.
     """
     check_trainable(dataset)
@@ -178,8 +178,6 @@ def train(dataset: str, root: Path | None = None, size: int | None = None, epoch
         accuracy = accuracy_of(body, head, test.images, test.labels, xp)
         progress(done, epochs * steps, numbers | {"accuracy": accuracy})
         _keep(kept, label, done, body, head, adam)
-    if kept is not None:
-        remove(kept)
     return _made(body, head, dataset, side, channels, data.classes, accuracy, trained, xp)
 
 

@@ -10,6 +10,7 @@ Several processes may work on one grid: a run that another one trains is passed 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from minigan.formats.locks import Busy
 from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
-from minigan.training import loop, records, run_folder, run_record
+from minigan.training import loop, records, restore, run_folder, run_record
 
 
 def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
@@ -32,6 +33,8 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
     _claim(cells, out)
     for number, cell in enumerate(cells, start=1):
         folder = out / cell.name
+        with contextlib.suppress(run_folder.Busy):
+            restore.mend(folder, say)
         run = run_record.find(folder)
         if run is not None and run.finished:
             continue

@@ -30,7 +30,7 @@ from minigan.networks.own import NONE, Own
 from minigan.training import assembly, event_files, restore, run_folder, run_record, sample_grids, validate
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
-from minigan.training.records import NotFinite, Records
+from minigan.training.records import NotFinite, Records, last_logged
 from minigan.training.run_record import Run
 from minigan.training.scoring.learning_curve import Curve, open_curve
 
@@ -75,6 +75,7 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     """
     if tensorboard:
         event_files.check()
+    restore.mend(out, say)
     before = run_folder.read_experiment(out)
     with run_folder.locked(out):
         _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say, own, tensorboard)
@@ -128,11 +129,15 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if experiment != before or other_blas:
         found["machine"] |= _blas_before(made_on, bool(other_blas))
         run_folder.write_experiment(out, experiment, found)
+    logged = None  # the experiment when the checkpoint was saved
+    if state is not None and not ("rebuilt" in made_on and "recorded" not in state):  # then both say nothing of the log
+        # one of the two may have been changed since: both must agree that a line of the log should be there
+        logged = min(before, restore.as_saved(state, str(path)), key=lambda e: last_logged(e, training.iteration))
     say(f"going on from {path}" if path else f"{out} has no checkpoint yet: beginning again")
     if other_blas and path:
         say(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
             "uninterrupted run has")
-    _loop(training, curve, out, quiet, path, callback, say, tensorboard)
+    _loop(training, curve, out, quiet, path, callback, say, tensorboard, logged)
 
 
 def _other_blas(made_on: dict[str, Any], here: dict[str, Any]) -> str:
@@ -209,10 +214,11 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
 
 
 def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None,
-          callback: Callback | None = None, say: Say = to_stderr, tensorboard: bool = False) -> None:
+          callback: Callback | None = None, say: Say = to_stderr, tensorboard: bool = False,
+          saved: Experiment | None = None) -> None:
     """Iterate to the end, and do what is due after each iteration; stop in good order when asked to.
 
-    good: the newest checkpoint, None for a run that begins.
+    good: the newest checkpoint, None for a run that begins.  saved: the experiment when that was saved.
     """
     e = training.e
     run_folder.prepare(out)
@@ -220,7 +226,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     told: Exception | bool = False  # what the callback raised, or that it wants no more
     with stop_signals("this iteration") as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
-        records = Records(training, curve, out, progress, good, tensorboard)
+        records = Records(training, curve, out, progress, good, tensorboard, saved)
         try:
             if good is None:
                 records.save_samples()

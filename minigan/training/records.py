@@ -12,6 +12,7 @@ from typing import Any
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor
 from minigan.errors import FailedWork
+from minigan.experiment.experiment import Experiment
 from minigan.formats.progress import ProgressLine
 from minigan.nn.weight_norms import largest_singular_value
 from minigan.training import checkpoints, run_folder, run_record, sample_grids
@@ -37,13 +38,14 @@ class Records:
     """
 
     def __init__(self, training: Training, curve: Curve | None, out: Path, progress: ProgressLine, good: Path | None,
-                 tensorboard: bool = False):
-        """good: the newest checkpoint, None for a run that begins.  tensorboard: keep an event file, too."""
+                 tensorboard: bool = False, saved: Experiment | None = None):
+        """good: the newest checkpoint, None for a run that begins.  tensorboard: keep an event file, too.
+        saved: the experiment as it was when that checkpoint was saved."""
         e, start = training.e, training.iteration
         self.training, self.curve, self.out, self.progress, self.good = training, curve, out, progress, good
         samples, scores = e.sample_every or max(1, e.iterations // 20), (e.score_every or 0) if curve is not None else 0
         self.measured: list[tuple[int, Action]] = [
-            (e.log_every or max(1, e.iterations // 200), dict),  # the losses alone
+            (log_every(e), dict),  # the losses alone
             (samples, training.thumbnail_measures),
             (scores, self.scores),
         ]
@@ -53,7 +55,9 @@ class Records:
             (samples, self.save_samples),
             (e.checkpoint_every or max(1, min(1000, e.iterations // 10)), self.save_checkpoint),
         ]
-        self.log = run_folder.Log(out, start)
+        self.log = run_folder.Log(out, start, expected=0 if saved is None else last_logged(saved, start))
+        if self.log.lost:
+            progress.say(f"{self.log.path}: {self.log.lost}, which is said there; the run goes on")
         self.diagnoses = run_folder.Log(out, start, "diagnostics.jsonl") \
             if e.diagnose or (out / "diagnostics.jsonl").exists() else None
         diagnoses = self.diagnoses.kept if self.diagnoses is not None else []
@@ -126,7 +130,7 @@ class Records:
         """A checkpoint beside the others, if the score just logged is the best so far."""
         best = run_record.best_of(run_folder.read_log(self.out))
         if best is not None and best[0] == self.training.iteration:
-            checkpoints.save_best(self.out, self.training.iteration, self.training.state())
+            checkpoints.save_best(self.out, self.training.iteration, self.state())
 
     def scores(self) -> dict[str, Any]:
         """Scores of the generator's images."""
@@ -148,13 +152,30 @@ class Records:
             self.events.image(self.training.iteration)
 
     def save_checkpoint(self) -> None:
-        self.good = checkpoints.save_in(self.out, self.training.iteration, self.training.state())
+        self.good = checkpoints.save_in(self.out, self.training.iteration, self.state())
         self.saved_at = self.training.iteration
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds, once all that it counts on has reached the disk: the lines of the logs, too."""
+        self.log.sync()
+        if self.diagnoses is not None:
+            self.diagnoses.sync()
+        return self.training.state() | run_folder.beside_learned(self.out, self.training.e)
 
     def save_now(self) -> None:
         """A checkpoint, unless there is one of this iteration."""
         if self.saved_at != self.training.iteration:
             self.save_checkpoint()
+
+
+def log_every(e: Experiment) -> int:
+    """Iterations between lines of the log."""
+    return e.log_every or max(1, e.iterations // 200)
+
+
+def last_logged(e: Experiment, iteration: int) -> int:
+    """The iteration of the newest line that the log has when a run is at `iteration`."""
+    return iteration if iteration >= e.iterations else iteration // log_every(e) * log_every(e)
 
 
 def _deviation(sigmas: dict[str, float]) -> float | None:

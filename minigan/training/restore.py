@@ -6,12 +6,14 @@ The networks are made from the checkpoint alone: no images, no optimizers, nothi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minigan import __version__
 from minigan.data.datasets import DATASETS
-from minigan.errors import WrongUse, choose
+from minigan.errors import FailedWork, WrongUse, choose
 from minigan.experiment.experiment import CHANGEABLE, Experiment, from_dict
 from minigan.formats import hdf5_state
 from minigan.formats.untrusted import Bounded, doubting
@@ -93,6 +95,33 @@ def newest(run: Path, best: bool = False, own: Own = NONE) -> Saved:
         gen = make_generator(e, rng, size, channels, classes, own)
         gen.load(state["average"] if e.ema else state["gen"])
     return Saved(path, e, gen, classes, iteration, state, remarks, own)
+
+
+def as_saved(state: dict[str, Any], where: str) -> Experiment:
+    """The experiment of a checkpoint, with what it says of data and records besides what was learned. FailedWork."""
+    with doubting(where):
+        return from_dict({**state["experiment"], **state.get("recorded", {})}, "its experiment")
+
+
+def mend(run: Path, say: Callable[[str], None]) -> None:
+    """Write a run's experiment.json anew from its newest readable checkpoint, if it is missing, empty or cut off.
+
+    Which is said. Without a checkpoint nothing is done. FailedWork if none can be read.
+    """
+    path = run / "experiment.json"
+    if not run_folder.is_damaged(run) or not run_folder.checkpoints_in(run):
+        return
+    with run_folder.locked(run):
+        try:
+            where, state, remarks = checkpoints.newest(run)
+        except FailedWork as error:
+            raise FailedWork(f"{path} is missing, empty or cut off, and cannot be rebuilt: {error}") from None
+        e = as_saved(state, str(where))
+        run_folder.write_experiment(run, e, {"machine": {"minigan": __version__, "rebuilt": where.name}})
+    for line in remarks:
+        say(line)
+    say(f"{path} was missing, empty or cut off: it is rebuilt from {where.name}; what that does not say, such as "
+        "--data-root of an earlier minigan's run, is as by default")
 
 
 def _without_gain(e: Experiment, dis: dict[str, Any]) -> bool:

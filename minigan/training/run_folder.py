@@ -2,7 +2,8 @@
 
     experiment.json   the experiment, versions, machine, git revision; written before the first iteration
     log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms, alarms if any;
-                      now and then "thumbnails" and "diversity" (metrics/thumbnails.py), and "scores"
+                      now and then "thumbnails" and "diversity" (metrics/thumbnails.py), and "scores"; where lines were
+                      lost, one with "lost" says which
     diagnostics.jsonl the same for --diagnose; diagnosis/diagnostics.py says what is in a line
     samples/          a grid of samples from the same latents every so often
     samples.png       the newest of them; film.png and progress.gif: all of them, at a glance
@@ -27,13 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import Experiment, from_dict, to_dict
+from minigan.experiment.experiment import Experiment, from_dict, recorded, to_dict
 from minigan.formats.locks import Busy, say_none, take
 from minigan.formats.untrusted import is_number
-from minigan.formats.whole import append, make_folder, remove, remove_dead, write_whole
+from minigan.formats.whole import append, make_folder, remove, remove_dead, sync_file, write_whole
 
 IMAGES = "images.h5"
 EVENTS = "events.out.tfevents.minigan"  # TensorBoard looks for "tfevents"
+LARGEST = 1 << 20  # bytes of an experiment.json
 
 # What else of a run's is removed where a run is to be replaced: nothing that minigan did not write.
 OWN = ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png", "film.png", "progress.gif",
@@ -123,12 +125,23 @@ def read_record(folder: Path) -> tuple[Experiment, dict[str, Any]]:
     path = folder / "experiment.json"
     if not is_run(folder):
         raise WrongUse(f"{folder} is not a run: it has no experiment.json; expected a folder that minigan train made")
+    if is_damaged(folder) and checkpoints_in(folder):
+        raise FailedWork(f"{path} is missing, empty or cut off; to rebuild it from a checkpoint, and go on: "
+                         f"minigan train --resume {shlex.quote(str(folder))}")
     record = _record(path)
     machine = record.get("machine")
     e = from_dict(record.get("experiment"), str(path))
     if e.dataset == "packed" and e.data_root and Path(e.data_root).name == IMAGES and (folder / IMAGES).is_file():
         e = dataclasses.replace(e, data_root=own_images(folder))  # they move with the folder
     return e, machine if isinstance(machine, dict) else {}
+
+
+def beside_learned(folder: Path, e: Experiment) -> dict[str, Any]:
+    """What a checkpoint holds so that experiment.json can be rebuilt from it: nothing, if all is as by default."""
+    found = recorded(e)
+    if found.get("data_root") == own_images(folder):  # the same bytes in whatever folder
+        found["data_root"] = IMAGES
+    return {"recorded": found} if found else {}
 
 
 def own_images(folder: Path) -> str:
@@ -152,7 +165,20 @@ def read_experiment(folder: Path) -> Experiment:
 
 def is_run(folder: Path) -> bool:
     """Whether a run was begun in the folder."""
-    return (folder / "experiment.json").is_file()
+    return (folder / "experiment.json").is_file() or bool(checkpoints_in(folder))
+
+
+def is_damaged(folder: Path) -> bool:
+    """Whether a run's experiment.json is missing, empty or cut off, so that a checkpoint says more."""
+    path = folder / "experiment.json"
+    try:
+        if path.stat().st_size <= LARGEST:
+            json.loads(path.read_bytes())
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def checkpoints_in(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
@@ -184,15 +210,31 @@ class Log:
     """log.jsonl or diagnostics.jsonl: one object a line, flushed, so that a reader sees whole lines of a run that is
     going on."""
 
-    def __init__(self, folder: Path, start: int, name: str = "log.jsonl"):
-        """Keep the lines up to iteration `start` (a resumed run repeats what came after its checkpoint)."""
-        self.path = folder / name
+    def __init__(self, folder: Path, start: int, name: str = "log.jsonl", expected: int = 0):
+        """Keep the lines up to iteration `start` (a resumed run repeats what came after its checkpoint).
+
+        expected: the iteration of a line that must be there. If it is not, a line says from where to where some are
+        lost; `lost` is that text, "" if none are.
+        """
+        self.path, self.lost = folder / name, ""
         kept = [line for line in read_log(folder, name) if line["iteration"] <= start]
+        last = kept[-1]["iteration"] if kept else 0
+        if last < expected:
+            self.lost = f"the lines of iterations {last + 1:,} to {expected:,} are lost"
+            kept.append({"iteration": start, "seconds": kept[-1]["seconds"] if kept else 0.0, "lost": self.lost})
         write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode(), parents=False)
         self.kept, self.seconds = kept, kept[-1]["seconds"] if kept else 0.0
 
     def add(self, **values: Any) -> None:
         append(self.path, (json.dumps(values) + "\n").encode(), "; the checkpoints are untouched")
+
+    def sync(self) -> None:
+        """Wait until the disk has all lines: what is saved afterwards counts on them."""
+        try:
+            sync_file(self.path)
+        except OSError as error:
+            raise FailedWork(f"{self.path} cannot be written ({error.strerror or error}); "
+                             "the checkpoints are untouched") from None
 
 
 def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
@@ -217,7 +259,7 @@ def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
 def _record(path: Path) -> dict[str, Any]:
     """What an experiment.json holds."""
     try:
-        if path.stat().st_size > 1 << 20:
+        if path.stat().st_size > LARGEST:
             raise FailedWork(f"{path} is larger than 1 MiB: not what minigan train wrote")
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

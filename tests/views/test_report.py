@@ -327,7 +327,7 @@ def test_a_watched_run_is_shown_as_it_is_now(watched):
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())  # nothing is written
     (folder / "experiment.json").unlink()
     status, text = ask(address)
-    assert status == 503 and "is not a run" in text
+    assert status == 503 and "experiment.json is missing, empty or cut off" in text
 
 
 def test_only_this_machine_by_its_own_name_gets_the_page(watched):
