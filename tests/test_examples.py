@@ -39,10 +39,36 @@ def test_a_chapter_runs_and_draws_its_pictures(chapter, tmp_path):
     for path in folder.iterdir():
         with Image.open(path) as drawn, Image.open(FOLDER / "pictures" / path.name) as kept:
             assert 600 <= drawn.width <= 1200 and len(drawn.convert("L").getcolors()) > 10
-            assert (drawn.size, drawn.mode) == (kept.size, kept.mode), f"{path.name}: not what {chapter} draws"
-            apart = np.abs(np.asarray(drawn, float) - np.asarray(kept, float)).mean()
-            same = drawn.text["Software"] == kept.text["Software"]  # matplotlib, NumPy, and the kernel of its BLAS
-            assert apart == 0 if same else apart < 40, f"{path.name}: not what {chapter} draws; commit it anew"
+            assert nearest(drawn) == path.name, f"{path.name}: not what {chapter} draws; commit it anew"
+            if drawn.text["Software"] == kept.text["Software"]:  # matplotlib, NumPy, and the kernel of its BLAS
+                assert np.array_equal(np.asarray(drawn), np.asarray(kept)), f"{path.name}: another; commit it anew"
+
+
+def nearest(image: Image.Image) -> str:
+    """The image of the repository that one is nearest to, "" if a white page is nearer.
+
+    Seen small, and at the size of that: other versions of matplotlib set letters, and the last row of pixels,
+    otherwise; another kernel of BLAS trains other networks. matplotlib 3.7 with another kernel was at most half as far
+    from the image of the same name as from a white page, the next nearest.
+    """
+    apart = {"": np.abs(small(image, image.size) - 255).mean()}
+    for path in (FOLDER / "pictures").iterdir():
+        with Image.open(path) as kept:
+            if abs(kept.width - image.width) <= 4 and abs(kept.height - image.height) <= 4:
+                apart[path.name] = np.abs(small(image, kept.size) - small(kept, kept.size)).mean()
+    return min(apart, key=lambda name: apart[name])
+
+
+def small(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """An image of this size at an eighth of it, float (h, w, 3)."""
+    return np.asarray(image.convert("RGB").resize((size[0] // 8, size[1] // 8), Image.Resampling.BOX), float)
+
+
+def test_no_other_image_and_no_white_page_is_taken_for_one():
+    for path in (FOLDER / "pictures").iterdir():
+        with Image.open(path) as kept:
+            assert nearest(kept) == path.name
+            assert nearest(Image.new("RGB", kept.size, "white")) == ""
 
 
 def kernel_of_the_repository() -> dict[str, str]:
