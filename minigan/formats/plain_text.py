@@ -13,6 +13,11 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if is_number(value) else "-"
 
 
+def whole_characters(text: str) -> str:
+    """The text with a question mark for each half of a character: JSON may hold one, no file in UTF-8 can."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
     """A line for each row, the cells of a column all as wide as its widest, two spaces between columns.
 

@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from minigan.errors import FailedWork
+from minigan.formats.plain_text import whole_characters
 from minigan.formats.untrusted import is_number
 from minigan.formats.whole import append, write_whole
 from minigan.training import run_folder, sample_grids
@@ -89,7 +90,8 @@ class Events:
     def _numbers(self, line: dict[str, Any], below: str = "") -> bytes:
         if not below:
             self.seconds = line["seconds"]
-        values = [self.library.Summary.Value(tag=_tag(f"{below}/{name}" if below else name), simple_value=value)
+        before = f"{below}/" if below else ""
+        values = [self.library.Summary.Value(tag=whole_characters(before + name), simple_value=value)
                   for name, value in flat(line).items() if is_number(value) and name not in ("iteration", "seconds")]
         return self._record(step=line["iteration"], summary=self.library.Summary(value=values))
 
@@ -144,8 +146,3 @@ def _began(path: Path) -> float | None:
     except Exception:  # no file, or none of ours: it will be written anew
         return None
     return found.wall_time if found.file_version == VERSION and 0 < found.wall_time < 1e11 else None
-
-
-def _tag(name: str) -> str:
-    """The name as UTF-8 can hold it: a log that somebody wrote may have half a character."""
-    return name.encode("utf-8", "replace").decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from minigan.experiment.methods import networks_of
-from minigan.formats.plain_text import short
+from minigan.formats.plain_text import short, whole_characters
 from minigan.formats.progress import duration
 from minigan.studies.deviations import deviations
 from minigan.training.run_record import Run, course
@@ -50,8 +50,10 @@ def card(run: Run) -> str:
                                                                       ("generator", "loss_gen"))}
     samples = address_of(run.folder / "samples.png")
     drawn = f'<img src="{samples}" alt="newest samples">' if samples else ""
-    return (f'<div class="minigan-run"><style>{STYLE}</style>' + "".join(f"<p>{line}</p>" for line in lines)
-            + f'<div class="parts">{drawn}{chart("Losses", losses, "loss")}</div></div>')
+    head = "".join(f"<p>{line}</p>" for line in lines)
+    return whole_characters(
+        f'<div class="minigan-run"><style>{STYLE}</style>{head}'
+        f'<div class="parts">{drawn}{chart("Losses", losses, "loss")}</div></div>')
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from minigan.formats.plain_text import columns, short
+from minigan.formats.plain_text import columns, short, whole_characters
 from minigan.formats.untrusted import is_number
 from minigan.training.run_record import Log, flat
 from minigan.views import readings
@@ -78,5 +78,6 @@ def _text(value: Any) -> str:
 def _harmless(value: int | float | str) -> int | float | str:
     if not isinstance(value, str):
         return value
-    value = value.replace("\r\n", "\n").replace("\r", "\n")  # csv does not quote a lone \r, which begins a line, too
+    # csv does not quote a lone \r, which begins a line, too
+    value = whole_characters(value).replace("\r\n", "\n").replace("\r", "\n")
     return f"'{value}" if value.startswith(FORMULA) else value

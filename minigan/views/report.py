@@ -20,7 +20,7 @@ from minigan.errors import WrongUse
 from minigan.experiment.experiment import option_name
 from minigan.experiment.explain import shown
 from minigan.experiment.methods import networks_of
-from minigan.formats.plain_text import short
+from minigan.formats.plain_text import short, whole_characters
 from minigan.formats.progress import duration
 from minigan.formats.untrusted import is_number
 from minigan.metrics import stored_scores
@@ -95,7 +95,7 @@ def page(found: Sequence[Run], refresh: int = 0) -> str:
     parts = (_cards, _pictures, _alarms, _losses, _scores, _diagnostics, _choices, _time)
     body = [f"<h1>{_text(title)}</h1>", *(part(found) for part in parts)]
     meta = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{meta}'
+    return whole_characters(f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">{meta}'
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<link rel="icon" href="data:,">'

@@ -75,6 +75,10 @@ def test_alarms_are_their_sentences_and_what_is_no_number_is_no_number():
                                               "yes": "true"}]
 
 
+def test_half_a_character_is_no_trouble():
+    assert log_table.csv_text([{"\ud800k": "\ud800x"}]).encode() == b"?k\n?x\n"
+
+
 def test_a_deeply_nested_line_is_no_trouble():
     deep: dict = {}
     for _ in range(20_000):

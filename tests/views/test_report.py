@@ -22,10 +22,10 @@ from minigan.experiment.presets import compose, experiment
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored
 from minigan.studies import deviations
-from minigan.training import run_folder, sample_grids
+from minigan.training import run_folder, run_record, sample_grids
 from minigan.training.diagnosis.diagnostics import diagnose
 from minigan.training.gan import Training
-from minigan.views import readings, report, svg_charts, watch
+from minigan.views import card, readings, report, svg_charts, watch
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -198,11 +198,14 @@ def test_a_new_run_and_a_damaged_one_make_a_page(tmp_path):
     odd = make_run(tmp_path / "odd", lines=3, diagnoses=False)
     (odd / "samples.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with (odd / "log.jsonl").open("a") as file:
-        file.write('{"iteration": 4, "seconds": 2, "loss_dis": NaN, "loss_gen": "x", "sigma": [1], "scores": 3}\n{"ite')
+        file.write('{"iteration": 4, "seconds": 2, "loss_dis": NaN, "loss_gen": "x", "sigma": [1], "scores": 3}\n'
+                   '{"iteration": 5, "seconds": 2, "scores": {"FID \\ud800": 3}, "alarms": [{"name": "\\ud800"}]}\n'
+                   '{"ite')
     (odd / "diagnostics.jsonl").write_text(
         '{"iteration": 4, "seconds": 1, "layers": [], "alarms": {"a": 1}, "slope": 2, "gradient_ratio": 5}\n'
         '{"iteration": 5, "seconds": 1, "layers": {"a": 3}, "gradient_ratio": [1, {"layers": 2}, {"layers": []}]}\n')
-    page = Page(report.page(report.read([fresh, odd])))
+    page = Page(report.page(report.read([fresh, odd])).encode().decode())
+    assert "FID ?" in page.text and card.card(run_record.read(odd)).encode()
     assert "no images yet" in page.text and "Losses: discriminator" in page.text
     assert sum(tag == "img" for tag, _ in page.found) == 1  # the film
 
