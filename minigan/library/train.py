@@ -53,8 +53,9 @@ def train(images_or_path: str | os.PathLike[str] | ArrayLike, *, labels: ArrayLi
     generator, discriminator: networks of your own in place of the model's, one of them or both: a Layer, or a pair
     (function, parameters). The function gets the parameters as a dict and a Tensor, and makes one: images
     (N, H, W, C) in [-1, 1] of latents (N, dim_z), or one number (N,) for each image. Of the parameters, Tensors made
-    with requires_grad=True are trained, and arrays are remembered, such as the u of minigan.spectral_norm(W, u). Copies
-    are trained, so yours stay as they are; run.generator.network and run.discriminator.network are the trained ones.
+    with requires_grad=True are trained, and arrays are remembered, such as the u of minigan.spectral_norm(W, u). With
+    device="cuda" all of them lie on the GPU. Copies are trained, so yours stay as they are; run.generator.network and
+    run.discriminator.network are the trained ones.
     minigan.load(folder, generator=..., discriminator=...) takes such a run up again.
 
     Ctrl-C saves and stops. At a prompt and in a notebook the Run is returned, and run.resume() goes on; a script gets

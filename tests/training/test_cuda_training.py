@@ -15,10 +15,14 @@ import tiny
 from emulated_cupy import arrays, device
 
 from minigan.cli import main
-from minigan.engine import devices, im2col
+from minigan.engine import conv_ops, devices, im2col, ops
+from minigan.engine.autograd import Tensor
 from minigan.engine.machine import machine as this_machine
 from minigan.experiment.presets import experiment
+from minigan.networks.own import NONE, own
+from minigan.nn.spectral_norms import spectral_norm
 from minigan.training import loop
+from minigan.training.assembly import with_own
 from minigan.training.gan import Training
 
 RUNS = {  # what is trained, and how far its losses may come from NumPy's in 20 iterations: float32's rounding grows
@@ -38,9 +42,9 @@ def cupy():
         yield cupy
 
 
-def training(device, **chosen):
+def training(device, own=NONE, **chosen):
     pictures = np.random.default_rng(3).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
-    return Training(tiny.tiny(device=device, iterations=1000, **chosen), pictures)
+    return Training(with_own(tiny.tiny(device=device, iterations=1000, **chosen), own), pictures, own=own)
 
 
 def losses(device, iterations, **chosen):
@@ -69,6 +73,38 @@ def test_the_same_seed_gives_the_same_losses_emulated(chosen, tolerance, cupy):
 @pytest.mark.parametrize("chosen, tolerance", RUNS.values(), ids=RUNS)
 def test_the_same_seed_gives_the_same_losses_on_a_gpu(chosen, tolerance, real_cupy):
     compare(chosen, 10 * tolerance)  # cuBLAS and CUDA's tanh and exp round in their own way
+
+
+def functions():
+    """Networks of one's own, with a spectral normalization whose u is remembered."""
+    rng = np.random.default_rng(0)
+
+    def variable(*shape):
+        return Tensor(0.1 * rng.standard_normal(shape, np.float32), requires_grad=True)
+
+    def generator(p, z):
+        return ops.tanh(ops.relu(z @ p["W1"] + p["b"]) @ p["W2"]).reshape(-1, 16, 16, 3)
+
+    def discriminator(p, x):
+        h = ops.leaky_relu(conv_ops.conv2d(x, spectral_norm(p["W1"], p["u1"]), None, 2, 1))
+        return (h.reshape(len(x), -1) @ spectral_norm(p["W2"], p["u2"])).reshape(-1)
+
+    e = tiny.tiny()
+    return own((generator, {"W1": variable(e.dim_z, 16), "b": variable(16), "W2": variable(16, 768)}),
+               (discriminator, {"W1": variable(4, 4, 4, 3), "u1": rng.standard_normal(4, np.float32),
+                                "W2": variable(256, 1), "u2": rng.standard_normal(256, np.float32)}))
+
+
+def test_functions_of_ones_own_train_on_a_device_as_on_the_host_emulated(cupy):
+    given = functions()
+    with emulator.checking(False):
+        compare({"own": given, "gp": 1.0}, 1e-4)
+    assert all(type(a) is np.ndarray for a in given.discriminator.state.values())  # what was given stays where it was
+
+
+@pytest.mark.gpu
+def test_functions_of_ones_own_train_on_a_gpu_as_on_the_host(real_cupy):
+    compare({"own": functions(), "gp": 1.0}, 1e-3)
 
 
 @pytest.mark.parametrize("order", ["ascending", "random"])
