@@ -30,8 +30,24 @@ def test_the_drawings_are_those_of_the_first_command(tmp_path):
                     str(tmp_path / "drawn.png")], check=True, timeout=120)
     drawn, kept = read(tmp_path / "drawn.png"), read(FOLDER / "shapes.png")
     assert drawn.shape == kept.shape
-    apart = np.abs(drawn - kept).mean()
-    assert apart == 0 if BLAS in blas else apart < 60, f"{apart}: draw docs/pictures/shapes.png anew, as README says"
+    apart = np.abs(drawn - kept).mean() if BLAS in blas else colours_apart(drawn, kept)
+    assert apart == 0 if BLAS in blas else apart < 0.12, f"{apart}: draw docs/pictures/shapes.png anew, as README says"
+
+
+def colours_apart(a, b):
+    """What share of the pixels has other colours, of 64; wherever they are: another kernel's run draws other shapes.
+
+    Other images of the run that drew shapes.png are 0.05 from it, those of half of its iterations 0.08.
+    """
+    counts = [np.bincount((image // 64 @ [16, 4, 1]).ravel(), minlength=64) for image in (a, b)]
+    return abs(counts[0] / counts[0].sum() - counts[1] / counts[1].sum()).sum() / 2
+
+
+def test_no_white_page_and_no_photographs_are_taken_for_drawings():
+    drawings = read(FOLDER / "shapes.png")
+    for other in (np.full_like(drawings, 255), read(FOLDER / "photographs.png"), 255 - drawings):
+        assert colours_apart(other, drawings) > 0.2
+    assert colours_apart(drawings[::-1], drawings) == 0
 
 
 def test_every_image_is_shown_with_its_command():
