@@ -150,6 +150,8 @@ def writes(node: ast.Call) -> str:
                 "NamedTemporaryFile", "copyfile", "copy2", "copytree", "move", "symlink_to", "link", "symlink",
                 "tofile", "savetxt", "truncate") and not (last == "replace" and called != "os.replace"):
         return text
+    if called == "os.getpid":  # containers on one disk have the same
+        return text
     if called == "os.open" or last in ("open", "File") and any(
             isinstance(mode, ast.Constant) and isinstance(mode.value, str) and set("wax+") & set(mode.value)
             and len(mode.value) <= 3 for mode in [*node.args, *(keyword.value for keyword in node.keywords)]):
@@ -270,6 +272,7 @@ def test_the_engine_up_to_the_algorithm_needs_numpy_and_threadpoolctl_alone():
         ("training/records", "path.open(mode='w')"),
         ("training/records", "path.write_text('a')"),
         ("training/records", "os.replace(a, b)"),
+        ("training/records", "os.getpid()"),
         ("training/records", "os.open(path, flags)"),
         ("data/pack", "h5py.File(path, 'w')"),
         ("metrics/frechet", "np.savez(path, mu=mean)"),

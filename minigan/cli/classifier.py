@@ -12,6 +12,7 @@ from minigan.data import datasets
 from minigan.engine import thread_pool
 from minigan.engine.devices import DEVICES
 from minigan.errors import WrongUse
+from minigan.formats.locks import alone
 from minigan.formats.progress import ProgressLine
 from minigan.formats.whole import check_writable, remove
 from minigan.metrics import classifier
@@ -76,17 +77,18 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
             line.say(f"after {done:,} of {total:,} batches: {100 * numbers.pop('accuracy'):.2f} % of the test images "
                      "are right")
         line.update(done, **numbers)
-    with stop_signals("this batch") as asked:
-        try:
-            made = classifier.train(dataset, root, size, epochs, batch_size, rate, seed, device, progress,
-                                    kept, lambda: asked)
-        finally:
-            if line:
-                line.close()
-    if made is None:
-        raise Interrupted("stopped, saved; the same command goes on", asked[0])
-    classifier.save(path, made)
-    remove(kept)  # not before: a power cut between the two would cost the training
+    with alone(path, f"{path} is being trained by another process; wait until it is done, or choose another --out"):
+        with stop_signals("this batch") as asked:
+            try:
+                made = classifier.train(dataset, root, size, epochs, batch_size, rate, seed, device, progress,
+                                        kept, lambda: asked)
+            finally:
+                if line:
+                    line.close()
+        if made is None:
+            raise Interrupted("stopped, saved; the same command goes on", asked[0])
+        classifier.save(path, made)
+        remove(kept)  # not before: a power cut between the two would cost the training
     click.echo(f"{classifier.describe(made)}: {path}")
 
 

@@ -1,5 +1,6 @@
 """Fetches a published file: resumed where it broke off, checked against its digest, renamed when whole."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigan.errors import FailedWork
-from minigan.formats.progress import Progress, progress_bar
+from minigan.formats.locks import Busy, alone
+from minigan.formats.progress import Progress, progress_bar, to_stderr
 from minigan.formats.whole import finish, make_folder, open_lasting, write_all
 
 ATTEMPTS = 5  # connections for one file; each but the last must have brought something
@@ -32,48 +34,72 @@ def fetch(published: Published, path: Path, progress: Progress | None = None, ti
     Bytes are collected in `path`.part. What an earlier call left there is continued with a Range request
     (RFC 9110, section 14); a server that ignores it starts over; a part longer than the whole is thrown
     away. The file gets its name only after its digest was found to be the published one; else it is removed.
-    timeout: seconds without an answer.
+    timeout: seconds without an answer.  A file that another process downloads is waited for, as long as it grows.
     Raises FailedWork, one line that says which file to put where by hand.
     """
     progress = progress or progress_bar
     part = path.with_name(path.name + ".part")
-    by_hand = f"to do it by hand, put that file at {path}"
     try:
         make_folder(path.parent)
-        have = _size(part)
-        if have > published.size:
-            part.unlink()
-            have = 0
-        for _ in range(ATTEMPTS):
-            before, reason = have, "the connection ended"
-            if have < published.size:
-                try:
-                    _receive(published, part, have, progress, timeout)
-                except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
-                    reason = _reason(error)
-                    if isinstance(error, urllib.error.HTTPError) and error.code == 416:
-                        part.unlink()  # the server's file is shorter than the part: begin again
-                        before = -1
-                have = _size(part)
-            if have == published.size or have <= before:
-                break
-        if have < published.size:
-            raise FailedWork(
-                f"cannot download {published.url}: {reason} ({have} of {published.size} bytes are here); "
-                f"{by_hand}"
-            )
-        kind, expected = ("sha256", published.sha256) if published.sha256 else ("md5", published.md5)
-        digest = _digest_of(part, kind)
-        if digest != expected:
-            part.unlink()
-            raise FailedWork(
-                f"{published.url}: what came has {kind} {digest}, published is {expected}; it was removed, "
-                f"run again to start over; {by_hand}"
-            )
-        finish(part, path)
+        there = path.exists()
+        with _alone(path, part, timeout):
+            if there or not path.exists():  # else another process has fetched it meanwhile
+                _fetch(published, path, part, progress, timeout)
     except OSError as error:
         raise _unwritable(part, error) from error
     return path
+
+
+def _alone(path: Path, part: Path, timeout: float) -> contextlib.ExitStack:
+    """Wait for another process that downloads the same file, as long as it gets something."""
+    lock, size = contextlib.ExitStack(), -1
+    while True:
+        try:
+            lock.enter_context(alone(path, "", wait_s=10 * timeout if size >= 0 else 0.0))  # it may sum 100 GB up
+            return lock
+        except Busy:
+            if size < 0:
+                to_stderr(f"another process is downloading {path}: waiting for it")
+            elif _size(part) == size:
+                raise FailedWork(f"{path} is being downloaded by another process, which has got nothing for "
+                                 f"{10 * timeout:g} seconds; end that one, and call this again") from None
+            size = _size(part)
+
+
+def _fetch(published: Published, path: Path, part: Path, progress: Progress, timeout: float) -> None:
+    """Collect what is missing, check it, and give it its name."""
+    by_hand = f"to do it by hand, put that file at {path}"
+    have = _size(part)
+    if have > published.size:
+        part.unlink()
+        have = 0
+    for _ in range(ATTEMPTS):
+        before, reason = have, "the connection ended"
+        if have < published.size:
+            try:
+                _receive(published, part, have, progress, timeout)
+            except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError
+                reason = _reason(error)
+                if isinstance(error, urllib.error.HTTPError) and error.code == 416:
+                    part.unlink()  # the server's file is shorter than the part: begin again
+                    before = -1
+            have = _size(part)
+        if have == published.size or have <= before:
+            break
+    if have < published.size:
+        raise FailedWork(
+            f"cannot download {published.url}: {reason} ({have} of {published.size} bytes are here); "
+            f"{by_hand}"
+        )
+    kind, expected = ("sha256", published.sha256) if published.sha256 else ("md5", published.md5)
+    digest = _digest_of(part, kind)
+    if digest != expected:
+        part.unlink()
+        raise FailedWork(
+            f"{published.url}: what came has {kind} {digest}, published is {expected}; it was removed, "
+            f"run again to start over; {by_hand}"
+        )
+    finish(part, path)
 
 
 def md5_of(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minigan.errors import FailedWork, WrongUse, brief
+from minigan.formats.locks import alone
 from minigan.formats.plain_text import markdown
 from minigan.formats.untrusted import is_number
 from minigan.formats.whole import write_whole
@@ -110,10 +111,15 @@ def _stored(entry: Any, where: str) -> Stored:
 
 
 def append(path: Path, new: Sequence[Stored]) -> None:
-    """Add scores to the file, written whole; one that was measured before in the same way takes its old place."""
-    kept = [old for old in read(path) if not any(_same(old, one) for one in new)]
-    entries = [one.score.to_dict() | {"iteration": one.iteration, "best": one.best} for one in [*kept, *new]]
-    write_whole(path, (json.dumps({"format": FORMAT, "scores": entries}, indent=1) + "\n").encode())
+    """Add scores to the file, written whole; one that was measured before in the same way takes its old place.
+
+    Several processes may do so at once. WrongUse if another one is at it for a minute.
+    """
+    with alone(path, f"{path} is being written by another process, for a minute now; end that one, and call this again",
+               wait_s=60.0):
+        kept = [old for old in read(path) if not any(_same(old, one) for one in new)]
+        entries = [one.score.to_dict() | {"iteration": one.iteration, "best": one.best} for one in [*kept, *new]]
+        write_whole(path, (json.dumps({"format": FORMAT, "scores": entries}, indent=1) + "\n").encode())
 
 
 def _same(a: Stored, b: Stored) -> bool:

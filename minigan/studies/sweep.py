@@ -14,11 +14,12 @@ import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import CHANGEABLE, to_dict
 from minigan.formats import image_files, image_grids
-from minigan.formats.locks import Busy
+from minigan.formats.locks import Busy, alone
 from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
@@ -58,18 +59,19 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
 
 
 def _conclude(cells: list[Cell], out: Path) -> None:
-    """Write the table and the image of what there is."""
-    write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
-    rows = []
-    for method in dict.fromkeys(cell.method for cell in cells):
-        mine = [cell for cell in cells if cell.method == method and cell.seed == 0]
-        newest = [(cell, out / cell.name / "samples.png") for cell in mine]
-        there = [(cell, image_files.read_png(path)) for cell, path in newest if path.exists()]
-        if there:
-            rows.append(image_grids.film_strip([grid for _, grid in there], len(there),
-                                            [f"{cell.method} {cell.setting}" for cell, _ in there]))
-    if rows:
-        image_files.save_png(out / "samples.png", image_grids.stacked(rows))
+    """Write the table and the image of what there is: in turns, so that the last of several processes has seen all."""
+    with _alone(out / "summary.md"):
+        write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
+        rows = []
+        for method in dict.fromkeys(cell.method for cell in cells):
+            mine = [cell for cell in cells if cell.method == method and cell.seed == 0]
+            newest = [(cell, out / cell.name / "samples.png") for cell in mine]
+            there = [(cell, image_files.read_png(path)) for cell, path in newest if path.exists()]
+            if there:
+                rows.append(image_grids.film_strip([grid for _, grid in there], len(there),
+                                                   [f"{cell.method} {cell.setting}" for cell, _ in there]))
+        if rows:
+            image_files.save_png(out / "samples.png", image_grids.stacked(rows))
 
 
 def _claim(cells: list[Cell], out: Path) -> None:
@@ -78,14 +80,28 @@ def _claim(cells: list[Cell], out: Path) -> None:
     A grid none of whose runs was begun (its data were not found) binds nobody.
     """
     path = out / "sweep.json"
-    wanted = {cell.name: to_dict(cell.experiment) for cell in cells}
+    try:
+        make_folder(out)
+    except OSError as error:
+        raise FailedWork(f"{out} cannot be made ({error.strerror or error}); choose another --out") from None
+    with _alone(path):
+        _add(path, {cell.name: to_dict(cell.experiment) for cell in cells})
+
+
+def _alone(path: Path) -> contextlib.AbstractContextManager[None]:
+    return alone(path, f"{path} is being written by another process, for a minute now; end that one, and call this "
+                       "again", wait_s=60.0)
+
+
+def _add(path: Path, wanted: dict[str, dict[str, Any]]) -> None:
+    """Read the grid, and write it with these cells besides."""
+    out = path.parent
     try:
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        make_folder(out)
     except (OSError, ValueError) as error:
         raise FailedWork(f"{path} cannot be read ({error}); put it right, or choose another --out") from None
     if not any(run_folder.is_run(out / name) for name in before):
-        before = {}
+        before = {name: row for name, row in before.items() if name not in wanted}
     for name, experiment in wanted.items():
         fields = [key for key in experiment if key not in CHANGEABLE]
         field = next((key for key in fields if before[name].get(key) != experiment[key]), "") if name in before else ""
