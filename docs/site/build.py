@@ -134,25 +134,35 @@ def reference(pages: Path) -> list[str]:
         kinds = {name: "class" if isinstance(getattr(minigan, name), type) else "function"
                  for name in names if name in minigan.__all__}
         if kinds:
-            lines = "\n".join(f".. auto{kind}:: minigan.{name}" for name, kind in kinds.items())
-            facade += f"\n## {title}\n\n```{{eval-rst}}\n{lines}\n```\n"
+            shown = "\n".join(f".. auto{kind}:: minigan.{name}" for name, kind in kinds.items())
+            facade += f"\n## {title}\n\n```{{eval-rst}}\n{shown}\n```\n"
     write(pages / "reference" / "index.md", facade)
-    modules: dict[str, list[str]] = {}  # room -> names of modules, that of the room first
+    rooms: dict[str, list[str]] = {}  # room -> the lines that list its modules
     for found in pkgutil.walk_packages(minigan.__path__, "minigan."):
-        if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
-            modules.setdefault(found.name.split(".")[1], []).append(found.name)
-            members = "   :no-members:\n" if found.ispkg else ""  # what is in a folder has pages of its own
-            write(pages / reference_page(found.name.replace(".", "/") + ".py"),
-                  f"# {found.name.removeprefix('minigan.')}\n\n"
-                  f"```{{eval-rst}}\n.. automodule:: {found.name}\n{members}```\n")
-    order = sorted(modules, key=lambda room: ROOMS.index(room) if room in ROOMS else len(ROOMS))
-    for room in order:
-        inner = [name.removeprefix("minigan.").replace(".", "/") for name in modules[room][1:]]
+        if found.name.endswith("__main__"):
+            continue
+        name, members = found.name.removeprefix("minigan."), "   :no-members:\n" if found.ispkg else ""
+        room, _, inner = name.partition(".")
+        lines, path = rooms.setdefault(room, []), reference_page(found.name.replace(".", "/") + ".py")
+        matter, above = "", ""
         if inner:
-            with open(pages / "reference" / f"{room}.md", "a", encoding="utf-8") as page:
-                page.write("\n".join(["", "```{toctree}", ":maxdepth: 1", "", *inner, "```", ""]))
+            # Not in the side bar: 200 modules beside each of 400 pages took more than half of Sphinx's time.
+            matter, above = "---\norphan: true\n---\n\n", f"In [{room}]({'../' * name.count('.')}{room}.md).\n\n"
+            first = (importlib.import_module(found.name).__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+            lines.append(f"- [{inner}]({name.replace('.', '/')}.md): {marked(first)}")
+        write(pages / path, f"{matter}# {name}\n\n{above}```{{eval-rst}}\n.. automodule:: {found.name}\n{members}```\n")
+    order = sorted(rooms, key=lambda room: ROOMS.index(room) if room in ROOMS else len(ROOMS))
+    for room in order:
+        with open(pages / "reference" / f"{room}.md", "a", encoding="utf-8") as page:
+            page.write("\n".join(["", *rooms[room], ""]))
     return [f"reference/{room}" for room in order]
+
+
+def marked(text: str) -> str:
+    """Plain text as Markdown that shows it as it is, with `code` as code."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([\\*_\[\]<>$|])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def reference_page(source: str) -> str:
@@ -162,7 +172,7 @@ def reference_page(source: str) -> str:
 
 def linked(text: str, page: Path) -> str:
     """The page's text with links to source files turned to the pages that show them, and none to folders."""
-    def turned(match: re.Match) -> str:
+    def turned(match: re.Match[str]) -> str:
         label, target, anchor = match.groups()
         if "://" in target:
             return match.group()
