@@ -53,3 +53,9 @@ def brief(value: Any, most: int = 80) -> str:
     kind = printable(type(value).__name__[:40])
     article = "an" if kind[0] in "aeiouAEIOU" else "a"
     return f"{article} {kind} of {len(value)}" if isinstance(value, (tuple, list, dict, set)) else f"{article} {kind}"
+
+
+def reason(error: BaseException, most: int = 300) -> str:
+    """What an error of a library says, which may quote the file that it was reading: short, on one printable line."""
+    words = getattr(error, "strerror", None) or str(error)[:2 * most]
+    return printable(" ".join(words.split())[:most]) or type(error).__name__

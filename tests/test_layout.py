@@ -39,6 +39,8 @@ VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/res
 # What writes files, and the calls that are allowed elsewhere, each with its reason.
 WRITERS = {"formats/whole", "formats/locks"}
 ALLOWED = {
+    "os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_CLOEXEC', 0) | "
+    "getattr(os, 'O_BINARY', 0))",  # untrusted.open_file, which only reads
     "open(os.devnull, 'w')", "os.open(os.devnull, os.O_RDWR)",  # streams that are missing or broken
     "os.open(os.devnull, os.O_WRONLY)",
     "file.truncate(0)",  # of one that whole.open_lasting has opened
@@ -48,6 +50,17 @@ ALLOWED = {
     "tempfile.mkdtemp(prefix='minigan-')",
     "shutil.copytree(self.folder, where, dirs_exist_ok=True)",  # into a new folder
 }
+
+# What opens files of somebody else's, and the calls that are allowed elsewhere, each with its reason.
+READERS = {"formats/untrusted"}
+OPENED = {
+    "Path('/proc/cpuinfo').read_text()", "path.read_text(encoding='utf-8')",  # the system's; minigan's own kernels
+    "zipfile.ZipFile(file)", "zipfile.is_zipfile(file)", "Image.open(stream, formats=formats)",  # opened already
+    "Image.open(file, formats=('PNG',))",
+    "zipfile.ZipFile(self.file)", "np.fromfile(file, '<i8', n)",
+    "h5py.File(path, 'r', locking=False)", "h5py.is_hdf5(path)",  # after check_file, or is_file
+}
+IN_MEMORY = ("BytesIO(", "io.BytesIO(", "h5py.h5f.create(")
 
 WITHOUT = """
 import importlib, sys
@@ -129,6 +142,8 @@ def faults(name: str, source: str) -> list[str]:
         called = ast.unparse(node.func)
         if name not in WRITERS and (written := writes(node)):
             found.append(f"minigan/{name}.py, line {node.lineno}: {written} writes; formats/whole.py does that safely")
+        if name not in READERS | WRITERS and (opened := opens(node)):
+            found.append(f"minigan/{name}.py, line {node.lineno}: {opened} may hang; untrusted.open_file does not")
         if called in ("eval", "exec", "__import__", "importlib.import_module", "import_module"):
             found.append(f"minigan/{name}.py, line {node.lineno}: {called}() hides what is run")
         for keyword in node.keywords:
@@ -159,6 +174,19 @@ def writes(node: ast.Call) -> str:
     file = node.args[0] if node.args else None
     if last in ("save", "savez", "savez_compressed") and called.split(".")[0] in ("np", "numpy", "Image") and not (
             isinstance(file, ast.Name) and file.id in ("data", "file")):  # in memory
+        return text
+    return ""
+
+
+def opens(node: ast.Call) -> str:
+    """The call as it stands there, if it opens a file for reading without formats/untrusted.py; "" if it does not."""
+    called, text = ast.unparse(node.func), ast.unparse(node)
+    last = called.rpartition(".")[2]
+    mode = ast.unparse(node.args[1]) if len(node.args) > 1 else ""
+    if writes(node) or mode == "'w'" or text in OPENED | ALLOWED or text[len(called) + 1:].startswith(IN_MEMORY):
+        return ""
+    if last in ("read_text", "read_bytes", "is_zipfile", "is_hdf5", "fromfile", "loadtxt", "genfromtxt", "memmap") or \
+            called in ("open", "path.open", "h5py.File", "zipfile.ZipFile", "tarfile.open", "gzip.open", "Image.open"):
         return text
     return ""
 
@@ -295,7 +323,8 @@ def test_a_fault_is_found(name, source):
         ("engine/devices", "def f():\n    import cupy"),
         ("formats/pickles", "import pickletools"),
         ("formats/whole", "os.replace(part, path)"),
-        ("metrics/frechet", "np.savez(data, mu=mean)\nopen(path, 'rb')\nh5py.File(path)\ntext.replace('a', 'b')"),
+        ("metrics/frechet", "np.savez(data, mu=mean)\nopen_file(path)\n"
+                                "h5py.File(BytesIO(data), 'r')\ntext.replace('a', 'b')"),
         ("engine/ops", "x = 1\n" * MAX_LINES),
     ],
 )

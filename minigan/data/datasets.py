@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,8 +26,9 @@ from minigan.data.dataset import Dataset, Request, Source, in_memory
 from minigan.data.image_folder import FITS
 from minigan.data.resize import RESIZES, resized
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.formats.archives import is_zip
 from minigan.formats.progress import progress_bar
-from minigan.formats.untrusted import what_file
+from minigan.formats.untrusted import check_file, what_file
 
 
 @dataclass(frozen=True)
@@ -201,12 +201,20 @@ def named(word: str) -> Named:
                            f"{', '.join(sorted(DATASETS))}")
         raise WrongUse(f"unknown data set '{word}'; choose from: {', '.join(sorted(DATASETS))}; or a path: a folder, a "
                        "zip archive or an .npz file of images (there is none of that name)")
-    if h5py.is_hdf5(path):
+    if _is_hdf5(path):
         return Named("packed", path)
-    if path.suffix.lower() != ".npz" and not zipfile.is_zipfile(path):
+    if path.suffix.lower() != ".npz" and not is_zip(path):
         raise WrongUse(f"{word}: is {what_file(path) or 'a file'}; expected a data set's name, or a folder, a zip "
                        "archive or an .npz file of images, or a file that minigan pack wrote")
     return Named("folder", path)
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        check_file(path)
+    except OSError:
+        return False
+    return h5py.is_hdf5(path)
 
 
 def find(name: str, root: str | os.PathLike[str] | None = None, split: str | None = None) -> str | None:

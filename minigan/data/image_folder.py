@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +19,8 @@ from PIL import Image
 from minigan.data.dataset import BLOCK, Block, Dataset, Request, Source
 from minigan.data.locations import stamp
 from minigan.data.resize import resized
-from minigan.errors import FailedWork, WrongUse, counted, listed, printable
-from minigan.formats.archives import ZipImages, read_whole
+from minigan.errors import FailedWork, WrongUse, counted, listed, printable, reason
+from minigan.formats.archives import ZipImages, is_zip, read_whole
 from minigan.formats.foreign import image_arrays, image_decoding, label_arrays
 from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
 from minigan.formats.untrusted import what_file
@@ -99,7 +98,7 @@ def folder(ask: Request) -> Source | Dataset:
         labels, classes = label_arrays.read_labels(ask.root, len(images), ask.say) or (
             np.zeros(len(images), np.int64), ("all",))
         return Dataset(images, labels, classes, str(ask.root))
-    if not zipfile.is_zipfile(ask.root):
+    if not is_zip(ask.root):
         raise WrongUse(f"{ask.root}: is {what_file(ask.root) or 'a file'}; expected a folder of images, a zip archive "
                        "or an .npz file of images")
     return zip_source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
@@ -220,18 +219,30 @@ def _looked_for(left_out: str) -> str:
 def _refuse_link(found: Found, path: Path, root: Path, home: Path) -> bool:
     """Whether a link leads out of the folder; then it is left out: a folder that somebody else made could name any file
     of this machine."""
-    if path.resolve().is_relative_to(home):
+    target = _target(path)
+    if target is None:
+        found.leave_out("links that lead round in a circle", path.relative_to(root))
+        return True
+    if target.is_relative_to(home):
         return False
     found.leave_out("symbolic links that lead out of it (--follow-links takes them)", path.relative_to(root))
     return True
 
 
+def _target(path: Path) -> Path | None:
+    """To what a link leads; None if it leads to itself, by whatever way."""
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):  # as Python 3.12 has it, and 3.13
+        return None
+
+
 def _leads_back(path: Path, root: Path) -> bool:
     """Whether a link leads to a folder on the way to it, and so round and round."""
-    target = path.resolve()
+    target = _target(path)
     above = path.parent
     while True:
-        if above.resolve() == target:
+        if target in (None, _target(above)):
             return True
         if above == root:
             return False
@@ -260,7 +271,7 @@ def _stated(path: Path, text: bytes, names: Sequence[str]) -> tuple[np.ndarray, 
             raise ValueError("a label that is no whole number")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FailedWork(f"{path}: {LABELS} does not give each image a class ({type(error).__name__}: "
-                         f"{str(error)[:80]}); expected labels: [[NAME, CLASS], ...], or null") from None
+                         f"{reason(error, 80)}); expected labels: [[NAME, CLASS], ...], or null") from None
     return np.array(labels, np.int64), tuple(map(str, range(max(labels) + 1))) if known else ("all",)
 
 
@@ -360,8 +371,7 @@ def _decode(file: Path | io.BytesIO, name: str, how: Fitting) -> np.ndarray:
 def _bad_line(root: Path, names: list[str], bad: dict[int, Exception]) -> str:
     named = []
     for i, error in bad.items():
-        reason = printable(" ".join(str(getattr(error, "strerror", None) or error).split())[:200])
-        named.append(f"{printable(names[i])} ({reason or type(error).__name__})")
+        named.append(f"{printable(names[i])} ({reason(error, 200)})")
     return f"{root}: {len(bad)} of {len(names)} images cannot be used: {listed(named, 3)}"
 
 

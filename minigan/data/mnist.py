@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from math import prod
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.data.dataset import Dataset, Request, download, md5
+from minigan.data.dataset import Dataset, Request, download
 from minigan.data.locations import cache_folder, places
 from minigan.errors import FailedWork, listed
-from minigan.formats.archives import reading, take
+from minigan.formats.archives import reading, take, take_large
 from minigan.formats.download import Published
 
 
@@ -149,7 +150,9 @@ def _read_idx(path: Path, ndim: int) -> tuple[np.ndarray, str]:
         shape = struct.unpack(f">{ndim}I", head[4:])
         if prod(shape) > MAX_IDX:
             raise FailedWork(f"{path}: promises {prod(shape)} bytes, expected at most {MAX_IDX}")
-        data = take(stream, prod(shape), path)
+        data = take_large(stream, prod(shape), path)
         if stream.read(1):
             raise FailedWork(f"{path}: holds more than the {prod(shape)} bytes that its header promises")
-    return np.frombuffer(data, np.uint8).reshape(shape), md5(head + data)
+    digest = hashlib.md5(head, usedforsecurity=False)
+    digest.update(data)
+    return np.frombuffer(data, np.uint8).reshape(shape), digest.hexdigest()

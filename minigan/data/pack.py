@@ -25,6 +25,7 @@ from minigan.data.packed import FORMAT, VERSION, Layout
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.locks import alone
 from minigan.formats.progress import Progress, progress_bar, to_stderr
+from minigan.formats.untrusted import open_file, read_json
 from minigan.formats.whole import beside, finish, make_folder, open_lasting, remove, sync_open, write_all, write_whole
 
 CHUNK = 1 << 20  # bytes
@@ -83,7 +84,7 @@ def check(path: Path, progress: Progress = progress_bar) -> str:
     layout = Layout(path)
     if not layout.finished:
         raise FailedWork(f"{path}: is not finished; call minigan pack again to go on with it")
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         for row, name in enumerate(("images", "labels")):
             digest, n = hashlib.sha256(), layout.shapes[name][0]
             _digest(file, layout, name, n, digest, progress if name == "images" else lambda *_: None)
@@ -207,7 +208,7 @@ class _Writer:
     def _known(self) -> dict[str, Any] | None:
         """The record of an earlier, interrupted call."""
         try:
-            known = json.loads(self.record.read_bytes())
+            known = read_json(self.record, 1 << 20)
             if isinstance(known["made"], dict) and type(known["done"]) is type(known["count"]) is int:
                 return known
         except (OSError, ValueError, KeyError, TypeError):

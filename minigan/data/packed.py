@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import math
 import os
 import queue
@@ -28,11 +27,13 @@ import h5py
 import numpy as np
 
 from minigan.data.dataset import Dataset, Request
-from minigan.errors import FailedWork, WrongUse, brief, counted
-from minigan.formats.untrusted import what_file
+from minigan.errors import FailedWork, WrongUse, brief, counted, reason
+from minigan.formats.untrusted import afford, check_file, from_json, open_file, what_file
 
 FORMAT, VERSION = "minigan packed images", 1
 AHEAD = 4  # batches that wait
+MOST_STATE = 16 << 20  # bytes
+LEAST_CHUNK = 1 << 17  # bytes; minigan pack makes chunks of half a MiB at least, but of the last one
 DATASETS = ("images", "labels", "state", "sha256")
 
 
@@ -59,7 +60,12 @@ def load(path: Path) -> Dataset:
     layout = Layout(path)
     if not layout.finished:
         raise FailedWork(f"{path}: is not finished; call minigan pack again to go on with it")
-    labels = np.concatenate([np.fromfile(path, "<i8", n, offset=at) for at, n in layout.runs("labels", 1)])
+    parts = []
+    with open_file(path) as file:
+        for at, n in layout.runs("labels", 1):
+            file.seek(at)
+            parts.append(np.fromfile(file, "<i8", n))
+    labels = np.concatenate(parts)
     if hashlib.sha256(labels.data).digest() != layout.digests[1].tobytes():
         raise FailedWork(f"{path}: its labels do not match their checksum; the file is damaged, pack it again")
     classes = layout.state.get("classes")
@@ -90,7 +96,7 @@ class Images:
         self._size = math.prod(self.shape[1:])  # bytes
         self._lock = threading.Lock()
         self._ahead: _Ahead | None = None
-        self._file = open(path, "rb", buffering=0)
+        self._file: Any = open_file(path, buffering=0)
         if hasattr(os, "posix_fadvise"):  # no readahead of neighbours that nobody asked for
             os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
@@ -221,22 +227,23 @@ class Layout:
         self.chunks: dict[str, np.ndarray] = {}  # name -> where each chunk begins in the file, in order
         self.per: dict[str, int] = {}  # name -> rows of a chunk
         try:
+            check_file(path)
             self.size = path.stat().st_size
             with h5py.File(path, "r", locking=False) as file:
                 for name in DATASETS:
                     self._look(file, name)
-                self.state = json.loads(file["state"][()].tobytes())
+                self.state = from_json(file["state"][()].tobytes())
                 self.digests = file["sha256"][()]
         except FailedWork:
             raise
         except Exception as error:  # what h5py and json raise on broken bytes cannot be enumerated
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if "signature not found" in reason:
+            why = reason(error, 200)
+            if "signature not found" in why:
                 what = what_file(path)
-                reason = f"it is {what}" if what else "not an HDF5 file"
-            elif "truncated" in reason:
-                reason = "cut off"
-            raise FailedWork(f"{path}: no packed file, or a damaged one ({reason[:200]})") from None
+                why = f"it is {what}" if what else "not an HDF5 file"
+            elif "truncated" in why:
+                why = "cut off"
+            raise FailedWork(f"{path}: no packed file, or a damaged one ({why})") from None
         if not isinstance(self.state, dict) or self.state.get("format") != FORMAT:
             self._refuse("not a file that minigan pack wrote")
         if self.state.get("version") != VERSION:
@@ -275,6 +282,10 @@ class Layout:
         if create.get_nfilters() or create.get_external_count():
             self._refuse(f"'{name}' is packed by a filter or lies in another file")
         self.shapes[name] = data.shape
+        if name == "labels":
+            afford(2 * nbytes, f"{self.path}: {data.shape[0]:,} labels")
+        if name == "state" and nbytes > MOST_STATE:
+            self._refuse(f"'state' has {nbytes:,} bytes, expected at most {MOST_STATE:,}")
         if name in ("state", "sha256"):
             if create.get_layout() != h5py.h5d.CONTIGUOUS or name == "sha256" and data.shape != (2, 32):
                 self._refuse(f"'{name}' is not stored as one plain block")
@@ -284,6 +295,8 @@ class Layout:
             self._refuse(f"'{name}' is not stored in chunks of whole rows")
         per = data.chunks[0]
         starts = range(0, data.shape[0], per)
+        if len(starts) > 16 + nbytes // LEAST_CHUNK:
+            self._refuse(f"'{name}' lies in {len(starts):,} chunks, more than minigan pack makes")
         zeros = (0,) * (data.ndim - 1)
         places = [data.id.get_chunk_info_by_coord((start, *zeros)).byte_offset for start in starts]
         if any(place is None for place in places):

@@ -18,8 +18,8 @@ import numpy as np
 
 from minigan.data.dataset import Dataset, Request, download
 from minigan.data.locations import cache_folder, first_file
-from minigan.errors import FailedWork, brief
-from minigan.formats.archives import Part, pass_over, reading, take
+from minigan.errors import FailedWork, brief, reason
+from minigan.formats.archives import Part, pass_over, reading, take, take_large
 from minigan.formats.download import Published, md5_of
 
 SVHN_FILES = {
@@ -90,7 +90,7 @@ def read_arrays(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
                 if wanted <= found.keys():
                     break
     except zlib.error as error:
-        raise FailedWork(f"{path}: broken or cut off ({error}); remove it and get it again") from error
+        raise FailedWork(f"{path}: broken or cut off ({reason(error)}); remove it and get it again") from error
     return found
 
 
@@ -119,7 +119,7 @@ def _matrix(stream: IO[bytes], order: str, path: Path, wanted: set[str], found: 
     found[name] = np.frombuffer(data, dtype).reshape(shape, order="F")
 
 
-def _part(stream: IO[bytes], order: str, path: Path, most: int, padded: bool = True) -> tuple[int, bytes]:
+def _part(stream: IO[bytes], order: str, path: Path, most: int, padded: bool = True) -> tuple[int, Any]:
     """Type and data of the next element inside an array; up to four bytes lie in the tag itself."""
     tag = take(stream, 8, path)
     kind, size = struct.unpack(f"{order}II", tag)
@@ -128,7 +128,7 @@ def _part(stream: IO[bytes], order: str, path: Path, most: int, padded: bool = T
         return kind, tag[4 : 4 + min(size, 4)]
     if size > most:
         raise FailedWork(f"{path}: an element promises {size} bytes, expected at most {most}")
-    data = take(stream, size, path)
+    data = take_large(stream, size, path) if size > 256 else take(stream, size, path)
     take(stream, -size % 8 if padded else 0, path)
     return kind, data
 

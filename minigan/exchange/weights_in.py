@@ -29,7 +29,7 @@ from minigan.experiment.streams import stream
 from minigan.formats import torch_weights
 from minigan.formats.archives import read_whole
 from minigan.formats.foreign import npz_weights
-from minigan.formats.untrusted import Bounded, what_file
+from minigan.formats.untrusted import Bounded, open_file, what_file
 from minigan.networks.discriminator import scaled
 from minigan.networks.resnet import CIFAR, DIM_EMBED, IMAGENET, POOLS, SIXTY_FOUR, STL, ResNet
 from minigan.nn.layers import Layer
@@ -156,7 +156,7 @@ def _sorted_out(paths: list[Path]) -> tuple[Stored, Stored | None, int | None]:
 def _open(path: Path) -> tuple[Tool, dict[str, Shape], Callable[[list[str]], dict[str, np.ndarray]]]:
     """Whose file it is, by what it is: the shapes of its arrays, and how they are read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(512)
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -173,7 +173,7 @@ def _open(path: Path) -> tuple[Tool, dict[str, Shape], Callable[[list[str]], dic
 
 def _holds(path: Path, suffix: str) -> bool:
     """Whether the first file of a zip archive ends so, by its own header."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(30)
         return file.read(int.from_bytes(head[26:28], "little")).endswith(suffix.encode())
 
@@ -200,7 +200,7 @@ def _in_name(path: Path) -> int | None:
 def _digest(path: Path) -> str:
     """SHA-256 of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

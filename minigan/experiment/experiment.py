@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from minigan.errors import FailedWork, WrongUse, brief, listed
+from minigan.errors import FailedWork, WrongUse, brief, listed, printable
 
 
 def _section(heading: str) -> Callable[..., Any]:
@@ -206,7 +206,8 @@ def from_dict(values: Any, where: str) -> Experiment:
     fields = {f.name: f for f in dataclasses.fields(Experiment)}
     unknown = sorted(values.keys() - fields.keys()) if isinstance(values, dict) else [type(values).__name__]
     if unknown:
-        raise FailedWork(f"{where} does not hold an experiment of this version: unknown {listed(unknown)}")
+        raise FailedWork(f"{where} does not hold an experiment of this version: unknown "
+                         f"{listed([printable(str(name)[:80]) for name in unknown])}")
     for name, value in values.items():
         kinds = {kind for kind_name in str(fields[name].type).split(" | ") for kind in KINDS[kind_name]}
         if type(value) not in kinds:  # not isinstance: True is no count

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from minigan.errors import FailedWork
-from minigan.formats.untrusted import what_file, what_it_is
+from minigan.errors import FailedWork, reason
+from minigan.formats.untrusted import check_unpacked, open_file, read_at_most, what_file, what_it_is
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[IO[bytes]]:
     """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
-    with _one_line(path), open(path, "rb") as file:
+    with _one_line(path), open_file(path) as file:
         head = file.read(512)
         if head:  # an empty file says so where what it holds is counted
             _refuse_others(path, head)
@@ -32,9 +32,20 @@ def _one_line(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FailedWork(f"{path}: broken or cut off ({error}); remove it and get it again") from error
+        raise FailedWork(f"{path}: broken or cut off ({reason(error)}); remove it and get it again") from error
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def fill(stream: IO[bytes], view: memoryview, path: Path) -> None:
+    """Fill the view of bytes with what comes next; FailedWork if less does."""
+    at = 0
+    while at < len(view):
+        with _one_line(path):
+            n = stream.readinto(view[at:at + (1 << 20)])  # type: ignore[attr-defined]
+        if not n:
+            raise FailedWork(f"{path}: broken or cut off ({len(view) - at} of {len(view)} bytes missing); get it again")
+        at += n
 
 
 def take(stream: IO[bytes], n: int, path: Path) -> bytes:
@@ -50,15 +61,28 @@ def take(stream: IO[bytes], n: int, path: Path) -> bytes:
     return b"".join(blocks)
 
 
+def take_large(stream: IO[bytes], n: int, path: Path) -> bytearray:
+    """The same of the one thing that a file is about: FailedWork, too, where it is far more than the file may hold, or
+    than the memory."""
+    packed, data = path.stat().st_size, bytearray()
+    while len(data) < n:
+        check_unpacked(len(data), packed, f"{path}: what it holds")
+        with _one_line(path):
+            block = stream.read(min(n - len(data), 1 << 20))
+        if not block:
+            raise FailedWork(f"{path}: broken or cut off ({n - len(data)} of {n} bytes missing); get it again")
+        data += block
+    return data
+
+
 def read_whole(path: Path, most: int) -> bytes:
     """A file of at most `most` bytes, as it is."""
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise FailedWork(f"{path}: has {size} bytes, expected at most {most}")
-        data = path.read_bytes()
+        data = read_at_most(path, most)
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise FailedWork(f"{path}: {error}") from None
     _refuse_others(path, data[:512])
     return data
 
@@ -134,6 +158,31 @@ def pass_over(stream: IO[bytes], n: int, path: Path) -> None:
         take(stream, min(left, 1 << 20), path)
 
 
+@contextmanager
+def open_zip(path: Path, most: int) -> Iterator[zipfile.ZipFile]:
+    """A zip archive, whose list of names is read only if it may be that of at most `most` files."""
+    with open_file(path) as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - (1 << 17)))
+        tail = file.read()  # it ends with a record that says how long the list is (APPNOTE 4.3.16, 4.3.14)
+        ends = [(tail.rfind(b"PK\5\6"), 12, 4), (tail.rfind(b"PK\6\6"), 40, 8)]
+        long = max((int.from_bytes(tail[at + skip:at + skip + n], "little") for at, skip, n in ends if at >= 0),
+                   default=0)
+        if long != 0xFFFFFFFF and long > 512 * most:
+            raise ValueError(f"it holds more than {most:,} files")
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, by how it ends."""
+    try:
+        with open_file(path) as file:
+            return zipfile.is_zipfile(file)
+    except OSError:
+        return False
+
+
 class ZipImages:
     """The files of a zip archive, each read on its own; may be used by threads.
 
@@ -144,11 +193,12 @@ class ZipImages:
         """most: bytes that a file may have."""
         self.path, self.most = path, most
         try:
-            self.zip = zipfile.ZipFile(path)
+            self.file = open_file(path)
+            self.zip = zipfile.ZipFile(self.file)
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, ValueError) as error:
             what = what_file(path)
             raise FailedWork(f"{path}: is {what}" if what else
-                             f"{path}: not a zip archive, or cut off ({error}); get it again") from error
+                             f"{path}: not a zip archive, or cut off ({reason(error)}); get it again") from error
         except OSError as error:
             raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
         files = {name for name in self.zip.namelist() if not name.endswith("/")}
@@ -161,7 +211,7 @@ class ZipImages:
             with self.zip.open(name) as file:
                 data = file.read(self.most + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
-            raise ValueError(f"is broken in the archive: {error}") from error
+            raise ValueError(f"is broken in the archive: {reason(error)}") from error
         if len(data) > self.most:
             raise ValueError(f"unpacks to more than {self.most} bytes")
         return data

@@ -6,11 +6,26 @@ it likes) costs memory only in `float32`, so shapes are compared with what is wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
+from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+from minigan.errors import FailedWork, brief
+from minigan.formats.archives import fill, open_zip
+from minigan.formats.untrusted import check_unpacked
+
+# What zipfile and npy_header raise of a file that is no archive of arrays, or is broken.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, ValueError, OverflowError)
+MOST_ARRAYS = 10_000  # in an .npz: a trainer's snapshot of both networks, with two moments each, has about 900
+MOST_HEADER = 1 << 16  # bytes, of an .npy; NumPy reads at most 10,000
 
 # The upper half of a float32, which NumPy has no type for: a record of one field.
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
@@ -41,12 +56,60 @@ def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 
     Raises ValueError for anything else, and for a version of the format that no plain numbers need.
     """
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"it has version {version} of NumPy's format")
+    magic = file.read(8)
+    size = {b"\1\0": 2, b"\2\0": 4}.get(magic[6:])
+    if magic[:6] != b"\x93NUMPY" or len(magic) < 8:
+        raise ValueError("it is no array in NumPy's format")
+    if size is None:
+        raise ValueError(f"it has version {tuple(magic[6:])} of NumPy's format, expected 1 or 2")
+    length = file.read(size)
+    if int.from_bytes(length, "little") > MOST_HEADER:  # NumPy would take as much memory, and then look
+        raise ValueError("its description is longer than any")
+    header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            read = np.lib.format.read_array_header_1_0 if size == 2 else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(header)
+    except Exception as error:  # the text is parsed as Python, and what that raises on broken bytes is not documented
+        raise ValueError(f"its description is none of an array ({type(error).__name__})") from None
+    if len(shape) > 32 or not all(type(n) is int and 0 <= n < 1 << 62 for n in shape):
+        raise ValueError(f"its shape is {brief(shape)}")
+    return shape, fortran, dtype
+
+
+@contextmanager
+def npz_file(path: Path, most: int = MOST_ARRAYS) -> Iterator[zipfile.ZipFile]:
+    """An .npz file of at most `most` arrays, open. OSError and UNREADABLE for what is none, and for ways of packing
+    that NumPy does not use."""
+    with open_zip(path, most) as archive:
+        if len(archive.filelist) > most:
+            raise ValueError(f"it holds more than {most:,} arrays")
+        for entry in archive.filelist:
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{brief(entry.filename)} is packed in a way that NumPy does not use")
+        yield archive
+
+
+def npz_array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+    """The array of that name in an .npz file: numbers or texts. UNREADABLE; FailedWork where it is cut off, or too
+    large for the file or for the memory."""
+    entry = archive.getinfo(f"{name}.npy")
+    with archive.open(entry) as file:
+        shape, fortran, dtype = npy_header(file)
+        if dtype.kind not in "biufcUS":
+            raise ValueError(f"its array {brief(name)} holds no plain numbers")
+        size = prod(shape) * dtype.itemsize
+        what = f"{path}: its array {brief(name)}, {str(dtype)[:20]} {brief(shape)},"
+        if size > entry.file_size:
+            raise FailedWork(f"{what} is broken or cut off: it has {entry.file_size:,} of {size:,} bytes")
+        check_unpacked(size, entry.compress_size, what)
+        array = np.empty(prod(shape), dtype)
+        if size:
+            fill(file, memoryview(array.view(np.uint8)), path)
+        if file.read(1):
+            raise ValueError(f"its array {brief(name)} has more bytes than its shape {brief(shape)}")
+    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def float32(stored: np.ndarray) -> np.ndarray:

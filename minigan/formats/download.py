@@ -12,6 +12,7 @@ from pathlib import Path
 from minigan.errors import FailedWork
 from minigan.formats.locks import Busy, alone
 from minigan.formats.progress import Progress, progress_bar, to_stderr
+from minigan.formats.untrusted import open_file
 from minigan.formats.whole import finish, make_folder, open_lasting, write_all
 
 ATTEMPTS = 5  # connections for one file; each but the last must have brought something
@@ -109,7 +110,7 @@ def md5_of(path: Path) -> str:
 
 def _digest_of(path: Path, kind: str) -> str:
     digest = hashlib.new(kind, usedforsecurity=False)  # most authors publish md5: against accidents, not attackers
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -22,8 +22,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from minigan.errors import FailedWork, brief
-from minigan.formats.untrusted import what_file
+from minigan.errors import FailedWork, brief, reason
+from minigan.formats.untrusted import afford, cost_of_json, from_json, memory, what_file
 from minigan.formats.whole import write_whole
 
 FORMAT, VERSION = "minigan checkpoint", 1
@@ -151,14 +151,15 @@ class _Reader:
 
     def __init__(self, file: h5py.File, size: int):
         self.file = file
-        self.left = size  # bytes of the file that no dataset has claimed yet
+        self.left = min(size, memory() // 2)  # bytes of the file that no dataset has claimed yet
         self.count = 0  # arrays read
         self.digest = hashlib.sha256()
 
     def state(self) -> dict[str, Any]:
         text = self.dataset("state", "|u1", None).tobytes()
         self.digest.update(text)
-        tree = json.loads(text)
+        afford(cost_of_json(text), "the state")
+        tree = from_json(text)
         if not isinstance(tree, dict) or tree.get("format") != FORMAT:
             raise Unreadable("not a minigan checkpoint")
         if tree.get("version") != VERSION:
@@ -205,7 +206,7 @@ class _Reader:
             raise Unreadable(f"'{name}' is {given}, expected {brief(dtype)} {brief(shape)}")
         self.left -= math.prod(dataset.shape) * dataset.dtype.itemsize
         if self.left < 0:
-            raise Unreadable(f"'{name}' claims more bytes than the file has")
+            raise Unreadable(f"'{name}' claims more bytes than the file has, or than go into the memory")
         array = np.empty(dataset.shape, dataset.dtype)
         if array.size:
             dataset.id.read(h5py.h5s.ALL, h5py.h5s.ALL, array)  # dataset[()] loses a 0-d array's byte order
@@ -214,10 +215,10 @@ class _Reader:
 
 def _reason(error: Exception, size: int) -> str:
     """What went wrong below, in one line without the library's own vocabulary where we know better."""
-    words = " ".join(str(error).split())
+    words = reason(error)
     stored = re.search(r"stored_eof = ([0-9]+)", words)
     if stored:
         return f"truncated: {size:,} of {int(stored[1]):,} bytes"
     if "signature not found" in words:
         return "not an HDF5 file"
-    return f"damaged: {words or type(error).__name__}"
+    return f"damaged: {words}"

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from minigan.errors import FailedWork
+from minigan.errors import FailedWork, reason
+from minigan.formats.foreign.image_decoding import check_pixels
 from minigan.formats.image_grids import single
+from minigan.formats.untrusted import open_file
 from minigan.formats.whole import make_folder, write_whole
 
 
@@ -55,10 +57,11 @@ def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last
 def read_png(path: Path) -> np.ndarray:
     """An image file as (H, W, 3) uint8."""
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with open_file(path) as file, Image.open(file, formats=("PNG",)) as picture:
+            check_pixels(picture, path.stat().st_size)
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FailedWork(f"{path} cannot be read ({error})") from None
+        raise FailedWork(f"{path} cannot be read ({reason(error)})") from None
 
 
 def save_npz(path: Path, images: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, brief
+from minigan.errors import FailedWork, brief, reason
 from minigan.formats.arrays_in_files import BFLOAT16, view
 from minigan.formats.whole import write_whole
 
@@ -40,7 +40,7 @@ def read(data: bytes, file: str) -> tuple[dict[str, np.ndarray], dict[str, str]]
     try:
         return _read(data)
     except (ValueError, RecursionError) as error:  # deep JSON; UnicodeDecodeError and JSONDecodeError are ValueErrors
-        why = "its header nests too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+        why = "its header nests too deep" if isinstance(error, RecursionError) else reason(error, 200)
         raise FailedWork(f"{file}: cannot be read as safetensors: {why}") from None
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, brief, listed
+from minigan.errors import FailedWork, brief, listed, reason
 from minigan.formats import pickles
 from minigan.formats.arrays_in_files import BFLOAT16, view
 
@@ -249,7 +249,7 @@ def _entries(data: bytes, file: str) -> Mapping[str, memoryview]:
     except FailedWork:
         raise
     except Exception as error:  # what zipfile raises on broken bytes is not documented
-        raise FailedWork(f"{file}: a broken or cut off zip archive ({' '.join(str(error).split())[:120]}); get it "
+        raise FailedWork(f"{file}: a broken or cut off zip archive ({reason(error, 120)}); get it "
                          "again") from error
     return found
 

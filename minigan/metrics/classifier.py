@@ -25,7 +25,7 @@ from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats import hdf5_state
 from minigan.formats.progress import to_stderr
-from minigan.formats.untrusted import Bounded, doubting
+from minigan.formats.untrusted import Bounded, doubting, from_json
 from minigan.formats.whole import make_folder
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.initializers import he_normal
@@ -276,7 +276,7 @@ def load(path: Path, device: str = "cpu") -> Classifier:
         if state.get("format") != FORMAT or state.get("version") != VERSION:
             raise FailedWork("is not a classifier of this version")
         dataset, size, channels = state["dataset"], state["size"], state["channels"]
-        classes, accuracy, trained = json.loads(state["classes"]), state["accuracy"], state["trained"]
+        classes, accuracy, trained = from_json(state["classes"]), state["accuracy"], state["trained"]
         if not (type(size) is int and SIZES[0] <= size <= SIZES[1] and channels in (1, 3) and dataset in trainable()
                 and isinstance(classes, list) and 2 <= len(classes) <= 10_000
                 and all(type(name) is str and name.isprintable() for name in classes)

@@ -12,15 +12,13 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse
-from minigan.formats.archives import take
-from minigan.formats.arrays_in_files import npy_header
+from minigan.errors import FailedWork, WrongUse, reason
+from minigan.formats.arrays_in_files import UNREADABLE, npy_header, npz_array, npz_file
 from minigan.formats.foreign import image_arrays
 from minigan.formats.untrusted import what_file
 from minigan.formats.whole import write_whole
@@ -153,21 +151,23 @@ def read(path: str | Path) -> Statistics:
     """
     path, here = Path(path), set()
     try:
-        with zipfile.ZipFile(path) as archive:
+        with npz_file(path) as archive:
             here = {name.removesuffix(".npy") for name in archive.namelist()}
             pair = next((pair for pair in NAMES if here.issuperset(pair)), NAMES[0])
-            mean = _array(archive, pair[0], 1)
-            covariance = _array(archive, pair[1], 2, len(mean))
-            count = int(_array(archive, "count", 0)) if "count.npy" in archive.namelist() else 0
+            mean = _array(archive, path, pair[0], 1)
+            covariance = _array(archive, path, pair[1], 2, len(mean))
+            count = int(_array(archive, path, "count", 0)) if "count.npy" in archive.namelist() else 0
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
+    except FailedWork:
+        raise
+    except UNREADABLE as error:
         what = what_file(path)
         if not what and here.intersection(image_arrays.NAMES):
             raise FailedWork(f"{path}: holds images, expected their statistics; they are compared with: "
                              f"--data folder --data-root {path}") from error
-        raise FailedWork(f"{path}: no statistics of FID ({f'it is {what}' if what else error}); expected an .npz file "
-                         "with mu (d,) and sigma (d, d), or mean and cov, or m and s") from error
+        raise FailedWork(f"{path}: no statistics of FID ({f'it is {what}' if what else reason(error)}); expected an "
+                         ".npz file with mu (d,) and sigma (d, d), or mean and cov, or m and s") from error
     known = Statistics(mean, covariance, count)
     if why := complaint(known, pair[1]):
         raise FailedWork(f"{path}: no statistics of FID ({why})")
@@ -192,25 +192,24 @@ def holds(path: Path) -> tuple[bool, bool]:
     """Whether an .npz file has an array of images, and whether it has a pair of NAMES, by its arrays' names and shapes;
     (False, False) of a file that cannot be read."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with npz_file(path) as archive:
             headers = image_arrays.headers_in(archive)
-    except (OSError, *image_arrays.UNREADABLE):
+    except (OSError, *UNREADABLE):
         return False, False
     images = any(image_arrays.of_images(shape, dtype) for shape, _, dtype in headers.values())
     return images, any(headers.keys() >= set(pair) for pair in NAMES)
 
 
-def _array(archive: zipfile.ZipFile, name: str, ndim: int, length: int | None = None) -> np.ndarray:
+def _array(archive: zipfile.ZipFile, path: Path, name: str, ndim: int, length: int | None = None) -> np.ndarray:
     """The member `name`.npy, of `ndim` axes (of `length` each), as float64. ValueError if it is anything else."""
     if f"{name}.npy" not in archive.namelist():
         raise ValueError(f"it has no {name}")
     with archive.open(f"{name}.npy") as file:
-        shape, fortran, dtype = npy_header(file)
+        shape, _, dtype = npy_header(file)
         if len(shape) != ndim or dtype.kind not in "fiu" or dtype.itemsize > 8 or (
                 length is not None and shape != (length,) * ndim) or not all(1 <= n <= MAX_FEATURES for n in shape):
             raise ValueError(f"{name} is {dtype} {shape}")
-        data = take(file, math.prod(shape) * dtype.itemsize, Path(str(archive.filename)))
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C").astype(np.float64)
+    return npz_array(archive, name, path).astype(np.float64)
 
 
 def write(path: str | Path, known: Statistics) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse, brief
+from minigan.errors import FailedWork, WrongUse, brief, reason
 from minigan.formats.locks import alone
 from minigan.formats.plain_text import markdown
-from minigan.formats.untrusted import is_number
+from minigan.formats.untrusted import is_number, read_json
 from minigan.formats.whole import write_whole
 
 FORMAT = "minigan scores"
-MOST = 64 << 20  # bytes of such a file
+MOST = 16 << 20  # bytes of such a file
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,13 +91,11 @@ class Stored:
 def read(path: Path) -> list[Stored]:
     """The scores of a file, oldest first; none if it is not there. FailedWork if it is not what `append` writes."""
     try:
-        if not path.exists():
-            return []
-        if path.stat().st_size > MOST:
-            raise FailedWork(f"{path} is larger than {MOST >> 20} MiB: not what minigan score wrote")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FailedWork(f"{path} cannot be read ({error})") from None
+        record = read_json(path, MOST)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise FailedWork(f"{path} cannot be read ({reason(error)})") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT or not isinstance(record.get("scores"), list):
         raise FailedWork(f"{path} does not hold scores of minigan; remove it, or name another file")
     return [_stored(entry, str(path)) for entry in record["scores"]]

@@ -16,14 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, brief, reason
 from minigan.experiment.experiment import CHANGEABLE, to_dict
 from minigan.formats import image_files, image_grids
 from minigan.formats.locks import Busy, alone
+from minigan.formats.untrusted import read_json
 from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
 from minigan.training import loop, records, restore, run_folder, run_record
+
+MOST = 16 << 20  # bytes of sweep.json
 
 
 def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
@@ -34,7 +37,7 @@ def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str]
     _claim(cells, out)
     for number, cell in enumerate(cells, start=1):
         folder = out / cell.name
-        with contextlib.suppress(run_folder.Busy):
+        with contextlib.suppress(Busy):
             restore.mend(folder, say)
         run = run_record.find(folder)
         if run is not None and run.finished:
@@ -97,15 +100,17 @@ def _add(path: Path, wanted: dict[str, dict[str, Any]]) -> None:
     """Read the grid, and write it with these cells besides."""
     out = path.parent
     try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        before = read_json(path, MOST) if path.exists() else {}
+        if not isinstance(before, dict) or not all(isinstance(cell, dict) for cell in before.values()):
+            raise ValueError("it holds no grid")
     except (OSError, ValueError) as error:
-        raise FailedWork(f"{path} cannot be read ({error}); put it right, or choose another --out") from None
+        raise FailedWork(f"{path} cannot be read ({reason(error)}); put it right, or choose another --out") from None
     if not any(run_folder.is_run(out / name) for name in before):
         before = {name: row for name, row in before.items() if name not in wanted}
     for name, experiment in wanted.items():
         fields = [key for key in experiment if key not in CHANGEABLE]
         field = next((key for key in fields if before[name].get(key) != experiment[key]), "") if name in before else ""
         if field:
-            raise WrongUse(f"{out} holds another sweep: {name} has {field} {before[name].get(field)} there, not "
+            raise WrongUse(f"{out} holds another sweep: {name} has {field} {brief(before[name].get(field))} there, not "
                            f"{experiment[field]}; use the same options, or choose another --out")
     write_whole(path, (json.dumps(before | wanted, indent=1) + "\n").encode())

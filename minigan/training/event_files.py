@@ -20,11 +20,12 @@ from PIL import Image
 
 from minigan.errors import FailedWork
 from minigan.formats.plain_text import whole_characters
-from minigan.formats.untrusted import is_number
+from minigan.formats.untrusted import is_number, open_file, read_at_most
 from minigan.formats.whole import append, write_whole
 from minigan.training import run_folder, sample_grids
 from minigan.training.run_record import Log, flat
 
+MOST_IMAGE = 64 << 20  # bytes of a grid of samples
 VERSION = "brain.Event:2"  # of the format, which the first event says
 
 
@@ -72,7 +73,7 @@ class Events:
             records.append(self._image(at, what) if isinstance(what, Path) else
                            self._numbers(what, "diagnosis" * order))
         data = b"".join(records)
-        if self.path.is_symlink() or not self.path.is_file() or self.path.read_bytes() != data:
+        if self.path.is_symlink() or not self.path.is_file() or read_at_most(self.path, len(data) + 1) != data:
             write_whole(self.path, data)
 
     def line(self, line: dict[str, Any]) -> None:
@@ -97,7 +98,7 @@ class Events:
 
     def _image(self, iteration: int, path: Path) -> bytes:
         try:
-            data = path.read_bytes()
+            data = read_at_most(path, MOST_IMAGE)
             with Image.open(BytesIO(data), formats=["PNG"]) as opened:
                 width, height = opened.size
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -140,7 +141,7 @@ def _library() -> _Library:
 def _began(path: Path) -> float | None:
     """When the run began, as the first event of its file says; None if there is none that could be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             (length,) = struct.unpack("<Q", file.read(12)[:8])
             found = _library().Event.FromString(file.read(min(length, 1000)))
     except Exception:  # no file, or none of ours: it will be written anew

@@ -27,13 +27,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minigan.errors import FailedWork, WrongUse
+from minigan.errors import FailedWork, WrongUse, reason
 from minigan.experiment.experiment import Experiment, from_dict, recorded, to_dict
 from minigan.formats.locks import Busy, say_none, take
-from minigan.formats.untrusted import is_number
+from minigan.formats.untrusted import cost_of_json, from_json, is_number, memory, open_file, read_json
 from minigan.formats.whole import append, make_folder, remove, remove_dead, sync_file, write_whole
 
 IMAGES = "images.h5"
+LONGEST = 4 << 20  # bytes of a line of a log; a diagnosis with all spectra of the largest networks has some 100,000
+MOST_OF_A_LINE = 32 << 20  # bytes that it may take in memory
 EVENTS = "events.out.tfevents.minigan"  # TensorBoard looks for "tfevents"
 LARGEST = 1 << 20  # bytes of an experiment.json
 
@@ -165,7 +167,8 @@ def read_experiment(folder: Path) -> Experiment:
 
 def is_run(folder: Path) -> bool:
     """Whether a run was begun in the folder."""
-    return (folder / "experiment.json").is_file() or bool(checkpoints_in(folder))
+    # os.path: False, too, for what cannot be a name
+    return os.path.isfile(folder / "experiment.json") or bool(checkpoints_in(folder))
 
 
 def is_damaged(folder: Path) -> bool:
@@ -173,17 +176,17 @@ def is_damaged(folder: Path) -> bool:
     path = folder / "experiment.json"
     try:
         if path.stat().st_size <= LARGEST:
-            json.loads(path.read_bytes())
+            read_json(path, LARGEST)
     except OSError as error:
         return isinstance(error, FileNotFoundError)
-    except (ValueError, RecursionError):
+    except ValueError:
         return True
     return False
 
 
 def checkpoints_in(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Path]]:
     """(iteration, path) of a run's checkpoints, newest first, readable or not; kind: checkpoint, best."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
     names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
     return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
@@ -198,8 +201,8 @@ def read_failure(folder: Path) -> str | None:
     """What failed.txt says, its first 10,000 characters; None if there is none."""
     path = folder / "failed.txt"
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(10_000).strip()
+        with open_file(path) as file:
+            return file.read(10_000).decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -238,32 +241,49 @@ class Log:
 
 
 def read_log(folder: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
-    """The whole lines of a run's log, oldest first; a line that was cut off by a kill is left out."""
-    path = folder / name
+    """The whole lines of a run's log, oldest first; a line that was cut off by a kill is left out, and so is what is no
+    line of a training's. FailedWork if it would take too much memory."""
+    path, found, cost = folder / name, [], 0
+    most = memory() // 4
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        with open_file(path) as file:
+            while line := file.readline(LONGEST):
+                if not line.endswith(b"\n") and len(line) == LONGEST:  # the rest of it comes as lines of its own
+                    cost += LONGEST
+                elif values := _logged(line):
+                    found.append(values)
+                    cost += cost_of_json(line)
+                if cost > most:
+                    raise FailedWork(f"{path} would take more than {most / 2**30:,.1f} GiB, a quarter of the memory "
+                                     "that this process may have")
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise FailedWork(f"{path} cannot be read ({error.strerror or error})") from None
-    found = []
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(values, dict) and type(values.get("iteration")) is int \
-                and is_number(values.get("seconds")) and 0 <= values["seconds"] < 1e12:
-            found.append(values)
     return found
+
+
+def _logged(line: bytes) -> dict[str, Any] | None:
+    """A line of a log; None for what is none."""
+    if cost_of_json(line) > MOST_OF_A_LINE:
+        return None
+    try:
+        values = from_json(line.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) and type(values.get("iteration")) is int \
+        and abs(values["iteration"]) < 10**15 and is_number(values.get("seconds")) and 0 <= values["seconds"] < 1e12 \
+        else None
+
+
 
 
 def _record(path: Path) -> dict[str, Any]:
     """What an experiment.json holds."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise FailedWork(f"{path} is larger than 1 MiB: not what minigan train wrote")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FailedWork(f"{path} cannot be read ({type(error).__name__}: {error})") from None
+        record = read_json(path, LARGEST)
+    except (OSError, ValueError) as error:
+        raise FailedWork(f"{path} cannot be read ({reason(error)})") from None
     if not isinstance(record, dict):
         raise FailedWork(f"{path} holds a {type(record).__name__}; expected what minigan train wrote")
     return record

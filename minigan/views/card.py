@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 
+from minigan.errors import printable
 from minigan.experiment.methods import networks_of
 from minigan.formats.plain_text import short, whole_characters
 from minigan.formats.progress import duration
@@ -57,4 +58,4 @@ def card(run: Run) -> str:
 
 
 def _text(value: object) -> str:
-    return html.escape(str(value))
+    return html.escape(printable(str(value)))

@@ -16,13 +16,13 @@ from typing import Any
 
 from PIL import Image
 
-from minigan.errors import WrongUse
+from minigan.errors import WrongUse, printable
 from minigan.experiment.experiment import option_name
 from minigan.experiment.explain import shown
 from minigan.experiment.methods import networks_of
 from minigan.formats.plain_text import short, whole_characters
 from minigan.formats.progress import duration
-from minigan.formats.untrusted import is_number
+from minigan.formats.untrusted import is_number, read_at_most
 from minigan.metrics import stored_scores
 from minigan.studies.deviations import command, deviations, reported, rows_of_papers
 from minigan.training import run_record
@@ -348,9 +348,7 @@ def _spectrum(values: Any) -> Points:
 def address_of(path: Path) -> str:
     """A PNG file as a data address; "" if there is none, or what is there is no image of sane size."""
     try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
-            return ""
-        data = path.read_bytes()
+        data = read_at_most(path, MOST_BYTES)
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             picture.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -363,4 +361,4 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return html.escape(str(value))
+    return html.escape(printable(str(value)))

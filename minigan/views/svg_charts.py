@@ -9,6 +9,8 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
+from minigan.errors import printable
+
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 460, 250  # units of the drawing; a page scales it
@@ -43,7 +45,7 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
         return (LEFT + _share(a, *x_range) * (WIDTH - LEFT - RIGHT),
                 HEIGHT - BOTTOM - _share(b, *y_range, log=log) * (HEIGHT - TOP - BOTTOM))
 
-    drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{html.escape(title)}</title>']
+    drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{_text(title)}</title>']
     for tick in y_ticks:
         _, height = place(x_range[0], tick)
         drawn += [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>',
@@ -51,10 +53,10 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
     for tick in x_ticks:
         left, _ = place(tick, y_range[0])
         drawn.append(f'<text x="{left:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label(tick)}</text>')
-    drawn += [f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x)}'
+    drawn += [f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{_text(x)}'
               "</text>",
               f'<text x="{-(TOP + HEIGHT - BOTTOM) / 2:.0f}" y="13" transform="rotate(-90)" text-anchor="middle">'
-              f'{html.escape(y)}</text>']
+              f'{_text(y)}</text>']
     legend = []
     for i, name in enumerate(lines):  # a line that has no points keeps its colour, so that others keep theirs
         if name not in kept:
@@ -67,11 +69,11 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
         else:
             drawn.append(f'<polyline {style} points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in at)}"/>')
         legend.append('<span><svg viewBox="0 0 24 8" class="key" aria-hidden="true"><line x1="0" x2="24" y1="4" y2="4" '
-                      f"{style}/></svg>{html.escape(name)}</span>")
+                      f"{style}/></svg>{_text(name)}</span>")
     drawn.append("</svg>")
     names = f'<p class="legend">{" ".join(legend)}</p>' if len(kept) > 1 else ""
-    text = f'<p class="reading">{html.escape(reading)}</p>' if reading else ""
-    return f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>{"".join(drawn)}{names}{text}</figure>'
+    text = f'<p class="reading">{_text(reading)}</p>' if reading else ""
+    return f'<figure class="chart"><figcaption>{_text(title)}</figcaption>{"".join(drawn)}{names}{text}</figure>'
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -119,3 +121,7 @@ def _share(value: float, low: float, high: float, log: bool = False) -> float:
     if log:
         value, low, high = math.log10(value), math.log10(low), math.log10(high)
     return (value - low) / (high - low) if high > low else 0.5
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))

@@ -202,7 +202,7 @@ def test_a_record_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     ("{}", "unknown NoneType"), ('{"experiment": 3}', "unknown int"), ('{"experiment": {"width": 1e6}}', "--width"),
     ('{"experiment": {"norm": "spn"}}', "unknown norm 'spn'; choose from"), (b"\xff\xfe\x00", "cannot be read"),
     ('{"experiment": {"batch_size": true}}', "batch_size"), ('{"experiment": {"size": 1e400}}', "size"),
-    (b" " * (2 << 20), "larger than 1 MiB"),
+    (b" " * (2 << 20), "expected at most 1048576"),
 ])
 def test_a_record_that_is_none_is_one_line(record, named, run, capsys):
     (run / "experiment.json").write_bytes(record if isinstance(record, bytes) else record.encode())

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse, listed
-from minigan.formats.archives import take
-from minigan.formats.arrays_in_files import npy_header
+from minigan.errors import FailedWork, WrongUse, listed, reason
+from minigan.formats.arrays_in_files import UNREADABLE, npy_header, npz_array, npz_file
 from minigan.formats.progress import to_stderr
 from minigan.formats.untrusted import what_file
 
@@ -23,8 +21,6 @@ SLACK = 1e-3  # beyond the range of a tanh, or of a sigmoid, that is rounding
 EXPECTED = "expected an .npz file with an array 'images' (N, H, W, 1 or 3) of uint8, as minigan sample writes it, or " \
     "one of 'arr_0', 'x', 'samples', also (N, C, H, W), also of numbers in [0, 1] or [-1, 1]"
 
-# What zipfile and NumPy raise of a file that is none, or is broken.
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError)
 Header = tuple[tuple[int, ...], bool, np.dtype]
 
 
@@ -36,23 +32,22 @@ def read_npz(path: Path, say: Callable[[str], None] = to_stderr) -> np.ndarray:
     The file is not trusted: no pickles, and its sizes are checked before memory is taken. WrongUse for anything else.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with npz_file(path) as archive:
             headers = headers_in(archive)
             name = _chosen(headers)
-            shape, fortran, dtype = headers[name]
+            shape, _, dtype = headers[name]
             size = math.prod(shape) * dtype.itemsize
             declared = archive.getinfo(f"{name}.npy").file_size
             if size > MAX_PIXELS or not size < declared <= size + (1 << 16):
                 raise ValueError(f"its array {shape} does not fit the {declared:,} bytes of the entry, or is too large")
-            with archive.open(f"{name}.npy") as file:
-                npy_header(file)
-                data = take(file, size, path)
+            stored = npz_array(archive, name, path)
+    except FailedWork:
+        raise
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except UNREADABLE as error:
         what = what_file(path)
-        raise WrongUse(f"{path}: {f'is {what}' if what else error}; {EXPECTED}") from error
-    stored = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+        raise WrongUse(f"{path}: {f'is {what}' if what else reason(error)}; {EXPECTED}") from error
     taken = [] if name == "images" else [f"its array '{name}'"]
     if stored.ndim == 3:
         stored, taken = stored[..., None], [*taken, "(N, H, W), grey"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
-from minigan.formats.untrusted import what_file, what_it_is
+from minigan.formats.untrusted import afford, open_file, what_file, what_it_is
 
 # Pillow's decoders that need no outside program, and the suffixes of their files.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -33,7 +34,12 @@ OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
 # Images that no decoder above reads: they are left out, and said to be.
 OTHERS = (".arw", ".cr2", ".cr3", ".cur", ".dds", ".dib", ".dng", ".emf", ".eps", ".exr", ".hdr", ".heic", ".heif",
           ".icns", ".jxl", ".nef", ".orf", ".pcx", ".pfm", ".psd", ".qoi", ".rw2", ".sgi", ".svg", ".wmf", ".xcf")
-LARGE_PIXELS = 1 << 30  # 3 GiB as RGB; Pillow's own limit, against files made to fill the memory, is 89,478,485
+LARGE_PIXELS = 1 << 30  # 4 GiB as RGB; Pillow's own limit, against files made to fill the memory, is 89,478,485
+LARGE = 1 << 24  # pixels; larger ones are decoded one after the other, whatever the number of threads
+MOST_OF_A_BYTE = 100  # pixels: no photograph of that size has as many for a byte of its file
+COST = 12  # bytes that a pixel takes while it is decoded, turned and brought to RGB
+STRIP = 256  # rows
+_ONE = threading.Lock()
 
 
 def _has(kind: str) -> bool:
@@ -79,9 +85,7 @@ def unread_kind(name: str) -> bool:
 def by_content(path: Path) -> bool:
     """Whether a file begins like an image, whatever its name."""
     try:
-        if not path.is_file():  # to open a pipe would wait for ever
-            return False
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             head = file.read(32)
     except OSError:
         return False
@@ -115,7 +119,13 @@ def opened(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
     """
     formats = (*_MARKED, "TGA") if name.lower().endswith(READ["TGA"]) else _MARKED
     try:
-        with Image.open(file, formats=formats) as image:
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(open_file(file)) if isinstance(file, Path) else file
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            image = stack.enter_context(Image.open(stream, formats=formats))
+            if check_pixels(image, size, (Image.MAX_IMAGE_PIXELS or 0) >= LARGE_PIXELS):
+                stack.enter_context(_ONE)
             yield image
     except UnidentifiedImageError:
         raise Unusable(f"is {_content(file) or 'not an image of a known format'}") from None
@@ -124,6 +134,18 @@ def opened(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
         pixels = f"{int(numbers[0]) / 1e6:,.0f} megapixels" if numbers else "too many pixels"
         limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         raise TooLarge(f"has {pixels}, more than the limit of {limit:,.6g}") from None
+
+
+def check_pixels(image: Image.Image, size: int, large: bool = False) -> bool:
+    """Whether an image, not decoded yet, is large. TooLarge if it has more pixels than belong into a file of `size`
+    bytes, unless large, and FailedWork if it has more than go into the memory."""
+    pixels = image.width * image.height
+    if pixels <= LARGE:
+        return False
+    if pixels > MOST_OF_A_BYTE * size and not large:
+        raise TooLarge(f"has {pixels / 1e6:,.0f} megapixels in {size:,} bytes, more than an image of that size has")
+    afford(COST * pixels, f"an image of {pixels / 1e6:,.0f} megapixels")
+    return True
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -147,8 +169,11 @@ def rgb(image: Image.Image) -> Image.Image:
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        laid = Image.new("RGB", image.size)
+        for top in range(0, image.height, STRIP):  # in strips: whole, it would take three images more
+            part = image.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
+            laid.paste(Image.alpha_composite(Image.new("RGBA", part.size, "white"), part).convert("RGB"), (0, top))
+        return laid
     return image.convert("RGB")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from minigan.errors import FailedWork, brief
+from minigan.errors import FailedWork, brief, reason
 from minigan.formats.arrays_in_files import view
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -37,7 +37,7 @@ def read(data: bytes, file: str) -> dict[str, np.ndarray]:
     except _Refused as error:
         raise FailedWork(f"{file}: cannot be read as weights of Keras: {error}") from None
     except Exception as error:  # what h5py raises on broken bytes cannot be enumerated
-        why = " ".join(str(error).split())[:160] or type(error).__name__
+        why = reason(error, 160)
         raise FailedWork(f"{file}: a broken or cut off HDF5 file ({why}); get it again") from None
 
 

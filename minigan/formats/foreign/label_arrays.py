@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.errors import listed
-from minigan.formats.archives import take
-from minigan.formats.arrays_in_files import npy_header
-from minigan.formats.foreign.image_arrays import UNREADABLE, Header, headers_in
+from minigan.errors import listed, reason
+from minigan.formats.arrays_in_files import UNREADABLE, npz_array, npz_file
+from minigan.formats.foreign.image_arrays import Header, headers_in
 from minigan.formats.progress import to_stderr
 
 NAMES = ("labels", "label", "y", "arr_1")  # plain; BigGAN's and Keras'; ADM's
@@ -33,7 +32,7 @@ def read_labels(path: Path, count: int, say: Callable[[str], None] = to_stderr) 
     file of images may have others beside them. The file is not trusted: no pickles, sizes are checked first.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with npz_file(path) as archive:
             headers = headers_in(archive)
             name = next((name for name in NAMES if name in headers), None)
             if name is None:
@@ -42,12 +41,12 @@ def read_labels(path: Path, count: int, say: Callable[[str], None] = to_stderr) 
                 given = _array(archive, name, headers[name], path)
                 labels, classes = _labels(given, count)
             except ValueError as error:
-                say(f"{path}: its array '{name}' is not taken as labels: {error}; {EXPECTED}")
+                say(f"{path}: its array '{name}' is not taken as labels: {reason(error)}; {EXPECTED}")
                 return None
             if given.dtype.kind not in "US":
                 classes = _class_names(archive, headers, path, len(classes), say) or classes
     except (OSError, *UNREADABLE) as error:  # a broken member; of the images themselves image_arrays.py says so
-        say(f"{path}: labels cannot be read ({str(error).removeprefix(f'{path}: ')})")
+        say(f"{path}: labels cannot be read ({reason(error).removeprefix(f'{path}: ')})")
         return None
     say(f"{path}: labels of {len(classes):,} classes, from its array '{name}'")
     return labels, classes
@@ -86,7 +85,7 @@ def _class_names(archive: zipfile.ZipFile, headers: dict[str, Header], path: Pat
         if given.dtype.kind not in "US" or len(set(names)) < len(names) or len(names) < count:
             raise ValueError(f"{given.dtype} {given.shape}, expected {count:,} different names")
     except ValueError as error:
-        say(f"{path}: its array '{name}' is not taken as the names of the classes: {error}")
+        say(f"{path}: its array '{name}' is not taken as the names of the classes: {reason(error)}")
         return None
     say(f"{path}: classes {listed(names)}, from its array '{name}'")
     return names
@@ -94,15 +93,12 @@ def _class_names(archive: zipfile.ZipFile, headers: dict[str, Header], path: Pat
 
 def _array(archive: zipfile.ZipFile, name: str, header: Header, path: Path) -> np.ndarray:
     """The array of that name. ValueError if its type or size cannot be that of labels or names."""
-    shape, fortran, dtype = header
+    shape, _, dtype = header
     size = math.prod(shape) * dtype.itemsize
     if dtype.kind not in "buifUS" or len(shape) not in (1, 2) or not 0 < size <= MOST_BYTES or dtype.kind in "US" and (
             len(shape) != 1):
         raise ValueError(f"it is {dtype} {shape}")
-    with archive.open(f"{name}.npy") as file:
-        npy_header(file)
-        data = take(file, size, path)
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    return npz_array(archive, name, path)
 
 
 def _shown(name: np.str_ | np.bytes_) -> str:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from minigan.errors import FailedWork, brief
-from minigan.formats.archives import take
-from minigan.formats.arrays_in_files import npy_header
+from minigan.errors import FailedWork, brief, reason
+from minigan.formats.arrays_in_files import UNREADABLE, npy_header, npz_array, npz_file
 from minigan.formats.untrusted import what_file
 
-ENTRIES = 10_000  # arrays in a file: a trainer's snapshot of both networks, with two moments each, has about 900
 MOST = 1 << 32  # bytes of all arrays that are read
 
 Header = tuple[tuple[int, ...], np.dtype]  # shape and type
@@ -28,11 +23,8 @@ def headers(path: Path) -> dict[str, Header]:
     pickle. FailedWork for anything but an .npz file.
     """
     found = {}
-    with _Doubting(path), zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if len(names) > ENTRIES:
-            raise ValueError(f"it holds more than {ENTRIES} arrays")
-        for name in names:
+    with _Doubting(path), npz_file(path) as archive:
+        for name in archive.namelist():
             if name.endswith(".npy"):
                 with archive.open(name) as file:
                     shape, _, dtype = npy_header(file)
@@ -46,18 +38,14 @@ def headers(path: Path) -> dict[str, Header]:
 def read(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
     """The arrays of these names, all of them numbers. FailedWork if one is not as its header says."""
     found, left = {}, MOST
-    with _Doubting(path), zipfile.ZipFile(path) as archive:
+    with _Doubting(path), npz_file(path) as archive:
         for name in names:
-            with archive.open(f"{name}.npy") as file:
-                shape, fortran, dtype = npy_header(file)
-                size = math.prod(shape) * dtype.itemsize
-                left -= size
-                if left < 0 or dtype.kind not in "biuf":
-                    raise ValueError(f"its arrays have more than {MOST >> 30} GiB, or are no numbers")
-                data = take(file, size, path)
-                if file.read(1):
-                    raise ValueError(f"its array {brief(name)} has more bytes than its shape {brief(shape)}")
-            found[name] = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+            left -= archive.getinfo(f"{name}.npy").file_size
+            if left < 0:
+                raise ValueError(f"its arrays have more than {MOST >> 30} GiB")
+            found[name] = npz_array(archive, name, path)
+            if found[name].dtype.kind not in "biuf":
+                raise ValueError(f"its array {brief(name)} holds no numbers")
     return found
 
 
@@ -73,8 +61,7 @@ class _Doubting:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             raise FailedWork(f"{self.path}: cannot be read: {error.strerror or error}") from error
-        if isinstance(error, (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError,
-                              ValueError, OverflowError)) and not isinstance(error, FailedWork):
+        if isinstance(error, UNREADABLE) and not isinstance(error, FailedWork):
             what = what_file(self.path)
-            raise FailedWork(f"{self.path}: {f'is {what}' if what else error}; expected weights in an .npz file, as "
-                             "Chainer writes them") from error
+            raise FailedWork(f"{self.path}: {f'is {what}' if what else reason(error)}; expected weights in an .npz "
+                             "file, as Chainer writes them") from error

@@ -5,7 +5,6 @@ Paths are runs, or folders of runs such as a sweep's. Nothing here needs a plott
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -15,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from minigan.errors import FailedWork, WrongUse, listed
-from minigan.formats.untrusted import number
+from minigan.errors import FailedWork, WrongUse, listed, reason
+from minigan.formats.untrusted import number, read_json
 from minigan.studies.seeds import of_seeds, over_seeds
 from minigan.training.run_record import Points, Run
 from minigan.views.figures.data import (
@@ -201,16 +200,14 @@ def _seconds_per_100(run: Run) -> float:
 
 def _seconds_of_bench(path: Path) -> Plot:
     try:
-        if path.stat().st_size > 1 << 20:
-            raise ValueError("larger than 1 MiB")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path, 1 << 20)
         panels = [Panel(f"{int(size)} x {int(size)} pixels", [
             Series(method_label(str(row["method"])), [""], [number(row["seconds_per_100"])], method=str(row["method"]))
             for row in rows]) for size, rows in record["results"].items()]
         machine = record["machine"]
         notes = [f"{machine['processor']}, {machine['threads']} threads, batch {record['batch']}"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FailedWork(f"{path} is not what bench/overhead.py --json prints ({type(error).__name__}: {error})") \
+        raise FailedWork(f"{path} is not what bench/overhead.py --json prints ({reason(error)})") \
             from None
     return Plot("bars", "", "seconds for 100 generator updates", panels, notes=notes)
 
