@@ -28,17 +28,18 @@ NOT_OPTIONS = ("dataset", *NETWORKS)  # what arguments of their own say
 LIMITS = {"count": (2, 1_000_000), "seed": (0, 2**62)}  # of a scoring, as on the command line
 
 
-def of_experiment(given: dict[str, Any], function: str) -> dict[str, Any]:
+def of_experiment(given: dict[str, Any], function: str, besides: Collection[str] = ()) -> dict[str, Any]:
     """Options of a training by the names of Experiment's fields, of the types that the command line gives them.
 
-    function: whose options they are, for the message. WrongUse for a name or a type that is not one.
+    function: whose options they are, for the message; besides: its other arguments, which a wrong name may be near.
+    WrongUse for a name or a type that is not one.
     """
     fields = {field.name: field for field in dataclasses.fields(Experiment) if field.name not in NOT_OPTIONS}
     if "preset" in given:  # as people say, and the command line takes it
         if "profile" in given:
             raise WrongUse("preset: is another name of profile; leave one of them out")
         given = {"profile" if name == "preset" else name: value for name, value in given.items()}
-    check_names(given, fields, function, "minigan train --help lists all")
+    check_names(given, fields, function, "minigan train --help lists all", besides)
     return {name: _value(name, value, str(fields[name].type).split(" | ")) for name, value in given.items()}
 
 
@@ -59,11 +60,17 @@ def of_scoring(given: dict[str, Any], function: str, left_out: Collection[str] =
     return Asked(**asked)
 
 
-def check_names(given: Collection[str], known: Collection[str], function: str, otherwise: str) -> None:
+def switch(name: str, value: Any) -> bool:
+    """An argument that is True or False. WrongUse for anything else, such as a path."""
+    return bool(_value(name, value, ["bool"]))
+
+
+def check_names(given: Collection[str], known: Collection[str], function: str, otherwise: str,
+                besides: Collection[str] = ()) -> None:
     """WrongUse, with the names that are near, for an option that the function does not have."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
+            near = difflib.get_close_matches(name, [*known, *besides], n=3)
             raise WrongUse(f"{function} has no {name}; " + (
                 f"did you mean {' or '.join(near)}?" if near else otherwise))
 

@@ -161,7 +161,8 @@ class Run:
         callback, quiet, and what Ctrl-C does: as for minigan.train. Returns this object.
         tensorboard: write TensorBoard's event file of the whole run; one that is there goes on in any case.
         """
-        given = options.of_experiment(chosen, "resume")
+        given = options.of_experiment(chosen, "resume", ("quiet", "callback", "tensorboard"))
+        tensorboard = options.switch("tensorboard", tensorboard)
         train_in_python(self.folder, quiet, callback,
                         lambda told, say: loop.resume(self.folder, given, quiet, callback=told, say=say,
                                                        own=self.own, tensorboard=tensorboard))

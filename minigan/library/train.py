@@ -23,6 +23,8 @@ from minigan.networks.own import own as as_own
 from minigan.training import loop, run_folder
 from minigan.training.assembly import with_own
 
+ARGUMENTS = ("labels", "range", "out", "overwrite", "quiet", "callback", "tensorboard", "generator", "discriminator")
+
 
 def train(images_or_path: str | os.PathLike[str] | ArrayLike, *, labels: ArrayLike | None = None,
           range: tuple[float, float] | None = None, out: str | os.PathLike[str] | None = None, overwrite: bool = False,
@@ -90,7 +92,7 @@ def train(images_or_path: str | os.PathLike[str] | ArrayLike, *, labels: ArrayLi
     >>> run.sample(9).shape, run.discriminator(images).shape, sorted(run.discriminator.network.params)
     ((9, 16, 16, 3), (64,), ['W'])
     """
-    given = options.of_experiment(chosen, "train")
+    given, tensorboard = options.of_experiment(chosen, "train", ARGUMENTS), options.switch("tensorboard", tensorboard)
     own = as_own(generator, discriminator)
     if isinstance(images_or_path, (str, os.PathLike)):
         with in_python():

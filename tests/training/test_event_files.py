@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import struct
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tiny import contents, pictures, run_until, words
 
 import minigan
 from minigan.cli import main
+from minigan.errors import WrongUse
 from minigan.training import run_folder
 from minigan.training.run_record import flat
 
@@ -128,6 +130,14 @@ def test_from_python(data, tmp_path):
     assert [step for step, _ in events(run.folder)["loss_gen"]] == [1, 2]
     run.resume(iterations=3, quiet=True)
     assert [step for step, _ in events(run.folder)["loss_gen"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("given, said", [({"tensorboard": "logs"}, "tensorboard: expected True or False, got 'logs'"),
+                                         ({"tensorbord": True}, "has no tensorbord; did you mean tensorboard?")])
+def test_from_python_a_place_or_a_wrong_name_is_refused(given, said, whole):
+    for call in (lambda: minigan.train("shapes", **given), lambda: minigan.load(whole).resume(**given)):
+        with pytest.raises(WrongUse, match=re.escape(said)):
+            call()
 
 
 def test_without_the_package_one_line_says_how_to_get_it(data, tmp_path, monkeypatch, capsys):
