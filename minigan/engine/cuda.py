@@ -26,6 +26,7 @@ THREADS = 256  # of a block; the kernels that add up columns have 256 as well, i
 _modules: dict[tuple[Any, int, str], Any] = {}  # (array module, device, file) -> RawModule
 _functions: dict[tuple[Any, int, str, str], Any] = {}
 _tickets: dict[tuple[Any, int, int], Array] = {}  # (array module, device, stream)
+_outgrown: list[Array] = []  # tickets that were too few; a CUDA graph may use them still
 
 _C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
 
@@ -103,6 +104,8 @@ def tickets(xp: Any, count: int) -> Array:
     key = (xp, xp.cuda.Device().id, xp.cuda.get_current_stream().ptr)
     found = _tickets.get(key)
     if found is None or found.size < count:
+        if found is not None:
+            _outgrown.append(found)
         found = _tickets[key] = xp.zeros((max(1024, count),), np.int32)
     return found
 

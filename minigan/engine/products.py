@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.engine import cublas
 from minigan.engine.devices import Array, array_module
 from minigan.engine.thread_pool import BLOCK, blocks, parallel, thread_count
 
@@ -32,22 +33,19 @@ def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> A
 def matmul(a: Array, b: Array) -> Array:
     """a @ b; a large product of matrices is split by rows over the threads."""
     xp = array_module(a, b)
-    if xp is np:
-        thread_count()  # BLAS is held to one thread from the first product on
-    if xp is not np or a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
-        return xp.matmul(a, b)
+    if xp is not np:
+        return cublas.product(a, b) if a.ndim == b.ndim == 2 else xp.matmul(a, b)
+    thread_count()  # BLAS is held to one thread from the first product on
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
+        return np.matmul(a, b)
     out = np.empty((a.shape[0], b.shape[1]), a.dtype)
     parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), blocks(a.shape[0], -(-a.shape[0] // 8)))
     return out
 
 
 def product(a: Array, b: Array, out: Array) -> Array:
-    """out = a @ b for matrices, in this thread. Returns out.
-
-    CuPy's dot and not its matmul: only the product of two matrices is passed on to cuBLAS as it lies in memory, without
-    a copy of a transposed operand, and only it may use TF32.
-    """
-    xp = array_module(a)
-    if xp is np:
-        thread_count()
-    return (np.matmul if xp is np else xp.dot)(a, b, out=out)
+    """out = a @ b for matrices, in this thread. Returns out."""
+    if array_module(a) is not np:
+        return cublas.product(a, b, out)
+    thread_count()
+    return np.matmul(a, b, out=out)

@@ -12,6 +12,7 @@ import numpy as np
 
 from minigan.engine.autograd import Op, Tensor
 from minigan.engine.devices import Array, array_module
+from minigan.engine.products import matmul
 
 
 class BroadcastTo(Op):
@@ -96,7 +97,7 @@ class Put(Op):
             # Rows added up by a product: CuPy's add.at takes them in any order, and no two sums would be equal.
             rows = self.index.reshape(-1) % self.shape[0]
             chosen = (xp.arange(self.shape[0])[:, None] == rows[None]).astype(x.dtype)
-            y = xp.dot(chosen, xp.ascontiguousarray(x).reshape(rows.size, -1)).reshape(self.shape)
+            y = matmul(chosen, xp.ascontiguousarray(x).reshape(rows.size, -1)).reshape(self.shape)
         else:
             xp.add.at(y, self.index, x)
         return y

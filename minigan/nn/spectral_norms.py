@@ -251,9 +251,7 @@ def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normal
     us, vs, sigmas, inverses = power_iterations([to_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
                                                 n_iter, eps, keep=train and schedule == "forward")
     if scale != 1:
-        joined = array_module(*us).concatenate(us) * (1 / scale)  # all at once: not a launch each
-        ends = np.cumsum([len(u) for u in us])
-        us = [joined[end - len(u):end] for u, end in zip(us, ends.tolist(), strict=True)]
+        us = [u * (1 / scale) for u in us]  # not joined: of more than 8 CuPy copies a table from the host
         sigmas, inverses = sigmas * (1 / scale), inverses * scale
     W_bars: list[Array] = []
 

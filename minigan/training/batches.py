@@ -38,10 +38,13 @@ class Inputs:
     share: Array | None = None  # (N, 1, 1, 1) float32 in [0, 1): where the gradient penalty looks
     follow: Array | None = None  # () float64: by what share the generator's average moves
 
+    def arrays(self) -> dict[str, Array]:
+        """Name -> array of all that are there."""
+        return {field.name: a for field in dataclasses.fields(self) if (a := getattr(self, field.name)) is not None}
+
     def on(self, xp: Any) -> Inputs:
         """The same on the device of the array module xp."""
-        return Inputs(**{field.name: None if (a := getattr(self, field.name)) is None else xp.asarray(a)
-                         for field in dataclasses.fields(self)})
+        return Inputs(**{name: xp.asarray(a) for name, a in self.arrays().items()})
 
 
 class Draws:

@@ -10,6 +10,7 @@ from minigan.data import pixels
 from minigan.data.dataset import StoredImages, digest_of
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, grad, no_grad
+from minigan.engine.graphs import Graphs
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment, learned
 from minigan.experiment.streams import stream
@@ -41,6 +42,7 @@ class Training:
     An update has two halves. What is random is drawn on the host (batches.Draws); the step on the device is a function
     of that and of state that it changes in place: no random numbers, no copy from the host, no number of Python's that
     changes from update to update, nothing read back. (But for the first update: sn-conv's v comes with its input.)
+    So on a GPU it becomes a CUDA graph (engine/graphs.py), unless --no-graph is given.
 
     With `ema` a running average of the generator draws the samples (Yazici et al. 2019); its decay begins lower, at
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
@@ -76,6 +78,8 @@ class Training:
             self.average.to(self.xp)
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
                                       for network in (self.gen, self.dis))
+        # a network of its author's own may do anything in Python, and a graph would do it once
+        self.graphs = Graphs(self.xp) if self.xp is not np and e.graph and own == NONE else None
         self.loss = LOSSES[e.loss]
         self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
         self.draws = Draws(e, images.shape, labels, self.classes, None if isinstance(images, np.ndarray) else images)
@@ -98,13 +102,20 @@ class Training:
 
     def update_discriminator(self, rate: float) -> Tensor:
         """Draw the inputs and take the step; rate: the learning rate. Returns the loss, ()."""
-        return self.step_discriminator(self.draws.discriminator(self.opt_dis.begin(rate)).on(self.xp))
+        return self._step("discriminator", self.draws.discriminator(self.opt_dis.begin(rate)))
 
     def update_generator(self, rate: float) -> Tensor:
         """The same for the generator."""
         follow = None if self.average is None else np.array(
             1 - min(self.e.ema, (1 + self.iteration) / (10 + self.iteration)))
-        return self.step_generator(self.draws.generator(self.opt_gen.begin(rate), follow).on(self.xp))
+        return self._step("generator", self.draws.generator(self.opt_gen.begin(rate), follow))
+
+    def _step(self, who: str, x: Inputs) -> Tensor:
+        """The step of one of the networks, on inputs that lie on the host."""
+        step = self.step_discriminator if who == "discriminator" else self.step_generator
+        if self.graphs is None:
+            return step(x.on(self.xp))
+        return Tensor(self.graphs.run(who, lambda arrays: step(Inputs(**arrays)).data, x.arrays()))
 
     def step_discriminator(self, x: Inputs) -> Tensor:
         """Change the discriminator by its gradient; returns its loss before, ()."""
@@ -208,6 +219,8 @@ class Training:
                 raise ValueError(f"preview {state['preview'].shape}, expected {self.preview.shape}")
             self.preview, self.iteration = state["preview"].astype(np.float32), int(state["iteration"])
             self.draws.load(state)
+        if self.graphs is not None:
+            self.graphs.forget()
 
 
 def _labels(e: Experiment, labels: np.ndarray | None) -> np.ndarray | None:

@@ -237,6 +237,8 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             while not stop:
                 rates = training.rates()
                 losses = training.iterate()
+                while training.graphs is not None and training.graphs.remarks:
+                    progress.say(training.graphs.remarks.pop(0))
                 last = training.iteration == e.iterations
                 stop = last or bool(asked)
                 line = records.take(losses, rates, last, stop)

@@ -8,7 +8,7 @@
 Its rule is to be a subset: what it accepts, CuPy accepts with the same meaning, dtype and shape; it may refuse more.
 kernels/test_emulated_cupy.py holds it against the real wheel: names, arguments, dtypes. Arrays lie in the emulator's
 memory and kernels run in the emulator, so a green test here has seen every access checked. What it cannot show: speed,
-anything asynchronous, the last digits of CUDA's math, and denormals, which CuPy's kernels flush to zero.
+two streams at work at once, the last digits of CUDA's math, and denormals, which CuPy's kernels flush to zero.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from emulated_cupy import device
+from emulated_cupy import blas, device, streams
 from emulated_cupy.arrays import DTYPES, UFUNCS, ndarray
-from emulated_cupy.device import counted, counts
+from emulated_cupy.counts import counted, counts
 from emulated_cupy.functions import FUNCTIONS, LINALG, STRIDE_TRICKS
 from emulated_cupy.raw import RawKernel, RawModule
 
@@ -63,7 +63,7 @@ def installed() -> Iterator[Any]:
     """`import cupy` gives the fake inside; afterwards everything is as it was."""
     def theirs() -> dict[str, Any]:
         return {name: module for name, module in sys.modules.items()
-                if name.split(".")[0] in ("cupy", "cupyx", "cupy_backends")}
+                if name.split(".")[0] in ("cupy", "cupyx", "cupy_backends", "cuda")}
 
     before = theirs()
     for name in before:
@@ -71,8 +71,10 @@ def installed() -> Iterator[Any]:
     sys.modules |= {module.__name__: module
                     for module in (cupy, _cuda, _runtime, _memory, _linalg, _lib, _stride_tricks)}
     sys.modules["cupyx"] = None  # importing it fails
+    sys.modules |= {"cuda": blas.package, "cuda.pathfinder": blas.pathfinder}
     try:
-        yield cupy
+        with streams.alone():
+            yield cupy
     finally:
         for name in theirs():
             del sys.modules[name]

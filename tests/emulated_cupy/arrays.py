@@ -8,18 +8,19 @@ are C-contiguous, reductions and full indices give arrays of no axes, `out` neve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import emulator
 import numpy as np
-from emulated_cupy import device
-from emulated_cupy.device import Memory, MemoryPointer, count_operation, count_to_host
+from emulated_cupy import device, streams
+from emulated_cupy.counts import count_operation
+from emulated_cupy.device import Memory, MemoryPointer, count_to_host
+from emulated_cupy.streams import byte_bounds
 
 DTYPES = {np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
                                       "float32", "float64")}
 _SCALARS = {bool, int, float} | {dtype.type for dtype in DTYPES}
-byte_bounds = getattr(np.lib, "array_utils", np).byte_bounds  # NumPy 2 moved it
 _ATOMIC = {np.dtype(name) for name in ("int32", "uint32", "uint64", "float32", "float64")}
 
 
@@ -35,7 +36,7 @@ def allocate(shape: Any, dtype: Any) -> ndarray:
     """An uninitialized array in C order."""
     dtype = dtype_of(dtype)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(map(int, shape))
-    memory = Memory(math.prod(shape) * dtype.itemsize)
+    memory = device.allocate(math.prod(shape) * dtype.itemsize)
     return wrap(np.ndarray(shape, dtype, memory.bytes), memory)
 
 
@@ -54,31 +55,56 @@ def wrap(a: np.ndarray, memory: Memory) -> ndarray:
     return x
 
 
-def put(x: ndarray, values: Any, casting: str = "unsafe") -> ndarray:
-    """x[...] = values, known to the emulator as written; a view with gaps counts as written from end to end."""
-    np.copyto(x._a, values, casting=casting)
-    return written(x)
+def put(x: ndarray, values: Any) -> ndarray:
+    """x[...] = values of the host, known to the emulator as written."""
+    np.copyto(x._a, values, casting="unsafe")
+    written(x._a)
+    return x
 
 
-def written(x: ndarray) -> ndarray:
-    a = x._a
+def written(a: np.ndarray) -> None:
+    """Known to the emulator as written; a view with gaps counts as written from end to end."""
     if a.flags.c_contiguous:
         emulator.memory.written(a.ctypes.data, a.nbytes)
     elif a.size:
         low, high = byte_bounds(a)
         emulator.memory.written(low, high - low)
-    return x
 
 
-def store(name: str, result: Any, out: ndarray | None = None) -> ndarray:
-    """What NumPy computed, as the result of an operation: a new array, or `out`."""
+def change(name: str, function: Callable[..., Any], target: ndarray, *operands: Any) -> ndarray:
+    """Let the device do function(target, *operands), which writes to target: now, or when a graph is launched.
+
+    Device arrays reach the function as NumPy's.
+    """
+    def run(target: np.ndarray, *operands: Any) -> None:
+        with np.errstate(all="ignore"):
+            function(target, *operands)
+        written(target)
+    capture = streams.capture_of(name)
+    if capture is None:
+        if target.size:
+            count_operation(name)
+        run(target._a, *(x._a if type(x) is ndarray else x for x in operands))
+    elif target.size:
+        capture.notes.append(streams.Note(name, run, [
+            streams.Place(x._a) if type(x) is ndarray else x for x in (target, *operands)]))
+    return target
+
+
+def store(name: str, function: Callable[..., Any], *operands: Any, out: ndarray | None = None,
+          casting: Any = "same_kind") -> ndarray:
+    """function(*operands), as the result of an operation: a new array, or `out`."""
+    with np.errstate(all="ignore"):  # during a capture for its shape alone
+        result = function(*(x._a if type(x) is ndarray else x for x in operands))
     if out is None:
         out = allocate(result.shape, result.dtype)
     elif behind(out, "out").shape != result.shape:
         raise ValueError(f"{name}: out has shape {out._a.shape}, the result {result.shape}")
-    if result.size:
-        count_operation(name)
-    return put(out, result, "same_kind")
+    if not np.can_cast(result.dtype, out.dtype, casting):
+        raise TypeError(f"{name}: cannot cast {result.dtype} to out, {out.dtype}, by the rule '{casting}'")
+    if streams.capture_of(name) is None:
+        return change(name, lambda to: np.copyto(to, result, casting=casting), out)
+    return change(name, lambda to, *xs: np.copyto(to, function(*xs), casting=casting), out, *operands)
 
 
 def behind(x: Any, what: str = "argument") -> np.ndarray:
@@ -107,13 +133,12 @@ class ufunc:
         values = [operand(x) for x in args]
         if len(values) != self._function.nin or not any(type(x) is ndarray for x in args):
             raise TypeError(f"{self.__name__}: expected {self._function.nin} arguments, one of them an array")
-        with np.errstate(all="ignore"):
-            return store(self.__name__, self._function(*values), out)
+        return store(self.__name__, self._function, *args, out=out)
 
     def outer(self, A: ndarray, B: ndarray) -> ndarray:
         """The function of every pair."""
-        with np.errstate(all="ignore"):
-            return store(f"{self.__name__}.outer", self._function.outer(behind(A), behind(B)))
+        behind(A), behind(B)
+        return store(f"{self.__name__}.outer", self._function.outer, A, B)
 
     def at(self, a: ndarray, indices: Any, b: Any) -> None:
         """a[indices] = function(a[indices], b), in place, an element once for each time it is indexed."""
@@ -121,34 +146,36 @@ class ufunc:
             raise NotImplementedError(f"`{self.__name__}.at` is not supported yet")
         if behind(a).dtype not in _ATOMIC:
             raise TypeError(f"{self.__name__}.at: the device has no atomic operation for {a.dtype}")
-        self._function.at(a._a, index(indices)[0], np.asarray(operand(b), a._a.dtype))
-        count_operation(f"{self.__name__}.at")
-        written(a)
+        operand(b)
+        where, arrays = index(indices)
+        change(f"{self.__name__}.at", lambda a, b, *parts: self._function.at(a, where(parts), np.asarray(b, a.dtype)),
+               a, b, *arrays)
 
 
-def index(given: Any) -> tuple[tuple[Any, ...], bool]:
-    """An index for NumPy, and whether it has arrays in it (then the result is no view)."""
+def index(given: Any) -> tuple[Callable[[Sequence[Any]], tuple[Any, ...]], list[ndarray]]:
+    """An index for NumPy as a function of the arrays in it, and these arrays: if there are any, the result is no view.
+    """
     parts = given if type(given) is tuple else (given,)
-    found, masks, arrays = [], 0, 0
+    arrays = [part for part in parts if type(part) is ndarray]
     for part in parts:
         if type(part) is ndarray:
             if part.dtype.kind not in "biu" or (part.dtype.kind == "b" and part.ndim == 0):
                 raise IndexError(f"arrays used as indices must be of integer or boolean type, not {part.dtype}")
-            masks += part.dtype.kind == "b"
-            arrays += 1
-            found.append(part._a)
         elif part is None or part is Ellipsis or (isinstance(part, int | np.integer) and not isinstance(part, bool)):
-            found.append(part)
-        elif isinstance(part, slice) and all(i is None or isinstance(i, int | np.integer)
-                                             for i in (part.start, part.stop, part.step)):
-            found.append(part)
-        else:
+            pass
+        elif not isinstance(part, slice) or not all(i is None or isinstance(i, int | np.integer)
+                                                    for i in (part.start, part.stop, part.step)):
             raise TypeError(f"index of {type(part)}: CuPy would copy it to the device in silence; use cupy.asarray")
+    masks = sum(part.dtype.kind == "b" for part in arrays)
     if masks > 1:
         raise IndexError("CuPy does not support more than one boolean array in an index")
     if masks:
         count_to_host()  # CuPy must know how many are true before it can go on
-    return tuple(found), arrays > 0
+
+    def where(given: Sequence[Any]) -> tuple[Any, ...]:
+        found = iter(given)
+        return tuple(next(found) if type(part) is ndarray else part for part in parts)
+    return where, arrays
 
 
 class Flags:
@@ -241,29 +268,32 @@ class ndarray:
     # ---- indexing
 
     def __getitem__(self, slices: Any) -> ndarray:
-        where, copies = index(slices)
-        if copies:
-            return store("getitem", self._a[where])
+        where, arrays = index(slices)
+        if arrays:
+            return store("getitem", lambda a, *parts: a[where(parts)], self, *arrays)
+        return self._view(where(()))
+
+    def _view(self, where: tuple[Any, ...]) -> ndarray:
         return wrap(self._a[where if Ellipsis in where else (*where, Ellipsis)], self._memory)
 
     def __setitem__(self, slices: Any, value: Any) -> None:
-        where, copies = index(slices)
-        value = operand(value)
-        if copies:
-            if any(isinstance(i, np.ndarray) and i.dtype.kind != "b" for i in where):
-                flat = np.arange(self._a.size).reshape(self._a.shape)[where]
+        where, arrays = index(slices)
+        given = operand(value)
+        if arrays:
+            if any(part.dtype.kind != "b" for part in arrays):
+                flat = np.arange(self._a.size).reshape(self._a.shape)[where([part._a for part in arrays])]
                 if np.unique(flat).size < flat.size:
                     raise ValueError("an element is indexed twice: CuPy does not say which value it gets; use add.at")
-            self._a[where] = value
-            target = self
-        else:
-            target = wrap(self._a[where if Ellipsis in where else (*where, Ellipsis)], self._memory)
-            if isinstance(value, np.ndarray) and _same(target._a, value):
-                return  # x[i] += y has already been done in the view x[i]
-            target._a[...] = value
-        if target._a.size:
-            count_operation("setitem")
-            written(target)
+
+            def put_there(a: np.ndarray, value: Any, *parts: np.ndarray) -> None:
+                a[where(parts)] = value
+            change("setitem", put_there, self, value, *arrays)
+            return
+        target = self._view(where(()))
+        if isinstance(given, np.ndarray) and _same(target._a, given):
+            return  # x[i] += y has already been done in the view x[i]
+        np.broadcast_to(given, target.shape)  # an error if it does not fit
+        change("setitem", lambda a, value: np.copyto(a, value, casting="unsafe"), target, value)
 
     # ---- copies and other views of the same elements
 
@@ -281,10 +311,7 @@ class ndarray:
         return self.copy()
 
     def _copy(self, name: str, to: ndarray) -> ndarray:
-        if self._a.size:
-            count_operation(name)
-        with np.errstate(all="ignore"):
-            return put(to, self._a)
+        return change(name, lambda to, a: np.copyto(to, a, casting="unsafe"), to, self)
 
     def fill(self, value: Any) -> None:
         if type(value) is ndarray:
@@ -324,7 +351,9 @@ class ndarray:
 
     def _moved(self, name: str, a: np.ndarray) -> ndarray:
         """A view of this array, or if NumPy had to copy, a new one."""
-        return wrap(a, self._memory) if np.may_share_memory(a, self._a) else store(name, a)
+        if np.may_share_memory(a, self._a):
+            return wrap(a, self._memory)
+        return store(name, lambda x: x.reshape(a.shape), self)
 
     # ---- reductions
 
@@ -333,8 +362,7 @@ class ndarray:
             raise ValueError(f"{name}: no axis to reduce")
         if options.get("dtype", 0) is None:
             del options["dtype"]
-        with np.errstate(all="ignore"):
-            return store(name, getattr(np, name)(self._a, axis=axis, keepdims=bool(keepdims), **options), out)
+        return store(name, lambda a: getattr(np, name)(a, axis=axis, keepdims=bool(keepdims), **options), self, out=out)
 
     def sum(self, axis: Any = None, dtype: Any = None, out: ndarray | None = None, keepdims: bool = False) -> ndarray:
         return self._reduce("sum", axis, keepdims, out, dtype=dtype)
@@ -367,13 +395,14 @@ class ndarray:
         return self._reduce("argmin", axis, keepdims)
 
     def clip(self, min: Any = None, max: Any = None, out: ndarray | None = None) -> ndarray:
-        bounds = [None if x is None else operand(x) for x in (min, max)]
-        return store("clip", np.clip(self._a, *bounds), out)
+        for x in (min, max):
+            operand(0 if x is None else x)
+        return store("clip", np.clip, self, min, max, out=out)
 
     def take(self, indices: ndarray, axis: int | None = None) -> ndarray:
         if behind(indices, "index").dtype.kind not in "iu":
             raise TypeError(f"take: expected integers, got {indices.dtype}")
-        return store("take", np.take(self._a, indices._a, axis))  # CuPy wraps indices out of range; NumPy raises
+        return store("take", lambda a, i: np.take(a, i, axis), self, indices)  # CuPy wraps what is out of range
 
     # ---- operators; CuPy has no __imatmul__
 
@@ -384,18 +413,25 @@ class ndarray:
         return NotImplemented if _steps_back(other) else matmul(other, self)
 
     def dot(self, b: ndarray, out: ndarray | None = None) -> ndarray:
-        with np.errstate(all="ignore"):
-            result = np.dot(self._a, behind(b))
-        if out is not None and (not behind(out, "out").flags.c_contiguous or out.dtype != result.dtype):
-            raise ValueError(f"dot: out must be C-contiguous {result.dtype}")
-        return store("dot", result, out)
+        _refuse_product(self, b)
+        dtype = np.result_type(self._a, behind(b))
+        if out is not None and (not behind(out, "out").flags.c_contiguous or out.dtype != dtype):
+            raise ValueError(f"dot: out must be C-contiguous {dtype}")
+        return store("dot", np.dot, self, b, out=out)
 
 
 def matmul(*args: ndarray, out: ndarray | None = None) -> ndarray:
     """The product of matrices in the last two axes; cupy.matmul takes no more than two arrays and out."""
-    a, b = (behind(x) for x in args)
-    with np.errstate(all="ignore"):
-        return store("matmul", np.matmul(a, b), out)
+    a, b = args
+    behind(a), behind(b)
+    _refuse_product(a, b)
+    return store("matmul", np.matmul, a, b, out=out)
+
+
+def _refuse_product(a: ndarray, b: ndarray) -> None:
+    """A product of two vectors is a sum in CuPy; all others are cuBLAS's."""
+    if a.ndim > 1 or b.ndim > 1:
+        streams.refuse_library("cuBLAS")
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -1,79 +1,39 @@
-"""The emulated GPU: its memory, the counts of what was done on it, and the names that CuPy has under cupy.cuda.
-
-Everything is done at once: streams and events are there so that code which uses them runs, not to be tested.
-"""
+"""The emulated GPU: its memory, the counts of what was done on it, and the names that CuPy has under cupy.cuda."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import Counter
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import emulator
+from emulated_cupy.counts import count, count_allocation
+from emulated_cupy.streams import (
+    CUDARuntimeError,
+    Event,
+    Graph,
+    Stream,
+    alloc_pinned_memory,
+    copy_asynchronously,
+    get_current_stream,
+    get_elapsed_time,
+    refuse,
+    wait,
+)
 
 TOTAL_MEMORY = 8 << 30
 BLOCK = 512  # CuPy's pool rounds every allocation up to this
 
 
-class Counts:
-    """What was done on the device.
-
-    kernels, operations: launches of RawKernels and array operations, by name. An operation on no elements counts for
-    nothing; CuPy may need several launches for one that counts as one (pad, linalg, a stack of many arrays).
-    to_device, to_host: copies between the two memories, those hidden in float(x), bool(x), print(x) or x[mask] too.
-    largest: bytes of the largest allocation.
-    """
-
-    def __init__(self) -> None:
-        self.kernels: Counter[str] = Counter()
-        self.operations: Counter[str] = Counter()
-        self.to_device = self.to_host = self.largest = 0
-
-    @property
-    def launches(self) -> int:
-        """An estimate of the kernels that a GPU would have been given, CuPy's own and ours."""
-        return self.kernels.total() + self.operations.total()
-
-    def __repr__(self) -> str:
-        return (f"Counts(kernels={dict(self.kernels)}, operations={dict(self.operations)}, "
-                f"to_device={self.to_device}, to_host={self.to_host})")
-
-
-counts = Counts()  # since the beginning
-_listening = [counts]
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[Counts]:
-    """The counts of what is done inside."""
-    mine = Counts()
-    _listening.append(mine)
-    try:
-        yield mine
-    finally:
-        _listening.remove(mine)
-
-
-def count_kernel(name: str) -> None:
-    for each in _listening:
-        each.kernels[name] += 1
-
-
-def count_operation(name: str) -> None:
-    for each in _listening:
-        each.operations[name] += 1
-
-
 def count_to_device() -> None:
-    for each in _listening:
-        each.to_device += 1
+    refuse("a copy from the host")
+    count("to_device")
 
 
 def count_to_host() -> None:
-    for each in _listening:
-        each.to_host += 1
+    wait("a copy to the host")
+    count("to_host")
 
 
 # ---- memory --------------------------------------------------------------------------------------------------------
@@ -85,10 +45,18 @@ class OutOfMemoryError(MemoryError):
 
 
 class MemoryPool:
-    """Bookkeeping only. set_limit(size) is how a test makes the device small; set_limit(size=0) takes it back."""
+    """Memory to be had, and given back. set_limit(size) is how a test makes the device small; size=0 takes it back.
+
+    What the default pool gets back is gone, so that every later use is found. Any other keeps it for the next who wants
+    as much, as CuPy's do, until the pool itself is gone.
+    """
 
     def __init__(self) -> None:
         self._limit = self._used = self._held = 0
+        self._kept: dict[int, list[emulator.Buffer]] | None = {}
+
+    def malloc(self, size: int) -> MemoryPointer:
+        return MemoryPointer(Memory(size, self), 0)
 
     def used_bytes(self) -> int:
         return self._used
@@ -98,6 +66,8 @@ class MemoryPool:
 
     def free_all_blocks(self) -> None:
         self._held = self._used
+        if self._kept:
+            self._kept = {}
 
     def set_limit(self, size: int | None = None) -> None:
         if size is None or size < 0:
@@ -107,36 +77,58 @@ class MemoryPool:
     def get_limit(self) -> int:
         return self._limit
 
-    def _take(self, size: int) -> None:
+    def _take(self, nbytes: int, size: int) -> emulator.Buffer:
+        """A buffer for nbytes, which are `size` with rounding."""
+        if self._kept and self._kept.get(size):
+            self._used += size
+            return self._kept[size].pop()
         if self._used + size > (self._limit or TOTAL_MEMORY):
             raise OutOfMemoryError(size, self._held, self._limit)
         self._used += size
-        self._held = max(self._held, self._used)
+        self._held = self._held + size if self._kept is not None else max(self._held, self._used)
+        return emulator.memory.allocate(max(nbytes, 1) if self._kept is None else max(size, 1))
 
-    def _give(self, size: int) -> None:
+    def _give(self, buffer: emulator.Buffer, size: int) -> None:
         self._used -= size
+        if self._kept is not None:
+            self._kept.setdefault(size, []).append(buffer)
 
 
 pool = MemoryPool()
+pool._kept = None
+_allocators: list[Callable[[int], MemoryPointer]] = [pool.malloc]
+
+
+@contextlib.contextmanager
+def using_allocator(allocator: Any = None) -> Iterator[None]:
+    """Inside, arrays lie in memory of this allocator, a pool's malloc."""
+    _allocators.append(allocator)
+    try:
+        yield
+    finally:
+        _allocators.pop()
+
+
+def allocate(nbytes: int) -> Memory:
+    count_allocation(nbytes)
+    return _allocators[-1](nbytes).mem
 
 
 class Memory:
-    """One allocation; arrays that share it hold on to it, and it is freed after the last of them."""
+    """One allocation; arrays that share it hold on to it, and its pool gets it back after the last of them."""
 
-    __slots__ = ("buffer", "bytes", "size")
+    __slots__ = ("buffer", "bytes", "pool", "size")
 
-    def __init__(self, nbytes: int):
-        self.size = 0  # for __del__, if the pool refuses
+    def __init__(self, nbytes: int, pool: MemoryPool):
+        self.size, self.pool = 0, pool  # for __del__, if the pool refuses
         size = -(-nbytes // BLOCK) * BLOCK
-        pool._take(size)
+        self.buffer = pool._take(nbytes, size)
         self.size = size
-        self.buffer = emulator.memory.allocate(max(nbytes, 1))
         self.bytes = self.buffer.array()
-        for each in _listening:
-            each.largest = max(each.largest, nbytes)
 
-    def __del__(self, pool: MemoryPool = pool) -> None:  # the name is None when Python is about to end
-        pool._give(self.size)
+    def __del__(self) -> None:
+        if self.size:
+            self.pool._give(self.buffer, self.size)
 
 
 class MemoryPointer:
@@ -147,12 +139,12 @@ class MemoryPointer:
     def __init__(self, mem: Memory, offset: int):
         self.mem, self.ptr = mem, mem.buffer.address + offset
 
+    def copy_from_host_async(self, mem: int | ctypes.c_void_p, size: int, stream: Stream | None = None) -> None:
+        count_to_device()
+        copy_asynchronously(self.ptr, mem.value if isinstance(mem, ctypes.c_void_p) else mem, size)
+
 
 # ---- cupy.cuda -----------------------------------------------------------------------------------------------------
-
-class CUDARuntimeError(RuntimeError):
-    pass
-
 
 class Device:
     """The one device, number 0."""
@@ -175,7 +167,7 @@ class Device:
         return memGetInfo()
 
     def synchronize(self) -> None:
-        pass
+        wait("the device")
 
     def use(self) -> None:
         pass
@@ -185,42 +177,6 @@ class Device:
 
     def __exit__(self, *error: Any) -> None:
         pass
-
-
-class Stream:
-    """Only the default stream; work on it is done before the call that asks for it returns."""
-
-    null: Stream
-    ptr: int  # CUDA's handle
-
-    def __init__(self) -> None:
-        raise NotImplementedError("the emulated CuPy has only the default stream")
-
-    def synchronize(self) -> None:
-        pass
-
-
-Stream.null = object.__new__(Stream)
-Stream.null.ptr = 0
-
-
-class Event:
-    """The host's clock at the moment of record()."""
-
-    def record(self) -> None:
-        self._time = time.perf_counter()
-
-    def synchronize(self) -> None:
-        pass
-
-
-def get_elapsed_time(start_event: Event, end_event: Event) -> float:
-    """Milliseconds between two events."""
-    return (end_event._time - start_event._time) * 1e3
-
-
-def get_current_stream() -> Stream:
-    return Stream.null
 
 
 def get_device_id() -> int:
@@ -254,7 +210,7 @@ def runtimeGetVersion() -> int:
 
 
 def deviceSynchronize() -> None:
-    pass
+    wait("the device")
 
 
 def getVersion() -> tuple[int, int]:
@@ -271,5 +227,5 @@ CUBLAS = {"getVersion": cublas_version}
 RUNTIME = {f.__name__: f for f in (CUDARuntimeError, getDevice, getDeviceCount, getDeviceProperties, memGetInfo,
                                    driverGetVersion, runtimeGetVersion, deviceSynchronize)}
 MEMORY = {c.__name__: c for c in (OutOfMemoryError, MemoryPool, MemoryPointer)}
-CUDA = {f.__name__: f for f in (Device, Stream, Event, MemoryPool, MemoryPointer, get_elapsed_time,
-                                get_current_stream, get_device_id)}
+CUDA = {f.__name__: f for f in (Device, Stream, Event, Graph, MemoryPool, MemoryPointer, alloc_pinned_memory,
+                                get_elapsed_time, get_current_stream, get_device_id, using_allocator)}

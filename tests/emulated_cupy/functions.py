@@ -14,7 +14,7 @@ from emulated_cupy.arrays import (
     allocate,
     allocate_like,
     behind,
-    byte_bounds,
+    change,
     dtype_of,
     matmul,
     ndarray,
@@ -22,9 +22,9 @@ from emulated_cupy.arrays import (
     put,
     store,
     wrap,
-    written,
 )
-from emulated_cupy.device import count_operation, count_to_device, pool
+from emulated_cupy.device import count_to_device, pool
+from emulated_cupy.streams import byte_bounds, refuse, refuse_library
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {"matmul": matmul}
 LINALG: dict[str, Callable[..., Any]] = {}
@@ -83,12 +83,13 @@ def full_like(a: ndarray, fill_value: Any, dtype: Any = None) -> ndarray:
 
 @public
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> ndarray:
-    return store("arange", np.arange(0, start, step, dtype) if stop is None else np.arange(start, stop, step, dtype))
+    first, end = (0, start) if stop is None else (start, stop)
+    return store("arange", lambda: np.arange(first, end, step, dtype))
 
 
 @public
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> ndarray:
-    return store("eye", np.eye(N, M, k, dtype_of(dtype)))
+    return store("eye", lambda: np.eye(N, M, k, dtype_of(dtype)))
 
 
 @public
@@ -130,10 +131,12 @@ def asnumpy(a: Any) -> np.ndarray:
 
 @public
 def copyto(dst: ndarray, src: Any, casting: str = "same_kind", where: ndarray | None = None) -> None:
-    np.copyto(behind(dst), operand(src), casting, True if where is None else behind(where))
-    if dst.size:
-        count_operation("copyto")
-        written(dst)
+    behind(dst), operand(src)
+    if where is None:
+        change("copyto", lambda to, x: np.copyto(to, x, casting), dst, src)
+    else:
+        behind(where)
+        change("copyto", lambda to, x, where: np.copyto(to, x, casting, where), dst, src, where)
 
 
 # ---- other views, and arrays put together --------------------------------------------------------------------------
@@ -186,26 +189,26 @@ def broadcast_to(array: ndarray, shape: Shape) -> ndarray:
 
 @public
 def concatenate(tup: Sequence[ndarray], axis: int | None = 0) -> ndarray:
-    return store("concatenate", np.concatenate([behind(x) for x in tup], axis))
+    return _joined("concatenate", lambda *xs: np.concatenate(xs, axis), tup)
 
 
 @public
 def stack(tup: Sequence[ndarray], axis: int = 0) -> ndarray:
-    return store("stack", np.stack([behind(x) for x in tup], axis))
+    return _joined("stack", lambda *xs: np.stack(xs, axis), tup)
 
 
 @public
 def repeat(a: ndarray, repeats: int, axis: int | None = None) -> ndarray:
     if type(repeats) is not int:
         raise TypeError(f"repeat: expected an int, got {type(repeats)}")
-    return store("repeat", np.repeat(behind(a), repeats, axis))
+    return store("repeat", lambda a: np.repeat(a, repeats, axis), _device(a))
 
 
 @public
 def pad(array: ndarray, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> ndarray:
     if mode != "constant":
         raise NotImplementedError(f"pad: the fake has no mode '{mode}'")
-    return store("pad", np.pad(behind(array), pad_width, mode, constant_values=constant_values))
+    return store("pad", lambda a: np.pad(a, pad_width, mode, constant_values=constant_values), _device(array))
 
 
 @public
@@ -294,7 +297,8 @@ def dot(a: ndarray, b: ndarray, out: ndarray | None = None) -> ndarray:
 
 @public
 def tensordot(a: ndarray, b: ndarray, axes: Any = 2) -> ndarray:
-    return store("tensordot", np.tensordot(behind(a), behind(b), axes))
+    refuse_library("cuBLAS")
+    return store("tensordot", lambda a, b: np.tensordot(a, b, axes), _device(a), _device(b))
 
 
 @public
@@ -302,14 +306,16 @@ def einsum(*operands: Any) -> ndarray:
     subscripts, *arrays = operands
     if not isinstance(subscripts, str):
         raise TypeError("einsum: the fake takes the subscripts as text")
-    return store("einsum", np.einsum(subscripts, *(behind(x) for x in arrays)))
+    refuse_library("cuBLAS")
+    return store("einsum", lambda *xs: np.einsum(subscripts, *xs), *map(_device, arrays))
 
 
 @public
 def where(condition: ndarray, x: Any = None, y: Any = None) -> ndarray:
     if x is None or y is None:
         raise NotImplementedError("where: expected three arguments; with one, CuPy waits for the device")
-    return store("where", np.where(behind(condition), operand(x), operand(y)))
+    operand(x), operand(y)
+    return store("where", np.where, _device(condition), x, y)
 
 
 @public
@@ -323,11 +329,12 @@ def take(a: ndarray, indices: ndarray, axis: int | None = None) -> ndarray:
 
 
 def norm(x: ndarray, ord: Any = None, axis: Any = None, keepdims: bool = False) -> ndarray:  # noqa: A002
-    return store("linalg.norm", np.linalg.norm(behind(x), ord, axis, keepdims))
+    return store("linalg.norm", lambda x: np.linalg.norm(x, ord, axis, keepdims), _device(x))
 
 
 def eigvalsh(a: ndarray, UPLO: str = "L") -> ndarray:
-    return store("linalg.eigvalsh", np.linalg.eigvalsh(behind(a), UPLO))
+    refuse_library("cuSOLVER")
+    return store("linalg.eigvalsh", lambda a: np.linalg.eigvalsh(a, UPLO), _device(a))
 
 
 LINALG |= {"norm": norm, "eigvalsh": eigvalsh}
@@ -346,6 +353,11 @@ def _device(a: ndarray) -> ndarray:
 
 
 def _filled(name: str, x: ndarray, value: Any) -> ndarray:
-    if x.size:
-        count_operation(name)
-    return put(x, value)
+    return change(name, lambda x, value: np.copyto(x, value, casting="unsafe"), x, value)
+
+
+def _joined(name: str, function: Callable[..., Any], arrays: Sequence[ndarray]) -> ndarray:
+    """Of more than 8 arrays CuPy copies a table of their places from the host, unless they are large."""
+    if len(arrays) > 8:
+        refuse(f"{name} of more than 8 arrays")
+    return store(name, function, *map(_device, arrays))

@@ -10,8 +10,9 @@ from typing import Any
 
 import emulator
 import numpy as np
+from emulated_cupy import streams
 from emulated_cupy.arrays import ndarray
-from emulated_cupy.device import count_kernel
+from emulated_cupy.counts import count_kernel
 
 _SAME = {  # C type -> dtypes of an array that a pointer to it may be given; the first is that of a number
     "bool": "bool", "char": "int8 uint8", "signed char": "int8", "unsigned char": "uint8 bool", "short": "int16",
@@ -62,8 +63,20 @@ class RawKernel:
                             f"{len(args) if isinstance(args, tuple | list) else type(args)}")
         passed = [_passed(f"{self.name}: argument {i} ({text})", argument, text, size, kind)
                   for i, (argument, (text, size, kind)) in enumerate(zip(args, parameters, strict=True))]
-        count_kernel(self.name)
-        self._module.launch(self.name, grid, block, passed, shared_mem=int(shared_mem))
+        capture = streams.capture_of(self.name)
+        if capture is None:
+            count_kernel(self.name)
+            self._module.launch(self.name, grid, block, passed, shared_mem=int(shared_mem))
+            return
+        # what is passed by value is copied now, a table's pointers too
+        noted = [streams.Place(x._a) if type(x) is ndarray else x.copy() if isinstance(x, np.ndarray) else y
+                 for x, y in zip(args, passed, strict=True)]
+        tables = [x for x in noted if isinstance(x, np.ndarray)]
+        pointers = [p for x in tables for field in x.dtype.fields if x.dtype[field].base == np.uint64
+                    for p in x[field].ravel().tolist() if p]
+        capture.notes.append(streams.Note(self.name, lambda *given: self._module.launch(
+            self.name, grid, block, [x.ctypes.data if isinstance(x, np.ndarray) and not x.dtype.fields else x
+                                     for x in given], shared_mem=int(shared_mem)), noted, pointers))
 
 
 def _size(name: str, what: str, given: Any, most: tuple[int, ...]) -> tuple[int, int, int]:

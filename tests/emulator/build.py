@@ -86,6 +86,13 @@ def kernels(text: str, flags: tuple[str, ...]) -> Path:
     return _cached(key, build)
 
 
+def cublas() -> Path:
+    """The shared library that stands for cuBLAS."""
+    source, flags = HERE / "cublas.cpp", ["-std=c++17", "-O1", "-fPIC", "-shared"]
+    return _cached(_hash(source.read_text(encoding="utf-8"), *flags),
+                   lambda target: _run([*flags, str(source), "-o", str(target)]))
+
+
 def _hash(*texts: str) -> str:
     return hashlib.sha256("\0".join([compiler()[1], *texts]).encode()).hexdigest()[:32]
 

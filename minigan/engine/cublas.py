@@ -1,0 +1,127 @@
+"""Products of matrices on a GPU by cuBLAS itself, so that a CUDA graph can hold them (engine/graphs.py).
+
+CuPy multiplies with cuBLAS as well, but refuses to while a graph is recorded. So its library is called here, with a
+handle and a work space of our own: the same call whether a graph is recorded or not, so that both give the same bytes.
+Where the library is not found, CuPy multiplies, and no graph can be recorded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from minigan.engine.devices import Array, array_module
+
+WORKSPACE = 32 << 20  # bytes; what cuBLAS asks for on Hopper. It chooses its ways by it, so it is always the same
+# cudaDataType, cublasComputeType_t (two), cublasGemmAlgo_t
+FLOAT32, COMPUTE_FLOAT32, COMPUTE_TF32, DEFAULT_WAY = 0, 68, 77, -1
+
+# (array module, device, thread) -> its handle, for good: graphs use its work space; None: there is no library. A thread
+# has its own, since another may work on another stream.
+_handles: dict[tuple[Any, int, int], Handle | None] = {}
+
+
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """a @ b of two of CuPy's matrices, into `out` if it is given. float32 goes to cuBLAS as it lies in memory.
+
+    CUPY_TF32=1 lets it round float32 to TF32, as it does CuPy's own products.
+    """
+    xp = array_module(a)
+    if a.dtype != np.float32 or b.dtype != np.float32:
+        return xp.dot(a, b, out=out)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"product: expected matrices (m, k) and (k, n), got {a.shape} and {b.shape}")
+    shape = (a.shape[0], b.shape[1])
+    if out is None:
+        out = xp.empty(shape, np.float32)
+    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ValueError(f"product: expected out {shape} float32, C-contiguous, got {out.shape} {out.dtype}")
+    handle = _current(xp)
+    if handle is None:
+        return xp.dot(a, b, out=out)
+    handle.multiply(a, b, out)
+    return out
+
+
+def use_tf32(xp: Any, on: bool) -> None:
+    """Whether this thread's products on the current device may round to TF32 from now on; graphs stay as they are."""
+    handle = _current(xp)
+    if handle is not None:
+        handle.compute = COMPUTE_TF32 if on else COMPUTE_FLOAT32
+
+
+class Handle:
+    """cuBLAS on one device, with a work space of its own."""
+
+    def __init__(self, xp: Any, library: Any):
+        self.xp, self.library, self.pointer = xp, library, ctypes.c_void_p()
+        _checked("cublasCreate", library.cublasCreate_v2(ctypes.byref(self.pointer)))
+        self.workspace = xp.empty((WORKSPACE,), np.uint8)
+        self.stream: int | None = None
+        self.compute = COMPUTE_TF32 if os.environ.get("CUPY_TF32") == "1" else COMPUTE_FLOAT32
+        self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
+
+    def multiply(self, a: Array, b: Array, out: Array) -> None:
+        """out = a @ b on the current stream."""
+        stream = self.xp.cuda.get_current_stream().ptr
+        if stream != self.stream:  # a new stream takes the work space away
+            _checked("cublasSetStream", self.library.cublasSetStream_v2(self.pointer, stream))
+            _checked("cublasSetWorkspace", self.library.cublasSetWorkspace_v2(
+                self.pointer, self.workspace.data.ptr, WORKSPACE))
+            self.stream = stream
+        (m, k), n = a.shape, b.shape[1]
+        (a, a_transposed, a_row), (b, b_transposed, b_row) = _as_it_lies(a), _as_it_lies(b)
+        # cuBLAS has columns where we have rows: it is asked for out^T = b^T a^T
+        _checked("cublasGemmEx", self.library.cublasGemmEx(
+            self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, FLOAT32, b_row,
+            a.data.ptr, FLOAT32, a_row, ctypes.byref(self.zero), out.data.ptr, FLOAT32, max(1, n), self.compute,
+            DEFAULT_WAY))
+
+
+def _as_it_lies(x: Array) -> tuple[Array, int, int]:
+    """(x, whether its transpose is what lies in memory row by row, length of such a row); a copy if neither does."""
+    if x.flags.c_contiguous:
+        return x, 0, max(1, x.shape[1])
+    if x.flags.f_contiguous:
+        return x, 1, max(1, x.shape[0])
+    return array_module(x).ascontiguousarray(x), 0, max(1, x.shape[1])
+
+
+def _current(xp: Any) -> Handle | None:
+    """The handle of the current device and thread; None where there is no library."""
+    key = (xp, xp.cuda.Device().id, threading.get_ident())
+    if key not in _handles:
+        library = _library()
+        _handles[key] = None if library is None else Handle(xp, library)
+    return _handles[key]
+
+
+def _library() -> Any:
+    """cuBLAS, loaded as CuPy loads it; None if it is not found."""
+    try:
+        from cuda import pathfinder  # type: ignore[import-untyped]  # comes with CuPy
+        path = pathfinder.load_nvidia_dynamic_lib("cublas").abs_path
+        library = ctypes.CDLL(path)
+    except (ImportError, OSError, RuntimeError):  # pathfinder's DynamicLibNotFoundError is the last
+        return None
+    pointer: Any = ctypes.c_void_p
+    number: Any = ctypes.c_int
+    library.cublasCreate_v2.argtypes = [ctypes.POINTER(pointer)]
+    library.cublasSetStream_v2.argtypes = [pointer, pointer]
+    library.cublasSetWorkspace_v2.argtypes = [pointer, pointer, ctypes.c_size_t]
+    operand = [pointer, number, number]  # where it lies, its type, the length of a row
+    library.cublasGemmEx.argtypes = [
+        pointer, number, number, number, number, number, ctypes.POINTER(ctypes.c_float), *operand, *operand,
+        ctypes.POINTER(ctypes.c_float), *operand, number, number]
+    return library
+
+
+def _checked(name: str, status: int) -> None:
+    """RuntimeError if a call of cuBLAS has failed."""
+    if status:
+        words = {1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 13: "EXECUTION_FAILED"}  # cublasStatus_t
+        raise RuntimeError(f"{name}: CUBLAS_STATUS_{words.get(status, status)}")

@@ -1,0 +1,89 @@
+"""cuBLAS for the emulated GPU: a shared library with its C interface, and cuda.pathfinder, which says where it is.
+
+The products are NumPy's. As on a GPU they may be recorded by a capture; then their handle must be on its stream and
+have a work space, or cuBLAS would allocate one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import types
+from typing import Any
+
+import emulator
+import numpy as np
+from emulated_cupy import streams
+from emulated_cupy.counts import count_operation
+from emulator import build
+
+_INT, _POINTER, _FLOAT = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
+_MULTIPLY = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, ctypes.c_size_t, *[_INT] * 5, _FLOAT, _POINTER, _INT, _POINTER,
+                             _INT, _FLOAT, _POINTER, _INT, _INT)
+INTERNAL_ERROR = 14
+
+
+@functools.cache
+def library() -> str:
+    """The path of the library, built and told where to multiply."""
+    path = str(build.cublas())
+    ctypes.CDLL(path).emu_cublas(_multiply)
+    return path
+
+
+@_MULTIPLY
+def _multiply(stream: Any, workspace: Any, nbytes: int, ta: int, tb: int, m: int, n: int, k: int, alpha: float, A: int,
+              lda: int, B: int, ldb: int, beta: float, C: int, ldc: int, compute: int) -> int:
+    """C = A B in columns, A (m, k) and B (k, n), transposed where ta and tb say so: C^T = B^T A^T in rows."""
+    try:
+        if (alpha, beta) != (1, 0) or (stream or 0) != streams.get_current_stream().ptr:
+            raise streams.CUDARuntimeError("cublasGemmEx: its handle is on another stream, or alpha and beta are not "
+                                           "1 and 0")
+        a, b, c = (_Matrix(*given) for given in (
+            (B, n, k, ldb, not tb), (A, k, m, lda, not ta), (C, n, m, ldc, True)))
+        capture = streams.capture_of("cublasGemmEx")
+        if capture is None:
+            if m and n:
+                count_operation("gemm")
+            _product(*(np.asarray(x) for x in (c, a, b)))
+        elif m and n:
+            if not workspace or nbytes < 1 << 20:
+                raise streams.CUDARuntimeError("cublasGemmEx: no work space of its own during a capture")
+            capture.notes.append(streams.Note("cublasGemmEx", _product, [
+                streams.Place(np.asarray(x)) for x in (c, a, b)], [workspace]))
+        return 0
+    except Exception as error:  # none may leave a function that C calls
+        print(f"emulated cuBLAS: {error!r}")
+        return INTERNAL_ERROR
+
+
+class _Matrix:
+    """A (rows, columns) matrix on the device for np.asarray, by its address."""
+
+    def __init__(self, address: int | None, rows: int, columns: int, length: int, by_rows: bool):
+        """length: of a row in memory, or if not by_rows of a column."""
+        last = ((rows if by_rows else columns) - 1) * length + (columns if by_rows else rows)
+        if rows and columns:
+            emulator.memory.is_initialized(address, 4 * last)  # ValueError if that is not in one live array
+        self.__array_interface__ = {
+            "version": 3, "shape": (rows, columns), "strides": (4 * length, 4) if by_rows else (4, 4 * length),
+            "typestr": "<f4", "data": (address or 0, False)}
+
+
+def _product(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        np.copyto(c, np.matmul(a, b))
+    if c.size:
+        emulator.memory.written(c.ctypes.data, c.nbytes)
+
+
+def _load_nvidia_dynamic_lib(libname: str) -> Any:
+    if libname != "cublas":
+        raise RuntimeError(f"the emulated CUDA has no {libname}")
+    return types.SimpleNamespace(abs_path=library())
+
+
+pathfinder = types.ModuleType("cuda.pathfinder")
+pathfinder.load_nvidia_dynamic_lib = _load_nvidia_dynamic_lib  # type: ignore[attr-defined]
+package = types.ModuleType("cuda")
+package.pathfinder = pathfinder  # type: ignore[attr-defined]
