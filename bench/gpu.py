@@ -1,33 +1,29 @@
 """What are the kernels worth on a GPU? Ratios within one run, timed with CUDA events.
 
-    python bench/gpu.py [sn] [figure10] [pytorch] [tf32] [steps] [--model cnn|resnet] [--batch 64] [--width 1]
-                        [--repeats 20] [--json]
+    python bench/gpu.py [sn] [figure10] [updates] [--model cnn|resnet] [--batch 64] [--width 1] [--repeats 20] [--json]
 
 sn        spectral normalization of all layers of the discriminator, forward and backward: the kernels of
           power_iteration.cu and spectral_norm.cu, the same as one would write it with CuPy, and that with every launch
           saved that CuPy allows (the kernels alone also do without writing W / sigma)
 figure10  100 generator updates with 5 of the discriminator each: no normalization, SN, WGAN-GP (Miyato et al. 2018,
           Figure 10)
-pytorch   a training step beside PyTorch's, eager, on the same card (if torch with CUDA is installed)
-          with TF32 for both or for neither, as CUPY_TF32 says (0 if it is not set)
-tf32      a training step with CUPY_TF32=1 beside 0, each in a process of its own
-steps     a training step alone, with CUPY_TF32 as it is set: what tf32 runs twice
+updates   an update of the discriminator and of the generator, as a CUDA graph and without (--no-graph), beside PyTorch
+          on the same card, eager and as a CUDA graph (if torch with CUDA is installed): in float32, and with TF32 for
+          both, for PyTorch's graph also in bf16
 
-The first four by default. Before anything is timed, its results are compared with NumPy's in float64 or with a run on
-the CPU. Candidates take turns; a ratio is the median of the rounds' ratios. The numbers hold for the card that is named
-at the top, and for no other.
+Before anything is timed, its results are compared: with NumPy's in float64, an update's loss and gradients with those
+of a CPU from the same state, and graphs with the same updates without, to the byte. Candidates take turns; a ratio is
+the median of the rounds' ratios. The numbers hold for the card that is named at the top, and for no other.
 """
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 
 import numpy as np
 
-from minigan.engine import devices, thread_pool
+from minigan.engine import cublas, devices
 from minigan.engine.loops import power_iteration, spectral_norm
 from minigan.errors import WrongUse
 from minigan.experiment import presets
@@ -35,21 +31,24 @@ from minigan.networks import models, norms
 from minigan.training import gan
 
 SIZE, RATE = 32, 2e-4
-TF32_TOLERANCE = 0.1  # of a loss after three iterations: TF32 has 10 bits behind the point
+TOLERANCE, TF32_TOLERANCE = 1e-3, 0.5  # of a loss, and of all gradients' length; TF32 keeps 10 bits, and turns ReLUs
+TOGETHER = 5  # updates, as in a training: the host draws for one while the GPU works on the one before
+WARM_UPS = 3  # rounds that are not counted: an update is recorded as a graph in its third
 
 
-def in_turn(cupy, candidates, repeats):
-    """name -> milliseconds of each round; the candidates take turns after two rounds that are not counted."""
+def in_turn(cupy, candidates, repeats, together=1):
+    """name -> milliseconds of each round, a round being so many runs `together`; the candidates take turns."""
     times = {name: [] for name in candidates}
-    for i in range(repeats + 2):
+    for i in range(WARM_UPS + repeats):
         for name, function in candidates.items():
             begin, end = cupy.cuda.Event(), cupy.cuda.Event()
             begin.record()
-            function()
+            for _ in range(together):
+                function()
             end.record()
             end.synchronize()
-            if i >= 2:
-                times[name].append(cupy.cuda.get_elapsed_time(begin, end))
+            if i >= WARM_UPS:
+                times[name].append(cupy.cuda.get_elapsed_time(begin, end) / together)
     return times
 
 
@@ -116,7 +115,7 @@ def bench_sn(cupy, args):
     return rows(in_turn(cupy, candidates, args.repeats), "CuPy")
 
 
-# ---- figure10, pytorch, tf32 ---------------------------------------------------------------------------------------
+# ---- figure10, updates ---------------------------------------------------------------------------------------------
 
 def training(device, args, **chosen):
     e = presets.experiment("cifar10", **{
@@ -126,76 +125,82 @@ def training(device, args, **chosen):
 
 
 def check_training(args, tolerance, **chosen):
-    """Three iterations on the GPU have the losses of the CPU."""
+    """An update on the GPU has the loss and the gradients of the same update on a CPU; and so have graphs, to the byte.
+
+    Each begins from the CPU's state: Adam's first steps are little more than the gradients' signs, which rounding turns
+    where a gradient is almost 0, so that two trainings part.
+    """
     small = argparse.Namespace(**vars(args) | {"batch": min(args.batch, 8), "width": min(args.width, 0.25)})
-    found, expected = ([[loss.item() for loss in run.iterate()] for _ in range(3)]
-                       for run in (training(device, small, n_dis=1, **chosen) for device in ("cuda", "cpu")))
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+    ours, expected = (training(device, small, n_dis=1, graph=False, **chosen) for device in ("cuda", "cpu"))
+    for who in ("discriminator", "generator") * 3:
+        losses = [getattr(run, f"update_{who}")(RATE).item() for run in (ours, expected)]
+        np.testing.assert_allclose(*losses, rtol=tolerance, atol=tolerance)
+        found, gradients = (np.concatenate([a.ravel() for name, a in getattr(run, f"opt_{who[:3]}").arrays().items()
+                                            if name.endswith("/m")]) for run in (ours, expected))  # beta1 is 0
+        assert np.linalg.norm(found - gradients) <= tolerance * np.linalg.norm(gradients), f"gradients, {who}"
+        ours.load(expected.state())
+    graphs, without = (training("cuda", small, n_dis=1, graph=graph, **chosen) for graph in (True, False))
+    losses = [[[loss.item() for loss in run.iterate()] for _ in range(5)] for run in (graphs, without)]
+    assert losses[0] == losses[1], f"with graphs {losses[0]}, without {losses[1]}"
 
 
 def bench_figure10(cupy, args):
     settings = {"none": {"norm": "none"}, "SN": {"norm": "sn"},
                 "WGAN-GP": {"norm": "none", "loss": "wasserstein", "gp": 10.0}}
     for chosen in settings.values():
-        check_training(args, 1e-3, **chosen)
+        check_training(args, TOLERANCE, **chosen)
     runs = {name: training("cuda", args, n_dis=5, **chosen) for name, chosen in settings.items()}
     found = rows(in_turn(cupy, {name: run.iterate for name, run in runs.items()}, args.repeats), "none")
     return [row | {"seconds_per_100_updates": row["ms"] / 10} for row in found]
+
+
+def bench_updates(cupy, args):
+    return [row for tf32 in (False, True) for row in updates(cupy, args, tf32)]
+
+
+def updates(cupy, args, tf32):
+    """Rows of both networks' updates, with TF32 or without."""
+    cublas.use_tf32(cupy, tf32)
+    check_training(args, TF32_TOLERANCE if tf32 else TOLERANCE)
+    with_graphs, without = (training("cuda", args, n_dis=1, graph=graph) for graph in (True, False))
+    candidates = {"minigan, graph": steps(with_graphs), "minigan": steps(without)} | torch_candidates(args, tf32)
+    found = []
+    for who in ("discriminator", "generator"):
+        what = f"{who}, {'TF32' if tf32 else 'float32'}, "
+        times = in_turn(cupy, {what + name: taken[who] for name, taken in candidates.items()}, args.repeats, TOGETHER)
+        found += rows(times, what + "minigan, graph")
+    if with_graphs.graphs.remarks:
+        sys.exit("bench/gpu.py: " + "; ".join(with_graphs.graphs.remarks))
+    return found
 
 
 def steps(run):
     return {"discriminator": lambda: run.update_discriminator(RATE), "generator": lambda: run.update_generator(RATE)}
 
 
-def bench_pytorch(cupy, args):
+def torch_candidates(args, tf32):
+    """Name -> updates of PyTorch, which enqueues them on the null stream too; none where it is missing or finds no GPU.
+    """
     try:
         import torch
     except ImportError:
-        return "PyTorch is not installed: pip install torch"
+        return {}
     if not torch.cuda.is_available():
-        return "PyTorch finds no GPU: install its CUDA build"
-    from train_step import torch_steps
-    tf32 = os.environ.get("CUPY_TF32", "0") == "1"  # as CuPy reads it; PyTorch's own convolutions would use it unasked
+        return {}
+    import torch_gpu
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    check_training(args, TF32_TOLERANCE if tf32 else 1e-3)
-    theirs, facts = torch_steps(args.model, args.batch, thread_pool.cores(), "cuda", args.width)
-    found, setting = [], f"TF32 {'on' if tf32 else 'off'}"
-    for step, ours in steps(training("cuda", args, n_dis=1)).items():
-        def both(name=step):
-            theirs[name]()
-            torch.cuda.synchronize()
-        mine, other = f"minigan, {setting}, {step}", f"{facts['library']}, {setting}, {step}"
-        found += rows(in_turn(cupy, {mine: ours, other: both}, args.repeats), mine)
-    return found
+    kinds = {"": {}, ", graph": {"graph": True}} | ({", graph, bf16": {"graph": True, "bf16": True}}
+                                                  if tf32 else {})
+    return {f"PyTorch {torch.__version__}{name}": torch_gpu.steps(args.model, args.batch, args.width, **how)
+            for name, how in kinds.items()}
 
 
-def bench_steps(cupy, args):
-    check_training(args, TF32_TOLERANCE if os.environ.get("CUPY_TF32", "0") == "1" else 1e-3)
-    times = in_turn(cupy, steps(training("cuda", args, n_dis=1)), args.repeats)
-    return [{"name": name, "ms": statistics.median(ms), "ratio": 1.0} for name, ms in times.items()]
-
-
-def bench_tf32(cupy, args):
-    """CuPy reads CUPY_TF32 once: so two processes, which cannot take turns."""
-    found = {}
-    for tf32 in ("0", "1"):
-        words = [sys.executable, __file__, "steps", "--json", "--model", args.model, "--batch", str(args.batch),
-                 "--width", str(args.width), "--repeats", str(args.repeats)]
-        done = subprocess.run(words, env={**os.environ, "CUPY_TF32": tf32}, capture_output=True, text=True)
-        if done.returncode:  # above all a result that is not NumPy's: there is nothing to time then
-            sys.exit(f"bench/gpu.py: with CUPY_TF32={tf32} it failed:\n{done.stderr.strip()}")
-        found[tf32] = json.loads(done.stdout)["steps"]
-    return [{"name": f"{row['name']}, TF32 {'on' if tf32 == '1' else 'off'}", "ms": row["ms"],
-             "ratio": row["ms"] / found["0"][i]["ms"]} for tf32 in found for i, row in enumerate(found[tf32])]
-
-
-PARTS = {"sn": bench_sn, "figure10": bench_figure10, "pytorch": bench_pytorch, "tf32": bench_tf32, "steps": bench_steps}
-DEFAULT = ("sn", "figure10", "pytorch", "tf32")
+PARTS = {"sn": bench_sn, "figure10": bench_figure10, "updates": bench_updates}
 
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} [{', '.join(DEFAULT)}]")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} [all]")
     parser.add_argument("--model", choices=["cnn", "resnet"], default="cnn")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
@@ -210,21 +215,25 @@ def main(words=None):
         sys.exit(f"bench/gpu.py: {error}".removesuffix(", or use --device cpu"))
     if "emulated" in cupy.__version__:
         facts["card"] = "NO GPU: emulated; the times say nothing"
-    results = {part: PARTS[part](cupy, args) for part in args.parts or DEFAULT}
+    results = {"machine": facts}
+    if not args.json:
+        print("\n".join(f"{name:8} {value}" for name, value in facts.items()))
+        print(f"{args.model}, {SIZE} x {SIZE} pixels, batch {args.batch}, width {args.width:g}", flush=True)
+    for part in args.parts or PARTS:
+        results[part] = PARTS[part](cupy, args)
+        if not args.json:
+            show(part, results[part])
     if args.json:
-        print(json.dumps({"machine": facts} | results, indent=2))
-        return
-    print("\n".join(f"{name:8} {value}" for name, value in facts.items()))
-    print(f"{args.model}, {SIZE} x {SIZE} pixels, batch {args.batch}, width {args.width:g}")
-    for part, found in results.items():
-        print(f"\n{part}")
-        if isinstance(found, str):
-            print(f"  left out: {found}")
-            continue
-        for row in found:
-            more = "".join(f"   {name.replace('_', ' ')} {value:.2f}" for name, value in row.items()
-                           if name not in ("name", "ms", "ratio"))
-            print(f"  {row['name']:32}{row['ms']:10.3f} ms{row['ratio']:8.2f}{more}")
+        print(json.dumps(results, indent=2))
+
+
+def show(part, found):
+    """Print a part's rows, as soon as they are there."""
+    print(f"\n{part}")
+    for row in found:
+        more = "".join(f"   {name.replace('_', ' ')} {value:.2f}" for name, value in row.items()
+                       if name not in ("name", "ms", "ratio"))
+        print(f"  {row['name']:52}{row['ms']:10.3f} ms{row['ratio']:8.2f}{more}", flush=True)
 
 
 if __name__ == "__main__":

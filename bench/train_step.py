@@ -29,7 +29,7 @@ def minigan_steps(model, batch, threads):
     """(name -> function that takes one step, facts)."""
     import numpy as np
 
-    from minigan.engine import thread_pool
+    from minigan.engine import products, thread_pool
     from minigan.experiment import presets
     from minigan.training import gan
     thread_pool.set_threads(threads)
@@ -46,7 +46,7 @@ def minigan_steps(model, batch, threads):
     return steps, {"library": f"minigan, NumPy {np.__version__}"}
 
 
-def torch_steps(model, batch, threads, device="cpu", width=1.0):
+def torch_steps(model, batch, threads, width=1.0):
     import torch
     from torch.nn import functional as F
     from torch_networks import NETWORKS
@@ -54,14 +54,14 @@ def torch_steps(model, batch, threads, device="cpu", width=1.0):
 
     def build(layout):
         torch.manual_seed(0)
-        gen, dis = (network(SIZE, width=width).to(device, memory_format=layout) for network in NETWORKS[model])
+        gen, dis = (network(SIZE, width=width).to(memory_format=layout) for network in NETWORKS[model])
         opt_gen, opt_dis = (torch.optim.Adam(network.parameters(), LR, BETAS) for network in (gen, dis))
-        images = torch.randint(0, 256, (2 * batch, 3, SIZE, SIZE), dtype=torch.uint8, device=device)
+        images = torch.randint(0, 256, (2 * batch, 3, SIZE, SIZE), dtype=torch.uint8)
 
         def discriminator():
             x = (images[torch.randperm(len(images))[:batch]].float() / 127.5 - 1).to(memory_format=layout)
             with torch.no_grad():
-                fake = gen(torch.randn(batch, 128, device=device))
+                fake = gen(torch.randn(batch, 128))
             loss = F.relu(1 - dis(x)).mean() + F.relu(1 + dis(fake)).mean()
             opt_dis.zero_grad()
             loss.backward()
@@ -70,7 +70,7 @@ def torch_steps(model, batch, threads, device="cpu", width=1.0):
         def generator():
             for p in dis.parameters():
                 p.requires_grad_(False)
-            loss = -dis(gen(torch.randn(batch, 128, device=device))).mean()
+            loss = -dis(gen(torch.randn(batch, 128))).mean()
             opt_gen.zero_grad()
             loss.backward()
             opt_gen.step()
@@ -86,8 +86,6 @@ def torch_steps(model, batch, threads, device="cpu", width=1.0):
             begin = time.perf_counter()
             for step in steps.values():
                 step()
-            if device == "cuda":
-                torch.cuda.synchronize()
             times[name] = time.perf_counter() - begin
     fastest = min(times, key=times.get)
     steps, gen, dis = build(layouts[fastest])
@@ -108,7 +106,7 @@ def products(gen, dis, batch):
                     lambda m, i, o, t=transposed: found.append(
                         m.weight.numel() * (i[0] if t else o).shape[2:].numel() * batch)))
         with torch.no_grad():
-            network(x.to(next(network.parameters()).device))
+            network(x)
         for hook in hooks:
             hook.remove()
         return found

@@ -1,5 +1,7 @@
 """bench/gpu.py from end to end on the emulated CuPy, so that whoever has a card gets numbers at the first try."""
 
+import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,41 +20,47 @@ def cupy():
         yield cupy
 
 
-def test_every_part_that_needs_no_other_library_runs_emulated(cupy, capsys):
-    gpu.main(["sn", "figure10", *SMALL, "--json"])
+def test_every_part_runs_emulated(cupy, capsys, monkeypatch):
+    checked = []
+    monkeypatch.setattr(gpu, "torch_candidates", lambda args, tf32: {})
+    monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, **chosen: checked.append((tolerance, chosen)))
+    monkeypatch.setattr(gpu, "TOGETHER", 1)
+    gpu.main([*SMALL, "--json"])
+    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 4 + [gpu.TF32_TOLERANCE]
+    assert {"norm": "sn"} in [chosen for _, chosen in checked]
     results = json.loads(capsys.readouterr().out)
     assert "emulated" in results["machine"]["card"]  # its times say nothing, and it says so
     assert [row["name"] for row in results["sn"]] == ["kernels", "CuPy", "CuPy, tuned"]
     assert [row["name"] for row in results["figure10"]] == ["none", "SN", "WGAN-GP"]
-    gpu.main(["steps", *SMALL])
-    assert "generator" in capsys.readouterr().out
+    assert [row["name"] for row in results["updates"]] == [
+        f"{who}, {kind}, minigan{graph}" for kind in ("float32", "TF32") for who in ("discriminator", "generator")
+        for graph in (", graph", "")]
+    gpu.main(["sn", *SMALL])
+    assert "CuPy, tuned" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("setting, on", [("0", False), ("1", True), (None, False)], ids=["off", "on", "not-set"])
-def test_pytorch_gets_the_same_network_and_the_same_tf32(setting, on, cupy, monkeypatch, capsys):
-    """PyTorch's side is stood in for: there is no card. Its networks' width is its own test."""
+def test_pytorch_gets_the_same_network_and_the_same_tf32(cupy, monkeypatch, capsys):
+    """PyTorch's side is stood in for: there is no card."""
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
-    import train_step
+    import torch_gpu
     seen = []
 
-    def torch_steps(model, batch, threads, device, width):
-        seen.append((model, batch, device, width, torch.backends.cuda.matmul.allow_tf32,
+    def steps(model, batch, width, **how):
+        seen.append((model, batch, width, how, torch.backends.cuda.matmul.allow_tf32,
                      torch.backends.cudnn.allow_tf32))
-        return {"discriminator": lambda: None, "generator": lambda: None}, {"library": "PyTorch 9"}
-    monkeypatch.setattr(train_step, "torch_steps", torch_steps)
+        return {"discriminator": lambda: None, "generator": lambda: None}
+    monkeypatch.setattr(torch_gpu, "steps", steps)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not on
-    monkeypatch.delenv("CUPY_TF32", raising=False)
-    if setting is not None:
-        monkeypatch.setenv("CUPY_TF32", setting)
-    gpu.main(["pytorch", *SMALL, "--json"])
-    assert seen == [("cnn", 4, "cuda", 0.05, on, on)]
-    names = [row["name"] for row in json.loads(capsys.readouterr().out)["pytorch"]]
-    tf32 = f"TF32 {'on' if on else 'off'}"
-    assert names == [f"{library}, {tf32}, {step}" for step in ("discriminator", "generator")
-                     for library in ("minigan", "PyTorch 9")]
+    monkeypatch.setattr(gpu, "check_training", lambda args, tolerance: None)
+    monkeypatch.setattr(gpu, "TOGETHER", 1)
+    gpu.main(["updates", *SMALL, "--json"])
+    graph = {"graph": True}
+    assert seen == [("cnn", 4, 0.05, how, on, on) for on in (False, True)
+                    for how in ({}, graph, *([graph | {"bf16": True}] if on else []))]
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)["updates"]]
+    assert names[:4] == [f"discriminator, float32, {name}" for name in (
+        "minigan, graph", "minigan", f"PyTorch {torch.__version__}", f"PyTorch {torch.__version__}, graph")]
 
 
 def test_pytorchs_networks_have_the_width_that_is_asked_for(monkeypatch):
@@ -63,20 +71,24 @@ def test_pytorchs_networks_have_the_width_that_is_asked_for(monkeypatch):
     assert 3 < wide / narrow < 5  # half the channels before and after every layer
 
 
-@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
-def test_a_check_that_fails_in_a_process_of_tf32_is_a_failure(as_json, cupy, monkeypatch):
-    class Done:
-        returncode, stdout, stderr = 1, "", "Traceback\nAssertionError: Not equal to tolerance"
-    monkeypatch.setattr(gpu.subprocess, "run", lambda *words, **how: Done)
-    with pytest.raises(SystemExit) as caught:
-        gpu.main(["tf32", *SMALL, *as_json])
-    assert "CUPY_TF32=0" in caught.value.code and "Not equal to tolerance" in caught.value.code  # a text: exit code 1
+def test_an_update_is_checked_before_it_is_timed(cupy):
+    args = argparse.Namespace(model="cnn", batch=4, width=0.05)
+    gpu.check_training(args, gpu.TOLERANCE)
+    gpu.check_training(args, gpu.TOLERANCE, norm="none", loss="wasserstein", gp=10.0)
 
 
 def test_a_wrong_result_is_not_timed(cupy, monkeypatch):
-    monkeypatch.setattr(gpu.spectral_norm, "spectral_gradients", lambda Gs, *rest: Gs)
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu.spectral_norm, "spectral_gradients", lambda Gs, *rest: Gs)
+        with pytest.raises(AssertionError):
+            gpu.main(["sn", *SMALL])
+    begin = gpu.gan.Training.step_generator
+
+    def wrong(self, x):  # gradients of other latents
+        return begin(self, x if self.e.device == "cpu" else dataclasses.replace(x, z=x.z * 1.01))
+    monkeypatch.setattr(gpu.gan.Training, "step_generator", wrong)
     with pytest.raises(AssertionError):
-        gpu.main(["sn", *SMALL])
+        gpu.main(["updates", *SMALL])
 
 
 def test_without_a_card_it_says_so(capsys, monkeypatch):
