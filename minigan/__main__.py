@@ -1,6 +1,9 @@
 """The command `minigan`, also as `python -m minigan`."""
 
-import signal
+try:
+    import signal  # which loads enum first: Ctrl-C may come meanwhile
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 
 def main() -> None:

@@ -37,6 +37,15 @@ def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path):
         assert (done.stdout, done.stderr, done.returncode) == ("", "", -signal.SIGINT)
 
 
+def test_ctrl_c_before_it_can_say_what_ctrl_c_does_is_no_traceback(tmp_path):
+    """While Python loads its module signal, which takes milliseconds, and more on a busy machine."""
+    (tmp_path / "signal.py").write_text("raise KeyboardInterrupt")
+    for how in (["-m", "minigan"], ["-c", "from minigan.__main__ import main; main()"]):
+        done = subprocess.run([sys.executable, *how, "info"], capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+        assert (done.stdout, done.stderr, done.returncode) == ("", "", 130)
+
+
 @pytest.mark.parametrize("command", [[], ["train"], ["sample"]])
 def test_the_commands_that_help_shows_are_taken(command, capsys):
     main.run([*command, "--help"])
