@@ -64,10 +64,20 @@ class Fitting:
     exact: bool = False  # images of another size cannot be used
 
 
+LEFT_OUT = {  # what looks like an image and is left out: of one -> of several
+    "hidden file": "hidden files",
+    "of a kind that is not read": "of kinds that are not read",
+    "image whose name does not end as images' do": "images whose names do not end as images' do",
+    "symbolic link that leads out of it (--follow-links takes it)":
+        "symbolic links that lead out of it (--follow-links takes them)",
+    "link to a folder that it lies in": "links to a folder that they lie in",
+}
+
+
 @dataclass
 class Found:
     """What lies in a folder: paths of its images, relative to it and sorted; and what looks like images and is left
-    out: reason -> names."""
+    out: what it is, of LEFT_OUT -> names."""
 
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
@@ -77,7 +87,7 @@ class Found:
 
     def remark(self) -> str:
         """What was left out, how much of it, and why; "" if nothing was."""
-        return "; ".join(f"{len(names)} {reason}: {listed(sorted(names), 3)}"
+        return "; ".join(f"{counted(len(names), reason, LEFT_OUT[reason])}: {listed(sorted(names), 3)}"
                          for reason, names in self.left_out.items())
 
 
@@ -149,7 +159,7 @@ def zip_source(path: Path, how: Fitting, ask: Request, labelled: bool = True) ->
     found = Found()
     for name in inside.others:
         if image_decoding.unread_kind(name) and not image_decoding.hidden(name.split("/")):
-            found.leave_out("of kinds that are not read", Path(name))
+            found.leave_out("of a kind that is not read", Path(name))
     remark = found.remark()
     if not names:
         raise NoImages(f"{path}: no images in the archive; {_looked_for(remark)}")
@@ -187,7 +197,7 @@ def find_images(root: Path, follow_links: bool = False) -> Found:
             if image_decoding.hidden((name,)):
                 continue
             if path.is_symlink() and follow_links and _leads_back(path, root):
-                found.leave_out("links to a folder that they lie in", path.relative_to(root))
+                found.leave_out("link to a folder that it lies in", path.relative_to(root))
             elif path.is_symlink() and not follow_links:
                 _refuse_link(found, path, root, home)  # one that stays inside leads to what is found anyway
             else:
@@ -197,17 +207,17 @@ def find_images(root: Path, follow_links: bool = False) -> Found:
             path, inner = Path(place, name), Path(place, name).relative_to(root)
             if image_decoding.by_name(name):
                 if image_decoding.hidden((name,)):
-                    found.leave_out("hidden files", inner)
+                    found.leave_out("hidden file", inner)
                 elif follow_links or not path.is_symlink() or not _refuse_link(found, path, root, home):
                     found.files.append(inner)
             elif image_decoding.hidden((name,)):
                 continue
             elif image_decoding.unread_kind(name):
-                found.leave_out("of kinds that are not read", inner)
+                found.leave_out("of a kind that is not read", inner)
             elif looks < MAX_LOOKS and (follow_links or not path.is_symlink()):
                 looks += 1
                 if image_decoding.by_content(path):
-                    found.leave_out("images whose names do not end as images' do", inner)
+                    found.leave_out("image whose name does not end as images' do", inner)
     found.files.sort(key=lambda file: file.parts)
     return found
 
@@ -225,7 +235,7 @@ def _refuse_link(found: Found, path: Path, root: Path, home: Path) -> bool:
         return True
     if target.is_relative_to(home):
         return False
-    found.leave_out("symbolic links that lead out of it (--follow-links takes them)", path.relative_to(root))
+    found.leave_out("symbolic link that leads out of it (--follow-links takes it)", path.relative_to(root))
     return True
 
 

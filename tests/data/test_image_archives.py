@@ -45,7 +45,7 @@ def test_what_macos_adds_to_archives_is_left_out_and_other_images_are_said(pictu
         more.writestr("mine/.hidden/1.png", b"no image")
         more.writestr("mine/a/photograph.heic", b"not read")
     assert len(of(archive, said).images) == 20
-    assert len(said) == 1 and "left out 1 of kinds that are not read: mine/a/photograph.heic" in said[0]
+    assert len(said) == 1 and "left out 1 of a kind that is not read: mine/a/photograph.heic" in said[0]
 
 
 @pytest.mark.parametrize("labels, classes, expected", [

@@ -268,7 +268,7 @@ def test_links_out_of_the_folder_are_followed_when_asked_for(tmp_path, said):
     data = read("folder", root, said, follow_links=True)
     assert data.classes == ("cat", "dog") and data.labels.tolist() == [0, 0, 0, 1]
     assert [centre(data, i)[0] for i in range(4)] == [0, 1, 2, 9]
-    assert len(said) == 1 and "1 links to a folder that they lie in: cat/back" in said[0]
+    assert len(said) == 1 and "1 link to a folder that it lies in: cat/back" in said[0]
 
 
 def test_hidden_files_are_left_out_and_said(tmp_path, said):
@@ -280,7 +280,7 @@ def test_hidden_files_are_left_out_and_said(tmp_path, said):
     picture(tmp_path / "root" / "0000.png" / "2.png")  # a folder, whatever its name
     assert len(read("folder", tmp_path / "root", said).images) == 2
     assert [line.partition(": ")[2] for line in said] == [
-        "left out 1 hidden files: ._1.png", "1 image lies beside the class folders; their class is '.'"]
+        "left out 1 hidden file: ._1.png", "1 image lies beside the class folders; their class is '.'"]
 
 
 def test_images_that_are_not_read_are_counted_and_named_with_the_reason(tmp_path, said):
@@ -292,7 +292,7 @@ def test_images_that_are_not_read_are_counted_and_named_with_the_reason(tmp_path
     if hasattr(os, "mkfifo"):
         os.mkfifo(root / "pipe")  # to look into it would wait for ever
     assert len(read("folder", root, said).images) == 1
-    assert len(said) == 1 and "left out 2 of kinds that are not read: a.heic, b.CR2; 1 images whose names" in said[0]
+    assert len(said) == 1 and "left out 2 of kinds that are not read: a.heic, b.CR2; 1 image whose name does" in said[0]
 
 
 def test_images_at_their_own_size_must_all_have_one(tmp_path, said):
