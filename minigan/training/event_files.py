@@ -73,7 +73,7 @@ class Events:
             records.append(self._image(at, what) if isinstance(what, Path) else
                            self._numbers(what, "diagnosis" * order))
         data = b"".join(records)
-        if self.path.is_symlink() or not self.path.is_file() or read_at_most(self.path, len(data) + 1) != data:
+        if not _holds(self.path, data):
             write_whole(self.path, data)
 
     def line(self, line: dict[str, Any]) -> None:
@@ -136,6 +136,14 @@ def _library() -> _Library:
         raise FailedWork(f"--tensorboard needs the package tensorboard, 2.18 or later ({error}); pip install "
                          "'minigan[tensorboard]'") from None
     return _Library(Event, Summary, RecordWriter)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file, and no link, has just these bytes."""
+    try:
+        return not path.is_symlink() and read_at_most(path, len(data)) == data
+    except (OSError, ValueError):  # there is none, or it has more
+        return False
 
 
 def _began(path: Path) -> float | None:
