@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from minigan.cli.choices import Names
-from minigan.cli.help import Command, Group
+from minigan.cli.help import Command, Group, echo
 from minigan.data import datasets
 from minigan.engine import thread_pool
 from minigan.engine.devices import DEVICES
@@ -89,7 +89,7 @@ def train_command(dataset: str, root: Path | None, size: int | None, epochs: int
             raise Interrupted("stopped, saved; the same command goes on", asked[0])
         classifier.save(path, made)
         remove(kept)  # not before: a power cut between the two would cost the training
-    click.echo(f"{classifier.describe(made)}: {path}")
+    echo(f"{classifier.describe(made)}: {path}")
 
 
 @classifier_command.command("show", cls=Command)
@@ -100,4 +100,4 @@ def show_command(files: tuple[Path, ...]) -> None:
     Without FILES: in all that the cache folder has.
     """
     for path in files or classifier.kept():
-        click.echo(f"{classifier.describe(classifier.load(path))}: {path}")
+        echo(f"{classifier.describe(classifier.load(path))}: {path}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from minigan.cli.choices import Names
-from minigan.cli.help import Command
+from minigan.cli.help import Command, echo
 from minigan.data import datasets, pack
 from minigan.data.image_folder import FITS
 from minigan.data.resize import RESIZES
@@ -49,9 +49,9 @@ def pack_command(dataset: str | None, out: Path | None, checked: Path | None, ov
     if checked is not None:
         if dataset is not None:
             raise WrongUse("pack: --check FILE looks at a file that is there; leave DATASET and OUT away")
-        click.echo(pack.check(checked, progress))
+        echo(pack.check(checked, progress))
         return
     if dataset is None or out is None:
         raise WrongUse("pack: which data set, and into which file? As in: minigan pack stl10 stl10.h5; choose from: "
                        + ", ".join(sorted(datasets.DATASETS.keys() - {"packed"})))
-    click.echo(pack.pack(dataset, out, overwrite=overwrite, progress=progress, **chosen))
+    echo(pack.pack(dataset, out, overwrite=overwrite, progress=progress, **chosen))

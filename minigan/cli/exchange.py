@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from minigan.cli.choices import Names, RunFolder
-from minigan.cli.help import Command
+from minigan.cli.help import Command, echo
 from minigan.data.datasets import DATASETS
 from minigan.errors import counted
 from minigan.exchange import export
@@ -43,7 +43,7 @@ def import_command(files: tuple[Path, ...], out: Path, data: str | None, iterati
         to_stderr(line)
     e = made.experiment
     labels = f", {counted(made.classes, 'class', 'classes')}" if made.classes else ""
-    click.echo(f"{made.tool}'s {e.model} for {e.size} x {e.size} pixels{labels}, iteration {made.iteration:,}: "
+    echo(f"{made.tool}'s {e.model} for {e.size} x {e.size} pixels{labels}, iteration {made.iteration:,}: "
                f"{made.folder}")
 
 
@@ -67,4 +67,4 @@ def export_command(run: Path, to: str, network: str, out: Path | None, overwrite
     module that it fits, which needs no minigan. onnx needs a package: pip install "minigan[onnx]".
     """
     for file in export.export(run, to, network, out, overwrite):
-        click.echo(str(file))
+        echo(str(file))

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from minigan.cli import habits
-from minigan.errors import WrongUse
+from minigan.errors import WrongUse, printable
 
 ALL = "minigan.help.all"  # in a context's meta: whether all sections of the help were asked for
 
@@ -194,3 +194,8 @@ def _records(options: Sequence[click.Option], ctx: click.Context) -> list[tuple[
             text = (option.help or "") + (f" ({elsewhere})" if elsewhere else "")
             found.append((record[0].replace(" RANGE", ""), text))
     return found
+
+
+def echo(text: str, nl: bool = True) -> None:
+    """Print results. What names and files hold of control characters, which a terminal would obey, become escapes."""
+    click.echo("\n".join(map(printable, text.split("\n"))), nl=nl)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from minigan.cli.choices import Names
-from minigan.cli.help import Command
+from minigan.cli.help import Command, echo
 from minigan.data import datasets, locations
 from minigan.engine import devices, machine
 from minigan.errors import WrongUse, counted
@@ -33,7 +33,7 @@ def info_command() -> None:
     rows += [("inception's weights", inception_weights.kept() or "not found (minigan weights says what to put where)"),
              ("classifiers", ", ".join(path.stem for path in classifier.kept()) or "none (minigan classifier train)")]
     for name, value in rows:
-        click.echo(f"{name:20} {value}")
+        echo(f"{name:20} {value}")
 
 
 def _cuda() -> list[tuple[str, str]]:
@@ -69,4 +69,4 @@ def networks_command(name: str | None, size: int | None, width: float, classes: 
         raise WrongUse(f"networks: --condition {condition} needs labels: give --classes, their number")
     for line in layer_table.overview() if name is None else layer_table.lines(name, size, width, classes,
                                                                                  condition):
-        click.echo(line)
+        echo(line)

@@ -12,8 +12,8 @@ import click
 
 from minigan import __version__
 from minigan.cli.commands import Commands
-from minigan.errors import FailedWork, WrongUse
-from minigan.formats.progress import to_stderr
+from minigan.errors import FailedWork, WrongUse, printable
+from minigan.formats.progress import to_stderr, write_if_possible
 from minigan.training.interrupts import Interrupted
 
 
@@ -80,7 +80,7 @@ def _fail(line: str, code: int) -> int:
     name = "minigan:"
     if _colour() is None and os.name == "posix" and sys.stderr.isatty():
         name = click.style(name, fg="red", bold=True)
-    to_stderr(f"{name} {' '.join(line.split())}")
+    write_if_possible(f"{name} {printable(' '.join(line.split()))}\n", sys.stderr)
     return code
 
 

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from minigan.cli.choices import RunFolder
-from minigan.cli.help import Command
+from minigan.cli.help import Command, echo
 from minigan.errors import WrongUse, counted
 from minigan.formats import image_files, image_grids
 from minigan.formats.progress import to_stderr
@@ -69,4 +69,4 @@ def sample_command(run: Path, count: int, out: Path | None, seed: int, scale: in
         image_files.save_png(out, image_grids.grid(images, columns=steps, scale=scale))
     else:
         image_files.save_singles(out, images)
-    click.echo(f"{counted(len(images), 'image')} of {images.shape[2]} x {images.shape[1]} pixels: {out}")
+    echo(f"{counted(len(images), 'image')} of {images.shape[2]} x {images.shape[1]} pixels: {out}")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from minigan.cli.choices import Names, RunFolder
-from minigan.cli.help import Command, SectionOption
+from minigan.cli.help import Command, SectionOption, echo
 from minigan.data.datasets import DATASETS
 from minigan.data.image_folder import FITS
 from minigan.engine.devices import DEVICES
@@ -50,7 +50,7 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
     if file is None:
         if out is not None or overwrite:
             raise WrongUse("weights: --out and --overwrite are for one file; name it")
-        click.echo("\n".join(inception_weights.overview()))
+        echo("\n".join(inception_weights.overview()))
         return
     if out is not None:
         inception_weights.check_name(out)
@@ -58,10 +58,10 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
             raise WrongUse(f"{out} is there already; choose another name, or --overwrite")
     weights = inception_weights.load(file)
     for line in inception_weights.describe(weights):
-        click.echo(line)
+        echo(line)
     if out is not None:
         inception_weights.save(weights, out)
-        click.echo(f"{'written':12} {out}")
+        echo(f"{'written':12} {out}")
 
 
 @click.command("score", cls=Command, table=("Protocols, by whom and how", [
@@ -142,7 +142,7 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
         if out is not None:  # first: the lines may go to a terminal that was closed
             keeping.keep(found, out, asked.best, nearest=not made)
         for line in stored_scores.lines(found.scores):
-            click.echo(line)
+            echo(line)
         for remark in found.remarks:
             if remark not in said:
                 to_stderr(remark)
@@ -150,9 +150,9 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
         made.append(found)
     if repeat > 1:
         for line in stored_scores.mean_lines([found.scores for found in made]):
-            click.echo(line)
+            echo(line)
     if not asked.quiet:
-        click.echo("\n".join(["", *readings.lines(one.name for one in made[0].scores)]))
+        echo("\n".join(["", *readings.lines(one.name for one in made[0].scores)]))
 
 
 @click.command("compare", cls=Command)
@@ -178,4 +178,4 @@ def compare_command(subjects: tuple[Path, ...]) -> None:
         else:
             raise WrongUse(f"{path}: no run, and no file of scores")
     for line in stored_scores.table(found):
-        click.echo(line)
+        echo(line)

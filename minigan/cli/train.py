@@ -9,7 +9,7 @@ import click
 
 from minigan.cli.choices import Names, RunFolder
 from minigan.cli.experiment_options import chosen, experiment_options, images_type
-from minigan.cli.help import Command, TrainCommand, help_all
+from minigan.cli.help import Command, TrainCommand, echo, help_all
 from minigan.data import datasets
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import from_anywhere, option_name
@@ -116,7 +116,7 @@ def explain_command(dataset: str, **given: Any) -> None:
     """
     dataset, options = _named(dataset, {name: value for name, value in given.items() if value is not None}, "explain")
     validate.check_names(experiment(dataset, **options))
-    click.echo("\n".join(explain(dataset, **options)))
+    echo("\n".join(explain(dataset, **options)))
 
 
 @click.command("sweep", cls=Command)
@@ -145,11 +145,11 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
     names, rows = ([name.strip() for name in names.split(",")] for names in (methods, settings))
     cells = grid.grid(dataset, names, rows, seeds, **options)
     if only_list:
-        click.echo("\n".join(cell.name for cell in cells))
+        echo("\n".join(cell.name for cell in cells))
         return
     out = out or Path("runs") / f"sweep-{dataset}"
     sweeps.sweep(cells, out, quiet, to_stdout)
-    click.echo("\n".join(tables.summary(cells, out)))
+    echo("\n".join(tables.summary(cells, out)))
 
 
 @click.command("reproduce", cls=Command)
@@ -173,7 +173,7 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     Options change the experiment, and what was shrunk is said. Stopped, it goes on with the same command.
     """
     if only_list or name is None:
-        click.echo("\n".join(reproduce.listing()))
+        echo("\n".join(reproduce.listing()))
         return
     options = chosen(given)
     name = reproduce.find(name)
@@ -181,7 +181,7 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     for cell in cells:
         validate.check_names(cell.experiment)
     lines = reproduce.describe(name, cells, **options)
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
     out = out or Path("runs") / name
     sweeps.sweep(cells, out, quiet, to_stdout)
-    click.echo("\n".join([*tables.summary(cells, out), "", *lines]))
+    echo("\n".join([*tables.summary(cells, out), "", *lines]))

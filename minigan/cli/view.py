@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from minigan.cli.choices import Names, RunFolder
-from minigan.cli.help import Command
+from minigan.cli.help import Command, echo
 from minigan.data.datasets import DATASETS
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.progress import to_stderr
@@ -42,7 +42,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
         raise WrongUse(f"--out {out}: expected an .html file")
     page = report.page(report.read(runs)).encode()
     write_whole(out, page)
-    click.echo(f"{len(page) / 1e6:.1f} MB: {out}")
+    echo(f"{len(page) / 1e6:.1f} MB: {out}")
 
 
 @click.command("watch", cls=Command)
@@ -57,7 +57,7 @@ def watch_command(runs: tuple[Path, ...], port: int) -> None:
     The page is for browsers on this machine, and is made anew every ten seconds.
     """
     with watch.server(runs, port) as server:
-        click.echo(f"http://127.0.0.1:{server.server_address[1]}/ shows {shlex.join(map(str, runs))}; Ctrl-C ends this")
+        echo(f"http://127.0.0.1:{server.server_address[1]}/ shows {shlex.join(map(str, runs))}; Ctrl-C ends this")
         server.serve_forever()
 
 
@@ -84,12 +84,12 @@ def log_command(run: Path, last: int, csv: str | None) -> None:
         raise FailedWork(f"{run} has logged nothing yet; minigan train writes the first line after --log-every "
                          "iterations")
     if csv == "-":
-        click.echo(log_table.csv_text(log), nl=False)
+        echo(log_table.csv_text(log), nl=False)
     elif csv is not None:
         write_whole(Path(csv), log_table.csv_text(log).encode())
-        click.echo(f"{counted(len(log), 'line')}: {csv}")
+        echo(f"{counted(len(log), 'line')}: {csv}")
     else:
-        click.echo("\n".join([*log_table.table(log, last), "", *log_table.legend(log)]))
+        echo("\n".join([*log_table.table(log, last), "", *log_table.legend(log)]))
 
 
 @click.command("figure", cls=Command)
@@ -117,14 +117,14 @@ def figure_command(name: str | None, runs: tuple[Path, ...], out: Path | None, m
     Needs matplotlib: pip install "minigan[plot]".
     """
     if only_list or name is None:
-        click.echo("\n".join(catalogue.listing()))
+        echo("\n".join(catalogue.listing()))
         return
     ask = Ask(measure, at)
     if out is None:
         out = _place_of(name, runs)
     made = catalogue.classic if name == "classic" else partial(catalogue.figure, name)
     lines = made(list(runs), out, ask)
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def _place_of(name: str, runs: tuple[Path, ...]) -> Path:
@@ -156,4 +156,4 @@ def diagnose_command(run: Path, data_root: str | None, data: str | None, as_json
     for line in remarks:
         to_stderr(line)
     found = diagnostics.diagnose(training)
-    click.echo(json.dumps(found) if as_json else "\n".join(diagnosis_table.table(found)))
+    echo(json.dumps(found) if as_json else "\n".join(diagnosis_table.table(found)))

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
+from minigan.errors import printable
 from minigan.formats import notebook
 
 Progress = Callable[[int, int, str], None]  # (done, total, what), called now and then and at the end: progress_bar
@@ -67,7 +68,7 @@ class ProgressLine:
         """A remark on a line of its own; the live line moves down."""
         self._erase()
         if self.remark is None:
-            self._write(f"{line}\n")
+            self._write(f"{_escaped(line)}\n")
         else:
             self.remark(line)
         if self.live and self.latest is not None and not self.quiet:
@@ -176,13 +177,18 @@ def progress_bar(done: int, total: int, what: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Write a remark, a line of its own."""
-    write_if_possible(f"{line}\n", sys.stderr)
+    """Write a remark, a line of its own; control characters, which a terminal would obey, become escapes."""
+    write_if_possible(f"{_escaped(line)}\n", sys.stderr)
 
 
 def to_stdout(line: str) -> None:
     """Write how far work on many things is, for the reader of its results; a line of its own."""
-    write_if_possible(f"{line}\n", sys.stdout)
+    write_if_possible(f"{_escaped(line)}\n", sys.stdout)
+
+
+def _escaped(text: str) -> str:
+    """Lines that a terminal may have."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def write_if_possible(text: str, stream: TextIO | None) -> None:

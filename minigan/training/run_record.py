@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minigan.errors import printable
 from minigan.experiment.experiment import Experiment
 from minigan.experiment.methods import method_of
 from minigan.formats.untrusted import is_number
@@ -29,7 +30,7 @@ class Run:
     """What a run's folder tells. Its log, diagnoses and scores are read when they are first asked for, and kept."""
 
     folder: Path
-    name: str  # of the folder
+    name: str  # of the folder, to be shown
     experiment: Experiment
     machine: dict[str, Any]  # on which it was made
     checkpoint: int | None  # the iteration of the newest checkpoint; None if there is none
@@ -86,7 +87,7 @@ def read(folder: Path) -> Run:
     """The run in a folder. WrongUse if there is none, FailedWork if its experiment.json is damaged."""
     experiment, machine = run_folder.read_record(folder)
     saved = run_folder.checkpoints_in(folder)
-    return Run(folder, folder.resolve().name, experiment, machine, saved[0][0] if saved else None,
+    return Run(folder, printable(folder.resolve().name), experiment, machine, saved[0][0] if saved else None,
                run_folder.read_failure(folder), run_folder.imported_from(folder))
 
 
@@ -98,9 +99,13 @@ def find(folder: Path) -> Run | None:
 # ---- courses of numbers in a log -----------------------------------------------------------------------------------
 
 def course(lines: Log, *keys: Any) -> Points:
-    """line[key][key]... of each line that has a finite number there, such as course(run.log, "sigma", "conv1")."""
+    """line[key][key]... of each line that has a finite number there, such as course(run.log, "sigma", "conv1").
+
+    Numbers beyond 1e300, whose differences may be infinite, are left out, too.
+    """
     found = ((line["iteration"], inside(line, *keys)) for line in lines)
-    return {iteration: float(value) for iteration, value in found if is_number(value)}
+    return {iteration: float(value) for iteration, value in found
+            if is_number(value) and abs(value) < 1e300}
 
 
 def flat(line: dict[str, Any]) -> dict[str, Any]:

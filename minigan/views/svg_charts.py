@@ -25,10 +25,11 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
           reading: str = "") -> str:
     """A figure with a caption, the lines by name over one pair of axes, and a legend; "" without a point to draw.
 
-    log: a logarithmic y axis, on which zero and less are left out. Infinite and nan points are left out, too.
+    log: a logarithmic y axis, on which zero and less are left out. Infinite and nan points are left out, too, and those
+    beyond 1e300, whose distance could not be computed.
     reading: a sentence below the chart.
     """
-    kept = {name: [(a, b) for a, b in points if math.isfinite(a) and math.isfinite(b) and (b > 0 or not log)]
+    kept = {name: [(a, b) for a, b in points if abs(a) < 1e300 and abs(b) < 1e300 and (b > 1e-300 or not log)]
             for name, points in lines.items()}
     kept = {name: points for name, points in kept.items() if points}
     if not kept:

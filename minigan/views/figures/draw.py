@@ -12,7 +12,7 @@ import math
 import textwrap
 from typing import Any
 
-from minigan.errors import WrongUse
+from minigan.errors import WrongUse, printable
 from minigan.views.figures.plots import (
     Panel,
     Plot,
@@ -72,7 +72,7 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         for ax in axes[count:]:
             ax.set_visible(False)
         fig.supxlabel(plot.x, fontsize=8)
-        y = plot.y
+        y = printable(plot.y)
         if len(y) > 15 * height:  # letters of 8 points
             y = y.replace(", ", ",\n") if ", " in y else textwrap.fill(y, len(y) // 2 + 4)
         fig.supylabel(y, fontsize=8)
@@ -82,13 +82,14 @@ def draw(plot: Plot, title: str, suffix: str) -> bytes:
         data = io.BytesIO()
         said = {"Title": title, "Description": "; ".join(plot.notes)}
         blank = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
-        fig.savefig(data, format=suffix[1:], metadata={name: text for name, text in said.items() if text} | blank)
+        written = {name: printable(text) for name, text in said.items() if text} | blank
+        fig.savefig(data, format=suffix[1:], metadata=written)
         return data.getvalue()
 
 
 def _wrapped(text: str, width: float) -> str:
     """On as many lines of `width` inches as it takes; a word that is longer is cut."""
-    return textwrap.fill(text, max(8, int(width / LETTER)))
+    return textwrap.fill(printable(text), max(8, int(width / LETTER)))
 
 
 def _columns(names: list[str], width: float) -> int:
