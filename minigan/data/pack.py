@@ -40,7 +40,9 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
 
     chosen: root, split, size, fit, resize, crop, skip_bad, follow_links, large_images, seed, as for datasets.load.
     An unfinished file (out.part) that was begun with the same data and choices is gone on with: the images that are
-    in it are read back once, for the checksum. WrongUse if out exists, or if the unfinished file is of another kind.
+    in it are read back once, for the checksum. One that stopped at images that cannot be used is gone on with when they
+    are repaired, and gives way to other choices, such as skip_bad. WrongUse if out exists, or if an unfinished file was
+    begun with other data or choices.
     """
     if dataset == "packed":
         raise WrongUse("pack: the data set is packed already; choose another one")
@@ -129,8 +131,12 @@ class _Writer:
         self.part, self.record = part, part.with_name(part.name + ".json")
         self.made = json.loads(json.dumps(made))
         self.done = self.count = 0  # images of the source that are dealt with, and that are in the file
+        self.refused = False  # whether some of the source's images cannot be used
         known = self._known()
-        if known is not None and known.get("made") != self.made:
+        if known is not None and known["made"] != self.made and known.get("refused"):
+            known = None  # it could not be finished as it was begun; anew, with what was advised
+            remove(part)
+        if known is not None and known["made"] != self.made:
             differ = [key for key in self.made.keys() | known["made"].keys()
                       if self.made.get(key) != known["made"].get(key)]
             raise WrongUse(f"{part} was begun with other choices ({', '.join(sorted(differ))}); remove it, or choose "
@@ -157,20 +163,28 @@ class _Writer:
             for name, digest in zip(("images", "labels"), digests, strict=True):
                 _digest(self.file, self.layout, name, self.count, digest, lambda *_: None)
         if self.done < source.shape[0]:
-            with contextlib.closing(source.blocks(self.done)) as blocks:
-                for end, images, index in blocks:
-                    labels = source.labels[index].astype("<i8")
-                    for name, rows, digest in (("images", images, digests[0]), ("labels", labels, digests[1])):
-                        self._put(name, rows)
-                        digest.update(np.ascontiguousarray(rows).data)
-                    self.done, self.count = end, self.count + len(images)
-                    if time.monotonic() - self.synced > SYNC_EVERY:
-                        self._save()
+            try:
+                self._fill(source, digests)
+            except FailedWork:  # images that cannot be used: repaired ones are gone on with
+                self.refused = True
+                self._save()
+                raise
         if not self.count:
             raise FailedWork(f"{source.where}: holds no images that can be used")
         self._save()
         self.digests = b"".join(digest.digest() for digest in digests)
         return self.count
+
+    def _fill(self, source: Source, digests: tuple[Any, Any]) -> None:
+        with contextlib.closing(source.blocks(self.done)) as blocks:
+            for end, images, index in blocks:
+                labels = source.labels[index].astype("<i8")
+                for name, rows, digest in (("images", images, digests[0]), ("labels", labels, digests[1])):
+                    self._put(name, rows)
+                    digest.update(np.ascontiguousarray(rows).data)
+                self.done, self.count = end, self.count + len(images)
+                if time.monotonic() - self.synced > SYNC_EVERY:
+                    self._save()
 
     def finish(self, count: int) -> None:
         """Cut the room for images that were left out; write the checksums, which make the file a finished one."""
@@ -202,7 +216,8 @@ class _Writer:
         self.synced = time.monotonic()
 
     def _write_record(self) -> None:
-        record = {"made": self.made, "done": self.done, "count": self.count}
+        record = {"made": self.made, "done": self.done, "count": self.count} | (
+            {"refused": True} if self.refused else {})
         write_whole(self.record, json.dumps(record).encode())
 
     def _known(self) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import pytest
 from published_files import read
 
 from minigan.cli import main
-from minigan.data import datasets, drawings, pack
+from minigan.data import datasets, drawings, image_folder, pack
 from minigan.data.dataset import Source, digest_of
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import locks, whole
@@ -76,10 +76,6 @@ def test_pictures_that_cannot_be_used_are_left_out_only_on_request(pictures, sma
     with pytest.raises(FailedWork, match=r"2 of 20 images cannot be used: a/02.png .* or use --skip-bad"):
         pack.pack("folder", out, root=pictures, size=16, progress=quiet)
     assert not out.exists()
-    with pytest.raises(WrongUse, match=r"was begun with other choices \(skip_bad\); remove it"):
-        pack.pack("folder", out, root=pictures, size=16, skip_bad=True, progress=quiet)
-    for path in tmp_path.glob("out.h5.part*"):
-        path.unlink()
     said: list[str] = []
     line = pack.pack("folder", out, root=pictures, size=16, skip_bad=True, progress=quiet, say=said.append)
     assert "18 images" in line and "2 left out" in line and "a/02.png" in said[0]
@@ -87,6 +83,27 @@ def test_pictures_that_cannot_be_used_are_left_out_only_on_request(pictures, sma
     np.testing.assert_array_equal(data.images[:], original.images)
     np.testing.assert_array_equal(data.labels, original.labels)
     assert "18 images" in pack.check(out, quiet)
+
+
+@pytest.mark.parametrize("remedy", ["repaired", "removed"])
+def test_what_is_advised_for_pictures_that_cannot_be_used_works(remedy, pictures, small_chunks, tmp_path):
+    """The first picture of the second block, so that there is one to go on from."""
+    files = sorted(path.relative_to(pictures) for path in pictures.rglob("*.png"))
+    bad, out = pictures / files[image_folder.BLOCK], tmp_path / "out.h5"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"broken")
+    with pytest.raises(FailedWork, match="1 of 20 images cannot be used: .* repair or remove them, or use --skip-bad"):
+        pack.pack("folder", out, root=pictures, size=16, progress=quiet)
+    if remedy == "repaired":
+        bad.write_bytes(whole)
+    else:
+        bad.unlink()
+    said: list[str] = []
+    line = pack.pack("folder", out, root=pictures, size=16, progress=quiet, say=said.append)
+    assert ("20 images" if remedy == "repaired" else "19 images") in line
+    assert ([text for text in said if "going on with" in text] != []) == (remedy == "repaired")
+    np.testing.assert_array_equal(datasets.load("packed", root=out).images[:], read("folder", pictures, size=16).images)
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.h5", "pictures"}
 
 
 # ---- interrupted ----
