@@ -103,7 +103,7 @@ def _current(xp: Any) -> Handle | None:
 def _library() -> Any:
     """cuBLAS, loaded as CuPy loads it; None if it is not found."""
     try:
-        from cuda import pathfinder  # type: ignore[import-untyped]  # comes with CuPy
+        from cuda import pathfinder  # comes with CuPy
         path = pathfinder.load_nvidia_dynamic_lib("cublas").abs_path
         library = ctypes.CDLL(path)
     except (ImportError, OSError, RuntimeError):  # pathfinder's DynamicLibNotFoundError is the last

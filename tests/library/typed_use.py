@@ -36,7 +36,7 @@ def a_run_and_what_it_answers(images: np.ndarray, folder: Path) -> dict[str, flo
     numbers: np.ndarray = run.discriminator(fakes, labels=np.zeros(16, int))
     print(rows.shape, numbers.mean(), run.experiment.lr, run.report().name)
     x, y = run.curve("loss_dis")
-    print(x[y.argmin()], run.rows[-1])
+    print(x[-1], y.max(initial=0), run.rows[-1])
     assert_type(run.export("torch", network="generator"), list[Path])
     assert_type(run.score("classifier", count=100), dict[str, float])
     return minigan.load(str(folder)).score()
