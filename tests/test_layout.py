@@ -57,7 +57,7 @@ OPENED = {
     "Path('/proc/cpuinfo').read_text()", "path.read_text(encoding='utf-8')",  # the system's; minigan's own kernels
     "zipfile.ZipFile(file)", "zipfile.is_zipfile(file)", "Image.open(stream, formats=formats)",  # opened already
     "Image.open(file, formats=('PNG',))",
-    "zipfile.ZipFile(self.file)", "np.fromfile(file, '<i8', n)",
+    "zipfile.ZipFile(self.file)", "np.fromfile(file, dtype, n)",
     "h5py.File(path, 'r', locking=False)", "h5py.is_hdf5(path)",  # after check_file, or is_file
 }
 IN_MEMORY = ("BytesIO(", "io.BytesIO(", "h5py.h5f.create(")

@@ -145,9 +145,9 @@ def _read_archive(form: Form, path: Path, names: tuple[str, ...]) -> tuple[list[
     files: dict[str, bytes] = {}
     for member, data in tar_members(path, set(wanted), form.most, MAX_ARCHIVE):
         files.setdefault(wanted[member], data)
-        for suffix in folders:
-            if all(name + suffix in files for name in names):
-                return [files[name + suffix] for name in names], suffix
+    for suffix in folders:
+        if all(name + suffix in files for name in names):
+            return [files[name + suffix] for name in names], suffix
     missing = [name for name in names if name not in files and name + ".bin" not in files]
     expected = " or ".join(f"{folder}/{names[0]}{suffix}" for suffix, folder in folders.items())
     raise FailedWork(f"{path}: {listed(missing or list(names))} not found in the archive; expected {expected}"

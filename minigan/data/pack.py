@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import time
+import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from minigan import __version__
 from minigan.data import datasets
 from minigan.data.dataset import Source
-from minigan.data.packed import FORMAT, VERSION, Layout
+from minigan.data.packed import CRC, FORMAT, VERSION, Layout
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.locks import alone
 from minigan.formats.progress import Progress, progress_bar, to_stderr
@@ -88,11 +89,35 @@ def check(path: Path, progress: Progress = progress_bar) -> str:
         raise FailedWork(f"{path}: is not finished; call minigan pack again to go on with it")
     with open_file(path) as file:
         for row, name in enumerate(("images", "labels")):
-            digest, n = hashlib.sha256(), layout.shapes[name][0]
+            digest, n = _Digest(prod(layout.shapes["images"][1:])), layout.shapes[name][0]
             _digest(file, layout, name, n, digest, progress if name == "images" else lambda *_: None)
             if digest.digest() != layout.digests[row].tobytes():
                 raise FailedWork(f"{path}: its {name} do not match their checksum; the file is damaged, pack it again")
+            if name == "images" and CRC in layout.shapes and layout.numbers(CRC, "<u4").tolist() != digest.crcs:
+                raise FailedWork(f"{path}: its checksums of single images are damaged, pack it again")
     return f"{path}: {counted(layout.shapes['images'][0], 'image')}, checksums right"
+
+
+class _Digest:
+    """SHA-256 of all bytes, and CRC-32 of every `size` of them."""
+
+    def __init__(self, size: int):
+        self.all, self.size = hashlib.sha256(), size
+        self.crcs: list[int] = []
+        self.crc = self.have = 0  # of the one that is going on
+
+    def update(self, data: bytes) -> None:
+        self.all.update(data)
+        view = memoryview(data)
+        while view:
+            part = view[:self.size - self.have]
+            self.crc, self.have, view = zlib.crc32(part, self.crc), self.have + len(part), view[len(part):]
+            if self.have == self.size:
+                self.crcs.append(self.crc)
+                self.crc = self.have = 0
+
+    def digest(self) -> bytes:
+        return self.all.digest()
 
 
 def _check_new(out: Path, overwrite: bool) -> None:
@@ -182,6 +207,8 @@ class _Writer:
                 for name, rows, digest in (("images", images, digests[0]), ("labels", labels, digests[1])):
                     self._put(name, rows)
                     digest.update(np.ascontiguousarray(rows).data)
+                if CRC in self.layout.shapes:  # a file that an earlier version began has none
+                    self._put(CRC, np.array([zlib.crc32(np.ascontiguousarray(image)) for image in images], "<u4"))
                 self.done, self.count = end, self.count + len(images)
                 if time.monotonic() - self.synced > SYNC_EVERY:
                     self._save()
@@ -190,7 +217,7 @@ class _Writer:
         """Cut the room for images that were left out; write the checksums, which make the file a finished one."""
         if count < self.layout.shapes["images"][0]:
             with h5py.File(self.part, "r+", locking=False) as file:
-                for name in ("images", "labels"):
+                for name in {"images", "labels", CRC} & file.keys():
                     file[name].resize(count, axis=0)
         with open_lasting(self.part, 0) as file:
             file.seek(int(self.layout.chunks["sha256"][0]))
@@ -239,7 +266,8 @@ def _create(path: Path, source: Source, made: dict[str, Any]) -> None:
     per = max(1, min(count, CHUNK // prod(shape)))
     with beside(path) as (_, part), h5py.File(part, "w", libver=("earliest", "v108"), locking=False) as file:
         for name, dims, dtype, chunk in (("images", (count, *shape), "|u1", (per, *shape)),
-                                         ("labels", (count,), "<i8", (min(count, LABELS),))):
+                                         ("labels", (count,), "<i8", (min(count, LABELS),)),
+                                         (CRC, (count,), "<u4", (min(count, LABELS),))):
             create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             create.set_chunk(chunk)
             create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

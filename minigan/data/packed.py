@@ -2,13 +2,14 @@
 
     images   uint8 (N, S, S, C), in chunks, without filters
     labels   int64 (N,), in chunks; -1 where an image has none
+    crc32    uint32 (N,), in chunks: of each image's bytes; files of minigan 0.1 have none
     state    JSON text as uint8: format, version, classes, how the file was made
     sha256   uint8 (2, 32): of all images' bytes in their order, and of all labels'; zeros until the file is finished
 
 HDF5 describes the file, and any of its tools can read it. Since chunks without filters are plain bytes, their places
 are looked up once and an image is then read from its place: neither whole chunks nor HDF5's lock on the way, and
 memory holds no more than the batches that wait. The file is not trusted: what it says is checked before memory is
-taken.
+taken, and an image that is read must have its checksum (HDF5's own are of whole chunks, of which nobody reads one).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import queue
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ AHEAD = 4  # batches that wait
 MOST_STATE = 16 << 20  # bytes
 LEAST_CHUNK = 1 << 17  # bytes; minigan pack makes chunks of half a MiB at least, but of the last one
 DATASETS = ("images", "labels", "state", "sha256")
+CRC = "crc32"
 
 
 def packed(ask: Request) -> Dataset:
@@ -60,12 +63,7 @@ def load(path: Path) -> Dataset:
     layout = Layout(path)
     if not layout.finished:
         raise FailedWork(f"{path}: is not finished; call minigan pack again to go on with it")
-    parts = []
-    with open_file(path) as file:
-        for at, n in layout.runs("labels", 1):
-            file.seek(at)
-            parts.append(np.fromfile(file, "<i8", n))
-    labels = np.concatenate(parts)
+    labels = layout.numbers("labels", "<i8")
     if hashlib.sha256(labels.data).digest() != layout.digests[1].tobytes():
         raise FailedWork(f"{path}: its labels do not match their checksum; the file is damaged, pack it again")
     classes = layout.state.get("classes")
@@ -91,6 +89,7 @@ class Images:
         layout = layout or Layout(path)
         self.path, self.shape = path, layout.shapes["images"]
         self.digest = layout.digests[0].tobytes().hex()  # that of hashlib.sha256(all images)
+        self._crc = layout.numbers(CRC, "<u4") if CRC in layout.shapes else None
         self.waited = 0.0  # seconds that images[index] took while a thread read ahead
         self._chunks, self._per = layout.chunks["images"], layout.per["images"]
         self._size = math.prod(self.shape[1:])  # bytes
@@ -144,6 +143,9 @@ class Images:
                         view = view[n:]
                 except OSError as error:
                     raise FailedWork(f"{self.path}: cannot be read: {error.strerror or error}") from error
+            if self._crc is not None and zlib.crc32(flat[i]) != self._crc[index[i]]:
+                raise FailedWork(f"{self.path}: image {index[i]:,} does not match its checksum; the file is damaged, "
+                                 "pack it again")
         return images
 
     def prefetch(self, batches: Any, ahead: int = AHEAD) -> None:
@@ -232,6 +234,8 @@ class Layout:
             with h5py.File(path, "r", locking=False) as file:
                 for name in DATASETS:
                     self._look(file, name)
+                if CRC in file:
+                    self._look(file, CRC)
                 self.state = from_json(file["state"][()].tobytes())
                 self.digests = file["sha256"][()]
         except FailedWork:
@@ -251,8 +255,9 @@ class Layout:
         shape = self.shapes["images"]
         if not (shape[1] == shape[2] and 4 <= shape[1] <= 1024 and shape[3] in (1, 3)):
             self._refuse(f"images of shape {shape}, expected (N, S, S, 1 or 3) with S from 4 to 1024")
-        if self.shapes["labels"] != shape[:1]:
-            self._refuse(f"{shape[0]} images, but labels of shape {self.shapes['labels']}")
+        for name in ("labels", CRC):
+            if self.shapes.get(name, shape[:1]) != shape[:1]:
+                self._refuse(f"{shape[0]} images, but {name} of shape {self.shapes[name]}")
 
     @property
     def finished(self) -> bool:
@@ -263,6 +268,15 @@ class Layout:
         n, per = self.shapes[name][0], self.per[name]
         return [(int(at), min(per, n - i * per) * size) for i, at in enumerate(self.chunks[name])]
 
+    def numbers(self, name: str, dtype: str) -> np.ndarray:
+        """All numbers of a dataset of one axis."""
+        parts = []
+        with open_file(self.path) as file:
+            for at, n in self.runs(name, 1):
+                file.seek(at)
+                parts.append(np.fromfile(file, dtype, n))
+        return np.concatenate(parts)
+
     def _refuse(self, why: str) -> None:
         raise FailedWork(f"{self.path}: {why}")
 
@@ -272,7 +286,8 @@ class Layout:
         if not isinstance(link, h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
             self._refuse(f"holds no dataset '{name}': not a file that minigan pack wrote")
         data = file[name]
-        expected, ndim = {"images": ("|u1", 4), "labels": ("<i8", 1), "state": ("|u1", 1), "sha256": ("|u1", 2)}[name]
+        expected, ndim = {"images": ("|u1", 4), "labels": ("<i8", 1), "state": ("|u1", 1), "sha256": ("|u1", 2),
+                          CRC: ("<u4", 1)}[name]
         if data.shape is None or data.dtype.str != expected or data.ndim != ndim or 0 in data.shape:
             self._refuse(f"'{name}' is {data.dtype.str} {data.shape}, expected {expected} with {ndim} axes")
         nbytes = math.prod(data.shape) * data.dtype.itemsize
@@ -282,8 +297,8 @@ class Layout:
         if create.get_nfilters() or create.get_external_count():
             self._refuse(f"'{name}' is packed by a filter or lies in another file")
         self.shapes[name] = data.shape
-        if name == "labels":
-            afford(2 * nbytes, f"{self.path}: {data.shape[0]:,} labels")
+        if name in ("labels", CRC):
+            afford(2 * nbytes, f"{self.path}: {data.shape[0]:,} {name}")
         if name == "state" and nbytes > MOST_STATE:
             self._refuse(f"'state' has {nbytes:,} bytes, expected at most {MOST_STATE:,}")
         if name in ("state", "sha256"):

@@ -56,7 +56,7 @@ def stl10(ask: Request) -> Source:
     side = ask.side
 
     def blocks(start: int) -> Generator[Block, None, None]:
-        with _opened(path, names[0]) as (_, stream):
+        with _opened(path, names[0], to_its_end=True) as (_, stream):
             for at in range(0, count, BLOCK):
                 end = min(at + BLOCK, count)
                 planes = np.frombuffer(take(stream, (end - at) * IMAGE, path), np.uint8)
@@ -87,8 +87,11 @@ def find(root: Path | None, split: str) -> Path | None:
 
 
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[tuple[int, IO[bytes]]]:
-    """Size and stream of one of the files, which lies in the folder or in the archive `path`."""
+def _opened(path: Path, name: str, to_its_end: bool = False) -> Iterator[tuple[int, IO[bytes]]]:
+    """Size and stream of one of the files, which lies in the folder or in the archive `path`.
+
+    to_its_end: the archive is read to its end afterwards, where its checksum is.
+    """
     if path.is_dir():
         try:
             size = (path / name).stat().st_size
@@ -97,7 +100,10 @@ def _opened(path: Path, name: str) -> Iterator[tuple[int, IO[bytes]]]:
         with reading(path / name) as stream:
             yield size, stream
         return
-    for _, size, stream in tar_streams(path, {f"stl10_binary/{name}"}, MAX_UNPACKED):
-        yield size, stream
+    members = tar_streams(path, {f"stl10_binary/{name}"}, MAX_UNPACKED)
+    for _, size, member in members:
+        yield size, member
+        for _ in members if to_its_end else ():
+            pass
         return
     raise FailedWork(f"{path}: stl10_binary/{name} not found in the archive")

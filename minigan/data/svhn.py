@@ -116,6 +116,8 @@ def _matrix(stream: IO[bytes], order: str, path: Path, wanted: set[str], found: 
     dtype = np.dtype(order + NUMBERS[code])
     if prod(shape) * dtype.itemsize != len(data):
         raise FailedWork(f"{path}: {name} has the shape {brief(shape)}, but {len(data)} bytes of {dtype}")
+    if isinstance(stream, _Unzipped):
+        stream.check_end(path)
     found[name] = np.frombuffer(data, dtype).reshape(shape, order="F")
 
 
@@ -147,3 +149,9 @@ class _Unzipped:
             if out or not data:
                 return out
         return b""
+
+    def check_end(self, path: Path) -> None:
+        """Read what is left, padding at most, and the checksum behind it. FailedWork if it is another or not there."""
+        left = sum(len(self.read(64)) for _ in range(4))
+        if left > 64 or not self.unzip.eof:
+            raise FailedWork(f"{path}: broken or cut off (an element without its end); remove it and get it again")

@@ -12,19 +12,35 @@ from pathlib import Path
 from typing import IO
 
 from minigan.errors import FailedWork, reason
-from minigan.formats.untrusted import check_unpacked, open_file, read_at_most, what_file, what_it_is
+from minigan.formats.untrusted import RATIO, SMALL, check_unpacked, open_file, read_at_most, what_file, what_it_is
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[IO[bytes]]:
-    """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line."""
+    """The file, unpacked if it is gzipped; what goes wrong while reading it becomes one line.
+
+    Unless it is left by an error, what is gzipped is then read to its end, where its checksum is.
+    """
     with _one_line(path), open_file(path) as file:
         head = file.read(512)
         if head:  # an empty file says so where what it holds is counted
             _refuse_others(path, head)
         packed = head.startswith(b"\x1f\x8b")
         file.seek(0)
-        yield gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[misc]
+        if not packed:
+            yield file
+            return
+        stream: IO[bytes] = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
+        yield stream
+        _read_to_end(stream, path)  # at its end stands the checksum
+
+
+def _read_to_end(stream: IO[bytes], path: Path) -> None:
+    packed, unpacked = path.stat().st_size, 0
+    while block := stream.read(1 << 20):
+        unpacked += len(block)
+        if unpacked > max(SMALL, RATIO * packed):
+            raise FailedWork(f"{path}: unpacks to more than {RATIO} times its size; not read")
 
 
 @contextmanager

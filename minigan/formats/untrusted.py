@@ -72,7 +72,7 @@ def read_at_most(path: Path, most: int) -> bytes:
     """All of a file of at most `most` bytes. OSError, and ValueError if it has more."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(most + 1) if size <= most else b""
+        data = file.read(size + 1) if size <= most else b""
         if size > most or len(data) > most:
             raise ValueError(f"has {max(size, len(data))} bytes, expected at most {most}")
     return data

@@ -194,8 +194,9 @@ def _known(data: bytes) -> str:
 
 
 def _graph_in(path: Path) -> bytes:
-    for _, data in tar_members(path, GRAPHS, MAX_FILE, 2 * MAX_FILE):
-        return data
+    found = [data for _, data in tar_members(path, GRAPHS, MAX_FILE, 2 * MAX_FILE)]  # to the archive's end
+    if found:
+        return found[0]
     raise FailedWork(f"{path}: an archive without {' or '.join(sorted(GRAPHS))}; if PyTorch before 0.4 wrote it, load "
                      "it with a newer one and save it again")
 

@@ -194,7 +194,7 @@ def test_a_process_killed_at_any_moment_leaves_what_can_be_gone_on_with(tmp_path
                f"print(pack.pack('shapes', __import__('pathlib').Path({str(tmp_path / 'out.h5')!r})))")
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for lines in (1, 3):
+    for lines in (1, 4):
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             for _ in range(lines):
                 process.stdout.readline()

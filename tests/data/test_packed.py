@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minigan.cli import main
-from minigan.data import datasets, packed
+from minigan.data import datasets, pack, packed
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import presets
 from minigan.training import gan
@@ -224,3 +224,42 @@ def test_the_command_trains_from_the_file_and_resumes(file, tmp_path, capsys):
     assert main.run([*resume, "--iterations", "4", "-q"]) == 0
     assert (tmp_path / "once" / "samples.png").read_bytes() == (tmp_path / "twice" / "samples.png").read_bytes()
     assert [thread.name for thread in threading.enumerate() if thread.name == "minigan-read"] == []
+
+
+# ---- checksums of single images ----
+
+def flipped(file: Path, image: int) -> None:
+    """One bit of an image is another one, without HDF5."""
+    layout = packed.Layout(file)
+    place = int(layout.chunks["images"][image // layout.per["images"]]) + image % layout.per["images"] * 768 + 100
+    data = bytearray(file.read_bytes())
+    data[place] ^= 4
+    file.write_bytes(data)
+
+
+def test_a_damaged_image_ends_what_reads_it_and_no_other_is_touched(file, tmp_path, capsys):
+    original = datasets.load("packed", root=file).images[:]
+    flipped(file, 7)
+    images = datasets.load("packed", root=file).images
+    others = [i for i in range(20) if i != 7]
+    np.testing.assert_array_equal(images[np.array(others)], original[others])
+    with pytest.raises(FailedWork, match=r"image 7 does not match its checksum; the file is damaged, pack it again"):
+        images[np.array([3, 7])]
+    assert main.run(["train", "packed", "--data-root", str(file), "--out", str(tmp_path / "run"), "--width", "0.05",
+                     "--iterations", "30", "--batch-size", "8", "--n-dis", "1", "--dim-z", "4", "-q"]) == 1
+    assert "image 7 does not match its checksum" in capsys.readouterr().err
+
+
+def test_a_file_of_an_earlier_version_has_no_such_checksums_and_is_read(file):
+    original = datasets.load("packed", root=file).images[:]
+    with h5py.File(file, "r+") as opened:
+        del opened["crc32"]
+    np.testing.assert_array_equal(datasets.load("packed", root=file).images[:], original)
+    assert "checksums right" in pack.check(file, quiet)
+
+
+def test_checksums_that_are_damaged_themselves_are_found(file):
+    with h5py.File(file, "r+") as opened:
+        opened["crc32"][3] ^= 1
+    with pytest.raises(FailedWork, match="checksums of single images are damaged"):
+        pack.check(file, quiet)

@@ -6,7 +6,10 @@ import json
 import os
 import shlex
 import shutil
+import socket
+import struct
 import threading
+import time
 import xml.etree.ElementTree as ET
 
 import click
@@ -402,3 +405,35 @@ def test_a_run_keeps_its_colour_in_charts_where_others_have_no_numbers(tmp_path)
         return [part[:7] for part in chart.partition("</svg>")[0].split('<polyline stroke="')[1:]]
     first, second = colours("Losses: discriminator")
     assert colours("FID x") == [second] != [first]
+
+
+def test_clients_that_leave_or_say_nothing_cost_nothing(watched, capfd, monkeypatch):
+    _, address = watched
+    for _ in range(5):  # they leave at once, with a request or without, and without waiting for the answer
+        for text in (b"", b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % address[1], b"GET"):
+            with socket.create_connection(address) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no goodbye
+                client.sendall(text)
+    assert ask(address)[0] == 200
+    out, err = capfd.readouterr()
+    assert out == err == ""
+
+
+def test_at_most_some_dozen_connections_wait_and_none_for_long(watched, monkeypatch):
+    _, address = watched
+    monkeypatch.setattr(watch, "LONGEST", 1.0)
+    before = threading.active_count()
+    silent = [socket.create_connection(address, timeout=20) for _ in range(3 * watch.MOST)]
+    try:
+        began = time.monotonic()
+        while threading.active_count() - before < watch.MOST - 2 and time.monotonic() - began < 5:
+            time.sleep(0.05)
+        assert threading.active_count() - before <= watch.MOST
+        for client in silent:
+            client.sendall(b"G") if client is silent[0] else None
+            assert client.recv(10) == b""  # closed by the server, in time
+        assert time.monotonic() - began < 15
+    finally:
+        for client in silent:
+            client.close()
+    assert ask(address)[0] == 200
