@@ -1,0 +1,177 @@
+"""The long campaigns: damaged files by the thousand for every reader, kills at any moment for every command.
+
+    python -m tests.campaign                          each reader 1,000 damaged files, each command 5 kills
+    python -m tests.campaign --mutations 10000 --kills 100      hours
+    python -m tests.campaign --readers log.jsonl packed --mutations 50000 --kills 0 --seed 7
+
+The quick ones are tests/formats/test_damaged_files.py and tests/test_power_cuts.py. At the end stand two tables of
+counts, which docs/reliability.md quotes; the exit code is 1 if anything in them is a fault.
+"""
+
+import argparse
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import zlib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests")]
+
+import damage  # noqa: E402 (of tests/, as pytest finds it)
+import tiny  # noqa: E402
+import weight_samples as samples  # noqa: E402
+
+from minigan.metrics import inception  # noqa: E402
+
+SLOW = 10.0  # seconds for one file
+READER = ("reader", "damaged", "read", "refused", "faults", "slowest", "memory")
+COMMAND = ("command", "kills", "went on", "same result", "faults")
+
+
+# ---- damaged files ---------------------------------------------------------------------------------------------------
+
+def mutate(name: str, count: int, seed: int) -> dict[str, Any]:
+    """What becomes of `count` damaged files of one reader; faults are printed as they are found."""
+    inception.tensors = samples.toy_table
+    reader, found = damage.READERS[name], {"read": 0, "refused": 0, "faults": 0}
+    slowest = 0.0
+    with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as place:
+        path = reader.make(Path(place))
+        data, before = path.read_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for number, bad in enumerate(damage.damaged_files(data, zlib.crc32(name.encode()) + seed, count)):
+            path.write_bytes(bad)
+            began = time.perf_counter()
+            try:
+                found[damage.outcome(reader.read, path)] += 1
+            except Exception:
+                found["faults"] += 1
+                print(f"{name}, seed {seed}, file {number}:\n{traceback.format_exc()}", file=sys.stderr)
+            slowest = max(slowest, time.perf_counter() - began)
+    found["faults"] += slowest > SLOW
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return {"reader": name, "damaged": count, **found, "slowest": f"{slowest:.2f} s", "memory": f"{memory:.0f} MiB"}
+
+
+def mutated(name: str, count: int, seed: int) -> dict[str, Any]:
+    """The same in a process of its own: a crash of a library is a fault, too."""
+    words = [sys.executable, "-m", "tests.campaign", "--one", name, "--mutations", str(count), "--seed", str(seed)]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return dict.fromkeys(READER, "?") | {"reader": name, "damaged": count, "faults": count}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# ---- kills -----------------------------------------------------------------------------------------------------------
+
+def pack(place: Path) -> tuple[list[str], list[str]]:
+    """A command and the one that goes on with it; below, the files that count."""
+    words = ["pack", "folder", str(place / "out.h5"), "--data-root", str(place / "in"), "--size", "16"]
+    return words, words
+
+
+def train(place: Path) -> tuple[list[str], list[str]]:
+    return tiny.words(place / "in", place / "run"), ["train", "--resume", str(place / "run")]
+
+
+COMMANDS = {"pack": (pack, "out.h5"), "train": (train, "run/checkpoint-0000010.h5")}
+
+
+def killed(name: str, count: int, seed: int) -> dict[str, Any]:
+    """Kill a command at `count` random moments of its time, and see whether the next call comes to the same bytes."""
+    make, pattern = COMMANDS[name]
+    rng, found = random.Random(f"{name} {seed}"), dict.fromkeys(COMMAND, 0) | {"command": name, "kills": count}
+    with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as folder:
+        place = Path(folder)
+        tiny.pictures(place / "in")
+        began = time.monotonic()
+        run(make(place)[0])
+        took, wanted = time.monotonic() - began, results(place, pattern)
+        for number in range(count):
+            for path in set(place.iterdir()) - {place / "in"}:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            first, again = make(place)
+            with tiny.start(*first) as process:
+                time.sleep(rng.uniform(0, took))
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+            if results(place, pattern) == wanted:  # it was through
+                found["went on"] += 1
+                found["same result"] += 1
+                continue
+            done = tiny.start(*again)
+            _, said = done.communicate()
+            if done.returncode and ("is not a run" in said or "no checkpoint here" in said):  # killed before it began
+                shutil.rmtree(place / "run", ignore_errors=True)
+                done = tiny.start(*first)
+                _, said = done.communicate()
+            went, same = done.returncode == 0, results(place, pattern) == wanted
+            left = [path.name for path in place.rglob("*.part")]
+            found["went on"] += went
+            found["same result"] += same
+            if not went or not same or left:
+                found["faults"] += 1
+                print(f"{name}, seed {seed}, kill {number}: code {done.returncode}, same {same}, left {left}: {said}",
+                      file=sys.stderr)
+    return found
+
+
+def run(words: list[str]) -> None:
+    process = tiny.start(*words)
+    _, said = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{words} fails undisturbed: {said}")
+
+
+def results(place: Path, pattern: str) -> dict[str, bytes]:
+    return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.glob(pattern))}
+
+
+# ---- the tables ------------------------------------------------------------------------------------------------------
+
+def table(heads: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    """In Markdown, with a last row of sums."""
+    sums = {head: sum(row[head] for row in rows) for head in heads if all(type(row[head]) is int for row in rows)}
+    rows = [*rows, {heads[0]: "all", **sums}]
+    lines = [[f"{value:,}" if type(value := row.get(head, "")) is int else str(value) for head in heads]
+             for row in rows]
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, rule, *lines])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mutations", type=int, default=1000, help="damaged files for each reader [1000]")
+    parser.add_argument("--kills", type=int, default=5, help="kills for each command [5]")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readers", nargs="*", choices=damage.READERS, default=list(damage.READERS), metavar="READER",
+                        help="[all]")
+    parser.add_argument("--one", choices=damage.READERS, metavar="READER", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(mutate(given.one, given.mutations, given.seed)))
+        return 0
+    faults, tables = 0, []
+    for heads, names, one, count in ((READER, given.readers, mutated, given.mutations),
+                                     (COMMAND, COMMANDS, killed, given.kills)):
+        rows = []
+        for name in names if count else ():
+            rows.append(one(name, count, given.seed))
+            print(" ".join(f"{head} {rows[-1][head]}" for head in heads), file=sys.stderr, flush=True)
+        if rows:
+            tables.append(table(heads, rows))
+            faults += sum(row["faults"] for row in rows)
+    print("\n\n".join(tables))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
