@@ -71,6 +71,7 @@ LEFT_OUT = {  # what looks like an image and is left out: of one -> of several
     "symbolic link that leads out of it (--follow-links takes it)":
         "symbolic links that lead out of it (--follow-links takes them)",
     "link to a folder that it lies in": "links to a folder that they lie in",
+    "link that leads round in a circle": "links that lead round in a circle",
 }
 
 
@@ -231,7 +232,7 @@ def _refuse_link(found: Found, path: Path, root: Path, home: Path) -> bool:
     of this machine."""
     target = _target(path)
     if target is None:
-        found.leave_out("links that lead round in a circle", path.relative_to(root))
+        found.leave_out("link that leads round in a circle", path.relative_to(root))
         return True
     if target.is_relative_to(home):
         return False
