@@ -140,7 +140,8 @@ def read_record(folder: Path) -> tuple[Experiment, dict[str, Any]]:
 
 def beside_learned(folder: Path, e: Experiment) -> dict[str, Any]:
     """What a checkpoint holds so that experiment.json can be rebuilt from it: nothing, if all is as by default."""
-    found = recorded(e)
+    found = {name: value for name, value in recorded(e).items()  # looked at or scored or not: the same bytes
+             if name not in ("graph", "diagnose") and not name.startswith("score")}
     if found.get("data_root") == own_images(folder):  # the same bytes in whatever folder
         found["data_root"] = IMAGES
     return {"recorded": found} if found else {}
