@@ -21,8 +21,8 @@ def test_the_log_has_a_curve_and_the_best_checkpoint_is_kept(run):
 
 
 def test_scores_change_nothing_that_is_learned(run, tmp_path):
-    assert main.run(["train", "shapes", *SMALL, "--iterations", "6", "--checkpoint-every", "4", "--out", str(tmp_path / "b"),
-                     "-q"]) == 0
+    assert main.run(["train", "shapes", *SMALL, "--iterations", "6", "--checkpoint-every", "4", "--out",
+                     str(tmp_path / "b"), "-q"]) == 0
     for path in (run, tmp_path / "b"):
         assert (path / "checkpoint-0000006.h5").is_file()
     assert (run / "checkpoint-0000006.h5").read_bytes() == (tmp_path / "b" / "checkpoint-0000006.h5").read_bytes()
