@@ -8,8 +8,8 @@ sn        spectral normalization of all layers of the discriminator, forward and
 figure10  100 generator updates with 5 of the discriminator each: no normalization, SN, WGAN-GP (Miyato et al. 2018,
           Figure 10)
 updates   an update of the discriminator and of the generator, as a CUDA graph and without (--no-graph), beside PyTorch
-          on the same card, eager and as a CUDA graph (if torch with CUDA is installed): in float32, and with TF32 for
-          both, for PyTorch's graph also in bf16
+          on the same card, eager and as a CUDA graph (if torch with CUDA is installed): each --precision, PyTorch with
+          the same
 
 Before anything is timed, its results are compared: with NumPy's in float64, an update's loss and gradients with those
 of a CPU from the same state, and graphs with the same updates without, to the byte. Candidates take turns; a ratio is
@@ -31,7 +31,9 @@ from minigan.networks import models, norms
 from minigan.training import gan
 
 SIZE, RATE = 32, 2e-4
-TOLERANCE, TF32_TOLERANCE = 1e-3, 0.5  # of a loss, and of all gradients' length; TF32 keeps 10 bits, and turns ReLUs
+# Of a loss, and of all gradients' length; TF32 keeps 10 bits, bf16 7, and both turn ReLUs.
+TOLERANCE = 1e-3
+TOLERANCES = {"float32": TOLERANCE, "tf32": 0.5, "bf16": 1.0}
 TOGETHER = 5  # updates, as in a training: the host draws for one while the GPU works on the one before
 WARM_UPS = 3  # rounds that are not counted: an update is recorded as a graph in its third
 
@@ -155,18 +157,18 @@ def bench_figure10(cupy, args):
 
 
 def bench_updates(cupy, args):
-    return [row for tf32 in (False, True) for row in updates(cupy, args, tf32)]
+    return [row for precision in cublas.PRECISIONS for row in updates(cupy, args, precision)]
 
 
-def updates(cupy, args, tf32):
-    """Rows of both networks' updates, with TF32 or without."""
-    cublas.use_tf32(cupy, tf32)
-    check_training(args, TF32_TOLERANCE if tf32 else TOLERANCE)
-    with_graphs, without = (training("cuda", args, n_dis=1, graph=graph) for graph in (True, False))
-    candidates = {"minigan, graph": steps(with_graphs), "minigan": steps(without)} | torch_candidates(args, tf32)
+def updates(cupy, args, precision):
+    """Rows of both networks' updates, in one precision."""
+    check_training(args, TOLERANCES[precision], precision=precision)
+    with_graphs, without = (training("cuda", args, n_dis=1, graph=graph, precision=precision)
+                            for graph in (True, False))
+    candidates = {"minigan, graph": steps(with_graphs), "minigan": steps(without)} | torch_candidates(args, precision)
     found = []
     for who in ("discriminator", "generator"):
-        what = f"{who}, {'TF32' if tf32 else 'float32'}, "
+        what = f"{who}, {precision}, "
         times = in_turn(cupy, {what + name: taken[who] for name, taken in candidates.items()}, args.repeats, TOGETHER)
         found += rows(times, what + "minigan, graph")
     if with_graphs.graphs.remarks:
@@ -178,8 +180,10 @@ def steps(run):
     return {"discriminator": lambda: run.update_discriminator(RATE), "generator": lambda: run.update_generator(RATE)}
 
 
-def torch_candidates(args, tf32):
+def torch_candidates(args, precision):
     """Name -> updates of PyTorch, which enqueues them on the null stream too; none where it is missing or finds no GPU.
+
+    bf16 is PyTorch's autocast: its activations are bf16, too, which minigan's are not.
     """
     try:
         import torch
@@ -188,11 +192,10 @@ def torch_candidates(args, tf32):
     if not torch.cuda.is_available():
         return {}
     import torch_gpu
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    kinds = {"": {}, ", graph": {"graph": True}} | ({", graph, bf16": {"graph": True, "bf16": True}}
-                                                  if tf32 else {})
-    return {f"PyTorch {torch.__version__}{name}": torch_gpu.steps(args.model, args.batch, args.width, **how)
-            for name, how in kinds.items()}
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
+    return {f"PyTorch {torch.__version__}{name}": torch_gpu.steps(
+        args.model, args.batch, args.width, graph=graph, bf16=precision == "bf16")
+        for name, graph in {"": False, ", graph": True}.items()}
 
 
 PARTS = {"sn": bench_sn, "figure10": bench_figure10, "updates": bench_updates}

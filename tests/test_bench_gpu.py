@@ -22,24 +22,24 @@ def cupy():
 
 def test_every_part_runs_emulated(cupy, capsys, monkeypatch):
     checked = []
-    monkeypatch.setattr(gpu, "torch_candidates", lambda args, tf32: {})
+    monkeypatch.setattr(gpu, "torch_candidates", lambda args, precision: {})
     monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, **chosen: checked.append((tolerance, chosen)))
     monkeypatch.setattr(gpu, "TOGETHER", 1)
     gpu.main([*SMALL, "--json"])
-    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 4 + [gpu.TF32_TOLERANCE]
+    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 4 + [0.5, 1.0]
     assert {"norm": "sn"} in [chosen for _, chosen in checked]
     results = json.loads(capsys.readouterr().out)
     assert "emulated" in results["machine"]["card"]  # its times say nothing, and it says so
     assert [row["name"] for row in results["sn"]] == ["kernels", "CuPy", "CuPy, tuned"]
     assert [row["name"] for row in results["figure10"]] == ["none", "SN", "WGAN-GP"]
     assert [row["name"] for row in results["updates"]] == [
-        f"{who}, {kind}, minigan{graph}" for kind in ("float32", "TF32") for who in ("discriminator", "generator")
-        for graph in (", graph", "")]
+        f"{who}, {kind}, minigan{graph}" for kind in ("float32", "tf32", "bf16")
+        for who in ("discriminator", "generator") for graph in (", graph", "")]
     gpu.main(["sn", *SMALL])
     assert "CuPy, tuned" in capsys.readouterr().out
 
 
-def test_pytorch_gets_the_same_network_and_the_same_tf32(cupy, monkeypatch, capsys):
+def test_pytorch_gets_the_same_network_and_the_same_precision(cupy, monkeypatch, capsys):
     """PyTorch's side is stood in for: there is no card."""
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
@@ -52,12 +52,11 @@ def test_pytorch_gets_the_same_network_and_the_same_tf32(cupy, monkeypatch, caps
         return {"discriminator": lambda: None, "generator": lambda: None}
     monkeypatch.setattr(torch_gpu, "steps", steps)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu, "check_training", lambda args, tolerance: None)
+    monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, precision: None)
     monkeypatch.setattr(gpu, "TOGETHER", 1)
     gpu.main(["updates", *SMALL, "--json"])
-    graph = {"graph": True}
-    assert seen == [("cnn", 4, 0.05, how, on, on) for on in (False, True)
-                    for how in ({}, graph, *([graph | {"bf16": True}] if on else []))]
+    assert seen == [("cnn", 4, 0.05, {"graph": graph, "bf16": name == "bf16"}, name != "float32", name != "float32")
+                    for name in ("float32", "tf32", "bf16") for graph in (False, True)]
     names = [row["name"] for row in json.loads(capsys.readouterr().out)["updates"]]
     assert names[:4] == [f"discriminator, float32, {name}" for name in (
         "minigan, graph", "minigan", f"PyTorch {torch.__version__}", f"PyTorch {torch.__version__}, graph")]

@@ -3,13 +3,17 @@
 CuPy multiplies with cuBLAS as well, but refuses to while a graph is recorded. So its library is called here, with a
 handle and a work space of our own: the same call whether a graph is recorded or not, so that both give the same bytes.
 Where the library is not found, CuPy multiplies, and no graph can be recorded.
+
+Factors and products are float32 in memory. Tensor cores multiply faster if the factors may be rounded on their way in:
+to TF32 (10 bits behind the point) or bfloat16 (7); the sums are float32 in any case.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,8 +21,8 @@ import numpy as np
 from minigan.engine.devices import Array, array_module
 
 WORKSPACE = 32 << 20  # bytes; what cuBLAS asks for on Hopper. It chooses its ways by it, so it is always the same
-# cudaDataType, cublasComputeType_t (two), cublasGemmAlgo_t
-FLOAT32, COMPUTE_FLOAT32, COMPUTE_TF32, DEFAULT_WAY = 0, 68, 77, -1
+FLOAT32, DEFAULT_WAY = 0, -1  # cudaDataType, cublasGemmAlgo_t
+PRECISIONS = {"float32": 68, "tf32": 77, "bf16": 75}  # cublasComputeType_t: 32F, 32F_FAST_TF32, 32F_FAST_16BF
 
 # (array module, device, thread) -> its handle, for good: graphs use its work space; None: there is no library. A thread
 # has its own, since another may work on another stream.
@@ -28,7 +32,7 @@ _handles: dict[tuple[Any, int, int], Handle | None] = {}
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b of two of CuPy's matrices, into `out` if it is given. float32 goes to cuBLAS as it lies in memory.
 
-    CUPY_TF32=1 lets it round float32 to TF32, as it does CuPy's own products.
+    What float32 is rounded to, `precision` says.
     """
     xp = array_module(a)
     if a.dtype != np.float32 or b.dtype != np.float32:
@@ -47,11 +51,30 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     return out
 
 
-def use_tf32(xp: Any, on: bool) -> None:
-    """Whether this thread's products on the current device may round to TF32 from now on; graphs stay as they are."""
-    handle = _current(xp)
-    if handle is not None:
-        handle.compute = COMPUTE_TF32 if on else COMPUTE_FLOAT32
+@contextlib.contextmanager
+def precision(xp: Any, name: str) -> Iterator[None]:
+    """What this thread's products on the current device round their factors to, meanwhile: one of PRECISIONS.
+
+    A graph that is recorded meanwhile keeps it. Outside it is float32; with NumPy, and where the library is not found,
+    always.
+    """
+    handle = None if xp is np else _current(xp)
+    if handle is None:
+        yield
+        return
+    before, handle.compute = handle.compute, PRECISIONS[name]
+    try:
+        yield
+    finally:
+        handle.compute = before
+
+
+def usual_precision(xp: Any) -> str:
+    """What PyTorch's convolutions round to on the current device, unless they are told otherwise: TF32 where there is.
+
+    That is from compute capability 8.0 on.
+    """
+    return "tf32" if xp is not np and int(xp.cuda.Device().compute_capability) >= 80 else "float32"
 
 
 class Handle:
@@ -62,7 +85,7 @@ class Handle:
         _checked("cublasCreate", library.cublasCreate_v2(ctypes.byref(self.pointer)))
         self.workspace = xp.empty((WORKSPACE,), np.uint8)
         self.stream: int | None = None
-        self.compute = COMPUTE_TF32 if os.environ.get("CUPY_TF32") == "1" else COMPUTE_FLOAT32
+        self.compute = PRECISIONS["float32"]
         self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
 
     def multiply(self, a: Array, b: Array, out: Array) -> None:

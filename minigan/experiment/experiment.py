@@ -114,6 +114,8 @@ class Experiment:
     # the machine and the records: may change when a run is resumed
     device: str = _records("cpu", "where to compute: cpu, cuda", first=True)
     graph: bool = _records(True, "on a GPU, record an update once as a CUDA graph and launch it whole; same results")
+    precision: str | None = _records(None, "what a GPU rounds the factors of products to in updates; sums, weights and "
+                                     "all else are float32 [tf32 if the card has it, as PyTorch's convolutions]")
     threads: int | None = _records(None, "worker threads; results do not depend on it [default: all cores]")
     log_every: int | None = _records(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
     sample_every: int | None = _records(None, "iterations between images of samples [default: a 20th of the run]")
@@ -140,8 +142,8 @@ LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), 
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
 # May differ from the saved experiment when a run is resumed: they change nothing that is learned.
-CHANGEABLE = ("data_root", "follow_links", "large_images", "device", "graph", "threads", "log_every", "sample_every",
-              "checkpoint_every", "diagnose", "score_every", "score", "score_count", "score_weights")
+CHANGEABLE = ("data_root", "follow_links", "large_images", "device", "graph", "precision", "threads", "log_every",
+              "sample_every", "checkpoint_every", "diagnose", "score_every", "score", "score_count", "score_weights")
 
 PATHS = ("data_root", "score_weights")  # files and folders
 

@@ -11,7 +11,7 @@ from minigan.experiment.presets import compose
 from minigan.experiment.profiles import BESIDES, PROFILES, rows_of
 
 # nothing that a paper would say
-NOT_TRAINING = (*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad")
+NOT_TRAINING = {*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad"} - {"precision"}
 
 
 def explain(dataset: str, **chosen: Any) -> list[str]:

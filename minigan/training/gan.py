@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan.data import pixels
 from minigan.data.dataset import StoredImages, digest_of
-from minigan.engine import devices
+from minigan.engine import cublas, devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.graphs import Graphs
 from minigan.errors import WrongUse
@@ -113,9 +113,10 @@ class Training:
     def _step(self, who: str, x: Inputs) -> Tensor:
         """The step of one of the networks, on inputs that lie on the host."""
         step = self.step_discriminator if who == "discriminator" else self.step_generator
-        if self.graphs is None:
-            return step(x.on(self.xp))
-        return Tensor(self.graphs.run(who, lambda arrays: step(Inputs(**arrays)).data, x.arrays()))
+        with cublas.precision(self.xp, self.e.precision or "float32"):
+            if self.graphs is None:
+                return step(x.on(self.xp))
+            return Tensor(self.graphs.run(who, lambda arrays: step(Inputs(**arrays)).data, x.arrays()))
 
     def step_discriminator(self, x: Inputs) -> Tensor:
         """Change the discriminator by its gradient; returns its loss before, ()."""

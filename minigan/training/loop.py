@@ -53,6 +53,7 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
         event_files.check()
     experiment = Experiment(**from_anywhere(to_dict(experiment)))
     validate.check_names(experiment)
+    experiment = validate.with_precision(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose, say, own, given)
     with run_folder.locked(out):
@@ -95,9 +96,10 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
             what = "on data set" if name == "dataset" else f"with {option_name(name)}"
             raise WrongUse(f"{out} was trained {what} {getattr(before, name)}, not {value}; leave that out, or start "
                            "another run with --out")
-    experiment = dataclasses.replace(before, **chosen)
+    experiment = _continued(before, chosen, say)
     check(experiment)
     validate.check_names(experiment)
+    experiment = validate.with_precision(experiment)
     assembly.check_own(experiment, own, str(out))
     tensorboard = tensorboard or event_files.is_there(out, say)
     path = state = None
@@ -138,6 +140,18 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
         say(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
             "uninterrupted run has")
     _loop(training, curve, out, quiet, path, callback, say, tensorboard, logged)
+
+
+def _continued(before: Experiment, chosen: dict[str, Any], say: Say) -> Experiment:
+    """The experiment of a run that goes on with these options, its products rounded as before where the device can."""
+    e = dataclasses.replace(before, **chosen)
+    asked = chosen.get("precision")
+    if e.device == before.device:
+        # a run on a GPU that does not say how is one of an earlier minigan
+        return dataclasses.replace(e, precision=asked or before.precision or (None if e.device == "cpu" else "float32"))
+    if e.device == "cpu" and asked is None and before.precision not in (None, "float32"):
+        say(f"its products were rounded to {before.precision} on a GPU; a CPU multiplies float32 as it is")
+    return dataclasses.replace(e, precision=asked)
 
 
 def _other_blas(made_on: dict[str, Any], here: dict[str, Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 
 import numpy as np
 
 from minigan.data import datasets
 from minigan.data.image_folder import FITS
-from minigan.engine import devices
+from minigan.engine import cublas, devices
 from minigan.errors import WrongUse
 from minigan.experiment.experiment import ORDERS, SAMPLINGS, Experiment
 from minigan.experiment.profiles import ALL_PROFILES, SETTINGS
@@ -22,8 +23,8 @@ from minigan.training import assembly
 # field of the experiment -> the names it may have
 CHOICES: dict[str, Collection[str]] = {
     "dataset": datasets.DATASETS, "loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "order": ORDERS,
-    "sampling": SAMPLINGS, "fit": FITS, "device": devices.DEVICES, "profile": ALL_PROFILES, "setting": SETTINGS,
-    "score": PROTOCOLS, **assembly.CHOICES}
+    "sampling": SAMPLINGS, "fit": FITS, "device": devices.DEVICES, "precision": cublas.PRECISIONS,
+    "profile": ALL_PROFILES, "setting": SETTINGS, "score": PROTOCOLS, **assembly.CHOICES}
 
 
 def check_names(e: Experiment) -> None:
@@ -35,6 +36,20 @@ def check_names(e: Experiment) -> None:
     if e.skip_bad and not datasets.DATASETS[e.dataset].skips_bad:
         others = ", ".join(name for name, row in datasets.DATASETS.items() if row.skips_bad)
         raise WrongUse(f"--skip-bad does nothing here: it is for images in files: {others}; leave it out")
+
+
+def with_precision(e: Experiment) -> Experiment:
+    """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card.
+
+    WrongUse for a CPU, which multiplies float32 as it is.
+    """
+    if e.device != "cpu":
+        xp = devices.device_module(e.device)
+        return dataclasses.replace(e, precision=e.precision or cublas.usual_precision(xp))
+    if e.precision not in (None, "float32"):
+        raise WrongUse(f"--precision {e.precision} needs --device cuda: a CPU multiplies float32 as it is; leave it "
+                       "out")
+    return dataclasses.replace(e, precision=None)
 
 
 def _check_labels(e: Experiment) -> None:

@@ -1,7 +1,7 @@
 """cuBLAS for the emulated GPU: a shared library with its C interface, and cuda.pathfinder, which says where it is.
 
-The products are NumPy's. As on a GPU they may be recorded by a capture; then their handle must be on its stream and
-have a work space, or cuBLAS would allocate one.
+The products are NumPy's, of factors that are rounded as the call allows. As on a GPU they may be recorded by a capture;
+then their handle must be on its stream and have a work space, or cuBLAS would allocate one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _INT, _POINTER, _FLOAT = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
 _MULTIPLY = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, ctypes.c_size_t, *[_INT] * 5, _FLOAT, _POINTER, _INT, _POINTER,
                              _INT, _FLOAT, _POINTER, _INT, _INT)
 INTERNAL_ERROR = 14
+BITS = {68: 23, 77: 10, 75: 7}  # cublasComputeType_t -> of a factor, behind the point: float32, TF32, bfloat16
 
 
 @functools.cache
@@ -45,12 +46,12 @@ def _multiply(stream: Any, workspace: Any, nbytes: int, ta: int, tb: int, m: int
         if capture is None:
             if m and n:
                 count_operation("gemm")
-            _product(*(np.asarray(x) for x in (c, a, b)))
+            _product(*(np.asarray(x) for x in (c, a, b)), compute)
         elif m and n:
             if not workspace or nbytes < 1 << 20:
                 raise streams.CUDARuntimeError("cublasGemmEx: no work space of its own during a capture")
             capture.notes.append(streams.Note("cublasGemmEx", _product, [
-                streams.Place(np.asarray(x)) for x in (c, a, b)], [workspace]))
+                *(streams.Place(np.asarray(x)) for x in (c, a, b)), compute], [workspace]))
         return 0
     except Exception as error:  # none may leave a function that C calls
         print(f"emulated cuBLAS: {error!r}")
@@ -70,11 +71,21 @@ class _Matrix:
             "typestr": "<f4", "data": (address or 0, False)}
 
 
-def _product(c: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+def _product(c: np.ndarray, a: np.ndarray, b: np.ndarray, compute: int) -> None:
     with np.errstate(all="ignore"):
-        np.copyto(c, np.matmul(a, b))
+        np.copyto(c, np.matmul(_rounded(a, BITS[compute]), _rounded(b, BITS[compute])))
     if c.size:
         emulator.memory.written(c.ctypes.data, c.nbytes)
+
+
+def _rounded(x: np.ndarray, bits: int) -> np.ndarray:
+    """float32 with so many bits behind the point, the nearest, and the even one of two; not a number stays none."""
+    dropped = 23 - bits
+    if dropped == 0:
+        return x
+    raw = np.ascontiguousarray(x).view(np.uint32)
+    near = raw + np.uint32((1 << dropped - 1) - 1) + (raw >> np.uint32(dropped) & np.uint32(1))
+    return np.where(np.isfinite(x), (near >> np.uint32(dropped) << np.uint32(dropped)).view(np.float32), x)
 
 
 def _load_nvidia_dynamic_lib(libname: str) -> Any:

@@ -4,7 +4,9 @@ import emulated_cupy
 import numpy as np
 import pytest
 
-from minigan.engine import cublas
+from minigan.engine import cublas, devices, ops, products
+from minigan.engine.autograd import Tensor, grad
+from minigan.engine.conv_ops import conv2d
 
 
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -65,17 +67,76 @@ def test_what_does_not_fit_is_refused(wrong, says, cupy):
         wrong(cupy, cupy.ones((2, 3), np.float32))
 
 
-def test_tf32_is_taken_if_cupy_would_take_it(monkeypatch):
-    class Library:
-        def __getattr__(self, name):
-            return lambda *given: seen.append((name, given)) and None
+UNITS = {"float32": 2.0**-24, "tf32": 2.0**-11, "bf16": 2.0**-8}  # half of what the last bit of 1 is worth
+
+
+@pytest.mark.parametrize("name", cublas.PRECISIONS)
+def test_factors_are_rounded_as_asked_and_sums_are_float32(name, cupy, rng):
+    m, k, n = 64, 512, 48
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (k, n)))
+    with cublas.precision(cupy, name):
+        y = cublas.product(cupy.asarray(a), cupy.asarray(b)).get()
+    off = np.abs(y - a.astype(np.float64) @ b)
+    unit, size = UNITS[name], np.abs(a).astype(np.float64) @ np.abs(b)
+    # each factor is off by at most the unit (by twice that where a card cuts off), and a sum of k in float32 by less
+    # than k of its own (Higham 2002, section 3.1)
+    assert (off <= (4 * unit + k * UNITS["float32"]) * size).all()
+    # and it is no better than that: the square root of a sum of k roundings, for factors of deviation 1
+    assert np.sqrt((off**2).mean()) > (0.3 * unit * np.sqrt(k) if name != "float32" else 0)
+
+
+@pytest.mark.parametrize("name", cublas.PRECISIONS)
+def test_what_a_precision_holds_is_multiplied_exactly(name, cupy, rng):
+    bits = {"float32": 10, "tf32": 10, "bf16": 7}[name]  # sums of 16 products of twice as many bits fit into 24
+    a, b = (rng.integers(1 - (1 << bits), 1 << bits, shape).astype(np.float32) for shape in ((7, 16), (16, 5)))
+    with cublas.precision(cupy, name):
+        y = cublas.product(cupy.asarray(a), cupy.asarray(b)).get()
+    assert (y == a.astype(np.int64) @ b.astype(np.int64)).all()
+
+
+def test_a_precision_ends_where_it_is_left(cupy, rng):
+    a = cupy.asarray(rng.standard_normal((32, 32)).astype(np.float32))
+    exact = cublas.product(a, a).get()
+    with pytest.raises(ZeroDivisionError), cublas.precision(cupy, "bf16"):
+        with cublas.precision(cupy, "float32"):
+            assert (cublas.product(a, a).get() == exact).all()
+        assert (cublas.product(a, a).get() != exact).any()
+        raise ZeroDivisionError
+    assert (cublas.product(a, a).get() == exact).all()
+
+
+def test_with_numpy_nothing_is_rounded(rng):
+    a = rng.standard_normal((8, 8)).astype(np.float32)
+    with cublas.precision(np, "bf16"):
+        assert (products.matmul(a, a) == a @ a).all()
+
+
+@pytest.mark.parametrize("name", cublas.PRECISIONS)
+def test_a_gradient_penalty_is_near_float64s_in_every_precision(name, cupy, rng):
+    """Gradients of the length of a gradient: second derivatives, of a smooth network, beside float64's on the CPU."""
+    x, W, v = (0.5 * rng.standard_normal(shape) for shape in ((4, 8, 8, 6), (12, 3, 3, 6), (4 * 4 * 12, 1)))
+
+    def gradients(xp, dtype):
+        inputs = [Tensor(xp.asarray(a.astype(dtype)), requires_grad=True) for a in (x, W, v)]
+        h = ops.tanh(conv2d(inputs[0], inputs[1], None, 2, 1))
+        gx, = grad(ops.sum(ops.tanh(h.reshape(4, -1) @ inputs[2])), inputs[:1], create_graph=True)
+        return [devices.to_host(g.data) for g in grad(ops.sum(gx * gx), inputs)]
+    expected = gradients(np, np.float64)
+    with cublas.precision(cupy, name):
+        found = gradients(cupy, np.float32)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == np.float32
+        off = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert off < 16 * UNITS[name] + 1e-5  # sums in float32 and CUDA's tanh round, too
+        assert off > UNITS[name] / 16 or name == "float32"  # it was rounded
+
+
+@pytest.mark.parametrize("capability, usual", [("70", "float32"), ("75", "float32"), ("80", "tf32"), ("120", "tf32")])
+def test_the_usual_precision_is_tf32_where_the_card_has_it(capability, usual, monkeypatch):
     with emulated_cupy.installed() as cupy:
-        for setting, compute in (("1", cublas.COMPUTE_TF32), ("0", cublas.COMPUTE_FLOAT32)):
-            monkeypatch.setenv("CUPY_TF32", setting)
-            seen = []
-            x = cupy.ones((2, 2), np.float32)
-            cublas.Handle(cupy, Library()).multiply(x, x, x)
-            assert seen[-1][0] == "cublasGemmEx" and seen[-1][1][-2:] == (compute, cublas.DEFAULT_WAY)
+        monkeypatch.setattr(type(cupy.cuda.Device()), "compute_capability", capability)
+        assert cublas.usual_precision(cupy) == usual
+    assert cublas.usual_precision(np) == "float32"
 
 
 def test_a_failure_is_said_with_cublas_word(cupy):
