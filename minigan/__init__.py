@@ -5,6 +5,8 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.engine.autograd import Tensor as Tensor
     from minigan.engine.autograd import grad as grad
     from minigan.engine.autograd import no_grad as no_grad
+    from minigan.errors import FailedWork as FailedWork
+    from minigan.errors import WrongUse as WrongUse
     from minigan.library.runs import Run as Run
     from minigan.library.runs import load as load
     from minigan.library.scores import fid as fid
@@ -16,8 +18,8 @@ if TYPE_CHECKING:  # as checkers of types and editors take it; typing itself tak
     from minigan.nn.spectral_norms import spectral_norm as spectral_norm
 
 __version__ = "0.2.0"
-__all__ = ["Run", "Tensor", "fid", "grad", "inception_score", "kid", "load", "no_grad", "precision_recall", "score",
-           "spectral_norm", "train"]
+__all__ = ["FailedWork", "Run", "Tensor", "WrongUse", "fid", "grad", "inception_score", "kid", "load", "no_grad",
+           "precision_recall", "score", "spectral_norm", "train"]
 
 if not TYPE_CHECKING:  # or every name would be taken for one that is there
     def __getattr__(name: str) -> object:
@@ -28,6 +30,8 @@ if not TYPE_CHECKING:  # or every name would be taken for one that is there
         """
         if name in ("Tensor", "grad", "no_grad"):
             from minigan.engine import autograd as home
+        elif name in ("FailedWork", "WrongUse"):
+            from minigan import errors as home
         elif name in ("Run", "load"):
             from minigan.library import runs as home
         elif name in ("fid", "inception_score", "kid", "precision_recall", "score"):

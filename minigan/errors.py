@@ -5,11 +5,29 @@ from typing import Any
 
 
 class WrongUse(ValueError):
-    """The request cannot be meant: an unknown name, options that contradict each other. Exit code 2."""
+    """The request cannot be meant: an unknown name, options that contradict each other. Exit code 2.
+
+    >>> import minigan
+    >>> try:
+    ...     minigan.train("shapes", norm="spectral")
+    ... except minigan.WrongUse as error:
+    ...     print(str(error)[:40])
+    unknown norm 'spectral'; choose from: bn
+    """
 
 
 class FailedWork(RuntimeError):
-    """A sound request that could not be carried out: a broken file, no network, a full disk. Exit code 1."""
+    """A sound request that could not be carried out: a broken file, no network, a full disk. Exit code 1.
+
+    >>> import minigan
+    >>> run = minigan.train("shapes", width=0.03, iterations=1, quiet=True)
+    >>> (run.folder / "here").touch()
+    >>> try:
+    ...     run.report(run.folder / "here" / "page.html")
+    ... except minigan.FailedWork as error:
+    ...     print("cannot be written" in str(error))
+    True
+    """
 
 
 def choose(what: str, given: str, choices: Collection[str]) -> None:

@@ -46,6 +46,7 @@ FACADE = {  # the names of `import minigan`, as a reader needs them; any other c
     "Train": ["train", "load", "Run"],
     "Measure": ["score", "fid", "inception_score", "kid", "precision_recall"],
     "Differentiate": ["Tensor", "grad", "no_grad", "spectral_norm"],
+    "Catch": ["WrongUse", "FailedWork"],
 }
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from minigan.cli import habits
 from minigan.errors import WrongUse, printable
+from minigan.experiment import habits
 
 ALL = "minigan.help.all"  # in a context's meta: whether all sections of the help were asked for
 

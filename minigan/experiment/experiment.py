@@ -170,7 +170,7 @@ def check(e: Experiment) -> None:
             ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9),
             ("diagnose", 0, 10**9), ("score_every", 0, 10**9), ("score_count", 2, 10**6)):
-        _range(e, name, low, high, f"{low:,g} to {high:,g}")
+        _range(e, name, low, high, f"{low:,.10g} to {high:,.10g}")
     for name in ("beta1", "beta2", "ema", "decay_from", "bn_decay"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")
     if e.reuse_z and e.order == "gen-first":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,6 +74,12 @@ def pixels(images: ArrayLike, range: tuple[float, float] | None = None, name: st
     return _scaled(a, low, high, *bounds(range), name)
 
 
+def check_given(given: Any, name: str, expected: str) -> None:
+    """WrongUse for what is plainly no array; expected: all that might have been given."""
+    if given is None or isinstance(given, (bool, int, float, complex, bytes, dict, set)) or callable(given):
+        raise WrongUse(f"{name}: got {' '.join(f'{given!r:.60}'.split())}; expected {expected}")
+
+
 def _shaped(a: np.ndarray, name: str) -> np.ndarray:
     """The array as (N, H, W, C)."""
     shape = a.shape
@@ -116,6 +123,8 @@ def _check_bytes(dtype: np.dtype, low: float, high: float, name: str) -> None:
 def bounds(range: tuple[float, float]) -> tuple[float, float]:
     """The numbers of black and white. WrongUse unless these are two, in this order."""
     try:
+        if isinstance(range, (str, bytes)):  # '01' is two numbers, too
+            raise TypeError
         black, white = map(float, range)
     except (TypeError, ValueError):
         raise WrongUse(f"range: expected the numbers of black and white, such as (0, 1), got {range!r:.40}") from None

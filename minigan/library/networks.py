@@ -97,7 +97,10 @@ def check_labels(labels: ArrayLike | None, n: int, classes: int) -> np.ndarray |
         return None
     if not classes:
         raise WrongUse("labels: this network was trained without labels; leave them out")
-    given = np.asarray(labels)
+    try:
+        given = np.asarray(labels)
+    except ValueError:  # rows of different lengths
+        given = np.empty(0, object)
     if given.dtype.kind not in "ui" or given.ndim > 1 or given.ndim == 1 and len(given) != n:
         raise WrongUse(f"labels: {given.dtype} {given.shape}; expected a whole number, or one for each of {n:,}, shape "
                        f"({n},)")
@@ -108,7 +111,10 @@ def check_labels(labels: ArrayLike | None, n: int, classes: int) -> np.ndarray |
 
 def _numbers(given: ArrayLike, what: str, expected: str) -> np.ndarray:
     """An array of numbers: uint8 as it is, anything else as float32. WrongUse for none, and for what is no number."""
-    a = np.asarray(given)
+    try:
+        a = np.asarray(given)
+    except ValueError:
+        raise WrongUse(f"{what}: rows of different lengths; expected numbers, shape {expected}") from None
     if a.dtype.kind not in "uif" or 0 in a.shape:
         raise WrongUse(f"{what}: {a.dtype} {a.shape}; expected numbers, shape {expected}")
     a = a if a.dtype == np.uint8 else a.astype(np.float32)

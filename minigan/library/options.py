@@ -16,6 +16,7 @@ import numpy as np
 from minigan.data.image_folder import FITS
 from minigan.engine.devices import DEVICES
 from minigan.errors import FailedWork, WrongUse, choose
+from minigan.experiment import habits
 from minigan.experiment.experiment import NETWORKS, PATHS, Experiment, option_name
 from minigan.formats import notebook
 from minigan.formats.progress import to_stderr
@@ -39,7 +40,7 @@ def of_experiment(given: dict[str, Any], function: str, besides: Collection[str]
         if "profile" in given:
             raise WrongUse("preset: is another name of profile; leave one of them out")
         given = {"profile" if name == "preset" else name: value for name, value in given.items()}
-    check_names(given, fields, function, "minigan train --help lists all", besides)
+    check_names(given, fields, function, "minigan train --help-all lists all", besides)
     return {name: _value(name, value, str(fields[name].type).split(" | ")) for name, value in given.items()}
 
 
@@ -70,8 +71,9 @@ def check_names(given: Collection[str], known: Collection[str], function: str, o
     """WrongUse, with the names that are near, for an option that the function does not have."""
     for name in given:
         if name not in known:
+            habit = as_python(habits.renamed(option_name(name), [option_name(one) for one in (*known, *besides)]))
             near = difflib.get_close_matches(name, [*known, *besides], n=3)
-            raise WrongUse(f"{function} has no {name}; " + (
+            raise WrongUse(habit or f"{function} has no {name}; " + (
                 f"did you mean {' or '.join(near)}?" if near else otherwise))
 
 
@@ -143,5 +145,7 @@ def sayer(quiet: bool) -> Callable[[str], None]:
 
 
 def path_of(path: str | os.PathLike[str]) -> Path:
-    """A path as one may type it: ~ is the user's home."""
+    """A path as one may type it: ~ is the user's home. WrongUse for what is no path."""
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise WrongUse(f"expected a path, a str or a Path, got {path!r:.60}")
     return Path(path).expanduser()

@@ -162,22 +162,25 @@ class Run:
         tensorboard: write TensorBoard's event file of the whole run; one that is there goes on in any case.
         """
         given = options.of_experiment(chosen, "resume", ("quiet", "callback", "tensorboard"))
-        tensorboard = options.switch("tensorboard", tensorboard)
+        quiet, tensorboard = options.switch("quiet", quiet), options.switch("tensorboard", tensorboard)
         train_in_python(self.folder, quiet, callback,
                         lambda told, say: loop.resume(self.folder, given, quiet, callback=told, say=say,
                                                        own=self.own, tensorboard=tensorboard))
         return self
 
-    def score(self, protocol: str | None = None, *, quiet: bool = False, **asked: Any) -> dict[str, float]:
+    def score(self, protocol: str | None = None, *, weights: scoring.Weights = None, quiet: bool = False,
+              **asked: Any) -> dict[str, float]:
         """Measure the images that the generator draws, as `minigan score`: name -> value.
 
         All that a score depends on is added to scores.json, and so to `scores`.
-        protocol: "sn-gan", "classifier", ...; None: the one that fits the data.  asked: the other options of
-        `minigan score`: count, data, data_root, split, weights, stats, seed, best, device and so on. minigan.score
-        compares with anything else.
+        protocol: "sn-gan", "classifier", ...; None: the one that fits the data.  weights: a file, or a function that
+        makes features, as for minigan.fid; what it gives is not stored.  asked: the other options of `minigan score`:
+        count, data, data_root, split, stats, seed, best, device and so on. minigan.score compares with anything else.
         """
-        wanted = options.of_scoring(asked | {"protocol": protocol, "quiet": quiet}, "score")
-        found = scoring.measured(Given(str(self.folder), run=self.folder, own=self.own), wanted, store=True)
+        file, function = scoring.file_or_function(weights)
+        wanted = options.of_scoring(asked | {"protocol": protocol, "quiet": quiet, "weights": file}, "score")
+        given = Given(str(self.folder), run=self.folder, own=self.own)
+        found = scoring.measured(given, wanted, function=function, store=True)
         return {one.name: one.value for one in found}
 
     def report(self, path: str | os.PathLike[str] | None = None) -> Path:
@@ -220,7 +223,7 @@ class Run:
         """
         where = options.path_of(path)
         with in_python():
-            run_folder.check_new(where)
+            run_folder.check_new(where, moved=True)
             with run_folder.locked(self.folder):
                 shutil.copytree(self.folder, where, dirs_exist_ok=True)
         old, self.folder = self.folder, where

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from minigan.errors import WrongUse
@@ -15,12 +12,12 @@ from minigan.library import options as checked
 from minigan.library import scoring
 from minigan.library.options import in_python
 from minigan.library.runs import Run
+from minigan.library.scoring import Weights
 from minigan.metrics.protocols import OF_FUNCTION, PROTOCOLS, needs_real
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.given import Given
 
 Images: TypeAlias = ArrayLike | os.PathLike[str] | Run  # what may be scored; a str is a path or a data set's name
-Weights: TypeAlias = str | os.PathLike[str] | Callable[[np.ndarray], Any] | None
 Range: TypeAlias = tuple[float, float] | None
 NOT_HERE = ("data", "stats")  # options that say what the second argument says
 
@@ -185,12 +182,9 @@ def _only(function: str, names: tuple[str, ...], *given: Any) -> list[Score]:
 def _measured(function: str, only: tuple[str, ...], fakes: Images, real: Images | None, range: Range, weights: Weights,
               protocol: str | None, count: int | None, quiet: bool, options: dict[str, Any]) -> list[Score]:
     """Scores of what the function was given. only: its scores; none for all of the protocol."""
-    own = weights if callable(weights) else None
-    if own is None and not isinstance(weights, (str, os.PathLike, NoneType)):
-        shown = " ".join(f"{weights!r:.60}".split())
-        raise WrongUse(f"weights: expected a file, or a function of images, got {shown}")
-    asked = checked.of_scoring(options | {"protocol": protocol, "count": count, "quiet": quiet,
-                                          "weights": None if own else weights}, function, NOT_HERE)
+    file, own = scoring.file_or_function(weights)
+    asked = checked.of_scoring(options | {"protocol": protocol, "count": count, "quiet": quiet, "weights": file},
+                               function, NOT_HERE)
     with in_python():
         a = _side(fakes, "fakes", range)
         b = None if real is None else _side(real, "real", range)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from types import NoneType
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from minigan.training.scoring import keeping
 from minigan.training.scoring.given import ANYTHING, Given, recognized
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.score import score
+
+Weights: TypeAlias = str | os.PathLike[str] | Callable[[np.ndarray], Any] | None
 
 
 def side(given: Any, name: str, range: tuple[float, float] | None = None) -> Given:
@@ -38,9 +41,7 @@ def side(given: Any, name: str, range: tuple[float, float] | None = None) -> Giv
             raise WrongUse(f"{name}: no statistics of features ({why}); expected (mu, sigma), a mean (d,) and a "
                            "covariance (d, d)")
         return Given(name, statistics=known)
-    if given is None or isinstance(given, (bool, int, float, complex, bytes, dict, set)) or callable(given):
-        shown = " ".join(f"{given!r:.60}".split())
-        raise WrongUse(f"{name}: got {shown}; expected an array of images, statistics (mu, sigma), {ANYTHING}")
+    arrays.check_given(given, name, f"an array of images, statistics (mu, sigma), {ANYTHING}")
     if range is not None:
         black, white = arrays.bounds(range)
         with contextlib.suppress(Exception):  # of what is no array, pixels tells
@@ -49,6 +50,15 @@ def side(given: Any, name: str, range: tuple[float, float] | None = None) -> Giv
                 black <= given.min() <= given.max() <= white):
             range = None
     return Given(name, array=arrays.pixels(given, range, name))
+
+
+def file_or_function(weights: Weights) -> tuple[str | os.PathLike[str] | None, Function | None]:
+    """What a network's place is given: (file, None), or (None, function), or none of both. WrongUse for all else."""
+    if callable(weights):
+        return None, weights
+    if isinstance(weights, (str, os.PathLike, NoneType)):
+        return weights, None
+    raise WrongUse(f"weights: expected a file, or a function of images, got {' '.join(f'{weights!r:.60}'.split())}")
 
 
 def measured(a: Given, asked: Asked, b: Given | None = None, function: Function | None = None,

@@ -92,7 +92,9 @@ def train(images_or_path: str | os.PathLike[str] | ArrayLike, *, labels: ArrayLi
     >>> run.sample(9).shape, run.discriminator(images).shape, sorted(run.discriminator.network.params)
     ((9, 16, 16, 3), (64,), ['W'])
     """
-    given, tensorboard = options.of_experiment(chosen, "train", ARGUMENTS), options.switch("tensorboard", tensorboard)
+    given = options.of_experiment(chosen, "train", ARGUMENTS)
+    overwrite, quiet = options.switch("overwrite", overwrite), options.switch("quiet", quiet)
+    tensorboard = options.switch("tensorboard", tensorboard)
     own = as_own(generator, discriminator)
     if isinstance(images_or_path, (str, os.PathLike)):
         with in_python():
@@ -113,6 +115,10 @@ def train(images_or_path: str | os.PathLike[str] | ArrayLike, *, labels: ArrayLi
         if of.remark:
             sayer(quiet)(of.remark)
         return _train(of.dataset, given, None, out, overwrite, quiet, callback, own, tensorboard)
+    if isinstance(images_or_path, Run):
+        raise WrongUse("images_or_path: got a Run; run.resume(iterations=...) goes on with it")
+    arrays.check_given(images_or_path, "images_or_path", "an array of images, the name of a data set, or a path: a "
+                       "folder, a zip archive or an .npz of images, or a run")
     if "data_root" in given:
         raise WrongUse("data_root: the images are given as an array; leave one of them out")
     with in_python():

@@ -135,7 +135,7 @@ def _check(name: str, size: int | None, width: float, classes: int, condition: s
     for option, value, low, high in (("--size", size, 16, 1024), ("--width", width, 1e-3, 16),
                                      ("--classes", classes, 0, 100_000)):
         if value is not None and not low <= value <= high:  # nan is refused too
-            raise WrongUse(f"{option}: expected {low:,g} to {high:,g}, got {value}")
+            raise WrongUse(f"{option}: expected {low:,.10g} to {high:,.10g}, got {value}")
     if (size or model.size) ** 2 * max(width, 1) > MOST_PIXELS:
         raise WrongUse(f"a network for {size} x {size} pixels of width {width:g} is not drawn up; use a smaller --size "
                        "or --width")

@@ -45,22 +45,25 @@ OWN = ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png", "film.png
 OF_ITERATIONS = r"(checkpoint|best)-[0-9]+\.h5|samples-[0-9]+\.png"
 
 
-def check_new(folder: Path, overwrite: bool = False) -> None:
-    """WrongUse if the folder cannot become a new run's, because of what is there already."""
+def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> None:
+    """WrongUse if the folder cannot become a new run's, or a moved one's, because of what is there already."""
+    another = "choose another path" if moved else "choose another --out"
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         if not nearest.is_dir():
-            raise WrongUse(f"{nearest} is a file; choose another --out")
+            raise WrongUse(f"{nearest} is a file; {another}")
         inside = sorted(path.name for path in folder.iterdir()) if nearest == folder else []
     except OSError as error:
         raise FailedWork(f"{folder} cannot be looked at ({error.strerror or error})") from None
     if not os.access(nearest, os.W_OK):
-        raise FailedWork(f"{nearest} is not writable; choose another --out")
+        raise FailedWork(f"{nearest} is not writable; {another}")
     is_run = _is_ours(folder)
     if inside and not (overwrite and is_run):
-        raise WrongUse(f"{folder} exists already and " + (
-            f"holds a run; go on with it (minigan train --resume {shlex.quote(str(folder))}), replace it (--overwrite) "
-            "or choose another --out" if is_run else "holds other files, which stay untouched; choose another --out"))
+        if not is_run:
+            raise WrongUse(f"{folder} exists already and holds other files, which stay untouched; {another}")
+        what = another if moved else (f"go on with it (minigan train --resume {shlex.quote(str(folder))}), replace it "
+                                      f"(--overwrite) or {another}")
+        raise WrongUse(f"{folder} exists already and holds a run; {what}")
 
 
 def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], overwrite: bool = False) -> None:

@@ -10,8 +10,9 @@ import click
 import pytest
 from tiny import ROOT
 
-from minigan.cli import commands, habits, help, main
+from minigan.cli import commands, help, main
 from minigan.cli.commands import GROUPS
+from minigan.experiment import habits
 from minigan.experiment.experiment import NETWORKS, Experiment, option_name
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM", "COLUMNS")}

@@ -82,11 +82,11 @@ def test_what_a_sentence_says_to_write_works(rng, write, shape):
 
 @pytest.mark.parametrize(("range", "says"), [
     ((0, 1), "does not hold them"), ((1, 0), "black below white"), ((0, 0), "black below white"), (1, "such as (0, 1)"),
-    ((0, float("nan")), "black below white"), ("01", "black below white|does not hold"), ((0, 1, 2), "such as (0, 1)")])
+    ((0, float("nan")), "black below white"), ("01", "such as (0, 1)"), ((0, 1, 2), "such as (0, 1)")])
 def test_a_range_that_is_none_or_too_narrow_is_refused(rng, range, says):
     with pytest.raises(WrongUse) as caught:
         arrays.pixels(uint8(rng, 4, 16, 16, 3).astype(float), range=range)
-    assert any(way in str(caught.value) for way in says.split("|")), caught.value
+    assert says in str(caught.value)
 
 
 def test_labels_are_one_whole_number_for_each(rng):

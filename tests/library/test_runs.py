@@ -86,6 +86,20 @@ def test_the_discriminator_says_the_same_of_bytes_and_of_numbers_and_has_gradien
     (lambda run: (run.sample(4) / 2).grid(), "grid: float64"),
     (lambda run: minigan.load(run.folder / "samples"), "is not a run: it has no experiment.json"),
     (lambda run: minigan.load("nowhere"), "nowhere is not a run"),
+    (lambda run: minigan.load(None), "expected a path, a str or a Path, got None"),
+    (lambda run: run.report(b"page.html"), "expected a path, a str or a Path, got b'page.html'"),
+    (lambda run: run.discriminator([[1, 2], [3]]), "images: rows of different lengths; expected numbers"),
+    (lambda run: run.keep(run.folder), "holds a run; choose another path"),
+    (lambda run: run.keep(run.folder / "log.jsonl"), "log.jsonl is a file; choose another path"),
+    (lambda run: run.resume(quiet="no"), "quiet: expected True or False, got 'no'"),
+    (lambda run: run.resume(epochs=3), "epochs: here it is iterations; a run is counted in updates"),
+    (lambda run: run.resume(amp=True), "amp: there is none here, all computing is in float32"),
+    (lambda run: run.resume(iterations=0), "iterations: expected 1 to 1,000,000,000, got 0"),
+    (lambda run: run.score(weights=3), "weights: expected a file, or a function of images, got 3"),
+    (lambda run: minigan.train(run), "got a Run; run.resume(iterations=...) goes on"),
+    (lambda run: minigan.train(None), "images_or_path: got None; expected an array of images, the name of a data set"),
+    (lambda run: minigan.train(np.zeros((4, 16, 16)), range="01"), "range: expected the numbers of black and white"),
+    (lambda run: minigan.train("shapes", overwrite="yes"), "overwrite: expected True or False, got 'yes'"),
 ])
 def test_wrong_use_is_one_sentence(trained, call, says):
     with pytest.raises(WrongUse) as caught:

@@ -150,7 +150,8 @@ def test_a_run_is_compared_with_its_own_images_and_keeps_its_scores(run, capsys)
     assert "accuracy of D" in expected
     assert minigan.fid(own, count=60, quiet=True) == pytest.approx(expected["FID"].value, rel=1e-9)
     assert minigan.inception_score(run, count=60, quiet=True).mean == pytest.approx(expected["IS"].value, rel=1e-9)
-    minigan.score(own, weights=colours, count=60, quiet=True)
+    by_function = minigan.score(own, weights=colours, count=60, quiet=True)
+    assert own.score(weights=colours, count=60, quiet=True) == {name: one.value for name, one in by_function.items()}
     assert store.read_bytes() == before  # of single scores, and of a function's, nothing is kept
     store.unlink()
     assert minigan.score(own, count=60, quiet=True) == expected

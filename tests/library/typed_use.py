@@ -12,9 +12,8 @@ import numpy as np
 from typing_extensions import assert_type
 
 import minigan
-from minigan import Run, Tensor, grad, no_grad, spectral_norm
+from minigan import FailedWork, Run, Tensor, WrongUse, grad, no_grad, spectral_norm
 from minigan.engine import ops
-from minigan.errors import FailedWork, WrongUse
 from minigan.nn.initializers import he_normal
 from minigan.nn.layers import Layer, Linear, Pass
 

@@ -18,8 +18,8 @@ def check_files(out: Path | None, asked: Asked, advice: str = "") -> None:
     if out is not None:
         if out.suffix != ".json":
             raise WrongUse(f"--out {out}: expected a name that ends with .json")
-        stored_scores.read(out)
         check_writable(out, advice)
+        stored_scores.read(out)
     if asked.write_stats is not None:
         if asked.write_stats.suffix != ".npz":
             raise WrongUse(f"--write-stats {asked.write_stats}: expected a name that ends with .npz")

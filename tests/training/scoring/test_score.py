@@ -98,4 +98,4 @@ def test_a_file_that_cannot_be_written_is_found_before_the_work(run, tmp_path, c
     monkeypatch.setattr("minigan.cli.score.score", lambda *given: 1 / 0)
     (tmp_path / "file").write_bytes(b"")
     for option, name in (("--out", "x.json"), ("--write-stats", "x.npz")):
-        assert "Not a directory" in said(["score", run, option, tmp_path / "file" / name], capsys, 1)[1]
+        assert "cannot be written" in said(["score", run, option, tmp_path / "file" / name], capsys, 1)[1]

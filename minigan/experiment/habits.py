@@ -69,15 +69,19 @@ def answer(typed: str, known: Collection[str]) -> str:
     known: the command's own options, and the names of its arguments.
     """
     name = typed.lower().replace("_", "-")
+    return renamed(typed, known) or (f"{typed}: not here; {NOT_HERE[name]}" if name in NOT_HERE else "")
+
+
+def renamed(typed: str, known: Collection[str]) -> str:
+    """The same, but for what a command has and another has not: the library asks, too, of its arguments."""
+    name = typed.lower().replace("_", "-")
     if name != typed and name in known:
         return f"{typed} is written {name} here"
     for here, (others, remark) in HABITS.items():
         if name in others and here in known:
             place = f"here it is {here}" if here.startswith("-") else f"the word {here.strip('[]')} takes its place"
             return f"{typed}: {place}" + (f"; {remark}" if remark else "")
-    if name in NONE:
-        return f"{typed}: there is none here, {NONE[name]}"
-    return f"{typed}: not here; {NOT_HERE[name]}" if name in NOT_HERE else ""
+    return f"{typed}: there is none here, {NONE[name]}" if name in NONE else ""
 
 
 def elsewhere(option: str) -> str:
