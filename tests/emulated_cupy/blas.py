@@ -21,7 +21,7 @@ _INT, _POINTER, _FLOAT = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
 _MULTIPLY = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, ctypes.c_size_t, *[_INT] * 5, _FLOAT, _POINTER, _INT, _POINTER,
                              _INT, _FLOAT, _POINTER, _INT, _INT)
 INTERNAL_ERROR = 14
-BITS = {68: 23, 77: 10, 75: 7}  # cublasComputeType_t -> of a factor, behind the point: float32, TF32, bfloat16
+BITS = {68: 23, 77: 10}  # cublasComputeType_t -> of a factor, behind the point: float32, TF32
 
 
 @functools.cache

@@ -38,7 +38,7 @@ int cublasGemmEx(Handle* handle, int ta, int tb, int m, int n, int k, const void
                  int compute, int algorithm) {
     if (!handle || !multiply) return NOT_INITIALIZED;
     if (A_type || B_type || C_type || algorithm != -1) return NOT_SUPPORTED;
-    if (compute != 68 && compute != 75 && compute != 77) return NOT_SUPPORTED;
+    if (compute != 68 && compute != 77) return NOT_SUPPORTED;
     if (ta < 0 || ta > 1 || tb < 0 || tb > 1 || m < 0 || n < 0 || k < 0) return INVALID_VALUE;
     if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m || lda < 1 || ldb < 1 || ldc < 1) return INVALID_VALUE;
     return multiply(handle->stream, handle->workspace, handle->bytes, ta, tb, m, n, k, *static_cast<const float*>(alpha),

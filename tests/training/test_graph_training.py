@@ -36,7 +36,7 @@ CHOICES = {
     "projection": {"model": "resnet", "condition": "projection", "gp": 1.0, "norm": "sn"},
     "ac": {"model": "resnet", "condition": "ac", "gen_batch_size": 7},
     "tf32": {"precision": "tf32", "gp": 10.0},
-    "bf16": {"precision": "bf16", "model": "resnet"},
+    "tf32-resnet": {"precision": "tf32", "model": "resnet"},
 }
 every_choice = pytest.mark.parametrize("chosen, iterations", [
     *(pytest.param(chosen, 20, id=name) for name, chosen in NETWORKS.items()),
