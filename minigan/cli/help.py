@@ -94,6 +94,9 @@ class Command(click.Command):
             if said:
                 raise WrongUse(f"{said} (see {ctx.command_path} --help)") from None
             raise
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click's parser leaves out whose help to look into
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own = [option for option in self.options(ctx) if not isinstance(option, ExperimentOption)]

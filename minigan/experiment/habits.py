@@ -10,6 +10,8 @@ HABITS: dict[str, tuple[tuple[str, ...], str]] = {
                   "images are read ahead without workers, and results are the same for any number of threads"),
     "--device": (("--gpu", "--cuda", "--gpus", "--gpu-id", "--gpu-ids", "--no-cuda"),
                  "--device cuda computes on the GPU"),
+    "--precision": (("--amp", "--fp16", "--bf16", "--tf32", "--mixed-precision", "--use-amp", "--allow-tf32"),
+                    "of a GPU's products, in updates; all else is float32"),
     "--iterations": (("--epochs", "--steps", "--n-epochs", "--num-epochs", "--max-iter", "--niter", "--num-steps",
                       "--max-steps", "--total-steps", "--n-iter", "--kimg", "--max-iteration"),
                      "a run is counted in updates of the generator; an epoch has images / batch size / n_dis of them"),
@@ -50,8 +52,7 @@ HABITS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 # What others have and minigan has not, with the reason.
-NONE = {"--amp": "all computing is in float32", "--fp16": "all computing is in float32",
-        "--workers-per-gpu": "images are read ahead without workers", "--pin-memory": "images are read ahead anyway",
+NONE = {"--workers-per-gpu": "images are read ahead without workers", "--pin-memory": "images are read ahead anyway",
         "--multi-gpu": "a training is on one device", "--distributed": "a training is on one device"}
 
 # Of other commands here, and what commands without it do instead.

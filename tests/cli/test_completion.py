@@ -75,22 +75,34 @@ def test_runs_are_offered_wherever_they_lie(elsewhere):
 def test_bash_completes_after_the_line_of_the_help(tmp_path):
     """The line that minigan completion names is evaluated; then bash's own function is asked as for a TAB."""
     (tmp_path / "bin").mkdir()
+    for folder in ("my photos", "runs/short", "stars"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "runs" / "short" / "experiment.json").write_text("{}")
+    (tmp_path / "st.zip").touch()
     program = tmp_path / "bin" / "minigan"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m minigan "$@"\n')
     program.chmod(0o755)
     script = """
 eval "$(minigan completion bash)" || exit 1
-ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _minigan_completion minigan; echo "${COMPREPLY[*]}"; }
+compopt() { :; }  # bash has it while a TAB is answered only
+ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _minigan_completion minigan
+        (IFS="|"; echo "${COMPREPLY[*]}"); }
 complete -p minigan
 ask minigan rep
 ask minigan train cifar10 --norm ortho
 ask minigan networks dcgan-
+ask minigan train st
+ask minigan train my
+ask minigan score r
+ask minigan report nothing
 """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, env=os.environ | {
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)})
     assert (done.returncode, done.stderr) == (0, "")
     first, *rest = done.stdout.splitlines()
-    assert "_minigan_completion minigan" in first and rest == ["report reproduce", "orthonormal", "dcgan-32"]
+    assert "_minigan_completion minigan" in first and rest[:3] == ["report|reproduce", "orthonormal", "dcgan-32"]
+    assert [{*line.split("|")} for line in rest[3:]] == [
+        {"stl10", "stars", "st.zip"}, {"my photos"}, {"runs/short", "runs"}, {""}]
 
 
 @pytest.mark.parametrize("shell, line", [("zsh", "compdef _minigan_completion minigan"),
