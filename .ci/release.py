@@ -5,7 +5,8 @@
     python .ci/release.py --check      only whether HEAD may be released
     python .ci/release.py              then wheel and sdist into dist/, each tried in an environment of its own
 
-Everything is taken from HEAD, so what git does not have is not in a release. The sdist is built from a clean export,
+Everything is taken from HEAD, so what git does not have is not in a release; only the description differs from README,
+whose images and pages an index of packages does not have. The sdist is built from a clean export,
 the wheel from the sdist; `twine check --strict` reads both; each is installed into a fresh environment, says its
 version and trains. Where something is missing, one line says what, and dist/ stays as it was.
 """
@@ -42,7 +43,7 @@ def main() -> int:
         print(f"minigan {version} can be released: the tree is clean, CHANGELOG.md has its section, v{version} is free")
         if not asked.check:
             build(version)
-    except Refused as why:
+    except (Refused, OSError) as why:
         print(f"release: {why}", file=sys.stderr)
         return 1
     return 0
@@ -85,6 +86,7 @@ def build(version: str) -> None:
         git("archive", "--output", str(archive), "HEAD")
         with tarfile.open(archive) as files:
             files.extractall(source, filter="data")
+        describe(source)
         run(sys.executable, "-m", "build", "--outdir", made, source)
         files_made = sorted(made.iterdir())
         if [path.suffix for path in files_made] != [".whl", ".gz"]:
@@ -98,6 +100,29 @@ def build(version: str) -> None:
             print(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  dist/{file.name}")
     print(f"nothing was uploaded; next: git tag -a v{version} -m 'minigan {version}', then twine upload dist/minigan-"
           f"{version}*")
+
+
+def describe(source: Path) -> None:
+    """Give the package another description than README.md, whose images and pages an index does not have."""
+    settings, readme = source / "setup.cfg", (source / "README.md").read_text(encoding="utf-8")
+    before = settings.read_text(encoding="utf-8")
+    after = before.replace("long_description = file: README.md\n", "long_description = file: DESCRIPTION.md\n")
+    if after == before:
+        raise Refused("setup.cfg does not have README.md as its long_description")
+    (source / "DESCRIPTION.md").write_text(for_index(readme), encoding="utf-8")
+    settings.write_text(after, encoding="utf-8")
+
+
+def for_index(readme: str) -> str:
+    """README as an index of packages can show it: an image is what it shows, a link to a file its name.
+
+    Links to other places, and those within the page, stay.
+    """
+    text = re.sub(r"<!--.*?-->\n", "", readme, flags=re.DOTALL)
+    text = re.sub(r"!\[([^]]*)\]\((?!https?:)[^)]*\)", r"(Image: \1.)", text)
+    text = re.sub(r"\[([^]]*)\]\((?!https?:|#)([^)#]*)(#[^)]*)?\)", r"\1 (`\2`)", text)
+    title, _, rest = text.partition("\n")
+    return f"{title}\n\nThe files that this text names are in the source archive.\n{rest}"
 
 
 def attempt(file: Path, version: str, home: Path) -> None:

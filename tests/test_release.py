@@ -1,7 +1,9 @@
 """A release is refused, in one line, unless HEAD is clean, dated and new; nothing is built or changed then."""
 
+import configparser
 import datetime
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import minigan
 
 ROOT = Path(__file__).resolve().parents[1]
 TODAY = datetime.date.today()
+RELEASE = runpy.run_path(str(ROOT / ".ci" / "release.py"))
 
 if shutil.which("git") is None:
     pytest.skip("git is missing: releases are made of what it has", allow_module_level=True)
@@ -109,11 +112,34 @@ def test_files_of_the_same_version_in_dist_are_refused(repository):
 
 
 def test_what_cannot_be_built_is_refused_with_what_the_tool_said(repository):
+    (repository / "setup.cfg").write_text("[metadata]\nlong_description = file: README.md\n")
+    (repository / "README.md").write_text("# a\n")
     (repository / "pyproject.toml").write_text('[build-system]\nrequires = []\nbuild-backend = "gone"\n')
     commit(repository)
     done = release(repository)
     assert done.returncode == 1 and "Traceback" not in done.stderr.split("failed:")[0]
     assert re.match(r"release: .* -m build .* failed:\n.", done.stderr)
+
+
+def test_an_index_is_given_a_description_whose_links_lead_somewhere():
+    given = ("# a\n\n![A ring](docs/ring.png)\n\n<!-- ci: x -->\n[one](docs/a.md#b), [two](https://b.invalid/c), "
+             "[three](#d)\n\n| ![x](y.png) |\n")
+    made = RELEASE["for_index"](given)
+    assert made.startswith("# a\n\nThe files that")
+    assert made.endswith("\n(Image: A ring.)\n\none (`docs/a.md`), [two](https://b.invalid/c), "
+                         "[three](#d)\n\n| (Image: x.) |\n")
+    whole = RELEASE["for_index"]((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert "](" not in whole.replace("](http", "") and "<!--" not in whole and whole.count("(Image: ") == 3
+
+
+def test_the_description_takes_readmes_place_in_the_settings(tmp_path):
+    for name in ("setup.cfg", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    RELEASE["describe"](tmp_path)
+    settings = configparser.ConfigParser()
+    settings.read(tmp_path / "setup.cfg", encoding="utf-8")
+    assert settings["metadata"]["long_description"] == "file: DESCRIPTION.md"
+    assert (tmp_path / "DESCRIPTION.md").is_file()
 
 
 def test_the_changelog_begins_with_this_version():

@@ -30,6 +30,8 @@ html_extra_path = [str(Path(__file__).resolve().parents[2] / "build" / "pages" /
 # A field xp has a module as its default, which is shown with the place where it lies.
 autodoc_default_options = {"members": True, "undoc-members": True, "member-order": "bysource", "exclude-members": "xp"}
 autodoc_typehints = "signature"
+# Shown by name: what each takes is in the docstrings, and NumPy's ArrayLike is a line of its private names.
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "Input", "Network")}
 autodoc_inherit_docstrings = False  # NumPy's words are not ours, nor written as ours
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
@@ -46,8 +48,11 @@ def plain(app, what, name, obj, options, lines):
 
 
 def short(app, what, name, obj, options, signature, return_annotation):
-    """A default that is a module is its name, not where it lies."""
-    return (re.sub(r"<module '([\w.]+)'[^>]*>", r"\1", signature), return_annotation) if signature else None
+    """A default that is a module is its name, not where it lies; so is an alias of types."""
+    if not signature:
+        return None
+    signature = re.sub(r"<module '([\w.]+)'[^>]*>", r"\1", signature)
+    return re.sub(r"TypeAliasForwardRef\('(?:\w+\.)*(\w+)'\)", r"\1", signature), return_annotation
 
 
 def home(app, modname, attribute):

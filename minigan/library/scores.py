@@ -17,7 +17,7 @@ from minigan.metrics.protocols import OF_FUNCTION, PROTOCOLS, needs_real
 from minigan.metrics.stored_scores import Score
 from minigan.training.scoring.given import Given
 
-Images: TypeAlias = ArrayLike | os.PathLike[str] | Run  # what may be scored; a str is a path or a data set's name
+Input: TypeAlias = ArrayLike | os.PathLike[str] | Run  # what may be scored; a str is a path or a data set's name
 Range: TypeAlias = tuple[float, float] | None
 NOT_HERE = ("data", "stats")  # options that say what the second argument says
 
@@ -36,7 +36,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def fid(fakes: Images, real: Images | None = None, *, protocol: str | None = None, count: int | None = None,
+def fid(fakes: Input, real: Input | None = None, *, protocol: str | None = None, count: int | None = None,
         weights: Weights = None, range: Range = None, quiet: bool = False, **options: Any) -> float:
     """Frechet Inception distance of two sets of images (Heusel et al. 2017): from 0 on, the smaller the more alike.
 
@@ -82,7 +82,7 @@ def fid(fakes: Images, real: Images | None = None, *, protocol: str | None = Non
     return _only("fid", ("FID",), fakes, real, range, weights, protocol, count, quiet, options)[0].value
 
 
-def inception_score(fakes: Images, *, protocol: str | None = None, count: int | None = None, weights: Weights = None,
+def inception_score(fakes: Input, *, protocol: str | None = None, count: int | None = None, weights: Weights = None,
                     range: Range = None, quiet: bool = False, **options: Any) -> Mean:
     """Inception score of images (Salimans et al. 2016): from 1 to the number of classes, more is better.
 
@@ -105,7 +105,7 @@ def inception_score(fakes: Images, *, protocol: str | None = None, count: int | 
     return Mean(found.value, found.spread or 0.0)
 
 
-def kid(fakes: Images, real: Images | None = None, *, protocol: str | None = None, count: int | None = None,
+def kid(fakes: Input, real: Input | None = None, *, protocol: str | None = None, count: int | None = None,
         weights: Weights = None, range: Range = None, quiet: bool = False, **options: Any) -> Mean:
     """Kernel Inception distance of two sets of images (Binkowski et al. 2018): around 0 for images of one kind.
 
@@ -129,7 +129,7 @@ def kid(fakes: Images, real: Images | None = None, *, protocol: str | None = Non
     return Mean(found.value, found.spread or 0.0)
 
 
-def precision_recall(fakes: Images, real: Images | None = None, *, protocol: str | None = None,
+def precision_recall(fakes: Input, real: Input | None = None, *, protocol: str | None = None,
                      count: int | None = None, weights: Weights = None, range: Range = None, quiet: bool = False,
                      **options: Any) -> PrecisionRecall:
     """Precision and recall of fakes (Kynkaanniemi et al. 2019), shares from 0 to 1, more is better.
@@ -152,7 +152,7 @@ def precision_recall(fakes: Images, real: Images | None = None, *, protocol: str
     return PrecisionRecall(found[0].value, found[1].value)
 
 
-def score(fakes: Images, real: Images | None = None, *, protocol: str | None = None, count: int | None = None,
+def score(fakes: Input, real: Input | None = None, *, protocol: str | None = None, count: int | None = None,
           weights: Weights = None, range: Range = None, quiet: bool = False, **options: Any) -> dict[str, Score]:
     """All that `minigan score` says of images: a dict of the names of scores, each with what it depends on.
 
@@ -179,7 +179,7 @@ def _only(function: str, names: tuple[str, ...], *given: Any) -> list[Score]:
     return [found[name] for name in names]
 
 
-def _measured(function: str, only: tuple[str, ...], fakes: Images, real: Images | None, range: Range, weights: Weights,
+def _measured(function: str, only: tuple[str, ...], fakes: Input, real: Input | None, range: Range, weights: Weights,
               protocol: str | None, count: int | None, quiet: bool, options: dict[str, Any]) -> list[Score]:
     """Scores of what the function was given. only: its scores; none for all of the protocol."""
     file, own = scoring.file_or_function(weights)
@@ -196,7 +196,7 @@ def _measured(function: str, only: tuple[str, ...], fakes: Images, real: Images 
     return scoring.measured(a, asked, b, own, only, store=not only)
 
 
-def _side(given: Images, name: str, range: Range) -> Given:
+def _side(given: Input, name: str, range: Range) -> Given:
     if isinstance(given, Run):
         return Given(str(given.folder), run=given.folder, own=given.own)
     return scoring.side(given, name, range)
