@@ -16,7 +16,7 @@ from minigan.data.datasets import DATASETS
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
-from minigan.training import loop, run_record
+from minigan.training import loop, run_folder, run_record
 from minigan.training.diagnosis import diagnostics
 from minigan.views import diagnosis_table, log_table, report, watch
 from minigan.views.figures import catalogue
@@ -81,7 +81,8 @@ def log_command(run: Path, last: int, csv: str | None) -> None:
     if csv is not None and csv != "-" and Path(csv).suffix.lower() != ".csv":
         raise WrongUse(f"--csv {csv}: expected a name that ends with .csv, or - for the standard output")
     if not log:
-        raise FailedWork(f"{run} has logged nothing yet; minigan train writes the first line after --log-every "
+        raise FailedWork(f"{run} was imported, and has no log: nobody trained it here" if run_folder.imported_from(run)
+                         else f"{run} has logged nothing yet; minigan train writes the first line after --log-every "
                          "iterations")
     if csv == "-":
         echo(log_table.csv_text(log), nl=False)

@@ -239,6 +239,8 @@ class Run:
     def __repr__(self) -> str:
         run = self.record
         e = run.experiment
+        if run.imported:
+            return f"<minigan.Run {self.folder}: {networks_of(e)}; iteration {run.iteration:,}, imported>"
         return (f"<minigan.Run {self.folder}: {e.dataset}, {networks_of(e)}; {run.iteration:,} of {e.iterations:,} "
                 f"iterations, {run.state}>")
 

@@ -61,8 +61,8 @@ def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> Non
     if inside and not (overwrite and is_run):
         if not is_run:
             raise WrongUse(f"{folder} exists already and holds other files, which stay untouched; {another}")
-        what = another if moved else (f"go on with it (minigan train --resume {shlex.quote(str(folder))}), replace it "
-                                      f"(--overwrite) or {another}")
+        go_on = f"go on with it (minigan train --resume {shlex.quote(str(folder))}), " * (not imported_from(folder))
+        what = another if moved else f"{go_on}replace it (--overwrite) or {another}"
         raise WrongUse(f"{folder} exists already and holds a run; {what}")
 
 

@@ -216,6 +216,16 @@ def test_it_is_not_trained_on(run, capsys):
                 in capsys.readouterr().err)
 
 
+def test_it_is_never_advised_to_go_on_with_it(run, capsys):
+    folder, _, _, _ = run
+    files = [str(folder / name) for name in ("netG_100000_steps.pth", "netD_100000_steps.pth")]
+    assert main.run(["import", *files, "--out", str(folder / "run")]) == 2
+    assert "run exists already and holds a run; replace it (--overwrite) or choose another" in capsys.readouterr().err
+    assert main.run(["log", str(folder / "run")]) == 1
+    assert "was imported, and has no log" in capsys.readouterr().err
+    assert repr(minigan.load(folder / "run")).endswith("iteration 100,000, imported>")
+
+
 def test_its_page_says_whose_it_is_and_no_command_that_trains_it(run, tmp_path):
     folder, _, _, _ = run
     page = minigan.load(folder / "run").report(tmp_path / "x.html").read_text(encoding="utf-8")
