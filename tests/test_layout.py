@@ -24,7 +24,7 @@ ROOMS = """
     training
     networks metrics
     nn data
-    engine experiment formats
+    engine experiment formats parallel
     errors
 """
 FLOOR = {room: floor for floor, line in enumerate(ROOMS.strip().splitlines()[::-1]) for room in line.split()}

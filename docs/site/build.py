@@ -34,7 +34,8 @@ FOLDERS = ("docs", "bench", "kernels", "examples")  # whose pages the site shows
 
 # What people read, in order, kept or made here: group -> pages. The reference's rooms are added below.
 CONTENTS = {
-    "Use": ["docs/start", "docs/python", "docs/command-line", "docs/data", "docs/scores", "docs/look"],
+    "Use": ["docs/start", "docs/python", "docs/command-line", "docs/data", "docs/scores", "docs/look",
+            "docs/machines"],
     "Learn": ["docs/methods", "examples/index", *(f"examples/{path.stem}" for path in CHAPTERS), "examples/sweep"],
     "Judge": ["docs/comparison", "bench/index", "docs/reliability", "CHANGELOG"],
     "Build": ["docs/architecture", "kernels/index", "CONTRIBUTING"],

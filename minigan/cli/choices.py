@@ -80,3 +80,9 @@ def _folders(place: Path) -> list[Path]:
         return sorted(path for path in place.iterdir() if path.name[0] != "." and path.is_dir())[:MOST]
     except OSError:
         return []
+
+
+def dask_option(what: str, **how: Any) -> Callable[[Any], Any]:
+    """The option --dask of a command; what: is done on a cluster.  how: as of click.option."""
+    return click.option("--dask", metavar="ADDRESS|local:N", help=f"a Dask cluster's scheduler, or so many processes "
+                        f"of this machine: {what}", **how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from minigan.cli.choices import Names, RunFolder
+from minigan.cli.choices import Names, RunFolder, dask_option
 from minigan.cli.help import Command, SectionOption, echo
 from minigan.data.datasets import DATASETS
 from minigan.data.image_folder import FITS
@@ -18,6 +19,7 @@ from minigan.errors import WrongUse
 from minigan.formats.progress import to_stderr
 from minigan.metrics import inception_weights, stored_scores
 from minigan.metrics.protocols import PROTOCOLS
+from minigan.parallel.dask_workers import connected
 from minigan.training import run_record
 from minigan.training.scoring import keeping
 from minigan.training.scoring.given import recognized
@@ -99,7 +101,9 @@ def weights_command(file: Path | None, out: Path | None, overwrite: bool) -> Non
 @_reading("--skip-bad", is_flag=True, help="leave out those that cannot be read, or have no such size")
 @_reading("--follow-links", is_flag=True, help="take those that symbolic links out of the folder lead to")
 @_reading("--large-images", is_flag=True, help="take those with more than 89 million pixels, too: up to 2^30")
-def score_command(subject: str, real: str | None, out: Path | None, repeat: int | None, **given: Any) -> None:
+@dask_option("features are computed by its workers", cls=SectionOption, section="On other machines")
+def score_command(subject: str, real: str | None, out: Path | None, repeat: int | None, dask: str | None,
+                  **given: Any) -> None:
     """Score generated images against real ones: IS, FID and more.
 
     A are the generated images, B the real ones, each of these: a run's folder, a folder, a zip archive or an .npz file
@@ -135,19 +139,22 @@ def score_command(subject: str, real: str | None, out: Path | None, repeat: int 
         repeat = PROTOCOLS[asked.protocol].repetitions if is_run and asked.protocol in PROTOCOLS else 1
     if repeat > 1 and not is_run:
         raise WrongUse(f"--repeat: {a.name} is no run that could draw other images")
+    if dask is not None and asked.device != "cpu":
+        raise WrongUse(f"--dask: its workers compute on their CPUs; leave out --device {asked.device}, or --dask")
     made: list[Result] = []
     said: set[str] = set()
-    for seed in range(asked.seed, asked.seed + repeat):
-        found = score(a, dataclasses.replace(asked, seed=seed), b)
-        if out is not None:  # first: the lines may go to a terminal that was closed
-            keeping.keep(found, out, asked.best, nearest=not made)
-        for line in stored_scores.lines(found.scores):
-            echo(line)
-        for remark in found.remarks:
-            if remark not in said:
-                to_stderr(remark)
-        said |= set(found.remarks)
-        made.append(found)
+    with contextlib.nullcontext() if dask is None else connected(dask) as workers:
+        for seed in range(asked.seed, asked.seed + repeat):
+            found = score(a, dataclasses.replace(asked, seed=seed), b, workers=workers)
+            if out is not None:  # first: the lines may go to a terminal that was closed
+                keeping.keep(found, out, asked.best, nearest=not made)
+            for line in stored_scores.lines(found.scores):
+                echo(line)
+            for remark in found.remarks:
+                if remark not in said:
+                    to_stderr(remark)
+            said |= set(found.remarks)
+            made.append(found)
     if repeat > 1:
         for line in stored_scores.mean_lines([found.scores for found in made]):
             echo(line)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from minigan.cli.choices import Names, RunFolder
+from minigan.cli.choices import Names, RunFolder, dask_option
 from minigan.cli.experiment_options import chosen, experiment_options, images_type
 from minigan.cli.help import Command, TrainCommand, echo, help_all
 from minigan.data import datasets
@@ -20,8 +20,10 @@ from minigan.experiment.presets import DATASET_PRESETS, experiment
 from minigan.experiment.profiles import SETTINGS
 from minigan.formats.progress import to_stderr, to_stdout
 from minigan.networks.norms import NORMS
+from minigan.parallel.dask_workers import connected
 from minigan.studies import grid, reproduce, tables
 from minigan.studies import sweep as sweeps
+from minigan.studies.sweep_on_workers import sweep_on
 from minigan.training import loop, run_folder, validate
 
 
@@ -40,6 +42,15 @@ def _named(word: str, options: dict[str, Any], command: str) -> tuple[str, dict[
             raise WrongUse(f"{command} {word}: the images are said already; leave {option_name(option)} out")
     own = {"data_root": None if of.root is None else str(of.root), "split": of.split}
     return of.dataset, options | from_anywhere({name: value for name, value in own.items() if value is not None})
+
+
+def _train_all(cells: list[grid.Cell], out: Path, quiet: bool, dask: str | None) -> None:
+    """Train the runs here, or on the workers of a Dask cluster."""
+    if dask is None:
+        sweeps.sweep(cells, out, quiet, to_stdout)
+        return
+    with connected(dask) as workers:
+        sweep_on(workers, cells, out, quiet, to_stdout)
 
 
 def _presets() -> list[tuple[str, str]]:
@@ -128,10 +139,11 @@ def explain_command(dataset: str, **given: Any) -> None:
 @click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
 @click.option("--out", type=click.Path(path_type=Path), help="the sweep's folder [runs/sweep-DATASET]")
 @click.option("--list", "only_list", is_flag=True, help="print the runs and stop")
+@dask_option("each run is trained by one of its workers")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines of the runs")
 @experiment_options
 def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Path | None, only_list: bool,
-                  quiet: bool, **given: Any) -> None:
+                  quiet: bool, dask: str | None, **given: Any) -> None:
     """Train a grid of runs: every method, setting and seed.
 
     \b
@@ -148,7 +160,7 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
         echo("\n".join(cell.name for cell in cells))
         return
     out = out or Path("runs") / f"sweep-{dataset}"
-    sweeps.sweep(cells, out, quiet, to_stdout)
+    _train_all(cells, out, quiet, dask)
     echo("\n".join(tables.summary(cells, out)))
 
 
@@ -157,10 +169,11 @@ def sweep_command(dataset: str, methods: str, settings: str, seeds: int, out: Pa
 @click.option("--list", "only_list", is_flag=True, help="all names, with the scores to reach and their protocols")
 @click.option("--seeds", default=1, help="runs of each, with seeds 0, 1, ... [1]")
 @click.option("--out", type=click.Path(path_type=Path), help="the folder of the runs [runs/NAME]")
+@dask_option("each run is trained by one of its workers")
 @click.option("-q", "--quiet", is_flag=True, help="no progress lines of the runs")
 @experiment_options
 def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path | None, quiet: bool,
-                      **given: Any) -> None:
+                      dask: str | None, **given: Any) -> None:
     """Train what a table or a figure of the papers shows.
 
     NAME is as --list has it, its beginning, or a figure's number, such as bssn/figure18.
@@ -183,5 +196,5 @@ def reproduce_command(name: str | None, only_list: bool, seeds: int, out: Path |
     lines = reproduce.describe(name, cells, **options)
     echo("\n".join(lines))
     out = out or Path("runs") / name
-    sweeps.sweep(cells, out, quiet, to_stdout)
+    _train_all(cells, out, quiet, dask)
     echo("\n".join([*tables.summary(cells, out), "", *lines]))

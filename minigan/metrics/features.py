@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -128,6 +130,45 @@ class FunctionFeatures:
 
 
 @dataclass(frozen=True)
+class SharedOut:
+    """An extractor whose blocks of images are computed by others, several at once: an Extractor, too.
+
+    begin: has features(images) computed somewhere; what waits for them, and returns them.  ahead: blocks that are
+    begun before the first of them is waited for.
+    """
+
+    extractor: Extractor
+    begin: Callable[[np.ndarray], Callable[[], np.ndarray]]
+    ahead: int
+
+    @property
+    def name(self) -> str:
+        return self.extractor.name
+
+    @property
+    def digest(self) -> str:
+        return self.extractor.digest
+
+    @property
+    def resize(self) -> str:
+        return self.extractor.resize
+
+    @property
+    def dimension(self) -> int:
+        return self.extractor.dimension
+
+    @property
+    def classifies(self) -> bool:
+        return self.extractor.classifies
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        return self.extractor.features(images)
+
+    def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
+        return self.extractor.logits(features, biased)
+
+
+@dataclass(frozen=True)
 class Images:
     """Images to be read from any of them on: uint8 (count, H, W, C)."""
 
@@ -194,6 +235,14 @@ def _go(extractor: Extractor, images: Images, use: Callable[[slice, np.ndarray],
     """Call use(part, features) for every block of images, in order."""
     place, key = folder(extractor, images), _key(extractor, images)
     progress: ProgressLine | None = None  # begins with the first block that is not there: that tells the rate
+    waiting: deque[Callable[[], None]] = deque()  # blocks that were begun
+    ahead = extractor.ahead if isinstance(extractor, SharedOut) else 0
+
+    def take(part: slice, path: Path, label: dict[str, Any], get: Callable[[], np.ndarray], new: bool) -> None:
+        features = get()
+        if new and keep and extractor.digest:
+            _keep(path, label | {"features": features})
+        use(part, features)
     try:
         for start in range(0, images.count, BLOCK):
             part = slice(start, min(start + BLOCK, images.count))
@@ -205,23 +254,38 @@ def _go(extractor: Extractor, images: Images, use: Callable[[slice, np.ndarray],
                 state = _kept(path, label, {"features": (n, extractor.dimension)}, np.float32)
             if state is None:
                 progress = progress or _begun(images, extractor, start, quiet)
-                features = _computed(extractor, images.read(part), start, progress)
-                if keep and extractor.digest:
-                    _keep(path, label | {"features": features})
+                get = _begin(extractor, images.read(part), start, progress)
             else:
-                features = state["features"]
-            use(part, features)
+                get = partial(dict.__getitem__, state, "features")
+            waiting.append(partial(take, part, path, label, get, state is None))
+            if len(waiting) > ahead:
+                waiting.popleft()()
+        while waiting:
+            waiting.popleft()()
     finally:
         if progress is not None:
             progress.close()
 
 
-def _computed(extractor: Extractor, images: np.ndarray, start: int, progress: ProgressLine) -> np.ndarray:
-    """Features of a block's images; the progress line hears of every STEP of them."""
+def _begin(extractor: Extractor, images: np.ndarray, start: int, progress: ProgressLine) -> Callable[[], np.ndarray]:
+    """What gives the features of a block's images; computed then, or by others from now on."""
+    if isinstance(extractor, SharedOut):
+        wait = extractor.begin(images)
+
+        def waited() -> np.ndarray:
+            features = wait()
+            progress.update(start + len(features))
+            return features
+        return waited
+    return lambda: computed(extractor, images, lambda done: progress.update(start + done))
+
+
+def computed(extractor: Extractor, images: np.ndarray, tell: Callable[[int], None] = lambda done: None) -> np.ndarray:
+    """Features of a block's images; tell hears after every STEP of them how many are done."""
     found = np.empty((len(images), extractor.dimension), np.float32)
     for at in range(0, len(images), STEP):
         found[at : at + STEP] = extractor.features(images[at : at + STEP])
-        progress.update(start + min(at + STEP, len(images)))
+        tell(min(at + STEP, len(images)))
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from minigan.errors import FailedWork, WrongUse, brief, reason
 from minigan.experiment.experiment import CHANGEABLE, to_dict
 from minigan.formats import image_files, image_grids
 from minigan.formats.locks import Busy, alone
+from minigan.formats.progress import to_stderr
 from minigan.formats.untrusted import read_json
 from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
@@ -28,40 +29,55 @@ from minigan.training import loop, records, restore, run_folder, run_record
 
 MOST = 16 << 20  # bytes of sweep.json
 
+Say = Callable[[str], None]
 
-def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Callable[[str], None] = print) -> None:
-    """Train all cells that are not finished, then write the summary.
 
-    A run whose loss is no longer finite is a result, too: it is noted in its failed.txt and not begun again.
-    """
-    _claim(cells, out)
+def sweep(cells: list[Cell], out: Path, quiet: bool = False, say: Say = print) -> None:
+    """Train all cells that are not finished, one after the other, then write the summary."""
+    claim(cells, out)
+    for cell in missing(cells, out, say):
+        say(f"[{cells.index(cell) + 1}/{len(cells)}] {cell.name}")
+        train_cell(cell, out / cell.name, quiet, say)
+        conclude(cells, out)
+    conclude(cells, out)
+
+
+def missing(cells: list[Cell], out: Path, say: Say) -> Iterator[Cell]:
+    """The cells that are to be trained when their turn comes: not finished by then, and not failed, which is said."""
     for number, cell in enumerate(cells, start=1):
         folder = out / cell.name
         with contextlib.suppress(Busy):
             restore.mend(folder, say)
         run = run_record.find(folder)
-        if run is not None and run.finished:
-            continue
-        if run is not None and run.failed:
+        if run is not None and run.failed and not run.finished:
             say(f"[{number}/{len(cells)}] {cell.name}: failed before; remove {folder / 'failed.txt'} to try once more")
-            continue
-        say(f"[{number}/{len(cells)}] {cell.name}")
-        try:
-            if run is not None:
-                loop.resume(folder, {name: getattr(cell.experiment, name) for name in CHANGEABLE}, quiet)
-            else:
-                loop.fit(cell.experiment, folder, quiet=quiet)
-        except WrongUse as error:  # busy, or another process was quicker while this one read the data
-            if not isinstance(error, Busy) and (run is not None or not run_folder.is_run(folder)):
-                raise
-            say(f"{cell.name}: another process is at it")
-        except records.NotFinite as error:
-            say(f"{cell.name}: {error}")
-        _conclude(cells, out)
-    _conclude(cells, out)
+        elif run is None or not run.finished:
+            yield cell
 
 
-def _conclude(cells: list[Cell], out: Path) -> None:
+def train_cell(cell: Cell, folder: Path, quiet: bool, say: Say, remark: Say = to_stderr,
+               callback: loop.Callback | None = None) -> None:
+    """Train a run of the grid, or go on with it; remark, callback: what loop.fit does with remarks, and its callback.
+
+    A run that another process is at is passed over. A run whose loss is no longer finite is a result, too: it is noted
+    in its failed.txt and not begun again.
+    """
+    run = run_record.find(folder)
+    try:
+        if run is not None:
+            free = {name: getattr(cell.experiment, name) for name in CHANGEABLE}
+            loop.resume(folder, free, quiet, callback=callback, say=remark)
+        else:
+            loop.fit(cell.experiment, folder, quiet=quiet, callback=callback, say=remark)
+    except WrongUse as error:  # busy, or another process was quicker while this one read the data
+        if not isinstance(error, Busy) and (run is not None or not run_folder.is_run(folder)):
+            raise
+        say(f"{cell.name}: another process is at it")
+    except records.NotFinite as error:
+        say(f"{cell.name}: {error}")
+
+
+def conclude(cells: list[Cell], out: Path) -> None:
     """Write the table and the image of what there is: in turns, so that the last of several processes has seen all."""
     with _alone(out / "summary.md"):
         write_whole(out / "summary.md", ("\n".join(summary(cells, out)) + "\n").encode())
@@ -77,7 +93,7 @@ def _conclude(cells: list[Cell], out: Path) -> None:
             image_files.save_png(out / "samples.png", image_grids.stacked(rows))
 
 
-def _claim(cells: list[Cell], out: Path) -> None:
+def claim(cells: list[Cell], out: Path) -> None:
     """Write the grid, or see that the one that is there learns the same; it may have other cells besides.
 
     A grid none of whose runs was begun (its data were not found) binds nobody.

@@ -29,8 +29,10 @@ from minigan.metrics.protocols import (
     needs_real,
 )
 from minigan.metrics.stored_scores import Score
+from minigan.parallel.dask_workers import Workers
 from minigan.training.scoring import likeness
 from minigan.training.scoring.discriminator import discriminator_scores, open_judge
+from minigan.training.scoring.features_on_workers import on_workers
 from minigan.training.scoring.given import ANYTHING, Given, as_options, recognized
 from minigan.training.scoring.instrument import inception_knows, named_weights, open_extractor, protocol_for, scores_of
 from minigan.training.scoring.known import Known, measure_known, read_statistics
@@ -51,12 +53,13 @@ class Result:
 
 
 def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Function | None = None,
-          only: Collection[str] = ()) -> Result:
+          only: Collection[str] = (), workers: Workers | None = None) -> Result:
     """Measure the protocol's scores, and what else can be said, of the images of `a`: see given.Given.
 
     b: what they are compared with, rather than what the options, or a run itself, say.  function: makes features of
     images, or logits for IS, in the place of a network (features.FunctionFeatures); then no protocol is named.
     only: these of the protocol's scores, and nothing else is said of the images (instrument.protocol_for).
+    workers: who computes the features, if not this process.
     """
     thread_pool.thread_count()  # from here on BLAS has one thread, whatever is found in the cache: the same bytes
     if asked.protocol is not None:
@@ -69,7 +72,7 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
     if only and "FID" not in only and (known or a.statistics) is not None:
         raise WrongUse(f"statistics hold no more than FID needs; for {' and '.join(only)} give the images themselves")
     if a.statistics is not None:
-        return _of_statistics(read_statistics(a.statistics), known, asked, b, function, only)
+        return _of_statistics(read_statistics(a.statistics), known, asked, b, function, only, workers)
     subject = open_subject(a, asked)
     saved = subject.saved
     if saved is not None and function is None and (b is None or b.dataset is not None):
@@ -110,7 +113,8 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
     if saved is not None and not only:
         judges, more = open_judge(saved, real, asked)
         remarks += more
-    made = measure_subject(protocol, names, subject, known or real, extractor, asked)
+    computing = extractor if workers is None or extractor is None else on_workers(extractor, workers)
+    made = measure_subject(protocol, names, subject, known or real, computing, asked)
     if only:
         found = [_sized(one, real, subject) for one in made.scores]
         return Result(found, [*remarks, *_cautions(found)], None, subject.iteration)
@@ -128,7 +132,7 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
 
 
 def _of_statistics(fake: Known, known: Known | None, asked: Asked, b: Given | None, function: Function | None,
-                   only: Collection[str]) -> Result:
+                   only: Collection[str], workers: Workers | None) -> Result:
     """FID of fakes of which only the statistics are there."""
     for option, given in (("best", asked.best), ("write-stats", asked.write_stats)):
         if given:
@@ -153,6 +157,7 @@ def _of_statistics(fake: Known, known: Known | None, asked: Asked, b: Given | No
         extractor, more = open_extractor(protocol, asked.weights, asked.device, dataset, real.size, read)
     else:
         extractor, more = FunctionFeatures(function, real.data.images[np.arange(2)]), []
+    extractor = extractor if workers is None else on_workers(extractor, workers)
     found = [dataclasses.replace(one, size_real=real.size)
              for one in measure_known(protocol, fake, real, extractor, asked.quiet)]
     return Result(found, [*remarks, *more, *_cautions(found)], None, 0)

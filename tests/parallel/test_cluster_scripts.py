@@ -1,0 +1,87 @@
+"""The scripts of examples/clusters do what they say, with a stand-in for Slurm's srun: two processes here."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from minigan.training import run_folder, run_record
+
+FOLDER = Path(__file__).resolve().parents[2] / "examples" / "clusters"
+SCRIPTS = sorted(path.name for path in FOLDER.glob("*.slurm"))
+SRUN = """#!/usr/bin/env bash
+"$@" & first=$!
+"$@" & second=$!
+trap 'kill "$first" "$second"' TERM
+wait
+wait
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with programs as on a cluster, the environment with them, and data."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("srun", SRUN), ("minigan", f'#!/usr/bin/env bash\nexec "{sys.executable}" -m minigan "$@"\n'),
+                       ("dask", f'#!/usr/bin/env bash\nexec "{sys.executable}" -m dask "$@"\n')):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PORT": str(port),
+                                "PYTHONPATH": str(tiny.ROOT)}
+    tiny.pictures(tmp_path / "data")
+    return tmp_path, environment
+
+
+def start(place, script, *words):
+    folder, environment = place
+    return subprocess.Popen(["bash", str(FOLDER / script), *map(str, words)], cwd=folder, env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def ended(process, seconds=120):
+    try:
+        return process.communicate(timeout=seconds)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_sweep_by_dask_stops_when_its_time_is_over_and_goes_on(place):
+    pytest.importorskip("distributed")
+    options = {name: value for name, value in tiny.OPTIONS.items() if name not in ("n_dis", "gen_batch_size")} | {
+        "iterations": 300, "checkpoint_every": 50}
+    words = ["folder", "--data-root", place[0] / "data", "--methods", "none,sn", "--settings", "C", "--out",
+             place[0] / "out", *(word for name, value in options.items()
+                                 for word in (f"--{name.replace('_', '-')}", value))]
+    process = start(place, "sweep_dask.slurm", *words)
+    log = place[0] / "out" / "sn-C-0"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None and len(run_folder.read_log(log)) < 5:
+        time.sleep(0.05)
+    process.terminate()
+    said = ended(process)
+    assert process.returncode == 143 and "all runs are saved; the same command goes on" in said, said
+    process = start(place, "sweep_dask.slurm", *words)
+    said = ended(process)
+    assert process.returncode == 0, said
+    assert all(run_record.read(place[0] / "out" / name).finished for name in ("none-C-0", "sn-C-0"))
+    assert "| sn " in said
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_shell_linter_finds_nothing_in_them(script):
+    linter = shutil.which("shellcheck") or str(Path(sys.executable).with_name("shellcheck"))
+    if not Path(linter).exists():
+        pytest.skip("shellcheck is in the extra [lint]")
+    subprocess.run([linter, str(FOLDER / script)], check=True)
