@@ -29,6 +29,7 @@ def make(folder: Path, iterations: int = 100, thumbnails: float = 1.0, scores: d
     e = e or experiment(dataset, iterations=iterations, **chosen)
     iterations = e.iterations
     run_folder.write_experiment(folder, e, {})
+    run_folder.write_done(folder, True)
     log, diagnoses = [], []
     for i in range(1, steps + 1):
         at = iterations * i // steps

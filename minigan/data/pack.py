@@ -24,7 +24,7 @@ from minigan.data import datasets
 from minigan.data.dataset import Source
 from minigan.data.packed import CRC, FORMAT, VERSION, Layout
 from minigan.errors import FailedWork, WrongUse, counted
-from minigan.formats.locks import alone
+from minigan.formats.locks import Busy, alone
 from minigan.formats.progress import Progress, progress_bar, to_stderr
 from minigan.formats.untrusted import open_file, read_json
 from minigan.formats.whole import beside, finish, make_folder, open_lasting, remove, sync_open, write_all, write_whole
@@ -47,6 +47,7 @@ def pack(dataset: str, out: Path, *, overwrite: bool = False, say: Any = to_stde
     """
     if dataset == "packed":
         raise WrongUse("pack: the data set is packed already; choose another one")
+    _tidy(out)
     _check_new(out, overwrite)
     source = datasets.open_source(dataset, say=say, progress=_renamed(progress), **chosen)
     made = {"dataset": dataset, **{name: None if value is None else str(value) if name == "root" else value
@@ -120,6 +121,27 @@ class _Digest:
         return self.all.digest()
 
 
+def _tidy(out: Path) -> None:
+    """Remove what a call left that was killed when `out` had its name already: the record of the unfinished file."""
+    part = out.with_name(f"{out.name}.part")
+    record = part.with_name(f"{part.name}.json")
+    if out.is_file() and not part.exists() and _known(record) is not None:
+        with contextlib.suppress(Busy, OSError), alone(out, ""):
+            if not part.exists():
+                remove(record)
+
+
+def _known(record: Path) -> dict[str, Any] | None:
+    """The record of an unfinished file, of an earlier, interrupted call."""
+    try:
+        known = read_json(record, 1 << 20)
+        if isinstance(known["made"], dict) and type(known["done"]) is type(known["count"]) is int:
+            return known
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
 def _check_new(out: Path, overwrite: bool) -> None:
     if out.is_dir() or out.exists() and not overwrite:
         raise WrongUse(f"{out} exists already; choose another file{'' if out.is_dir() else ', or --overwrite'}")
@@ -157,7 +179,7 @@ class _Writer:
         self.made = json.loads(json.dumps(made))
         self.done = self.count = 0  # images of the source that are dealt with, and that are in the file
         self.refused = False  # whether some of the source's images cannot be used
-        known = self._known()
+        known = _known(self.record) if part.is_file() else None
         if known is not None and known["made"] != self.made and known.get("refused"):
             known = None  # it could not be finished as it was begun; anew, with what was advised
             remove(part)
@@ -166,7 +188,7 @@ class _Writer:
                       if self.made.get(key) != known["made"].get(key)]
             raise WrongUse(f"{part} was begun with other choices ({', '.join(sorted(differ))}); remove it, or choose "
                            "another file")
-        if known is not None and part.is_file():
+        if known is not None:
             self.done, self.count = known["done"], known["count"]
         else:
             remove(self.record)  # of a file that is gone
@@ -246,16 +268,6 @@ class _Writer:
         record = {"made": self.made, "done": self.done, "count": self.count} | (
             {"refused": True} if self.refused else {})
         write_whole(self.record, json.dumps(record).encode())
-
-    def _known(self) -> dict[str, Any] | None:
-        """The record of an earlier, interrupted call."""
-        try:
-            known = read_json(self.record, 1 << 20)
-            if isinstance(known["made"], dict) and type(known["done"]) is type(known["count"]) is int:
-                return known
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return None
 
 
 def _create(path: Path, source: Source, made: dict[str, Any]) -> None:

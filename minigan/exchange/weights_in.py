@@ -115,6 +115,7 @@ def import_weights(files: Sequence[str | os.PathLike[str]], out: str | os.PathLi
         run_folder.prepare(out)
         checkpoints.save_in(out, at, state)
         sample_grids.save_samples(out, at, samples)
+        run_folder.write_done(out, True)
     return Imported(out, e, tool.name, at, classes, dis is not None, remarks)
 
 

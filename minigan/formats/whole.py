@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +24,8 @@ from minigan.errors import FailedWork
 from minigan.formats import locks
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-PART = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part", re.DOTALL)
+PART = re.compile(r"\.(.+)\.(?:[0-9a-f]{16}|(?P<process>[0-9]{1,10}))\.part", re.DOTALL)
+FORGOTTEN = 86_400.0  # seconds after which nobody writes at a file of minigan 0.1 any more, which locked none
 # What file systems answer that cannot sync a folder, or anything.
 UNSYNCED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
@@ -32,12 +34,15 @@ def write_whole(path: Path, data: bytes | memoryview, advice: str = "", *, paren
                 sync: bool = True) -> None:
     """Write `data` to `path`, or leave what was there.
 
+    Removes what killed processes had begun to write for `path`.
     parents: its folder is made if need be.  sync: False for one of thousands of files, which a power cut may empty.
     Raises FailedWork with one line, which ends with `advice`.
     """
     try:
         if parents:
             make_folder(path.parent)
+        if sync:
+            remove_dead(path.parent, fnmatch_of(path.name))
         with beside(path, sync) as (number, _):
             write_all(number, data)
     except OSError as error:
@@ -188,19 +193,19 @@ def sync_tree(folder: Path) -> None:
 def remove_dead(folder: Path, *patterns: str) -> None:
     """Remove what killed processes had begun to write for files of these names, as for fnmatch, in a folder.
 
-    A living writer holds the lock of its file. Where there are no locks, nothing is removed.
+    A living writer holds the lock of its file. Where there are no locks, nothing is removed. Minigan 0.1 named them
+    .NAME.PROCESS.part and locked none: such a file is removed when it was not changed for a day.
     """
     try:
-        names = [name for name in os.listdir(folder) if (match := PART.fullmatch(name))
+        found = [match for name in os.listdir(folder) if (match := PART.fullmatch(name))
                  and any(fnmatch.fnmatchcase(match[1], pattern) for pattern in patterns)]
     except OSError:
         return  # such as a folder that is no folder: there is nothing to remove
-    for name in names:
-        with contextlib.suppress(OSError):
-            file = open_lasting(folder / name, 0)
-            with file:
-                if locks.take(file.fileno()):
-                    os.unlink(folder / name)
+    for match in found:
+        with contextlib.suppress(OSError), open_lasting(folder / match[0], 0) as file:
+            forgotten = time.time() - os.fstat(file.fileno()).st_mtime > FORGOTTEN
+            if (forgotten or not match["process"]) and locks.take(file.fileno()):
+                os.unlink(folder / match[0])
 
 
 def fnmatch_of(name: str) -> str:

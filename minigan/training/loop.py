@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     experiment = validate.with_precision(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose, say, own, given)
-    with run_folder.locked(out):
+    with run_folder.locked(out) as is_there:
         run_folder.create(out, experiment, provenance(experiment.device), overwrite)
         if given is not None:
             pack.write(in_memory(given, lambda *_: None), {"dataset": given.source},
                        Path(run_folder.own_images(out)), overwrite=True, say=say)
-        _loop(training, curve, out, quiet, callback=callback, say=say, tensorboard=tensorboard)
+        _loop(training, curve, out, is_there, quiet, callback=callback, say=say, tensorboard=tensorboard)
 
 
 def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool = False,
@@ -78,12 +79,12 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
         event_files.check()
     restore.mend(out, say)
     before = run_folder.read_experiment(out)
-    with run_folder.locked(out):
-        _resume(out, before, from_anywhere(chosen), quiet, verbose, callback, say, own, tensorboard)
+    with run_folder.locked(out) as is_there:
+        _resume(out, is_there, before, from_anywhere(chosen), quiet, verbose, callback, say, own, tensorboard)
 
 
-def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, verbose: bool,
-            callback: Callback | None, say: Say, own: Own, tensorboard: bool) -> None:
+def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen: dict[str, Any], quiet: bool,
+            verbose: bool, callback: Callback | None, say: Say, own: Own, tensorboard: bool) -> None:
     theirs = run_folder.imported_from(out)
     if theirs:
         raise WrongUse(f"{out} was imported from {theirs}: it cannot be trained on, as the optimizers' state is not in "
@@ -119,6 +120,8 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
             sample_grids.save_progress(out, state["iteration"])
             if tensorboard:
                 event_files.of_finished(out, state["iteration"])
+            if state["iteration"] >= before.iterations:
+                run_folder.write_done(out, True)
             done, asked = state["iteration"], experiment.iterations
             say(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
                 f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to go on")
@@ -139,7 +142,7 @@ def _resume(out: Path, before: Experiment, chosen: dict[str, Any], quiet: bool, 
     if other_blas and path:
         say(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
             "uninterrupted run has")
-    _loop(training, curve, out, quiet, path, callback, say, tensorboard, logged)
+    _loop(training, curve, out, is_there, quiet, path, callback, say, tensorboard, logged)
 
 
 def _continued(before: Experiment, chosen: dict[str, Any], say: Say) -> Experiment:
@@ -227,18 +230,20 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
     return training, curve
 
 
-def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good: Path | None = None,
-          callback: Callback | None = None, say: Say = to_stderr, tensorboard: bool = False,
+def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable[[], bool], quiet: bool,
+          good: Path | None = None, callback: Callback | None = None, say: Say = to_stderr, tensorboard: bool = False,
           saved: Experiment | None = None) -> None:
     """Iterate to the end, and do what is due after each iteration; stop in good order when asked to.
 
+    is_there: says whether `out` still is, which somebody may remove.
     good: the newest checkpoint, None for a run that begins.  saved: the experiment when that was saved.
     """
     e = training.e
+    run_folder.write_done(out, False)
     run_folder.prepare(out)
     progress = ProgressLine(e.iterations, training.iteration, quiet=quiet, remark=say)
     told: Exception | bool = False  # what the callback raised, or that it wants no more
-    with stop_signals("this iteration") as asked, warnings.catch_warnings():
+    with _kept(out, is_there, training), stop_signals("this iteration") as asked, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an overflow shows in the loss, and is said in one line
         records = Records(training, curve, out, progress, good, tensorboard, saved)
         try:
@@ -255,6 +260,8 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
                     progress.say(training.graphs.remarks.pop(0))
                 last = training.iteration == e.iterations
                 stop = last or bool(asked)
+                if not is_there():
+                    raise FailedWork(f"{out} is not there")
                 line = records.take(losses, rates, last, stop)
                 if callback is not None and line is not None:
                     told = _told(callback, line)
@@ -272,6 +279,8 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
             if isinstance(training.images, packed.Images):
                 training.images.stop()
         sample_grids.save_progress(out, training.iteration)
+        if last:
+            run_folder.write_done(out, True)
     if isinstance(told, Exception):
         raise told
     if not last:
@@ -289,6 +298,19 @@ def _loop(training: Training, curve: Curve | None, out: Path, quiet: bool, good:
     if curve is not None:
         for text in run_record.last_and_best(run_folder.read_log(out)):
             say(text)
+
+
+@contextlib.contextmanager
+def _kept(out: Path, is_there: Callable[[], bool], training: Training) -> Iterator[None]:
+    """Say of work that failed in a folder that is no longer there just that: of its files and checkpoints none is."""
+    try:
+        yield
+    except FailedWork:
+        if is_there():
+            raise
+        raise FailedWork(f"{out} was removed or moved during the training, which ends at iteration "
+                         f"{training.iteration:,}; if it was moved, it goes on with: minigan train --resume FOLDER"
+                         ) from None
 
 
 def _told(callback: Callback, line: dict[str, Any]) -> Exception | bool:

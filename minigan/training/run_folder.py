@@ -1,6 +1,7 @@
 """A run's folder: what was asked, on which machine, what happened, and the images and checkpoints of it.
 
-    experiment.json   the experiment, versions, machine, git revision; written before the first iteration
+    experiment.json   the experiment, versions, machine, git revision; written before the first iteration, and once more
+                      at the very end, with "done": true
     log.jsonl         one JSON object a line: iteration, seconds, losses, learning rates, spectral norms, alarms if any;
                       now and then "thumbnails" and "diversity" (metrics/thumbnails.py), and "scores"; where lines were
                       lost, one with "lost" says which
@@ -23,7 +24,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ LARGEST = 1 << 20  # bytes of an experiment.json
 # What else of a run's is removed where a run is to be replaced: nothing that minigan did not write.
 OWN = ("log.jsonl", "diagnostics.jsonl", "scores.json", "samples.png", "film.png", "progress.gif",
        "nearest.png", "drawn.png", "failed.txt", EVENTS)
-OF_ITERATIONS = r"(checkpoint|best)-[0-9]+\.h5|samples-[0-9]+\.png"
+CHECKPOINTS, SAMPLES = r"(checkpoint|best)-[0-9]{7,}\.h5", r"samples-[0-9]{7,}\.png"
 
 
 def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> None:
@@ -58,6 +59,7 @@ def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> Non
     if not os.access(nearest, os.W_OK):
         raise FailedWork(f"{nearest} is not writable; {another}")
     is_run = _is_ours(folder)
+    check_samples(folder)
     if inside and not (overwrite and is_run):
         if not is_run:
             raise WrongUse(f"{folder} exists already and holds other files, which stay untouched; {another}")
@@ -74,10 +76,10 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
     check_new(folder, overwrite)
     try:
         make_folder(folder)
-        if experiment.data_root != own_images(folder):  # else they are to be trained on once more, or replaced
-            remove(folder / IMAGES)
-        remove(*(path for place in (folder, folder / "samples") if place.is_dir() for path in place.iterdir()
-                 if re.fullmatch(OF_ITERATIONS, path.name)), *(folder / name for name in OWN))
+        if _has_own_images(folder) and experiment.data_root != own_images(folder):
+            remove(folder / IMAGES)  # else they are to be trained on once more, or replaced, or somebody else's
+        remove(*(path for place, names in ((folder, CHECKPOINTS), (folder / "samples", SAMPLES)) if place.is_dir()
+                 for path in place.iterdir() if re.fullmatch(names, path.name)), *(folder / name for name in OWN))
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
     write_experiment(folder, experiment, provenance)
@@ -85,6 +87,7 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
 
 def prepare(folder: Path) -> None:
     """Make the folder of samples, and remove failed.txt and what a kill may have left half-written."""
+    check_samples(folder)
     try:
         make_folder(folder / "samples")
         remove(folder / "failed.txt")  # it goes on
@@ -94,16 +97,25 @@ def prepare(folder: Path) -> None:
         remove_dead(place, "experiment.json", "checkpoint-*.h5", "best-*.h5", *OWN, "samples-*.png")
 
 
+def check_samples(folder: Path) -> None:
+    """FailedWork if a run's folder of samples is a link: what it names is somebody else's."""
+    if (folder / "samples").is_symlink():
+        raise FailedWork(f"{folder / 'samples'} is a link, which is not followed; remove it")
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Inside, no other process trains into this folder, which is made if need be. Busy if one does already."""
+def locked(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Inside, no other process trains into this folder, which is made if need be. Busy if one does already.
+
+    Gives a function that says whether the folder is still there: not removed, moved, or another one by now.
+    """
     try:
         make_folder(folder)
         handle = os.open(folder, os.O_RDONLY) if os.name == "posix" else None
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
     if handle is None:  # Windows has no flock
-        yield
+        yield folder.is_dir
         return
     try:
         taken = take(handle)
@@ -111,14 +123,30 @@ def locked(folder: Path) -> Iterator[None]:
             raise Busy(f"{folder} is being trained by another process; wait until it is done, or choose another --out")
         if taken is None:
             say_none(folder)
-        yield
+        yield lambda: _is_folder(folder, handle)
     finally:
         os.close(handle)  # gives the lock back
 
 
 def write_experiment(folder: Path, experiment: Experiment, provenance: dict[str, Any]) -> None:
-    """experiment.json: the experiment, and on what it runs."""
-    record = {"experiment": to_dict(experiment)} | provenance
+    """experiment.json: the experiment, and on what it runs; of a run that is not done."""
+    _write_record(folder, {"experiment": to_dict(experiment)} | provenance | {"done": False})
+
+
+def write_done(folder: Path, done: bool) -> None:
+    """Say in experiment.json whether all of the run is there: the last that a training writes."""
+    record = _record(folder / "experiment.json")
+    if record.get("done") is not done:
+        _write_record(folder, record | {"done": done})
+
+
+def is_done(folder: Path) -> bool | None:
+    """Whether experiment.json says that all of the run is there; None of runs of minigan 0.1, which does not say."""
+    done = _record(folder / "experiment.json").get("done")
+    return done if isinstance(done, bool) else None
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
     write_whole(folder / "experiment.json", (json.dumps(record, indent=2) + "\n").encode(), parents=False)
 
 
@@ -192,7 +220,7 @@ def checkpoints_in(folder: Path, kind: str = "checkpoint") -> list[tuple[int, Pa
     """(iteration, path) of a run's checkpoints, newest first, readable or not; kind: checkpoint, best."""
     if not os.path.isdir(folder):
         return []
-    names = ((re.fullmatch(rf"{kind}-([0-9]+)\.h5", path.name), path) for path in folder.iterdir())
+    names = ((re.fullmatch(rf"{kind}-([0-9]{{7,}})\.h5", path.name), path) for path in folder.iterdir())
     return sorted(((int(match[1]), path) for match, path in names if match), reverse=True)
 
 
@@ -280,6 +308,20 @@ def _logged(line: bytes) -> dict[str, Any] | None:
         else None
 
 
+def _has_own_images(folder: Path) -> bool:
+    """Whether images.h5 of the run in a folder, if any, is the run's."""
+    try:
+        return read_experiment(folder).data_root == own_images(folder)
+    except (FailedWork, WrongUse):
+        return False
+
+
+def _is_folder(folder: Path, handle: int) -> bool:
+    """Whether the open folder still has this name."""
+    try:
+        return os.path.samestat(os.stat(folder), os.fstat(handle))
+    except OSError:
+        return False
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Run:
     checkpoint: int | None  # the iteration of the newest checkpoint; None if there is none
     failure: str | None  # what failed.txt says of a loss or a weight that was not finite; None if there was none
     imported: str = ""  # whose weights these are, and of which files, if minigan did not train them
+    done: bool | None = None  # what its record says, as of run_folder.is_done
 
     @functools.cached_property
     def log(self) -> list[dict[str, Any]]:
@@ -67,9 +68,10 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all iterations are saved: in a checkpoint, or, if the checkpoints were removed, in the log."""
+        """Whether its record says that it is done, and all iterations are saved: in a checkpoint, or, if the
+        checkpoints were removed, in the log. Of runs of minigan 0.1, whose record does not say, the latter alone."""
         saved = self.iteration if self.checkpoint is None else self.checkpoint
-        return not self.failed and saved >= self.experiment.iterations
+        return not self.failed and self.done is not False and saved >= self.experiment.iterations
 
     @property
     def ended(self) -> bool:
@@ -88,7 +90,7 @@ def read(folder: Path) -> Run:
     experiment, machine = run_folder.read_record(folder)
     saved = run_folder.checkpoints_in(folder)
     return Run(folder, printable(folder.resolve().name), experiment, machine, saved[0][0] if saved else None,
-               run_folder.read_failure(folder), run_folder.imported_from(folder))
+               run_folder.read_failure(folder), run_folder.imported_from(folder), run_folder.is_done(folder))
 
 
 def find(folder: Path) -> Run | None:

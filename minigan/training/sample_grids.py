@@ -54,5 +54,5 @@ def sample_grids(folder: str | Path) -> list[tuple[int, Path]]:
     """(iteration, path) of every samples-0000100.png in the folder, in the iterations' order."""
     folder = Path(folder)
     names = folder.iterdir() if folder.is_dir() else ()
-    matches = ((re.fullmatch(r"samples-([0-9]+)\.png", path.name), path) for path in names)
+    matches = ((re.fullmatch(r"samples-([0-9]{7,})\.png", path.name), path) for path in names)
     return sorted((int(match[1]), path) for match, path in matches if match)

@@ -186,6 +186,25 @@ def test_a_kill_before_the_last_rename_loses_nothing(pictures, small_chunks, tmp
         (tmp_path / "again.h5").unlink()
 
 
+def test_the_record_that_a_kill_left_beside_a_finished_file_goes_with_the_next_call(pictures, tmp_path):
+    options = {"root": pictures, "size": 16, "progress": quiet, "say": quiet}
+    out, record = tmp_path / "out.h5", tmp_path / "out.h5.part.json"
+    pack.pack("folder", out, **options)
+    left = json.dumps({"made": {"dataset": "shapes"}, "done": 2, "count": 2})
+    record.write_text(left)
+    with pytest.raises(WrongUse, match="exists already"):
+        pack.pack("folder", out, **options)
+    assert names(tmp_path) == ["out.h5"]
+    record.write_text("{}")  # somebody else's
+    with pytest.raises(WrongUse, match="exists already"):
+        pack.pack("folder", out, **options)
+    assert record.exists()
+    record.write_text(left)
+    out.unlink()
+    pack.pack("folder", out, **options)  # that was begun with other choices, and is gone
+    assert names(tmp_path) == ["out.h5"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
 def test_a_process_killed_at_any_moment_leaves_what_can_be_gone_on_with(tmp_path):
     program = ("import sys, time; from minigan.data import drawings, pack, drawings; draw = drawings.draw;"

@@ -162,6 +162,27 @@ def test_only_what_the_dead_left_is_removed(tmp_path):
 
 
 @posix
+def test_writing_a_file_removes_what_the_dead_had_begun_to_write_for_it(tmp_path):
+    path = tmp_path / "a.png"
+    with writing(path) as (dead, of_dead):
+        dead.send_signal(signal.SIGKILL)
+        dead.wait()
+    with writing(path) as (_, of_living):
+        whole.write_whole(path, b"new")
+        assert names(tmp_path) == sorted(["a.png", of_living.name]) and not of_dead.exists()
+
+
+@posix
+def test_a_file_of_minigan_0_1_goes_when_it_was_not_changed_for_a_day(tmp_path):
+    old, fresh = tmp_path / ".a.png.4711.part", tmp_path / ".a.png.4712.part"
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    whole.write_whole(tmp_path / "a.png", b"new")
+    assert names(tmp_path) == sorted(["a.png", fresh.name])
+
+
+@posix
 def test_a_training_leaves_a_report_that_is_being_written_alone(tmp_path):
     out = tmp_path / "run"
     words = ["train", "shapes", "--size", "16", "--width", "0.05", "--dim-z", "8", "--batch-size", "4", "-q"]

@@ -167,6 +167,7 @@ def test_mean_deviation_and_error_over_the_seeds(tmp_path, common):
     for cell, values in zip(cells, ([9.0, 1.0], [2.0, 2.5], [3.0, 6.0]), strict=True):
         folder = tmp_path / cell.name
         run_folder.create(folder, cell.experiment, {})
+        run_folder.write_done(folder, True)
         (folder / "checkpoint-0000004.h5").touch()
         (folder / "log.jsonl").write_text("".join(
             json.dumps({"iteration": i, "seconds": 1.0, "thumbnails": v}) + "\n" for i, v in enumerate(values)))
@@ -179,6 +180,7 @@ def test_a_sweeps_summary_has_last_and_best_of_the_score(tmp_path):
     cells = grid.grid("shapes", ["sn"], ["C"], 1, size=16, iterations=3)
     folder = tmp_path / cells[0].name
     run_folder.create(folder, cells[0].experiment, {})
+    run_folder.write_done(folder, True)
     (folder / "checkpoint-0000003.h5").touch()
     (folder / "log.jsonl").write_text("".join(json.dumps(
         {"iteration": i, "seconds": i, "thumbnails": 9.0, "scores": {"IS x": 1.0, "FID x": value}}) + "\n"

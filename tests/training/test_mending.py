@@ -90,11 +90,11 @@ def test_where_nothing_can_be_rebuilt_one_line_says_so(stopped, capsys):
 
 
 def test_the_checkpoints_of_others_make_no_run(tmp_path, capsys):
-    with h5py.File(tmp_path / "checkpoint-01.h5", "w") as file:
+    with h5py.File(tmp_path / "checkpoint-0000001.h5", "w") as file:
         file["weights"] = np.ones(3)
     assert main.run(["train", "--resume", str(tmp_path)]) == 1
     assert "cannot be rebuilt" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-01.h5"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000001.h5"]
 
 
 def test_an_experiment_that_is_there_is_left_alone(stopped, monkeypatch):

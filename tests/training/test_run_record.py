@@ -12,6 +12,7 @@ from minigan.training import run_folder, run_record
 def make(folder, saved=(), logged=(), failure=None, iterations=10):
     """A run's folder with empty checkpoints of these iterations, and a line of the log for each of those."""
     run_folder.create(folder, tiny(iterations=iterations), {"machine": {"cores": 2}})
+    run_folder.write_done(folder, True)
     for iteration in saved:
         (folder / f"checkpoint-{iteration:07d}.h5").touch()
     (folder / "log.jsonl").write_text("".join(json.dumps({"iteration": i, "seconds": 1.0}) + "\n" for i in logged))
@@ -35,6 +36,12 @@ def test_a_run_is_finished_when_all_iterations_are_saved_and_failed_when_it_says
     run = run_record.read(make(tmp_path / "run", saved, logged, failure))
     assert (run.state, run.iteration, run.failure) == (state, iteration, failure)
     assert (run.finished, run.failed, run.ended) == (state == "finished", state == "failed", state != "not finished")
+
+
+def test_a_run_whose_record_does_not_say_that_it_is_done_is_not_finished(tmp_path):
+    folder = make(tmp_path / "run", (10,), (10,))
+    run_folder.write_done(folder, False)
+    assert not run_record.read(folder).finished and not run_record.read(folder).ended
 
 
 def test_what_a_folder_tells_is_read_once(tmp_path):

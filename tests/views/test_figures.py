@@ -40,6 +40,7 @@ def trained(tmp_path, rng):
         folder = tmp_path / norm
         folder.mkdir()
         run_folder.write_experiment(folder, e, {})
+        run_folder.write_done(folder, True)
         checkpoints.save_in(folder, 0, training.state())
         return folder, training
     return build

@@ -61,6 +61,7 @@ def make_run(folder, lines=60, diagnoses=True, **chosen):
     """A run's folder as minigan train leaves it, with a diagnosis every 20 iterations."""
     e = experiment("shapes", iterations=lines, **chosen)
     run_folder.create(folder, e, {"machine": {"processor": "a processor", "cores": 2}})
+    run_folder.write_done(folder, True)
     run_folder.prepare(folder)
     log = run_folder.Log(folder, 0)
     for i in range(1, lines + 1):
@@ -129,6 +130,7 @@ def test_a_score_stands_beside_the_papers_row_of_its_protocol(tmp_path):
     """7.12 (.07) and 31.43 (.90): Lin et al. 2021, Table 1, CIFAR-10, SN."""
     run = tmp_path / "run"
     run_folder.create(run, experiment("cifar10", profile="bssn", norm="sn", width=0.5), {})
+    run_folder.write_done(run, True)
     for protocol, iteration, caution in (("bssn", 5, "few"), ("bssn at 500 pictures", 6, "")):
         scores = [Score(name, value, None, protocol, "inception", "0123456789abcdef", "tf", "float", 5000, 10_000, 0, 7,
                         "cifar10 train", (caution,) if caution else ())
