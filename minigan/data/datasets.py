@@ -115,8 +115,8 @@ def open_source(name: str, **options: Any) -> Source:
 def of_experiment(e: Any, **other: Any) -> Dataset:
     """The data of an experiment, as it is trained on them; other: fields of dataset.Request instead of its own."""
     own = {name: getattr(e, name) for name in (
-        "size", "fit", "skip_bad", "follow_links", "large_images", "seed", "split", "crop", "resize")}
-    return load(e.dataset, **{"root": e.data_root} | own | other)
+        "size", "fit", "skip_bad", "follow_links", "large_images", "split", "crop", "resize")}
+    return load(e.dataset, **{"root": e.data_root, "seed": e.data_seed} | own | other)
 
 
 def _open(name: str, **options: Any) -> Dataset | Source:
@@ -135,6 +135,8 @@ def _open(name: str, **options: Any) -> Dataset | Source:
     if ask.crop is not None and facts.crop is None:
         others = ", ".join(other for other, row in DATASETS.items() if row.crop)
         raise WrongUse(f"data set {name} takes no crop: that is for {others}; images of a folder take --fit")
+    if ask.seed and name != "shapes":
+        raise WrongUse(f"data set {name} takes no --data-seed: that is for shapes, which are drawn")
     path = None if ask.root is None else Path(ask.root)
     if path is not None and not path.exists() and name != "shapes":
         raise FailedWork(f"{path}: no such file or folder; expected data set {name} there")

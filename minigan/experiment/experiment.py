@@ -45,6 +45,7 @@ class Experiment:
     skip_bad: bool = _data(False, "leave out images of a folder that cannot be read or are too small")
     follow_links: bool = _data(False, "take images of a folder that symbolic links out of it lead to")
     large_images: bool = _data(False, "take images of a folder with more than 89 million pixels, too: up to 2^30")
+    data_seed: int = _data(0, "seed of the drawings of shapes; --seed is that of the training")
     scaling: str = _data("255", "pixels to [-1, 1]: 255 (x / 127.5 - 1), 128 (x / 128 - 1)")
     dequantize: bool = _data(False, "add uniform noise of one grey level to real images")
     # where the choices come from
@@ -167,7 +168,8 @@ def check(e: Experiment) -> None:
             ("scale", 1e-6, 1e6), ("scale_spread", 0, 10), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
             ("ac_dis", 0, 1e9), ("ac_gen", 0, 1e9),
-            ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("threads", 1, 1024),
+            ("lr", 1e-12, 1e6), ("lr_dis", 1e-12, 1e6), ("seed", 0, 2**63 - 1), ("data_seed", 0, 2**63 - 1),
+            ("threads", 1, 1024),
             ("log_every", 1, 10**9), ("sample_every", 1, 10**9), ("checkpoint_every", 1, 10**9),
             ("diagnose", 0, 10**9), ("score_every", 0, 10**9), ("score_count", 2, 10**6)):
         _range(e, name, low, high, f"{low:,.10g} to {high:,.10g}")
@@ -217,12 +219,18 @@ def from_dict(values: Any, where: str) -> Experiment:
             raise FailedWork(f"{where}: {name} is {brief(value)}; expected {fields[name].type}")
         if isinstance(value, str) and "\0" in value:  # no path has it, and the system's calls raise
             raise FailedWork(f"{where}: {name} holds a null character")
-    made = Experiment(**values)
+    made = Experiment(**with_data_seed(values))
     try:
         check(made)
     except WrongUse as error:
         raise FailedWork(f"{where}: {error}") from None
     return made
+
+
+def with_data_seed(values: dict[str, Any]) -> dict[str, Any]:
+    """The same fields; where none is data_seed, `shapes` were drawn from the training's seed, as up to 0.1."""
+    drawn = "data_seed" not in values and values.get("dataset", Experiment.dataset) == "shapes"
+    return values | ({"data_seed": values.get("seed", Experiment.seed)} if drawn else {})
 
 
 def own_names(e: Experiment) -> dict[str, str]:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from published_files import read
 
-from minigan.data import drawings
+from minigan.data import datasets, drawings
 from minigan.data.datasets import find
+from minigan.errors import WrongUse
+from minigan.experiment.presets import experiment
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +166,14 @@ def test_shapes_need_no_files_and_their_splits_differ(monkeypatch):
     assert not (train.images[:100] == test.images).all(axis=(1, 2, 3)).any()
     assert read("shapes", None, size=20, seed=5).images.shape[1] == 20
     assert find("shapes") is not None
+
+
+def test_the_seed_of_a_training_draws_no_other_shapes_but_their_own_does(monkeypatch):
+    drawn = drawings.draw
+    monkeypatch.setattr(drawings, "draw", lambda n, *more: drawn(n // 100, *more))
+    data = [datasets.of_experiment(experiment("shapes", **of)).images for of in (
+        {}, {"seed": 1}, {"seed": 1, "data_seed": 1})]
+    np.testing.assert_array_equal(data[0], data[1])  # one reference for the scores of several seeds
+    assert not (data[0] == data[2]).all(axis=(1, 2, 3)).any()
+    with pytest.raises(WrongUse, match="cifar10 takes no --data-seed: that is for shapes"):
+        datasets.of_experiment(experiment("cifar10", data_seed=1))

@@ -111,6 +111,14 @@ def test_what_is_learned_is_all_but_the_machine_and_the_records():
     assert from_dict(learned(e), "here") == e != Experiment()
 
 
+def test_shapes_of_a_file_without_a_data_seed_are_those_of_its_seed():
+    """What 0.1 drew: a run of its own goes on, and is scored, on its images."""
+    for dataset, drawn in (("shapes", 3), ("cifar10", 0)):
+        e = experiment(dataset, seed=3)
+        old = {name: value for name, value in to_dict(e).items() if name != "data_seed"}
+        assert from_dict(old, "here") == dataclasses.replace(e, data_seed=drawn)
+
+
 @pytest.mark.parametrize(("values", "named"), [
     ([], "list"), (None, "NoneType"), ("x", "str"), ({"colour": 1}, "colour"),
     ({"lr": "1"}, "lr"), ({"lr": None}, "lr"), ({"lr": [1]}, "lr"), ({"lr": True}, "lr"),

@@ -9,6 +9,7 @@ from tiny import OPTIONS, pictures
 
 from minigan.cli import main
 from minigan.errors import FailedWork, WrongUse
+from minigan.experiment.experiment import to_dict
 from minigan.formats.image_files import read_png
 from minigan.studies import grid, sweep, tables
 from minigan.training import loop, run_folder, run_record
@@ -111,6 +112,17 @@ def test_a_run_that_another_process_finished_while_this_one_read_the_data_is_lef
     sweep.sweep(cells, tmp_path / "out", quiet=True, say=said.append)
     assert "none-C-0: another process is at it" in said
     assert all(iteration(tmp_path / "out" / cell.name) == 4 for cell in cells)
+
+
+def test_a_grid_whose_seeds_drew_shapes_of_their_own_takes_no_runs_on_those_of_one(tmp_path):
+    """As 0.1 wrote it: without data_seed."""
+    cells = grid.grid("shapes", ["sn"], ["C"], 2)
+    old = {name: value for name, value in to_dict(cells[1].experiment).items() if name != "data_seed"}
+    (tmp_path / cells[1].name).mkdir()
+    (tmp_path / cells[1].name / "experiment.json").write_text(json.dumps({"experiment": old}))
+    (tmp_path / "sweep.json").write_text(json.dumps({cells[1].name: old}))
+    with pytest.raises(WrongUse, match="holds another sweep: sn-C-1 has data_seed 1 there, not 0"):
+        sweep.sweep(cells, tmp_path, quiet=True, say=lambda line: None)
 
 
 def test_a_folder_keeps_to_one_grid(common, tmp_path):
