@@ -236,6 +236,9 @@ def test_remarks_are_said_in_pythons_words_and_not_when_quiet(images, cache, cap
     minigan.fid("shapes:test", images, weights=cache / "classifiers" / "shapes-16.h5", count=60)
     said = capsys.readouterr()
     assert "protocol classifier (Inception knows no shapes); protocol= chooses another\n" in said.err
+    assert "fakes: the first 60 of " in said.err and "in the order of their classes" in said.err
+    minigan.fid(images, images, weights=colours)
+    assert "fakes: the first" not in capsys.readouterr().err
     assert "FID: 60 fake images" in said.err and said.out == "" and "--" not in said.err
     minigan.fid("shapes:test", images, weights=cache / "classifiers" / "shapes-16.h5", count=60, quiet=True)
     assert capsys.readouterr() == ("", "")

@@ -115,6 +115,10 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
         remarks += more
     computing = extractor if workers is None or extractor is None else on_workers(extractor, workers)
     made = measure_subject(protocol, names, subject, known or real, computing, asked)
+    taken = max((one.n_fake for one in made.scores), default=0)
+    if 0 < taken < subject.available:
+        remarks.append(f"fakes: the first {taken:,} of {subject.available:,} are scored; images that lie in the order "
+                       "of their classes have to be mixed before")
     if only:
         found = [_sized(one, real, subject) for one in made.scores]
         return Result(found, [*remarks, *_cautions(found)], None, subject.iteration)
