@@ -59,6 +59,9 @@ def pixels(images: ArrayLike, range: tuple[float, float] | None = None, name: st
     try:
         a = np.asarray(images)
     except Exception as error:  # whatever an object of another library raises, such as a tensor on a GPU
+        if isinstance(images, (list, tuple)):
+            raise WrongUse(f"{name}: a {type(images).__name__} of images of different shapes; {EXPECTED}: bring all to "
+                           "one size") from None
         line = " ".join(str(error).split())
         raise WrongUse(f"{name}: this {type(images).__name__} is no NumPy array ({line[:120]}); {EXPECTED}") from None
     a = _shaped(a, name)
@@ -83,6 +86,8 @@ def check_given(given: Any, name: str, expected: str) -> None:
 def _shaped(a: np.ndarray, name: str) -> np.ndarray:
     """The array as (N, H, W, C)."""
     shape = a.shape
+    if a.dtype.kind in "US" and a.ndim < 3:
+        raise WrongUse(f"{name}: texts, shape {shape}; {EXPECTED}, or the path of a folder for files in it")
     if a.dtype.kind == "O":
         raise WrongUse(f"{name}: an array of objects {shape}; expected numbers: bring all images to one size")
     if 0 in shape:
