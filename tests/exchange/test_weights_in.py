@@ -46,8 +46,15 @@ def written(gen, dis, folder, chainer, **how):
             checkpoint(dis, folder / "netD_100000_steps.pth", **how)]
 
 
+def exactly(network, x, *y):
+    """What a twin computes in float64: the truth, whatever kernels PyTorch takes on this machine, at this load."""
+    seen = network.double()(torch.tensor(x, dtype=torch.float64), *y).numpy()
+    network.float()  # the same weights as before
+    return seen
+
+
 def compare(run, gen, dis, classes, tolerance=1e-5):
-    """The run's networks and the twins, on the same inputs."""
+    """The run's networks and the twins, on the same inputs; the run's, twice, to the byte."""
     saved = restore.newest(run)
     rng = np.random.default_rng(3)
     z = rng.standard_normal((5, saved.e.dim_z)).astype(np.float32)
@@ -55,12 +62,15 @@ def compare(run, gen, dis, classes, tolerance=1e-5):
     y = (rng.integers(0, classes, 5),) if classes else (None,)
     their_y = [torch.tensor(a) for a in y if a is not None]
     with no_grad(), torch.no_grad():
-        images, theirs = saved.gen(Tensor(z), False, *y).data, gen(torch.tensor(z), *their_y).numpy()
+        images, again = (saved.gen(Tensor(z), False, *y).data for _ in range(2))
+        np.testing.assert_array_equal(images, again)
+        theirs = exactly(gen, z, *their_y)
         assert theirs.std() > 0.05
         np.testing.assert_allclose(images, theirs.transpose(0, 2, 3, 1), atol=tolerance)
         if dis is not None:
-            said = saved.discriminator()(Tensor(x), False, *y).data
-            theirs = dis(torch.tensor(x.transpose(0, 3, 1, 2)), *their_y).numpy()
+            said, again = (saved.discriminator()(Tensor(x), False, *y).data for _ in range(2))
+            np.testing.assert_array_equal(said, again)
+            theirs = exactly(dis, x.transpose(0, 3, 1, 2), *their_y)
             assert theirs.std() > 1e-3
             np.testing.assert_allclose(said, theirs, atol=tolerance * np.abs(theirs).max())
     return saved

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigan.errors import listed, reason
+from minigan.errors import counted, listed, reason
 from minigan.formats.arrays_in_files import UNREADABLE, npz_array, npz_file
 from minigan.formats.foreign.image_arrays import Header, headers_in
 from minigan.formats.progress import to_stderr
@@ -48,7 +48,7 @@ def read_labels(path: Path, count: int, say: Callable[[str], None] = to_stderr) 
     except (OSError, *UNREADABLE) as error:  # a broken member; of the images themselves image_arrays.py says so
         say(f"{path}: labels cannot be read ({reason(error).removeprefix(f'{path}: ')})")
         return None
-    say(f"{path}: labels of {len(classes):,} classes, from its array '{name}'")
+    say(f"{path}: labels of {counted(len(classes), 'class', 'classes')}, from its array '{name}'")
     return labels, classes
 
 
