@@ -184,7 +184,7 @@ def no_grad() -> Iterator[None]:
     >>> grad(factor * x, x).data.item()
     9.0
     """
-    with _record(False):
+    with recording(False):
         yield
 
 
@@ -231,7 +231,7 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     found: dict[Op | None, Tensor] = {}
     pending: dict[Op | None, Any] = {y.node: gy}  # Tensors; lists of them for operations with several results
     summed: set[Op] = set()  # whose pending gradient is a sum made here, so that it may be added to in place
-    with _record(create_graph):
+    with recording(create_graph):
         for node in path:
             g = pending.pop(node, None)
             if g is None:  # behind a result that y does not depend on
@@ -283,8 +283,14 @@ def _path(root: Op | None, wanted: set[Op | None]) -> list[Op]:
     return sorted(reaching, key=lambda node: -node.order)
 
 
+def is_recording() -> bool:
+    """Whether operations of this thread are recorded."""
+    return _recording.get()
+
+
 @contextlib.contextmanager
-def _record(on: bool) -> Iterator[None]:
+def recording(on: bool) -> Iterator[None]:
+    """Inside, operations of this thread are recorded, or are not."""
     before = _recording.get()
     _recording.set(on)
     try:
@@ -326,7 +332,7 @@ class FusedOp(Op):
         return super().__call__(*inputs)
 
     def backward(self, gy: Tensor) -> tuple[Tensor | None, ...]:
-        with _record(True):
+        with recording(True):
             inputs = [Same()(self.saved[i]) for i in self.saves]
             y = self.composed(*inputs)
         wanted = [x for x, need in zip(inputs, self.needs, strict=True) if need]

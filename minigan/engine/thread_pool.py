@@ -35,7 +35,7 @@ _pool: ThreadPoolExecutor | None = None
 _choosing = threading.Lock()  # of the two above
 
 
-_in_pool = threading.local()
+_mine = threading.local()  # .threads: how many threads this one may use, itself included; not there: all
 
 
 _scratch = threading.local()
@@ -64,32 +64,39 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def parallel(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+def parallel(work: Callable[[Any], Any], items: Iterable[Any], large: bool = False) -> list[Any]:
     """[work(item) for item in items], spread over the worker threads; results in the order of the items.
 
     The calling thread works too: waking one thread less is worth it for pieces of half a millisecond.
+    large: each item is worth several threads, and its own calls of `parallel` may use those that are left: of 8
+    threads with 2 items, 4 for each.
     """
     items = list(items)
     count, pool = thread_count(), _pool
-    if pool is None or len(items) < 2 or getattr(_in_pool, "yes", False):
+    count = min(getattr(_mine, "threads", count), count)
+    if pool is None or len(items) < 2 or count < 2:
         return [work(item) for item in items]
+    mine = max(1, count // len(items)) if large else 1
     results: list[Any] = [None] * len(items)
     failures: dict[int, BaseException] = {}
     places = itertools.count()  # shared: whoever is free takes the next item
 
     def run() -> None:
+        before, _mine.threads = getattr(_mine, "threads", None), mine
         for place in places:
             if place >= len(items) or failures:
-                return
+                break
             try:
                 results[place] = work(items[place])
             except BaseException as error:
                 failures[place] = error
+        if before is None:
+            del _mine.threads
+        else:
+            _mine.threads = before
 
     others = [pool.submit(run) for _ in range(min(count, len(items)) - 1)]
-    _in_pool.yes = True
     run()
-    _in_pool.yes = False
     for other in others:
         if not other.cancel():  # no piece may still be working when this returns
             other.result()
@@ -138,15 +145,11 @@ def _use(count: int) -> int:
     global _threads, _pool
     # The pool before the count: who sees the count finds its pool. The old one is not shut down, another thread may be
     # giving it work; its workers end with the last reference to it.
-    _pool = ThreadPoolExecutor(count - 1, "minigan", _enter_pool) if count > 1 else None
+    _pool = ThreadPoolExecutor(count - 1, "minigan") if count > 1 else None
     ThreadpoolController().limit(limits=1, user_api="blas")
     _keep_freed_memory()
     _threads = count
     return count
-
-
-def _enter_pool() -> None:
-    _in_pool.yes = True  # work that is already inside a worker must not wait for other workers
 
 
 def _keep_freed_memory() -> None:
@@ -160,6 +163,7 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library; nothing is lost but speed
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
+    mallopt(M_ARENA_MAX, 1)  # all threads from one: what a thread of its own frees is unmapped, whatever is said below
     mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the largest that glibc takes
     mallopt(M_TRIM_THRESHOLD, 512 << 20)

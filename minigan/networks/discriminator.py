@@ -171,20 +171,22 @@ class Discriminator(Layer):
         raise NotImplementedError(f"{type(self).__name__}.features")
 
     def forward(self, x: Tensor, how: Pass) -> Tensor:
-        return self._judged(x, how, False)[0]
+        return self.judged(x, how, False)[0]
 
     def classified(self, x: Tensor, train: bool = True) -> tuple[Tensor, Tensor]:
         """The numbers (N,), and the auxiliary classifier's logits (N, classes): for condition "ac"."""
-        y, logits = self._judged(x, Pass(train), True)
+        y, logits = self.judged(x, Pass(train), True)
         assert logits is not None, "a discriminator with a classifier"
         return y, logits
 
-    def _judged(self, x: Tensor, how: Pass, classify: bool) -> tuple[Tensor, Tensor | None]:
+    def judged(self, x: Tensor, how: Pass, classify: bool) -> tuple[Tensor, Tensor | None]:
+        """The numbers, and the classifier's logits or None; with the weights that `how` brings, if it brings any."""
         if self.condition in ("projection", "concat"):
             check_labels("discriminator", how.labels, len(x))  # before the features, which take their time
         classify = classify and self.condition == "ac"
         layers = (layer for path, layer in self.walk() if classify or path != "classify")
-        how = dataclasses.replace(how, weights=normalize_together(layers, how.train))
+        if not how.weights:
+            how = dataclasses.replace(how, weights=normalize_together(layers, how.train))
         h = self.features(x, how)
         y = ops.reshape(self.layers["dense"].forward(h, how), (-1,))
         if self.condition == "projection":

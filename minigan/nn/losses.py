@@ -52,9 +52,22 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x_real: Tensor, 
     Gulrajani et al. 2017, Eq. (3) without its weight; a norm for each sample, over all pixels and channels.
     x_real, x_fake (N, H, W, C), constants; share (N, 1, 1, 1), uniform in [0, 1].
     """
-    x_hat = Tensor(share * x_real.data + (1 - share) * x_fake.data, requires_grad=True)
-    gradient = grad(ops.sum(discriminator(x_hat)), x_hat, create_graph=True)
-    return ops.mean((SampleNorms()(gradient) - target) ** 2)
+    return penalty_of(gradient_norms(discriminator, between(x_real, x_fake, share)), target)
+
+
+def between(x_real: Tensor, x_fake: Tensor, share: Array) -> Tensor:
+    """x_hat of `gradient_penalty`, a variable."""
+    return Tensor(share * x_real.data + (1 - share) * x_fake.data, requires_grad=True)
+
+
+def gradient_norms(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """|gradient of D at x| of each sample, (N,): a function of D's weights. x (N, H, W, C), a variable."""
+    return SampleNorms()(grad(ops.sum(discriminator(x)), x, create_graph=True))
+
+
+def penalty_of(norms: Tensor, target: float = 1.0) -> Tensor:
+    """mean of (norms - target)^2: a scalar Tensor."""
+    return ops.mean((norms - target) ** 2)
 
 
 def classification(logits: Tensor, labels: Array) -> Tensor:

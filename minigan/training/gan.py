@@ -16,11 +16,12 @@ from minigan.experiment.experiment import Experiment, learned
 from minigan.experiment.streams import stream
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
+from minigan.networks import passes
 from minigan.networks.discriminator import Discriminator
 from minigan.networks.norms import penalties
 from minigan.networks.own import NONE, Own, try_discriminator, try_generator
 from minigan.nn.layers import Layer
-from minigan.nn.losses import LOSSES, classification, gradient_penalty
+from minigan.nn.losses import LOSSES, between, classification, gradient_norms, penalty_of
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.weight_norms import largest_singular_value
 from minigan.training.assembly import make_discriminator, make_generator
@@ -87,6 +88,7 @@ class Training:
         self.digest = digest_of(images)  # a resumed run must have the same
         self.iteration = 0
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
+        self.at_once = own == NONE  # whether the discriminator's forwards are side by side, where they can be
 
     def iterate(self) -> tuple[Tensor, Tensor]:
         """One iteration; returns the last losses of discriminator and generator."""
@@ -132,13 +134,19 @@ class Training:
                            share: Any) -> tuple[Tensor, Tensor, Tensor]:
         """What the discriminator minimizes, with all penalties; and its outputs (N,) for real images and fakes."""
         e = self.e
-        (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
+        x_hat = between(x_real, x_fake, share) if e.gp else None
+        norms: Tensor | None = None
+        if self.at_once and isinstance(self.dis, Discriminator) and passes.can_share(self.dis):
+            real, classified, fake, norms = passes.judged(self.dis, (x_real, y_real), (x_fake, y_fake), x_hat)
+        else:
+            (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
+            if x_hat is not None:
+                norms = gradient_norms(lambda x: self.judge(x, y_real)[0], x_hat)
         loss = self.loss.discriminator(real, fake)
         if classified is not None:
             loss = loss + e.ac_dis * classification(classified, y_real)
-        if e.gp:
-            loss = loss + e.gp * gradient_penalty(lambda x: self.judge(x, y_real)[0], x_real, x_fake, share,
-                                                  e.gp_target)
+        if norms is not None:
+            loss = loss + e.gp * penalty_of(norms, e.gp_target)
         penalty = penalties(layer for _, layer in self.dis.walk())
         return loss if penalty is None else loss + penalty, real, fake
 

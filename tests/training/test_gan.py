@@ -190,6 +190,7 @@ def test_a_conditional_pair_trains_and_its_pictures_depend_on_the_class(model, c
 
 def test_real_pictures_come_with_their_own_labels(monkeypatch):
     training, seen = labelled(condition="projection"), []
+    training.at_once = False  # then each forward is a call of judge
     judge = training.judge
 
     def watched(x, labels, *more):

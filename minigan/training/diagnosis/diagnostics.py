@@ -126,6 +126,7 @@ def _shadow(training: Training) -> tuple[Training, np.random.Generator]:
     rng = stream(training.e.seed, "diagnosis", training.iteration)
     shadow.draws = copy.copy(training.draws)
     shadow.draws.rngs = dict.fromkeys(training.draws.rngs, rng)
+    shadow.at_once = False  # its layers are watched one by one
     shadow.gen, shadow.dis = copy.deepcopy(training.gen), copy.deepcopy(training.dis)
     return shadow, rng
 
