@@ -1,12 +1,14 @@
 """How fast is a training step, beside PyTorch's on the same CPU?
 
-    python bench/train_step.py [--model cnn|resnet] [--batch 64] [--repeats 7] [--threads N] [--json]
+    python bench/train_step.py [CASE ...] [--batch N] [--repeats 7] [--threads N] [--json]
 
-The discriminator's and the generator's step of both networks at 32 x 32 (hinge loss, spectral normalization, Adam; the
-generator's forward under the discriminator's step included). minigan and PyTorch run in a process each, step by step in
-turn, the other one idle. PyTorch uses the faster of its two memory layouts, its own spectral_norm, and no gradients of
-the discriminator's weights in the generator's step. Each step is timed --repeats times after a warm-up; the ratio is
-the median of the pairs' ratios. "share" is the step's multiplications (those of the network as the paper writes it,
+The discriminator's and the generator's step (the generator's forward under the discriminator's step included). Cases:
+both networks at 32 x 32 (hinge loss, spectral normalization, Adam, batches of 64: cnn, resnet; these two if none is
+named), both with WGAN-GP's loss and no normalization (cnn-gp, resnet-gp), and the presets shapes and fashion-mnist with
+their own sizes. minigan and PyTorch run in a process each, step by step in turn, the other one idle. PyTorch uses the
+faster of its two memory layouts, its own spectral_norm, and no gradients of the discriminator's weights in the
+generator's step. Each step is timed --repeats times after a warm-up; the ratio is the median of the pairs' ratios,
+beside the least and the largest. "share" is the step's multiplications (those of the network as the paper writes it,
 whatever shortcuts the code takes) per second, over those of a plain sgemm in the same run. Memory is each process's
 peak (its resident set), PyTorch's and NumPy's own code included.
 """
@@ -20,22 +22,36 @@ import subprocess
 import sys
 import time
 
-SIZE, LR, BETAS = 32, 2e-4, (0.0, 0.9)
+LR, BETAS = 2e-4, (0.0, 0.9)
+PLAIN = {"batch_size": 64, "gen_batch_size": 64, "n_dis": 1, "lr": LR, "beta1": BETAS[0], "beta2": BETAS[1]}
+GP = PLAIN | {"norm": "none", "loss": "wasserstein", "gp": 10.0}
+CASES = {  # name -> (preset, what is changed of it, (size, channels) of its images)
+    "cnn": ("cifar10", PLAIN, (32, 3)),
+    "resnet": ("cifar10", PLAIN | {"model": "resnet"}, (32, 3)),
+    "cnn-gp": ("cifar10", GP, (32, 3)),
+    "resnet-gp": ("cifar10", GP | {"model": "resnet"}, (32, 3)),
+    "shapes": ("shapes", {}, (32, 3)),
+    "fashion-mnist": ("fashion-mnist", {}, (28, 1)),
+}
 
 
 # ---- the two workers -----------------------------------------------------------------------------------------------
 
-def minigan_steps(model, batch, threads):
+def experiment(case, batch):
+    from minigan.experiment import presets
+    preset, changed, _ = CASES[case]
+    return presets.experiment(preset, **changed | ({"batch_size": batch, "gen_batch_size": batch} if batch else {}))
+
+
+def minigan_steps(case, batch, threads):
     """(name -> function that takes one step, facts)."""
     import numpy as np
 
     from minigan.engine import products, thread_pool
-    from minigan.experiment import presets
     from minigan.training import gan
     thread_pool.set_threads(threads)
-    e = presets.experiment("cifar10", model=model, batch_size=batch, gen_batch_size=batch, n_dis=1, lr=LR,
-                           beta1=BETAS[0], beta2=BETAS[1])
-    images = np.random.default_rng(0).integers(0, 256, (2 * batch, SIZE, SIZE, 3), np.uint8)
+    e, (size, channels) = experiment(case, batch), CASES[case][2]
+    images = np.random.default_rng(0).integers(0, 256, (2 * e.batch_size, size, size, channels), np.uint8)
     training = gan.Training(e, images)
     a = np.random.default_rng(0).random((2048, 2048), np.float32)
 
@@ -46,23 +62,35 @@ def minigan_steps(model, batch, threads):
     return steps, {"library": f"minigan, NumPy {np.__version__}"}
 
 
-def torch_steps(model, batch, threads, width=1.0):
+def torch_steps(case, batch, threads, width=None):
     import torch
     from torch.nn import functional as F
+    from torch.nn.utils import spectral_norm
     from torch_networks import NETWORKS
+    e, (size, channels) = experiment(case, batch), CASES[case][2]
+    n_dis, n_gen, width = e.batch_size, e.gen_batch_size or e.batch_size, width or e.width
     torch.set_num_threads(threads)
 
     def build(layout):
         torch.manual_seed(0)
-        gen, dis = (network(SIZE, width=width).to(memory_format=layout) for network in NETWORKS[model])
+        make_gen, make_dis = NETWORKS[e.model]
+        gen, average = (make_gen(size, channels, width=width).to(memory_format=layout) for _ in range(2))
+        dis = make_dis(size, channels, width=width, norm=spectral_norm if e.norm == "sn" else lambda module: module)
+        dis = dis.to(memory_format=layout)
         opt_gen, opt_dis = (torch.optim.Adam(network.parameters(), LR, BETAS) for network in (gen, dis))
-        images = torch.randint(0, 256, (2 * batch, 3, SIZE, SIZE), dtype=torch.uint8)
+        images = torch.randint(0, 256, (2 * n_dis, channels, size, size), dtype=torch.uint8)
 
         def discriminator():
-            x = (images[torch.randperm(len(images))[:batch]].float() / 127.5 - 1).to(memory_format=layout)
+            x = (images[torch.randperm(len(images))[:n_dis]].float() / 127.5 - 1).to(memory_format=layout)
             with torch.no_grad():
-                fake = gen(torch.randn(batch, 128))
-            loss = F.relu(1 - dis(x)).mean() + F.relu(1 + dis(fake)).mean()
+                fake = gen(torch.randn(n_dis, e.dim_z))
+            loss = dis(fake).mean() - dis(x).mean() if e.loss == "wasserstein" else (
+                F.relu(1 - dis(x)).mean() + F.relu(1 + dis(fake)).mean())
+            if e.gp:
+                share = torch.rand(n_dis, 1, 1, 1)
+                x_hat = (share * x + (1 - share) * fake).requires_grad_(True)
+                gradient, = torch.autograd.grad(dis(x_hat).sum(), x_hat, create_graph=True)
+                loss = loss + e.gp * ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
             opt_dis.zero_grad()
             loss.backward()
             opt_dis.step()
@@ -70,12 +98,15 @@ def torch_steps(model, batch, threads, width=1.0):
         def generator():
             for p in dis.parameters():
                 p.requires_grad_(False)
-            loss = -dis(gen(torch.randn(batch, 128))).mean()
+            loss = -dis(gen(torch.randn(n_gen, e.dim_z))).mean()
             opt_gen.zero_grad()
             loss.backward()
             opt_gen.step()
             for p in dis.parameters():
                 p.requires_grad_(True)
+            if e.ema:
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(average.parameters()), list(gen.parameters()), 1 - e.ema)
         return {"discriminator": discriminator, "generator": generator}, gen, dis
 
     layouts = {"NHWC": torch.channels_last, "NCHW": torch.contiguous_format}
@@ -89,13 +120,16 @@ def torch_steps(model, batch, threads, width=1.0):
             times[name] = time.perf_counter() - begin
     fastest = min(times, key=times.get)
     steps, gen, dis = build(layouts[fastest])
-    return steps, {"library": f"PyTorch {torch.__version__}, {fastest}", "products": products(gen, dis, batch)}
+    facts = {"library": f"PyTorch {torch.__version__}, {fastest}"}
+    return steps, facts | {"products": products(gen, dis, (n_dis, n_gen), size, channels, bool(e.gp))}
 
 
-def products(gen, dis, batch):
-    """Multiplications of one step: forward, weight and input gradients of all convolutions and dense layers."""
+def products(gen, dis, batches, size, channels, gp):
+    """Multiplications of one step: forward, weight and input gradients of all convolutions and dense layers.
+
+    A gradient penalty adds a forward, its input gradient, and the gradients of both by inputs and weights.
+    """
     import torch
-    counts = {}
 
     def count(network, x):
         found, hooks = [], []
@@ -104,21 +138,23 @@ def products(gen, dis, batch):
                 transposed = isinstance(module, torch.nn.ConvTranspose2d)
                 hooks.append(module.register_forward_hook(
                     lambda m, i, o, t=transposed: found.append(
-                        m.weight.numel() * (i[0] if t else o).shape[2:].numel() * batch)))
+                        m.weight.numel() * (i[0] if t else o).shape[2:].numel())))
         with torch.no_grad():
             network(x)
         for hook in hooks:
             hook.remove()
         return found
 
-    counts["gen"], counts["dis"] = count(gen, torch.randn(batch, 128)), count(dis, torch.randn(batch, 3, SIZE, SIZE))
-    g, d = sum(counts["gen"]), sum(counts["dis"])
-    return {"discriminator": g + 2 * (3 * d - counts["dis"][0]), "generator": 3 * g - counts["gen"][0] + 2 * d}
+    of_gen, of_dis = count(gen, torch.randn(2, gen.dense.in_features)), count(dis, torch.randn(2, channels, size, size))
+    g, d, (n_dis, n_gen) = sum(of_gen), sum(of_dis), batches
+    penalty = 6 * d - 2 * of_dis[0] if gp else 0
+    return {"discriminator": n_dis * (g + 2 * (3 * d - of_dis[0]) + penalty),
+            "generator": n_gen * (3 * g - of_gen[0] + 2 * d)}
 
 
-def work(library, model, batch, threads):
+def work(library, case, batch, threads):
     """Answer each line on stdin: time one step, or say the peak memory."""
-    steps, facts = (minigan_steps if library == "minigan" else torch_steps)(model, batch, threads)
+    steps, facts = (minigan_steps if library == "minigan" else torch_steps)(case, batch, threads)
     print(json.dumps(facts), flush=True)
     for line in sys.stdin:
         name = line.strip()
@@ -133,10 +169,10 @@ def work(library, model, batch, threads):
 class Worker:
     """One of the two processes."""
 
-    def __init__(self, library, model, batch, threads):
+    def __init__(self, library, case, batch, threads):
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", library, "--model", model, "--batch", str(batch), "--threads",
-             str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            [sys.executable, __file__, case, "--worker", library, "--batch", str(batch), "--threads", str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.facts = json.loads(self.process.stdout.readline())
 
     def ask(self, name):
@@ -151,10 +187,10 @@ class Worker:
 
 # ---- the comparison ------------------------------------------------------------------------------------------------
 
-def compare(model, batch, repeats, threads):
+def compare(case, batch, repeats, threads):
     """One dict per step, and the facts."""
-    theirs = Worker("torch", model, batch, threads)
-    ours = Worker("minigan", model, batch, threads)
+    theirs = Worker("torch", case, batch, threads)
+    ours = Worker("minigan", case, batch, threads)
     ours.ask("sgemm")
     sgemm = 2048 ** 3 / statistics.median(ours.ask("sgemm") for _ in range(9))
     rows = []
@@ -162,8 +198,9 @@ def compare(model, batch, repeats, threads):
         ours.ask(step), theirs.ask(step)
         pairs = [(ours.ask(step), theirs.ask(step)) for _ in range(repeats)]
         mine, other = (statistics.median(times) for times in zip(*pairs, strict=True))
-        rows.append({"model": model, "step": step, "minigan_s": mine, "torch_s": other,
-                     "ratio": statistics.median(b / a for a, b in pairs),
+        ratios = sorted(b / a for a, b in pairs)
+        rows.append({"case": case, "step": step, "minigan_s": mine, "torch_s": other,
+                     "ratio": statistics.median(ratios), "ratios": ratios,
                      "minigan_share": theirs.facts["products"][step] / mine / sgemm,
                      "torch_share": theirs.facts["products"][step] / other / sgemm})
     facts = {"minigan": ours.facts["library"], "torch": theirs.facts["library"], "sgemm_gflops": 2 * sgemm / 1e9,
@@ -174,8 +211,8 @@ def compare(model, batch, repeats, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["cnn", "resnet"], help="one network only")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("case", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--batch", type=int, default=0, help="of another size than the case's")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
@@ -185,22 +222,22 @@ def main():
     from minigan.engine.machine import machine as this_machine
     threads = args.threads or thread_pool.cores()
     if args.worker:
-        work(args.worker, args.model, args.batch, threads)
+        work(args.worker, args.case[0], args.batch, threads)
         return
     machine = {"processor": this_machine()["processor"], "threads": threads, "python": platform.python_version()}
-    results = {model: compare(model, args.batch, args.repeats, threads)
-               for model in ([args.model] if args.model else ["cnn", "resnet"])}
+    results = {case: compare(case, args.batch, args.repeats, threads) for case in args.case or ["cnn", "resnet"]}
     if args.json:
-        print(json.dumps({"machine": machine, "batch": args.batch, "results": {
-            model: {"steps": rows, **facts} for model, (rows, facts) in results.items()}}, indent=2))
+        print(json.dumps({"machine": machine, "results": {
+            case: {"steps": rows, **facts} for case, (rows, facts) in results.items()}}, indent=2))
         return
-    print(f"{machine['processor']}, {threads} threads, Python {machine['python']}, batch {args.batch}")
-    for model, (rows, facts) in results.items():
-        print(f"\n{model}: {facts['minigan']} beside {facts['torch']}; sgemm {facts['sgemm_gflops']:.0f} GFLOP/s")
-        print(f"{'step':15}{'minigan':>10}{'PyTorch':>10}{'speed ratio':>13}{'share':>9}{'PyTorch':>9}")
+    print(f"{machine['processor']}, {threads} threads, Python {machine['python']}")
+    for case, (rows, facts) in results.items():
+        print(f"\n{case}: {facts['minigan']} beside {facts['torch']}; sgemm {facts['sgemm_gflops']:.0f} GFLOP/s")
+        print(f"{'step':15}{'minigan':>10}{'PyTorch':>10}{'speed ratio':>13}{'least':>8}{'most':>8}{'share':>9}"
+              f"{'PyTorch':>9}")
         for row in rows:
             print(f"{row['step']:15}{row['minigan_s']:9.3f}s{row['torch_s']:9.3f}s{row['ratio']:13.2f}"
-                  f"{row['minigan_share']:9.0%}{row['torch_share']:9.0%}")
+                  f"{row['ratios'][0]:8.2f}{row['ratios'][-1]:8.2f}{row['minigan_share']:9.0%}{row['torch_share']:9.0%}")
         print(f"peak memory    {facts['minigan_mib']:7.0f}MiB{facts['torch_mib']:7.0f}MiB")
 
 

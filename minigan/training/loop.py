@@ -29,6 +29,7 @@ from minigan.formats import untrusted
 from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
 from minigan.networks.own import NONE, Own
 from minigan.training import assembly, event_files, restore, run_folder, run_record, sample_grids, validate
+from minigan.training.forecast import Forecast
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.records import NotFinite, Records, last_logged
@@ -253,11 +254,14 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
             if isinstance(training.images, packed.Images):
                 training.images.prefetch(training.draws.batches)
             last = stop = False
+            forecast = Forecast(e.iterations, fresh=good is None)
             while not stop:
                 rates = training.rates()
                 losses = training.iterate()
                 while training.graphs is not None and training.graphs.remarks:
                     progress.say(training.graphs.remarks.pop(0))
+                if (text := forecast.after(training.iteration)) and not quiet:
+                    progress.say(text)
                 last = training.iteration == e.iterations
                 stop = last or bool(asked)
                 if not is_there():
