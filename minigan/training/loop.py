@@ -26,10 +26,9 @@ from minigan.experiment.experiment import (
     to_dict,
 )
 from minigan.formats import untrusted
-from minigan.formats.progress import ProgressLine, duration, progress_bar, to_stderr
+from minigan.formats.progress import Forecast, ProgressLine, duration, progress_bar, to_stderr
 from minigan.networks.own import NONE, Own
 from minigan.training import assembly, event_files, restore, run_folder, run_record, sample_grids, validate
-from minigan.training.forecast import Forecast
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.records import NotFinite, Records, last_logged

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny import tiny
 
-from minigan.training import forecast, loop
-from minigan.training.forecast import Forecast
+from minigan.formats import progress
+from minigan.formats.progress import Forecast
+from minigan.training import loop
 
 
 def lines(iterations, seconds_each, first_s=0.0, start=0, fresh=True):
@@ -30,7 +31,7 @@ def test_the_time_is_that_of_the_iterations_to_come():
 
 def test_slow_iterations_are_told_after_a_few():
     (iteration, line), = lines(50, 100.0)
-    assert iteration == 1 + forecast.ENOUGH and "the 46 iterations to come take 1 h 16 min" in line
+    assert iteration == 1 + progress.ENOUGH and "the 46 iterations to come take 1 h 16 min" in line
 
 
 def test_a_run_that_goes_on_is_told_its_time_and_no_other_choice():
