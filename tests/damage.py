@@ -267,7 +267,7 @@ def page(path: Path) -> bytes:
 
 
 def swept(path: Path) -> None:
-    sweep._claim(cells(), path.parent)
+    sweep.claim(cells(), path.parent)
 
 
 def cells() -> list[grid.Cell]:

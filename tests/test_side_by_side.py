@@ -41,8 +41,8 @@ from minigan.studies import grid, sweep
 n = int(sys.argv[1])
 cells = [cell for cell in grid.grid("shapes", ["sn"], ["C"], 12) if cell.seed == n]
 wait()
-sweep._claim(cells, Path("grid"))
-sweep._conclude(cells, Path("grid"))
+sweep.claim(cells, Path("grid"))
+sweep.conclude(cells, Path("grid"))
 """
 COMMAND = GATE + """
 from minigan.cli import main
