@@ -179,6 +179,18 @@ def test_a_sweep_loses_no_row_and_no_run(tmp_path, capsys):
     assert rows == 2
 
 
+def test_single_images_that_were_drawn_are_whole_and_all_there_at_the_end(data, tmp_path, capsys):
+    root, scratch = tmp_path / "disk", tmp_path / "scratch"
+    assert main.run([*words(data, root / "run", iterations=2), "-q"]) == 0
+    (root / "drawn").mkdir()
+    (root / "drawn" / ".00003.png.0123456789abcdef.part").write_bytes(b"half")
+    states = recorded(root, ["sample", str(root / "run"), "-n", "40", "--out", str(root / "drawn")])
+    check_files(states, scratch)
+    drawn = sorted(name for name in states[-1].files if name.startswith("drawn/"))
+    assert states[-1].names == "all" and drawn == [f"drawn/{number:05d}.png" for number in range(40)]
+    assert sorted(name for name in states[-2].files if name.startswith("drawn/")) == drawn
+
+
 # ---- the other commands --------------------------------------------------------------------------------------------
 
 def test_a_score_that_was_stored_stays_stored(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,34 @@ from minigan.errors import FailedWork, reason
 from minigan.formats.foreign.image_decoding import check_pixels
 from minigan.formats.image_grids import single
 from minigan.formats.untrusted import open_file
-from minigan.formats.whole import make_folder, write_whole
+from minigan.formats.whole import make_folder, remove_dead, sync_folder, write_whole
+
+SYNCED_AT_A_TIME = 16
 
 
-def save_png(path: str | Path, image: np.ndarray, *, parents: bool = True, sync: bool = True) -> None:
-    """One image, (H, W, 3), (H, W, 1) or (H, W) uint8, as a PNG file; parents, sync: as for write_whole."""
+def save_png(path: str | Path, image: np.ndarray, *, parents: bool = True, alone: bool = True) -> None:
+    """One image, (H, W, 3), (H, W, 1) or (H, W) uint8, as a PNG file; parents, alone: as for write_whole."""
     data = io.BytesIO()
     Image.fromarray(single(image)).save(data, "PNG")
-    write_whole(Path(path), data.getbuffer(), parents=parents, sync=sync)
+    write_whole(Path(path), data.getbuffer(), parents=parents, alone=alone)
 
 
 def save_singles(folder: str | Path, images: np.ndarray, start: int = 0) -> None:
     """Each of images (N, H, W, C) uint8 as a file of its own: 00000.png, 00001.png, ..., from `start` on.
 
-    They are not synced, as there may be 50,000: after a power cut the same command draws them again.
+    Each is synced, several at a time, for which a disk takes hardly longer than for one.
     """
     folder = Path(folder)
     try:
         make_folder(folder)
+        remove_dead(folder, "[0-9][0-9][0-9][0-9]*.png")
+        with ThreadPoolExecutor(SYNCED_AT_A_TIME) as pool:
+            for _ in pool.map(lambda number, image: save_png(folder / f"{number:05d}.png", image, alone=False),
+                              range(start, start + len(images)), images):
+                pass
+        sync_folder(folder)
     except OSError as error:
         raise FailedWork(f"{folder} cannot be made ({error.strerror or error})") from None
-    for number, image in enumerate(images, start):
-        save_png(folder / f"{number:05d}.png", image, sync=False)
 
 
 def save_gif(path: str | Path, frames: Sequence[np.ndarray], ms: int = 200, last_ms: int = 1500, *,

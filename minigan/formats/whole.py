@@ -14,6 +14,7 @@ import fnmatch
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -31,19 +32,20 @@ UNSYNCED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.E
 
 
 def write_whole(path: Path, data: bytes | memoryview, advice: str = "", *, parents: bool = True,
-                sync: bool = True) -> None:
+                alone: bool = True) -> None:
     """Write `data` to `path`, or leave what was there.
 
     Removes what killed processes had begun to write for `path`.
-    parents: its folder is made if need be.  sync: False for one of thousands of files, which a power cut may empty.
+    parents: its folder is made if need be.  alone: False for one of thousands of files, whose folder is looked through
+    before and synced after the last by the caller.
     Raises FailedWork with one line, which ends with `advice`.
     """
     try:
         if parents:
             make_folder(path.parent)
-        if sync:
+        if alone:
             remove_dead(path.parent, fnmatch_of(path.name))
-        with beside(path, sync) as (number, _):
+        with beside(path, alone) as (number, _):
             write_all(number, data)
     except OSError as error:
         raise FailedWork(f"{path} cannot be written ({error.strerror or error}){advice}") from None
@@ -65,24 +67,23 @@ def check_writable(path: Path, advice: str = "") -> None:
 
 
 @contextlib.contextmanager
-def beside(path: Path, sync: bool = True) -> Iterator[tuple[int, Path]]:
+def beside(path: Path, alone: bool = True) -> Iterator[tuple[int, Path]]:
     """A new file (open, its path) that takes the place of `path` at the end; that is left as it was if this raises.
 
-    Its folder exists.  OSError where it cannot be written.
+    Its folder exists.  alone: False if the caller syncs the folder.  OSError where it cannot be written.
     """
     number, part = _begin(path)
     try:
         try:
             yield number, part
-            if sync:
-                sync_open(number, part)
+            sync_open(number, part)
             if os.name != "posix":  # Windows renames no open file
                 os.close(number)
                 number = -1
             os.replace(part, path)
         finally:
             _remove(part)  # Ctrl-C leaves no rubbish either
-        if sync:
+        if alone:
             sync_folder(path.parent)
     finally:
         if number >= 0:
@@ -138,6 +139,22 @@ def make_folder(folder: Path) -> None:
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
         sync_folder(made.parent)
+
+
+def move_folder(old: Path, new: Path) -> None:
+    """Give a folder another name, that is free or an empty folder's; to another disk it is copied, links as links.
+
+    Nothing of the old one is removed before all of the new one is on the disk. OSError.
+    """
+    make_folder(new.parent)
+    old = old.resolve()
+    try:
+        os.rename(old, new)
+    except OSError:  # another disk; Windows, where an empty folder is there already
+        shutil.copytree(old, new, symlinks=True, dirs_exist_ok=True)
+        sync_tree(new)
+        shutil.rmtree(old, ignore_errors=True)
+    sync_folder(new.parent)
 
 
 def remove(*paths: Path) -> None:

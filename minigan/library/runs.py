@@ -225,13 +225,12 @@ class Run:
         with in_python():
             run_folder.check_new(where, moved=True)
             with run_folder.locked(self.folder):
-                shutil.copytree(self.folder, where, dirs_exist_ok=True)
-        old, self.folder = self.folder, where
+                run_folder.move(self.folder, where)
+        self.folder = where
         if self._remover is not None:
             self._remover.detach()
             self._remover = None
         self._saved.clear()
-        shutil.rmtree(old, ignore_errors=True)
         return self
 
     # ---- how it shows itself ---------------------------------------------------------------------------------------

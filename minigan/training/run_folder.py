@@ -32,7 +32,7 @@ from minigan.errors import FailedWork, WrongUse, reason
 from minigan.experiment.experiment import Experiment, from_dict, recorded, to_dict
 from minigan.formats.locks import Busy, say_none, take
 from minigan.formats.untrusted import cost_of_json, from_json, is_number, memory, open_file, read_json
-from minigan.formats.whole import append, make_folder, remove, remove_dead, sync_file, write_whole
+from minigan.formats.whole import append, make_folder, move_folder, remove, remove_dead, sync_file, write_whole
 
 IMAGES = "images.h5"
 LONGEST = 4 << 20  # bytes of a line of a log; a diagnosis with all spectra of the largest networks has some 100,000
@@ -126,6 +126,16 @@ def locked(folder: Path) -> Iterator[Callable[[], bool]]:
         yield lambda: _is_folder(folder, handle)
     finally:
         os.close(handle)  # gives the lock back
+
+
+def move(folder: Path, to: Path) -> None:
+    """Move a run's folder to a place that check_new allows. WrongUse, FailedWork; then it is where it was."""
+    if folder.resolve() in to.resolve().parents:
+        raise WrongUse(f"{to} lies in {folder}, which cannot be moved into itself; choose another path")
+    try:
+        move_folder(folder, to)
+    except OSError as error:
+        raise FailedWork(f"{folder} cannot be moved to {to} ({error.strerror or error}); it is where it was") from None
 
 
 def write_experiment(folder: Path, experiment: Experiment, provenance: dict[str, Any]) -> None:

@@ -129,6 +129,34 @@ def test_a_folder_prepared_with_links_makes_no_command_write_outside_it(tmp_path
 
 
 @posix
+def test_a_folder_that_moves_to_another_disk_is_there_before_it_goes_here(tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "deep" / "new"
+    (old / "inner").mkdir(parents=True)
+    (old / "a").write_bytes(b"a")
+    (old / "inner" / "b").write_bytes(b"b")
+    (tmp_path / "outside").write_bytes(b"precious")
+    (old / "link").symlink_to(tmp_path / "outside")
+    synced, real, remove = set(), os.fsync, whole.shutil.rmtree
+
+    def fsync(number: int) -> None:
+        synced.add(os.fstat(number).st_ino)
+        real(number)
+
+    def removed(folder: Path, ignore_errors: bool) -> None:
+        kept = [new.parent, new, new / "inner", new / "a", new / "inner" / "b"]
+        assert {path.stat().st_ino for path in kept} <= synced
+        remove(folder, ignore_errors)
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", _failing(errno.EXDEV))
+    monkeypatch.setattr(whole.shutil, "rmtree", removed)
+    whole.move_folder(old, new)
+    assert names(new) == ["a", "inner", "link"] and (new / "link").is_symlink() and not old.exists()
+    monkeypatch.undo()
+    whole.move_folder(new, old)
+    assert (old / "inner" / "b").read_bytes() == b"b" and not new.exists()
+
+
+@posix
 @pytest.mark.parametrize("kind", ["link", "pipe"])
 def test_a_file_that_grows_is_no_link_and_no_device(tmp_path, kind):
     victim, path = tmp_path / "victim", tmp_path / "log.jsonl"

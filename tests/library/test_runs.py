@@ -90,6 +90,7 @@ def test_the_discriminator_says_the_same_of_bytes_and_of_numbers_and_has_gradien
     (lambda run: run.report(b"page.html"), "expected a path, a str or a Path, got b'page.html'"),
     (lambda run: run.discriminator([[1, 2], [3]]), "images: rows of different lengths; expected numbers"),
     (lambda run: run.keep(run.folder), "holds a run; choose another path"),
+    (lambda run: run.keep(run.folder / "inner"), "which cannot be moved into itself; choose another path"),
     (lambda run: run.keep(run.folder / "log.jsonl"), "log.jsonl is a file; choose another path"),
     (lambda run: run.resume(quiet="no"), "quiet: expected True or False, got 'no'"),
     (lambda run: run.resume(epochs=3), "epochs: here it is iterations; a run is counted in updates"),
