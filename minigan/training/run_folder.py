@@ -49,6 +49,7 @@ CHECKPOINTS, SAMPLES = r"(checkpoint|best)-[0-9]{7,}\.h5", r"samples-[0-9]{7,}\.
 def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> None:
     """WrongUse if the folder cannot become a new run's, or a moved one's, because of what is there already."""
     another = "choose another path" if moved else "choose another --out"
+    remove_dead(folder, "experiment.json")  # of one that was killed when it had nothing else yet
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         if not nearest.is_dir():
