@@ -28,6 +28,7 @@ from minigan.formats.untrusted import what_file
 FITS = ("crop", "stretch")
 MAX_FILE = 64 << 20  # bytes of an image in a zip archive
 LABELS = "dataset.json"  # of StyleGAN's data sets, beside the images
+MOST_BAD = 10_000  # images that cannot be used, after which no more are looked for
 MAX_LOOKS = 1000  # files of other names whose beginning is looked at: whether they are images all the same
 
 
@@ -312,17 +313,20 @@ def _first_size(root: Path, names: list[str], open_number: Callable[[int], tuple
                     width, height = image.size
             except Exception as error:  # as in _blocks
                 bad[number] = error
+                if len(bad) == MOST_BAD:
+                    break
                 continue
             if width != height or not 4 <= width <= 1024:
                 raise WrongUse(f"{root / names[number]} has {width} x {height} pixels; expected squares of 4 to 1024, "
                                "or --size N, which brings all images to N x N")
             return width
-    raise FailedWork(f"{_bad_line(root, names, bad)}; {_remedy(bad, len(names))}")
+    raise FailedWork(f"{_bad_line(root, names, bad, len(bad))}; {_remedy(bad, len(names))}")
 
 
 def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], size: int, ask: Request,
             start: int) -> Generator[Block, None, None]:
-    """Decode the images from `start` on. What comes after a bad one is read only to name all bad ones."""
+    """Decode the images from `start` on. What comes after a bad one is read only to name all bad ones, if they are
+    fewer than MOST_BAD."""
     bad: dict[int, Exception] = {}
 
     def attempt(number: int) -> np.ndarray | Exception:
@@ -344,8 +348,10 @@ def _blocks(root: Path, names: list[str], decode: Callable[[int], np.ndarray], s
                     image[...] = one
                 yield numbers.stop, images, np.array([*good], np.int64)
             ask.progress(numbers.stop, len(names), "reading images")
+            if not ask.skip_bad and len(bad) >= MOST_BAD:
+                break
     if bad:
-        line = _bad_line(root, names, bad)
+        line = _bad_line(root, names, bad, numbers.stop)
         if not ask.skip_bad or len(bad) == len(names):
             raise FailedWork(f"{line}; {_remedy(bad, len(names))}")
         ask.say(f"{line}; left out")
@@ -379,11 +385,13 @@ def _decode(file: Path | io.BytesIO, name: str, how: Fitting) -> np.ndarray:
     return np.asarray(picture.resize((size, size), method, box=box))
 
 
-def _bad_line(root: Path, names: list[str], bad: dict[int, Exception]) -> str:
+def _bad_line(root: Path, names: list[str], bad: dict[int, Exception], looked: int) -> str:
+    """looked: how many of the images were looked at."""
     named = []
     for i, error in bad.items():
         named.append(f"{printable(names[i])} ({reason(error, 200)})")
-    return f"{root}: {len(bad)} of {len(names)} images cannot be used: {listed(named, 3)}"
+    of = f"the first {looked} of " if looked < len(names) else ""
+    return f"{root}: {len(bad)} of {of}{len(names)} images cannot be used: {listed(named, 3)}"
 
 
 def _remedy(bad: dict[int, Exception], n: int) -> str:

@@ -14,9 +14,10 @@ from published_files import (
     refused,
 )
 
-from minigan.data.dataset import Dataset
+from minigan.data import image_folder
+from minigan.data.dataset import Dataset, Request
 from minigan.data.datasets import find, load
-from minigan.errors import WrongUse
+from minigan.errors import FailedWork, WrongUse
 
 
 def picture(path: Path, size: tuple[int, int] = (48, 40), colour: object = (200, 30, 60), mode: str = "RGB",
@@ -202,6 +203,17 @@ def test_decoders_remarks_on_odd_pictures_are_not_passed_on(tmp_path, recwarn):
     (tmp_path / "root" / "1.tiff").write_bytes(data)
     assert "1 of 1" in refused("folder", tmp_path / "root")
     assert len(recwarn) == 0
+
+
+@pytest.mark.parametrize("size", [None, 16])
+def test_of_very_many_bad_pictures_not_all_are_looked_at(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_folder, "MOST_BAD", 3)
+    monkeypatch.setattr(image_folder, "BLOCK", 2)
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_bytes(b"broken")
+    looked = 3 if size is None else 4  # one by one for the size of the first; then in blocks
+    with pytest.raises(FailedWork, match=f"{looked} of the first {looked} of 9 images cannot be used"):
+        list(image_folder.source(tmp_path, image_folder.Fitting(size), Request(tmp_path)).blocks(0))
 
 
 def test_many_bad_pictures_are_counted_and_the_first_are_named(tmp_path):
