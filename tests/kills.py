@@ -74,7 +74,7 @@ def of_runs(*names: str, also: tuple[str, ...] = ()) -> Callable[[Path], dict[st
 def run_contents(run: Path) -> dict[str, Any]:
     try:
         done = json.loads((run / "experiment.json").read_text())["done"]
-        return tiny.contents(run) | {"done": done}
+        return tiny.contents(run) | {"done": done, "names": tiny.names(run)}
     except (OSError, ValueError):
         return {}
 

@@ -225,7 +225,7 @@ class Run:
         with in_python():
             run_folder.check_new(where, moved=True)
             with run_folder.locked(self.folder):
-                run_folder.move(self.folder, where)
+                run_folder.relocate(self.folder, where)
         self.folder = where
         if self._remover is not None:
             self._remover.detach()

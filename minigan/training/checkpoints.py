@@ -23,11 +23,17 @@ def save_in(folder: str | Path, iteration: int, state: dict[str, Any], keep: int
     try:
         remove_dead(folder, "checkpoint-*.h5")
         save(path, state, parents=False)
-        older = [old for number, old in checkpoints_in(folder) if number < iteration]
-        remove(*older[keep - 1 :])
+        remove_older(folder, iteration, keep)
     except OSError as error:
         raise FailedWork(f"checkpoints cannot be kept in {folder} ({error.strerror or error})") from None
     return path
+
+
+def remove_older(folder: Path, iteration: int, keep: int = 2) -> None:
+    """Of the checkpoints up to `iteration` remove all but the newest `keep`, as a kill may have come before that. OSError.
+    """
+    older = [old for number, old in checkpoints_in(folder) if number <= iteration]
+    remove(*older[keep:])
 
 
 def newest(folder: str | Path) -> tuple[Path, dict[str, Any], list[str]]:

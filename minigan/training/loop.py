@@ -28,7 +28,16 @@ from minigan.experiment.experiment import (
 from minigan.formats import untrusted
 from minigan.formats.progress import Forecast, ProgressLine, duration, progress_bar, to_stderr
 from minigan.networks.own import NONE, Own
-from minigan.training import assembly, event_files, restore, run_folder, run_record, sample_grids, validate
+from minigan.training import (
+    assembly,
+    checkpoints,
+    event_files,
+    restore,
+    run_folder,
+    run_record,
+    sample_grids,
+    validate,
+)
 from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.records import NotFinite, Records, last_logged
@@ -117,6 +126,7 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
                                  f"{getattr(before, name)}; put that right")
         if state["iteration"] >= experiment.iterations:
             # a kill may have come between the last checkpoint and this
+            checkpoints.remove_older(out, state["iteration"])
             sample_grids.save_progress(out, state["iteration"])
             if tensorboard:
                 event_files.of_finished(out, state["iteration"])

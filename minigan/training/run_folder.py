@@ -129,7 +129,7 @@ def locked(folder: Path) -> Iterator[Callable[[], bool]]:
         os.close(handle)  # gives the lock back
 
 
-def move(folder: Path, to: Path) -> None:
+def relocate(folder: Path, to: Path) -> None:
     """Move a run's folder to a place that check_new allows. WrongUse, FailedWork; then it is where it was."""
     if folder.resolve() in to.resolve().parents:
         raise WrongUse(f"{to} lies in {folder}, which cannot be moved into itself; choose another path")

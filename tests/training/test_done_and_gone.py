@@ -10,7 +10,7 @@ from tiny import contents, names, pictures, words
 
 from minigan.cli import main
 from minigan.studies import grid, sweep
-from minigan.training import gan, run_folder, run_record, sample_grids
+from minigan.training import checkpoints, gan, run_folder, run_record, sample_grids
 from minigan.views.figures import data as figure_data
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links and open folders are POSIX's")
@@ -53,6 +53,18 @@ def test_a_run_killed_before_its_last_picture_is_not_done_and_made_good(last, da
     assert not run_record.read(out).finished and run_record.read(out).state == "not finished"
     assert main.run(["train", "--resume", str(out), "-q"]) == 0
     assert record_of(out)["done"] is True and run_record.read(out).finished and contents(out) == whole
+
+
+def test_a_run_killed_before_it_removes_a_checkpoint_has_two_in_the_end(data, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    assert main.run([*words(data, out, iterations=7), "-q"]) == 0
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        real = checkpoints.remove_older
+        patch.setattr(checkpoints, "remove_older", lambda folder, at, keep=2: killed() if at == 9 else real(folder, at))
+        main.run(["train", "--resume", str(out), "--iterations", "9", "-q"])
+    assert [number for number, _ in run_folder.checkpoints_in(out)] == [9, 7, 6]
+    assert main.run(["train", "--resume", str(out), "-q"]) == 0
+    assert [number for number, _ in run_folder.checkpoints_in(out)] == [9, 7]
 
 
 def test_a_sweep_makes_good_what_a_kill_left_out_and_trains_nothing_anew(tmp_path, monkeypatch):
