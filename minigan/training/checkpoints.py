@@ -30,8 +30,7 @@ def save_in(folder: str | Path, iteration: int, state: dict[str, Any], keep: int
 
 
 def remove_older(folder: Path, iteration: int, keep: int = 2) -> None:
-    """Of the checkpoints up to `iteration` remove all but the newest `keep`, as a kill may have come before that. OSError.
-    """
+    """Of the checkpoints up to `iteration` remove all but the newest `keep`. OSError."""
     older = [old for number, old in checkpoints_in(folder) if number <= iteration]
     remove(*older[keep:])
 
