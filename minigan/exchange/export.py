@@ -44,6 +44,8 @@ def export(run: str | os.PathLike[str], to: str = "safetensors", network: str = 
     choose("network", network, (*NETWORKS, "both"))
     run = Path(run)
     folder = run / "export" if out is None else Path(out)
+    if out is None:
+        run_folder.refuse_link(folder)
     names = NETWORKS if network == "both" else (network,)
     for name, given in vars(own).items():
         if name in names and given is not None and type(given) not in plan.NETWORKS:

@@ -60,7 +60,7 @@ def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> Non
     if not os.access(nearest, os.W_OK):
         raise FailedWork(f"{nearest} is not writable; {another}")
     is_run = _is_ours(folder)
-    check_samples(folder)
+    refuse_link(folder / "samples")
     if inside and not (overwrite and is_run):
         if not is_run:
             raise WrongUse(f"{folder} exists already and holds other files, which stay untouched; {another}")
@@ -88,7 +88,7 @@ def create(folder: Path, experiment: Experiment, provenance: dict[str, Any], ove
 
 def prepare(folder: Path) -> None:
     """Make the folder of samples, and remove failed.txt and what a kill may have left half-written."""
-    check_samples(folder)
+    refuse_link(folder / "samples")
     try:
         make_folder(folder / "samples")
         remove(folder / "failed.txt")  # it goes on
@@ -98,10 +98,10 @@ def prepare(folder: Path) -> None:
         remove_dead(place, "experiment.json", "checkpoint-*.h5", "best-*.h5", *OWN, "samples-*.png")
 
 
-def check_samples(folder: Path) -> None:
-    """FailedWork if a run's folder of samples is a link: what it names is somebody else's."""
-    if (folder / "samples").is_symlink():
-        raise FailedWork(f"{folder / 'samples'} is a link, which is not followed; remove it")
+def refuse_link(inner: Path) -> None:
+    """FailedWork if a folder within a run is a link: what it names is somebody else's."""
+    if inner.is_symlink():
+        raise FailedWork(f"{inner} is a link, which is not followed; remove it")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Any folder of images: classes, sizes, kinds of files; and images that cannot be used."""
 
+import logging
 import os
 import struct
 import threading
@@ -203,6 +204,20 @@ def test_decoders_remarks_on_odd_pictures_are_not_passed_on(tmp_path, recwarn):
     (tmp_path / "root" / "1.tiff").write_bytes(data)
     assert "1 of 1" in refused("folder", tmp_path / "root")
     assert len(recwarn) == 0
+
+
+def test_what_pillow_logs_of_a_broken_file_is_not_printed(tmp_path, monkeypatch, capsys):
+    picture(tmp_path / "a.tiff")
+    data = bytearray((tmp_path / "a.tiff").read_bytes())
+    at = data.index(struct.pack("<HH", 277, 3))  # the tag SamplesPerPixel; its value comes last
+    data[at + 8:at + 10] = struct.pack("<H", 24579)
+    (tmp_path / "a.tiff").write_bytes(data)
+    monkeypatch.setattr(logging.root, "handlers", [])  # pytest has its own, and a program none
+    refused("folder", tmp_path)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(OSError):
+        Image.open(tmp_path / "a.tiff")
+    assert "More samples per pixel" in capsys.readouterr().err  # as Pillow would
 
 
 @pytest.mark.parametrize("size", [None, 16])

@@ -172,7 +172,7 @@ def test_overwriting_removes_what_minigan_wrote_alone(data, tmp_path):
 
 
 @posix
-def test_a_folder_of_samples_that_is_a_link_is_not_followed(data, tmp_path, capsys):
+def test_a_folder_in_a_run_that_is_a_link_is_not_followed(data, tmp_path, capsys):
     out, outside = tmp_path / "run", tmp_path / "outside"
     assert main.run([*words(data, out, iterations=2), "-q"]) == 0
     shutil.move(out / "samples", outside)
@@ -182,4 +182,7 @@ def test_a_folder_of_samples_that_is_a_link_is_not_followed(data, tmp_path, caps
                     [*words(data, out, iterations=4), "--overwrite"]):
         assert main.run([*command, "-q"]) == 1
         assert capsys.readouterr().err.endswith(f"{out / 'samples'} is a link, which is not followed; remove it\n")
+    (out / "export").symlink_to(outside)
+    assert main.run(["export", str(out), "--to", "safetensors"]) == 1
+    assert capsys.readouterr().err.endswith(f"{out / 'export'} is a link, which is not followed; remove it\n")
     assert {name: (outside / name).read_bytes() for name in names(outside)} == before

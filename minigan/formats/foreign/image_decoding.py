@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import threading
 import warnings
@@ -97,9 +98,11 @@ def by_content(path: Path) -> bool:
 def decoding(large: bool) -> Iterator[None]:
     """While images are decoded: odd tags are no warnings, and too many pixels an error; large: up to LARGE_PIXELS.
 
-    What it sets is the whole process's, as Pillow's limit and Python's warnings are.
+    What it sets is the whole process's, as Pillow's limit and log and Python's warnings are.
     """
-    before = Image.MAX_IMAGE_PIXELS
+    before, log = Image.MAX_IMAGE_PIXELS, logging.getLogger("PIL")
+    silent = logging.NullHandler()
+    log.addHandler(silent)  # else Python prints what Pillow logs of broken files
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # odd tags of images that decode well
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -109,6 +112,7 @@ def decoding(large: bool) -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+            log.removeHandler(silent)
 
 
 @contextlib.contextmanager
