@@ -21,6 +21,7 @@ import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
@@ -41,10 +42,10 @@ SYSTEM = ("file system", "cuts", "went on", "same result", "faults")
 
 def mutate(name: str, count: int, seed: int) -> dict[str, Any]:
     """What becomes of `count` damaged files of one reader; faults are printed as they are found."""
-    inception.tensors = samples.toy_table
     reader, found = damage.READERS[name], {"read": 0, "refused": 0, "faults": 0}
     slowest = 0.0
-    with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as place:
+    with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as place, \
+            mock.patch.object(inception, "tensors", samples.toy_table):
         path = reader.make(Path(place))
         data, before = path.read_bytes(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number, bad in enumerate(damage.damaged_files(data, zlib.crc32(name.encode()) + seed, count)):
