@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -14,6 +15,7 @@ from minigan import __version__
 from minigan.cli.commands import Commands
 from minigan.errors import FailedWork, WrongUse, printable
 from minigan.formats.progress import to_stderr, write_if_possible
+from minigan.parallel import mpi
 from minigan.training.interrupts import Interrupted
 
 
@@ -24,12 +26,22 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
     code = run(sys.argv[1:])
+    if code and code < 128:
+        _end_the_others(code)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:  # Python would try once more as it ends, complain, and leave with another exit code
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
+
+
+def _end_the_others(code: int) -> None:
+    """Where MPI started this process with others, they would wait for it for ever."""
+    with contextlib.suppress(WrongUse):
+        if mpi.group().size > 1 and (mpi.group().rank == 0 or code == 1):
+            sys.stderr.flush()
+            mpi.group().end_all(code)
 
 
 def _open_streams() -> None:
@@ -77,6 +89,9 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(line: str, code: int) -> int:
+    with contextlib.suppress(WrongUse):
+        if mpi.group().rank and code != 1:  # process 0 says the same
+            return code
     name = "minigan:"
     if _colour() is None and os.name == "posix" and sys.stderr.isatty():
         name = click.style(name, fg="red", bold=True)

@@ -95,6 +95,8 @@ class Experiment:
     latent: str = _networks("normal", "distribution of z: normal (N(0, I)), uniform (-1 to 1)")
     order: str = _updates("dis-first", "which network an iteration updates first: dis-first, gen-first")
     reuse_z: bool = _updates(False, "let the generator's update use the latents of the discriminator's last one")
+    sync_bn: bool = _updates(False, "with several processes (mpiexec), let batch normalization take the moments of the "
+                             "whole batch, not of each process's rows")
     sampling: str = _updates("epochs", "real images of a batch: epochs (each once in a random order), replacement")
     optimizer: str = _optimizer("adam", "optimizer")
     lr: float = _optimizer(2e-4, "learning rate of both networks", first=True)

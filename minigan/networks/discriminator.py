@@ -72,7 +72,9 @@ class ConditionalBatchNorm(BatchNorm):
             raise ValueError(f"ConditionalBatchNorm: expected {self.params['gamma'].shape[1]} channels in the last "
                              f"axis, got x {x.shape}")
         check_labels("ConditionalBatchNorm", how.labels, len(x))
-        if how.train:
+        if how.train and self.group.size > 1:
+            hat = self.over_processes(x)
+        elif how.train:
             hat = BatchNormalize(*self.moments(x), self.eps)(
                 x, Tensor(xp.ones(n, x.dtype)), Tensor(xp.zeros(n, x.dtype)))
         else:

@@ -11,6 +11,8 @@ from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.batch_norm import batch_factors, batch_moments, move_moments, normalize, normalize_gradient
 from minigan.nn.layers import Layer, Pass
+from minigan.nn.over_processes import normalized
+from minigan.parallel.mpi import ALONE, Group
 
 
 class BatchNorm(Layer):
@@ -21,8 +23,11 @@ class BatchNorm(Layer):
     eps and decay are Chainer's, which the authors used. There the running variance starts at 0; here at 1, so that a
     network that was never trained can be evaluated.
     gain: whether the multiplier gamma is learned; without, it is 1 (discriminators of Miyato et al. 2018, section 4.1).
+    group: the processes whose rows make up the batch (--sync-bn), which no checkpoint holds.
     It has no Lipschitz factor: how far it stretches is up to the batch.
     """
+
+    group = ALONE
 
     def __init__(self, channels: int, slope: float = 1.0, eps: float = 2e-5, decay: float = 0.9, gain: bool = True):
         super().__init__()
@@ -42,7 +47,17 @@ class BatchNorm(Layer):
             scale = gamma / Tensor(array_module(x.data).sqrt(self.state["variance"] + self.eps))
             y = x * scale + (beta - Tensor(self.state["mean"]) * scale)
             return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+        if self.group.size > 1:
+            y = self.over_processes(x) * gamma + beta
+            return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
         return BatchNormalize(*self.moments(x), self.eps, self.slope)(x, gamma, beta)
+
+    def over_processes(self, x: Tensor) -> Tensor:
+        """x normalized by the moments of all processes' rows; moves the running ones."""
+        y, mean, variance = normalized(x, self.eps, self.group)
+        move_moments(self.state["mean"], self.state["variance"], mean, variance, self.decay,
+                     x.size // x.shape[-1] * self.group.size)
+        return y
 
     def moments(self, x: Tensor) -> tuple[Array, Array]:
         """The batch's mean and variance of each channel; moves the running ones."""
@@ -85,6 +100,13 @@ def set_batch_norm(network: Layer, eps: float, decay: float) -> None:
     for _, layer in network.walk():
         if isinstance(layer, BatchNorm):
             layer.eps, layer.decay = eps, decay
+
+
+def synchronize(network: Layer, group: Group) -> None:
+    """Let every batch normalization of a network take its moments over these processes."""
+    for _, layer in network.walk():
+        if isinstance(layer, BatchNorm):
+            layer.group = group
 
 
 class BatchNormalize(FusedOp):

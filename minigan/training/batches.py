@@ -17,6 +17,7 @@ from minigan.engine.devices import Array
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment.experiment import Experiment
 from minigan.experiment.streams import stream
+from minigan.parallel.mpi import ALONE, Group
 from minigan.training.sampling import latents
 
 
@@ -54,11 +55,13 @@ class Draws:
     """
 
     def __init__(self, e: Experiment, shape: tuple[int, ...], labels: np.ndarray | None, classes: int,
-                 stored: StoredImages | None = None):
+                 stored: StoredImages | None = None, group: Group = ALONE):
         """shape: (N, H, W, C) of the real images.  labels: int64 (N,) of `classes` classes, or None.  stored: the
-        images, where each batch is read from a file; None where they lie on the device."""
+        images, where each batch is read from a file; None where they lie on the device.  group: the processes that
+        share a batch out: each draws all of it, and gets its rows."""
         self.rngs = {use: stream(e.seed, use) for use in ("order", "noise", "z", "share", "labels")}
         self.e, self.shape, self.labels, self.classes, self.stored = e, shape, labels, classes, stored
+        self.group = group
         self.batches = Batches(shape[0], e.batch_size, self.rngs["order"], e.sampling)
         self.last_fakes: tuple[np.ndarray, np.ndarray | None] | None = None  # the discriminator's, for --reuse-z
 
@@ -67,8 +70,10 @@ class Draws:
         e, index = self.e, self.batches.next()
         noise = self.noise(len(index))
         self.last_fakes = z, labels = self.fakes(e.batch_size)
-        return Inputs(rate, z, labels, **self.real(index), noise=noise,
-                      share=self.shares(len(index)) if e.gp else None)
+        share = self.shares(len(index)) if e.gp else None
+        mine = self.group.rows(len(index))
+        return Inputs(rate, z[mine], _of(mine, labels), **self.real(index[mine]), noise=_of(mine, noise),
+                      share=_of(mine, share))
 
     def generator(self, rate: np.ndarray, follow: np.ndarray | None) -> Inputs:
         """The inputs of its next update; rate, follow: () float64."""
@@ -78,7 +83,8 @@ class Draws:
             z, labels = self.last_fakes
         else:
             z, labels = self.fakes(e.gen_batch_size or e.batch_size)
-        return Inputs(rate, z, labels, follow=follow)
+        mine = self.group.rows(len(z))
+        return Inputs(rate, z[mine], _of(mine, labels), follow=follow)
 
     def real(self, index: np.ndarray) -> dict[str, np.ndarray | None]:
         """The fields of Inputs that say which real images."""
@@ -110,6 +116,10 @@ class Draws:
         self.batches.load(state["batches"])
         for name, rng in self.rngs.items():
             rng.bit_generator.state = state["rngs"][name]
+
+
+def _of(rows: slice, a: np.ndarray | None) -> np.ndarray | None:
+    return None if a is None else a[rows]
 
 
 class Batches:

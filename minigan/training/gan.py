@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from minigan.networks import passes
 from minigan.networks.discriminator import Discriminator
 from minigan.networks.norms import penalties
 from minigan.networks.own import NONE, Own, try_discriminator, try_generator
+from minigan.nn.feature_norms import synchronize
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, between, classification, gradient_norms, penalty_of
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.weight_norms import largest_singular_value
+from minigan.parallel.mpi import ALONE, Group
 from minigan.training.assembly import make_discriminator, make_generator
 from minigan.training.batches import Draws, Inputs, check_images
 from minigan.training.sampling import draw, latents
@@ -50,12 +53,15 @@ class Training:
     """
 
     def __init__(self, experiment: Experiment, images: np.ndarray | StoredImages, labels: np.ndarray | None = None,
-                 own: Own = NONE, classes: int | None = None):
+                 own: Own = NONE, classes: int | None = None, group: Group = ALONE):
         """images: uint8 (N, H, W, C); labels: integers (N,), needed by --condition.
 
         own: the networks of its author, for an experiment that names some; they are copied, and tried on two images.
         classes: how many the networks know; None: as many as there are labels.
+        group: the processes that train together, each on its rows of every batch. WrongUse if these do not divide.
         """
+        group.check(batch_size=experiment.batch_size, gen_batch_size=experiment.gen_batch_size or experiment.batch_size)
+        self.group = group
         self.e = e = experiment
         self.xp = devices.device_module(e.device)
         init = stream(e.seed, "networks")
@@ -72,6 +78,9 @@ class Training:
             try_discriminator(self.dis, size, channels)
         for network in (self.gen, self.dis):
             network.to(self.xp)
+        if e.sync_bn:
+            for network in (self.gen, self.dis):
+                synchronize(network, group)
         self.average: Layer | None = None  # of the generator
         if e.ema:
             self.average = make_generator(e, np.random.default_rng(0), size, channels, self.classes, own)
@@ -80,10 +89,12 @@ class Training:
         self.opt_gen, self.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
                                       for network in (self.gen, self.dis))
         # a network of its author's own may do anything in Python, and a graph would do it once
-        self.graphs = Graphs(self.xp) if self.xp is not np and e.graph and own == NONE else None
+        alone = own == NONE and group.size == 1  # nor can a graph talk to other processes
+        self.graphs = Graphs(self.xp) if self.xp is not np and e.graph and alone else None
         self.loss = LOSSES[e.loss]
         self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
-        self.draws = Draws(e, images.shape, labels, self.classes, None if isinstance(images, np.ndarray) else images)
+        self.draws = Draws(e, images.shape, labels, self.classes, None if isinstance(images, np.ndarray) else images,
+                           group)
         self.preview = latents(init, e, SAMPLES)
         self.digest = digest_of(images)  # a resumed run must have the same
         self.iteration = 0
@@ -126,7 +137,8 @@ class Training:
         with no_grad():
             x_fake = self.gen(Tensor(x.z), True, x.fake_labels)
         loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
-        self.opt_dis.apply(grad(loss, list(self.dis.parameters().values())), x.rate)
+        loss, gradients = self.together(loss, grad(loss, list(self.dis.parameters().values())))
+        self.opt_dis.apply(gradients, x.rate)
         self.dis.after_update()
         return loss.detach()
 
@@ -156,11 +168,20 @@ class Training:
         loss = self.loss.generator(fake)
         if classified is not None:
             loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
-        self.opt_gen.apply(grad(loss, list(self.gen.parameters().values())), x.rate)
+        loss, gradients = self.together(loss, grad(loss, list(self.gen.parameters().values())))
+        self.opt_gen.apply(gradients, x.rate)
         self.gen.after_update()
         if self.average is not None:
             self.average.follow(self.gen, x.follow)
         return loss.detach()
+
+    def together(self, loss: Tensor, gradients: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """The whole batch's loss and gradients, of those of each process's rows: their mean."""
+        if self.group.size == 1:
+            return loss, gradients
+        mean = self.group.mean([devices.to_host(t.data) for t in (loss, *gradients)])
+        loss, *gradients = (Tensor(self.xp.asarray(a)) for a in mean)
+        return loss, gradients
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""

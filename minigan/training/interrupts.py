@@ -20,6 +20,21 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
+def ignored_signals() -> Iterator[None]:
+    """Inside, nothing comes of SIGINT, SIGTERM and SIGHUP."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), signal.SIG_IGN) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+@contextlib.contextmanager
 def stop_signals(after: str) -> Iterator[list[int]]:
     """Inside, collects SIGINT, SIGTERM and SIGHUP in the list that it gives; a second SIGINT or SIGTERM acts as usual.
 

@@ -28,6 +28,7 @@ from minigan.experiment.experiment import (
 from minigan.formats import untrusted
 from minigan.formats.progress import Forecast, ProgressLine, duration, progress_bar, to_stderr
 from minigan.networks.own import NONE, Own
+from minigan.parallel import mpi
 from minigan.training import (
     assembly,
     checkpoints,
@@ -39,7 +40,7 @@ from minigan.training import (
     validate,
 )
 from minigan.training.gan import Training
-from minigan.training.interrupts import Interrupted, stop_signals
+from minigan.training.interrupts import Interrupted, ignored_signals, stop_signals
 from minigan.training.records import NotFinite, Records, last_logged
 from minigan.training.run_record import Run
 from minigan.training.scoring.learning_curve import Curve, open_curve
@@ -59,6 +60,10 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     own: networks of the caller's own, that the experiment names (assembly.with_own); copies of them are trained.
     tensorboard: write an event file, too (event_files.py). FailedWork if its package is missing.
     """
+    group = mpi.group()
+    if group.rank:
+        _follow(group, own, given)
+        return
     if tensorboard:
         event_files.check()
     experiment = Experiment(**from_anywhere(to_dict(experiment)))
@@ -67,10 +72,11 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
     training, curve = _training(experiment, quiet, verbose, say, own, given)
     with run_folder.locked(out) as is_there:
-        run_folder.create(out, experiment, provenance(experiment.device), overwrite)
+        run_folder.create(out, experiment, _provenance(experiment, group), overwrite)
         if given is not None:
             pack.write(in_memory(given, lambda *_: None), {"dataset": given.source},
                        Path(run_folder.own_images(out)), overwrite=True, say=say)
+        _lead(training)
         _loop(training, curve, out, is_there, quiet, callback=callback, say=say, tensorboard=tensorboard)
 
 
@@ -84,6 +90,10 @@ def resume(out: Path, chosen: dict[str, Any], quiet: bool = False, verbose: bool
     callback, say: as for `fit`.  own: its networks that are its author's; WrongUse if they are missing.
     tensorboard: write an event file of the whole run, a finished one's, too; one that is there goes on in any case.
     """
+    group = mpi.group()
+    if group.rank:
+        _follow(group, own, None)
+        return
     if tensorboard:
         event_files.check()
     restore.mend(out, say)
@@ -135,13 +145,15 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
             done, asked = state["iteration"], experiment.iterations
             say(f"{out} is finished: {done:,} of {counted(asked, 'iteration')}" if done == asked else
                 f"{out} has {counted(done, 'iteration')} already, --iterations asks for {asked:,}; give more to go on")
+            _send_home()
             return
     training, curve = _training(experiment, quiet, verbose, say, own)
     if state is not None:
         training.load(state, str(path))
-    made_on, found = run_folder.read_record(out)[1], provenance(experiment.device)
-    other_blas = _other_blas(made_on, found["machine"])
-    if experiment != before or other_blas:
+    group = training.group
+    made_on, found = run_folder.read_record(out)[1], _provenance(experiment, group)
+    other_blas, processes = _other_blas(made_on, found["machine"]), made_on.get("processes", 1)
+    if experiment != before or other_blas or processes != group.size:
         found["machine"] |= _blas_before(made_on, bool(other_blas))
         run_folder.write_experiment(out, experiment, found)
     logged = None  # the experiment when the checkpoint was saved
@@ -152,6 +164,11 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
     if other_blas and path:
         say(f"{out} {other_blas}: that rounds in its own way, so what follows is not, byte for byte, what an "
             "uninterrupted run has")
+    if processes != group.size:
+        as_many = f"{processes} process{'' if processes == 1 else 'es'}"
+        say(f"{out} was trained by {as_many} and goes on with {group.size}: batch normalization takes its moments "
+            "from each process's rows, so what follows is another training, as with another batch")
+    _lead(training)
     _loop(training, curve, out, is_there, quiet, path, callback, say, tensorboard, logged)
 
 
@@ -227,10 +244,11 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
     if len(data.images) < 2:
         raise WrongUse(f"{data.source}: a training compares sets of images, real and fake, and needs at least 2; to "
                        "see a network learn one by heart, put a copy of it beside it, and use --batch-size 2")
-    thread_pool.set_threads(e.threads)
+    group = mpi.group()
+    thread_pool.set_threads(e.threads or max(1, thread_pool.cores() // group.here))
     curve = open_curve(e, data, quiet)
     try:
-        training = Training(e, data.images, data.labels, own)
+        training = Training(e, data.images, data.labels, own, group=group)
     except (MemoryError, RuntimeError) as error:  # the images go to the GPU in one piece
         if devices.out_of_memory(error):
             raise FailedWork(_out_of_memory(e, 0, None, error)) from None
@@ -260,7 +278,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
             if good is None:
                 records.save_samples()
                 records.save_checkpoint()
-            if isinstance(training.images, packed.Images):
+            if isinstance(training.images, packed.Images) and training.group.size == 1:  # it would read whole batches
                 training.images.prefetch(training.draws.batches)
             last = stop = False
             forecast = Forecast(e.iterations, fresh=good is None)
@@ -279,6 +297,8 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
                 if callback is not None and line is not None:
                     told = _told(callback, line)
                     stop = stop or told is not False
+                if training.group.size > 1:
+                    training.group.from_first(stop)
             records.save_now()
         except NotFinite as error:
             run_folder.write_failure(out, str(error))
@@ -324,6 +344,44 @@ def _kept(out: Path, is_there: Callable[[], bool], training: Training) -> Iterat
         raise FailedWork(f"{out} was removed or moved during the training, which ends at iteration "
                          f"{training.iteration:,}; if it was moved, it goes on with: minigan train --resume FOLDER"
                          ) from None
+
+
+def _lead(training: Training) -> None:
+    """Give the other processes of the training what they need to join it: all that process 0 has read."""
+    if training.group.size > 1:
+        training.group.from_first((training.e, training.state()))
+
+
+def _send_home() -> None:
+    """Tell the other processes that there is nothing to train."""
+    if mpi.group().size > 1:
+        mpi.group().from_first(None)
+
+
+def _follow(group: mpi.Group, own: Own, given: Dataset | None) -> None:
+    """The part of every process but the first: it computes, and keeps and says nothing. FailedWork names it."""
+    told = group.from_first()
+    if told is None:
+        return
+    try:
+        e, state = told
+        with ignored_signals():  # a signal goes to all of them, and process 0 says when to stop
+            training, _ = _training(dataclasses.replace(e, score_every=0), True, False, lambda line: None, own, given)
+            training.load(state, "process 0")
+            stop = False
+            while not stop:
+                training.iterate()
+                stop = group.from_first()
+    except Exception as error:
+        raise FailedWork(f"process {group.rank} of {group.size}: {error}") from error
+
+
+def _provenance(e: Experiment, group: mpi.Group) -> dict[str, Any]:
+    """On what the run is made; with the number of processes, if there are several."""
+    found = provenance(e.device)
+    if group.size > 1:
+        found["machine"]["processes"] = group.size
+    return found
 
 
 def _told(callback: Callback, line: dict[str, Any]) -> Exception | bool:

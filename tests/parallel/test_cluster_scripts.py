@@ -79,6 +79,20 @@ def test_a_sweep_by_dask_stops_when_its_time_is_over_and_goes_on(place):
     assert "| sn " in said
 
 
+def test_a_training_by_mpi_is_begun_and_gone_on_with_by_the_same_job(place, monkeypatch):
+    """srun as the launcher of two processes."""
+    pytest.importorskip("mpi4py")
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    if not mpiexec.exists():
+        pytest.skip("no mpiexec: pip install mpich")
+    (place[0] / "bin" / "srun").write_text(f'#!/usr/bin/env bash\nexec "{mpiexec}" -n 2 "$@"\n')
+    words = tiny.words(place[0] / "data", place[0] / "run", gen_batch_size=4)[1:]
+    for line in ("done in", "is finished: 10 of 10"):
+        process = start(place, "train_mpi.slurm", *words)
+        said = ended(process)
+        assert process.returncode == 0 and line in said, said
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_shell_linter_finds_nothing_in_them(script):
     linter = shutil.which("shellcheck") or str(Path(sys.executable).with_name("shellcheck"))

@@ -56,12 +56,14 @@ from minigan.experiment.streams import stream
 from minigan.metrics.scores import discriminator_accuracy
 from minigan.metrics.thumbnails import diversity
 from minigan.networks.watched import Watched, watch
+from minigan.nn.feature_norms import synchronize
 from minigan.nn.lipschitz import InUse
 from minigan.nn.losses import LOSSES
 from minigan.nn.singular_values import conv_bounds, operator_norm, singular_values
 from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.variance_bounds import variance_bounds
 from minigan.nn.weight_norms import Gain, to_matrix
+from minigan.parallel.mpi import ALONE
 from minigan.training.batches import Draws, Inputs
 from minigan.training.diagnosis import alarms
 from minigan.training.gan import Training
@@ -128,6 +130,8 @@ def _shadow(training: Training) -> tuple[Training, np.random.Generator]:
     shadow.draws.rngs = dict.fromkeys(training.draws.rngs, rng)
     shadow.at_once = False  # its layers are watched one by one
     shadow.gen, shadow.dis = copy.deepcopy(training.gen), copy.deepcopy(training.dis)
+    for network in (shadow.gen, shadow.dis):  # process 0 looks, the others wait
+        synchronize(network, ALONE)
     return shadow, rng
 
 

@@ -1,0 +1,39 @@
+"""Batch normalization by the moments of a whole batch whose rows lie with several processes.
+
+The mean over the processes is linear and its own adjoint: where each process's gradient is that of the sum of all their
+losses by its own rows, the mean's gradient is the mean of the gradients. So it may be derived as often as one likes.
+Every process does the same operations in the same order, forward and backward: none waits for another in vain.
+"""
+
+from __future__ import annotations
+
+from minigan.engine import ops
+from minigan.engine.autograd import Op, Tensor
+from minigan.engine.devices import Array, array_module, to_host
+from minigan.parallel.mpi import Group
+
+
+class MeanOverProcesses(Op):
+    """Input x, of one shape in all processes: its mean over them."""
+
+    def __init__(self, group: Group):
+        self.group = group
+
+    def forward(self, x: Array) -> Array:
+        mean, = self.group.mean([to_host(x)])
+        return array_module(x).asarray(mean)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (MeanOverProcesses(self.group)(gy),)
+
+
+def normalized(x: Tensor, eps: float, group: Group) -> tuple[Tensor, Array, Array]:
+    """((x - mean) / sqrt(variance + eps), mean, variance), of all processes' x, over all axes but the last: (C,).
+
+    x: (..., C), as many rows in each process.
+    """
+    axes = tuple(range(x.ndim - 1))
+    mean = MeanOverProcesses(group)(ops.mean(x, axes))
+    d = x - mean
+    variance = MeanOverProcesses(group)(ops.mean(d * d, axes))
+    return d / ops.sqrt(variance + eps), mean.data, variance.data

@@ -1,0 +1,70 @@
+"""Run by mpiexec (tests/parallel/test_mpi.py): the same trainings by all processes together and by each alone, in float64.
+
+    mpiexec -n 2 python tests/mpi_program.py
+"""
+
+import sys
+
+import numpy as np
+import tiny
+
+from minigan.engine import thread_pool
+from minigan.engine.autograd import Tensor
+from minigan.nn.optimizers import OPTIMIZERS
+from minigan.parallel import mpi
+from minigan.training.gan import Training
+
+ITERATIONS = 50  # of the first case; the others, which take longer, 15
+CASES = {
+    "cnn": {}, "ns": {"loss": "ns", "ema": 0.9}, "n_dis": {"n_dis": 2, "gen_batch_size": 12, "schedule": "linear"},
+    "penalty": {"loss": "wasserstein", "gp": 10.0, "norm": "none", "dequantize": True},
+    "bn": {"norm": "bn", "features_gain": True},
+    "projection": {"model": "resnet", "condition": "projection", "loss": "lsgan"},
+    "ac": {"model": "resnet", "condition": "ac", "norm": "ssn", "order": "gen-first"},
+    "concat": {"model": "resnet", "condition": "concat", "gp": 1.0, "reuse_z": True},
+}
+ALL = CASES | {"local": {"sync_bn": False}}
+
+
+def training(group, **chosen):
+    """A training whose every number is float64."""
+    e = tiny.tiny(**{"size": 16, "width": 0.03, "batch_size": 8, "gen_batch_size": 8, "iterations": 1000,
+                     "sync_bn": True, "lr": 1e-4} | chosen)
+    rng = np.random.default_rng(0)
+    t = Training(e, rng.integers(0, 256, (24, 16, 16, 3)).astype(np.uint8), np.arange(24) % 3, group=group)
+    for network in filter(None, (t.gen, t.dis, t.average)):
+        for _, layer in network.walk():
+            for p in layer.params.values():
+                p.data = p.data.astype(np.float64)
+            for name, a in layer.state.items():
+                layer.state[name] = a.astype(np.float64)
+    t.opt_gen, t.opt_dis = (OPTIMIZERS[e.optimizer](network.parameters(), e.beta1, e.beta2, e.adam_eps)
+                            for network in (t.gen, t.dis))
+    real, fakes = t.real, t.draws.fakes
+    t.real = lambda x: Tensor(real(x).data.astype(np.float64))
+    t.draws.fakes = lambda count: (fakes(count)[0].astype(np.float64), None) if t.draws.labels is None else tuple(
+        a.astype(np.float64) if a.dtype == np.float32 else a for a in fakes(count))
+    return t
+
+
+def main():
+    group = mpi.group()
+    assert group.size > 1, "start it with mpiexec"
+    thread_pool.set_threads(1)
+    for name in sys.argv[1:] or CASES:
+        together, alone = training(group, **ALL[name]), training(mpi.ALONE, **ALL[name])
+        count = ITERATIONS if name == "cnn" else 15
+        found, expected = (np.array([[loss.item() for loss in t.iterate()] for _ in range(count)])
+                           for t in (together, alone))
+        assert np.isfinite(expected).all() and found.dtype == np.float64
+        off = np.abs(found - expected).max() / np.abs(expected).max()
+        weights = max(np.abs(a - b).max() for a, b in zip(
+            together.dis.arrays().values(), alone.dis.arrays().values(), strict=True))
+        each = group.comm.allgather([a.tobytes() for a in together.gen.arrays().values()])
+        if group.rank == 0:
+            print(f"{name}: losses apart by {off:.1e}, weights by {weights:.1e}, "
+                  f"processes {'alike' if all(one == each[0] for one in each) else 'DIFFERENT'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Processes that MPI started train what one would: to rounding with --sync-bn, to the byte among themselves."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from mpi_program import CASES
+
+from minigan.errors import WrongUse
+from minigan.parallel import mpi
+from minigan.training import run_folder, run_record
+
+pytest.importorskip("mpi4py")
+BESIDE = Path(sys.executable).with_name("mpiexec")  # PyPI's mpich puts it there
+MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
+pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="no mpiexec: pip install mpich")
+LONG = {"iterations": 200, "checkpoint_every": 10, "log_every": 2, "sample_every": 100, "gen_batch_size": 4}
+
+
+def start(count, *words):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tiny.ROOT, tiny.ROOT / "tests")))}
+    return subprocess.Popen([MPIEXEC, "-n", str(count), sys.executable, *map(str, words)], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def ended(process, seconds=150):
+    """What it printed; a hang is a failure."""
+    try:
+        return process.communicate(timeout=seconds)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.pictures(tmp_path_factory.mktemp("mpi") / "data")
+
+
+def words(data, out, **chosen):
+    return ["-m", "minigan", *tiny.words(data, out, **LONG | chosen), "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    """What two processes make of a run that nobody disturbs."""
+    process = start(2, *words(data, data.parent / "whole"))
+    said = ended(process)
+    assert process.returncode == 0 and said.count("done in") == 1, said
+    return tiny.contents(data.parent / "whole")
+
+
+@pytest.mark.parametrize("count, cases", [(2, list(CASES)), (4, ["cnn", "projection"])])
+def test_losses_are_those_of_one_process(count, cases):
+    said = ended(start(count, tiny.ROOT / "tests" / "mpi_program.py", *cases))
+    found = dict(re.findall(r"(\S+): losses apart by (\S+), .* alike", said))
+    assert list(found) == cases, said
+    assert all(float(off) < 1e-9 for off in found.values()), said
+
+
+def test_without_sync_bn_each_normalizes_its_own_rows():
+    said = ended(start(2, tiny.ROOT / "tests" / "mpi_program.py", "local"))
+    off, = re.findall(r"local: losses apart by (\S+),", said)
+    assert 1e-6 < float(off) < 1
+
+
+def test_two_runs_have_the_same_bytes_and_keep_how_many_they_were(data, whole, tmp_path):
+    process = start(2, *words(data, tmp_path / "again"))
+    said = ended(process)
+    assert process.returncode == 0 and tiny.contents(tmp_path / "again") == whole, said
+    assert run_record.read(tmp_path / "again").machine["processes"] == 2
+
+
+def test_sigterm_saves_and_a_resumed_run_has_the_bytes_of_an_undisturbed_one(data, whole, tmp_path):
+    out = tmp_path / "stopped"
+    process = start(2, *words(data, out))
+    wait_for(process, out, 8)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = ended(process)
+    assert said.count("saved; go on with") == 1, said
+    process = start(2, "-m", "minigan", "train", "--resume", out, "--quiet")
+    said = ended(process)
+    assert process.returncode == 0 and tiny.contents(out) == whole, said
+    assert "is finished: 200 of 200" in ended(start(2, "-m", "minigan", "train", "--resume", out, "--quiet"))
+
+
+@pytest.mark.parametrize("victim, seed", [(0, 1), (1, 2)])
+def test_a_process_that_is_killed_ends_all_and_nothing_is_lost(victim, seed, data, whole, tmp_path):
+    out = tmp_path / "killed"
+    process = start(2, *words(data, out))
+    wait_for(process, out, int(np.random.default_rng(seed).integers(8, 60)))
+    os.kill(of_rank(out, victim), signal.SIGKILL)
+    ended(process, 60)
+    assert process.returncode != 0
+    process = start(2, "-m", "minigan", "train", "--resume", out, "--quiet")
+    said = ended(process)
+    assert process.returncode == 0 and tiny.contents(out) == whole, said
+
+
+def test_another_number_of_processes_goes_on_and_says_what_that_changes(data, tmp_path):
+    process = start(2, *words(data, tmp_path / "run", iterations=4, schedule="constant"))
+    assert process.wait(100) == 0
+    found = subprocess.run([sys.executable, "-m", "minigan", "train", "--resume", str(tmp_path / "run"), "--iterations",
+                            "8", "--quiet"], capture_output=True, text=True, check=True,
+                           env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+    assert "was trained by 2 processes and goes on with 1: batch normalization takes its moments" in found.stderr
+
+
+@pytest.mark.parametrize("chosen, says", [
+    ({"batch_size": 5}, "--batch-size 5: 2 processes share a batch out evenly; choose a multiple of 2, such as 6"),
+    ({"norm": "spn"}, "unknown norm 'spn'"), ({"data_root": "nowhere"}, "nowhere")])
+def test_what_cannot_be_trained_ends_all_with_one_line(chosen, says, data, tmp_path):
+    process = start(2, *words(data, tmp_path / "run", **chosen))
+    said = ended(process, 60)
+    assert process.returncode != 0 and said.count("minigan: ") == 1 and says in said, said
+
+
+def test_a_process_that_fails_is_named(data, tmp_path):
+    """Its images are not where process 0 has them."""
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nfrom minigan.cli import main\nfrom minigan.data import datasets\n"
+                       "from minigan.errors import FailedWork\nfrom minigan.parallel import mpi\n"
+                       "def fails(*given, **how):\n    raise FailedWork('no such disk')\n"
+                       "if mpi.group().rank == 1:\n    datasets.of_experiment = fails\nmain.main()\n")
+    process = start(2, program, *words(data, tmp_path / "run")[2:])
+    said = ended(process, 60)
+    assert process.returncode == 1 and "minigan: process 1 of 2: no such disk" in said, said
+
+
+def test_a_program_that_mpi_did_not_start_is_alone(monkeypatch):
+    for name in (*mpi.SIZES, "SLURM_MPI_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    mpi.group.cache_clear()
+    assert mpi.group() is mpi.ALONE
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    mpi.group.cache_clear()
+    with pytest.raises(WrongUse, match=r"pip install 'minigan\[mpi\]'"):
+        mpi.group()
+    mpi.group.cache_clear()
+
+
+def wait_for(process, out, lines):
+    until = time.monotonic() + 100
+    while time.monotonic() < until and process.poll() is None and len(run_folder.read_log(out)) < lines:
+        time.sleep(0.02)
+
+
+def of_rank(out, rank):
+    """The number of the process with this rank that trains there."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, command = ((path / name).read_bytes() for name in ("environ", "cmdline"))
+        except OSError:
+            continue
+        if str(out).encode() in command and f"PMI_RANK={rank}".encode() in environment.split(b"\0"):
+            return int(path.name)
+    raise AssertionError(f"no process of rank {rank}")
