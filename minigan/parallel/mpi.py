@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,17 @@ def group() -> Group:
                        ) from None
     comm = MPI.COMM_WORLD
     here = comm.Split_type(MPI.COMM_TYPE_SHARED).size
-    return Group(comm.rank, comm.size, here, comm) if comm.size > 1 else ALONE
+    if comm.size == 1:
+        return ALONE
+    found, before = Group(comm.rank, comm.size, here, comm), sys.excepthook
+
+    def end_all(*error: Any) -> None:  # else Python's end would wait for the others, and they for this process
+        before(*error)
+        sys.stderr.flush()
+        found.end_all(1)
+
+    sys.excepthook = end_all  # for programs; the command line catches all errors itself
+    return found
 
 
 def _number(names: Sequence[str]) -> int:

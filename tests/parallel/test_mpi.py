@@ -135,6 +135,21 @@ def test_a_process_that_fails_is_named(data, tmp_path):
     assert process.returncode == 1 and "minigan: process 1 of 2: no such disk" in said, said
 
 
+def test_a_program_whose_training_fails_ends_all(tmp_path):
+    """minigan.train in a program of its user's own: nobody but Python catches what process 0 raises."""
+    program = tmp_path / "program.py"
+    program.write_text("import numpy as np\nimport minigan\nfrom minigan.parallel import mpi\n"
+                       "images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)\n"
+                       "from minigan.training.gan import Training\niterate = Training.iterate\n"
+                       "def fails(training):\n    if mpi.group().rank == 0 and training.iteration == 2:\n"
+                       "        raise ValueError('a fault in process 0')\n    return iterate(training)\n"
+                       "Training.iterate = fails\n"
+                       f"minigan.train(images, out={str(tmp_path / 'run')!r}, width=0.05, batch_size=4)\n")
+    process = start(2, program)
+    said = ended(process, 60)
+    assert process.returncode == 1 and "ValueError: a fault in process 0" in said, said
+
+
 def test_a_program_that_mpi_did_not_start_is_alone(monkeypatch):
     for name in (*mpi.SIZES, "SLURM_MPI_TYPE"):
         monkeypatch.delenv(name, raising=False)
