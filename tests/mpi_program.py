@@ -1,4 +1,4 @@
-"""Run by mpiexec (tests/parallel/test_mpi.py): the same trainings by all processes together and by each alone, in float64.
+"""Run by mpiexec (tests/parallel/test_mpi.py): trainings by all processes together and by each alone, in float64.
 
     mpiexec -n 2 python tests/mpi_program.py
 """
