@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from minigan.errors import WrongUse
+
+if TYPE_CHECKING:  # the command line asks for the group before it needs NumPy
+    import numpy as np
 
 # How mpiexec and srun tell their processes how many they are.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -50,6 +51,7 @@ class Group:
 
     def mean(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The mean of each array over the processes, of one dtype, in one message."""
+        import numpy as np
         flat = np.concatenate([a.ravel() for a in arrays])
         each = np.empty((self.size, flat.size), flat.dtype)
         self.comm.Allgather(flat, each)
