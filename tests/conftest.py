@@ -14,9 +14,11 @@ SKIPPED = pytest.StashKey[str]()
 
 
 def pytest_configure(config):
-    """Where CI is set, a missing torch is a failure: comparisons that were skipped would look passed."""
-    if os.environ.get("CI") and importlib.util.find_spec("torch") is None:
-        raise pytest.UsageError("CI is set and torch is missing: install it, or unset CI to skip comparisons")
+    """Where CI is set, what tests compare with and run on has to be there: those that were skipped would look passed.
+    """
+    missing = [name for name in ("torch", "mpi4py", "distributed") if importlib.util.find_spec(name) is None]
+    if os.environ.get("CI") and missing:
+        raise pytest.UsageError(f"CI is set and {' and '.join(missing)} missing: install it, or unset CI to skip tests")
 
 
 def pytest_collection_modifyitems(config, items):

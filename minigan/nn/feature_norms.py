@@ -125,9 +125,7 @@ class BatchNormalize(FusedOp):
         return y
 
     def composed(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        axes = tuple(range(x.ndim - 1))
-        d = x - ops.mean(x, axes)
-        y = d / ops.sqrt(ops.mean(d * d, axes) + self.eps) * gamma + beta
+        y = normalized(x, self.eps, ALONE)[0] * gamma + beta
         return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
 
     def fused_backward(self, gy: Array) -> tuple[Array, Array, Array]:

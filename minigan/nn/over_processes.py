@@ -1,4 +1,4 @@
-"""Batch normalization by the moments of a whole batch whose rows lie with several processes.
+"""Batch normalization in operations, by the moments of a whole batch whose rows may lie with several processes.
 
 The mean over the processes is linear and its own adjoint: where each process's gradient is that of the sum of all their
 losses by its own rows, the mean's gradient is the mean of the gradients. So it may be derived as often as one likes.
@@ -32,8 +32,10 @@ def normalized(x: Tensor, eps: float, group: Group) -> tuple[Tensor, Array, Arra
 
     x: (..., C), as many rows in each process.
     """
-    axes = tuple(range(x.ndim - 1))
-    mean = MeanOverProcesses(group)(ops.mean(x, axes))
+    def mean_of_all(a: Tensor) -> Tensor:
+        mean = ops.mean(a, tuple(range(a.ndim - 1)))
+        return mean if group.size == 1 else MeanOverProcesses(group)(mean)
+    mean = mean_of_all(x)
     d = x - mean
-    variance = MeanOverProcesses(group)(ops.mean(d * d, axes))
+    variance = mean_of_all(d * d)
     return d / ops.sqrt(variance + eps), mean.data, variance.data

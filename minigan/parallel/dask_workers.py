@@ -13,6 +13,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 from minigan import __version__
@@ -40,7 +41,7 @@ class Workers:
         return sum(max(1, int(worker["nthreads"])) for worker in self._known().values())
 
     def submit(self, function: Callable[..., Any], *given: Any) -> Any:
-        """Have function(*given) done: a future of Dask's. Once and once more it may be done again, if a worker dies."""
+        """Have function(*given) done: a future of Dask's. If its worker dies, another one begins it anew."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")  # images: they are meant to be sent
             return self.client.submit(function, *given, pure=False)
@@ -80,7 +81,7 @@ def connected(where: str) -> Iterator[Workers]:
     """The workers at `where`: a scheduler's address, or local:N, N processes that end with this block.
 
     WrongUse for neither, and if Dask is missing or the workers have another minigan; FailedWork if no scheduler
-    answers, or it has no workers.
+    answers, it has no workers, or it is lost meanwhile.
     """
     kind, _, rest = where.partition(":")
     if kind not in ("local", "tcp", "tls", "ws", "wss", "ucx") or not rest:
@@ -91,7 +92,7 @@ def connected(where: str) -> Iterator[Workers]:
         from dask import distributed
     except ImportError:
         raise WrongUse("--dask needs dask.distributed, which is not installed; pip install 'minigan[dask]'") from None
-    with contextlib.ExitStack() as stack:
+    with _quiet("distributed"), contextlib.ExitStack() as stack:
         at = where
         if kind == "local":
             at = stack.enter_context(distributed.LocalCluster(
@@ -108,7 +109,23 @@ def connected(where: str) -> Iterator[Workers]:
                              "--nthreads 1") from None
         workers = Workers(client, where)
         _check_versions(workers)
-        yield workers
+        try:
+            yield workers
+        except (CancelledError, distributed.comm.CommClosedError):
+            raise FailedWork(f"--dask {where}: the connection to the scheduler is lost; what was finished is kept, and "
+                             "the same command goes on when a scheduler is there again") from None
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Inside, a library logs no traceback: what is to be said of a failure, minigan says."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _check_versions(workers: Workers) -> None:

@@ -166,8 +166,10 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
             "uninterrupted run has")
     if processes != group.size:
         as_many = f"{processes} process{'' if processes == 1 else 'es'}"
-        say(f"{out} was trained by {as_many} and goes on with {group.size}: batch normalization takes its moments "
-            "from each process's rows, so what follows is another training, as with another batch")
+        what = "the same training, to rounding" if experiment.sync_bn else (
+            "batch normalization takes its moments from each process's rows, so what follows is another training, as "
+            "with another batch")
+        say(f"{out} was trained by {as_many} and goes on with {group.size}: {what}")
     _lead(training)
     _loop(training, curve, out, is_there, quiet, path, callback, say, tensorboard, logged)
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,10 +32,7 @@ def place(tmp_path):
                        ("dask", f'#!/usr/bin/env bash\nexec "{sys.executable}" -m dask "$@"\n')):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PORT": str(port),
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PORT": str(tiny.free_port()),
                                 "PYTHONPATH": str(tiny.ROOT)}
     tiny.pictures(tmp_path / "data")
     return tmp_path, environment
@@ -47,14 +42,6 @@ def start(place, script, *words):
     folder, environment = place
     return subprocess.Popen(["bash", str(FOLDER / script), *map(str, words)], cwd=folder, env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-
-
-def ended(process, seconds=120):
-    try:
-        return process.communicate(timeout=seconds)[0]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_sweep_by_dask_stops_when_its_time_is_over_and_goes_on(place):
@@ -70,10 +57,10 @@ def test_a_sweep_by_dask_stops_when_its_time_is_over_and_goes_on(place):
     while time.monotonic() < until and process.poll() is None and len(run_folder.read_log(log)) < 5:
         time.sleep(0.05)
     process.terminate()
-    said = ended(process)
+    said = tiny.ended(process)
     assert process.returncode == 143 and "all runs are saved; the same command goes on" in said, said
     process = start(place, "sweep_dask.slurm", *words)
-    said = ended(process)
+    said = tiny.ended(process)
     assert process.returncode == 0, said
     assert all(run_record.read(place[0] / "out" / name).finished for name in ("none-C-0", "sn-C-0"))
     assert "| sn " in said
@@ -89,7 +76,7 @@ def test_a_training_by_mpi_is_begun_and_gone_on_with_by_the_same_job(place, monk
     words = tiny.words(place[0] / "data", place[0] / "run", gen_batch_size=4)[1:]
     for line in ("done in", "is finished: 10 of 10"):
         process = start(place, "train_mpi.slurm", *words)
-        said = ended(process)
+        said = tiny.ended(process)
         assert process.returncode == 0 and line in said, said
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from minigan.errors import FailedWork, WrongUse
 from minigan.metrics import features
 from minigan.parallel import dask_workers
 from minigan.studies import grid, sweep, sweep_on_workers
-from minigan.training import run_folder
+from minigan.training import run_folder, run_record
 from minigan.training.interrupts import Interrupted
 from minigan.training.scoring.features_on_workers import on_workers
 
@@ -62,6 +63,11 @@ def when(true, act, seconds=60.0):
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
+
+
+def finished(folder):
+    run = run_record.find(folder)
+    return run is not None and run.finished
 
 
 def begun(folder):
@@ -154,6 +160,31 @@ def test_a_scheduler_that_does_not_answer_is_said_in_one_line(monkeypatch, tmp_p
     line = capsys.readouterr().err.strip()
     assert len(line.splitlines()) == 1 and "no Dask scheduler answers there" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_that_dies_is_said_in_one_line_and_the_same_command_goes_on(data, tmp_path, expected):
+    """Its workers' runs save themselves."""
+    port = tiny.free_port()
+    address, out = f"tcp://127.0.0.1:{port}", tmp_path / "out"
+    how = {"env": os.environ | {"PYTHONPATH": str(tiny.ROOT)}, "stdout": subprocess.DEVNULL,
+           "stderr": subprocess.DEVNULL}
+
+    def dask(*words):
+        return subprocess.Popen([sys.executable, "-m", "dask", *words, "--no-dashboard"], **how)
+    scheduler, worker = dask("scheduler", "--port", str(port)), dask("worker", address, "--nthreads", "1")
+    try:
+        when(lambda: begun(out / "none-C-0"), scheduler.kill)
+        with pytest.raises(FailedWork, match="the connection to the scheduler is lost; what was finished is kept"), \
+                dask_workers.connected(address) as workers:
+            sweep_on_workers.sweep_on(workers, cells(data), out, True, lambda line: None)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    until = time.monotonic() + 60  # the worker's own process may still be saving
+    while time.monotonic() < until and not all(finished(out / name) for name in expected):
+        sweep.sweep(cells(data), out, quiet=True, say=lambda line: None)
+    assert {name: tiny.contents(out / name) for name in expected} == expected
 
 
 def test_without_dask_it_says_what_to_install(monkeypatch):

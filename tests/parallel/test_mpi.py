@@ -31,15 +31,6 @@ def start(count, *words):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def ended(process, seconds=150):
-    """What it printed; a hang is a failure."""
-    try:
-        return process.communicate(timeout=seconds)[0]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return tiny.pictures(tmp_path_factory.mktemp("mpi") / "data")
@@ -53,28 +44,30 @@ def words(data, out, **chosen):
 def whole(data):
     """What two processes make of a run that nobody disturbs."""
     process = start(2, *words(data, data.parent / "whole"))
-    said = ended(process)
+    said = tiny.ended(process)
     assert process.returncode == 0 and said.count("done in") == 1, said
     return tiny.contents(data.parent / "whole")
 
 
 @pytest.mark.parametrize("count, cases", [(2, list(CASES)), (4, ["cnn", "projection"])])
 def test_losses_are_those_of_one_process(count, cases):
-    said = ended(start(count, tiny.ROOT / "tests" / "mpi_program.py", *cases))
-    found = dict(re.findall(r"(\S+): losses apart by (\S+), .* alike", said))
-    assert list(found) == cases, said
-    assert all(float(off) < 1e-9 for off in found.values()), said
+    said = tiny.ended(start(count, tiny.ROOT / "tests" / "mpi_program.py", *cases))
+    found = re.findall(r"(\S+): losses apart by (\S+), weights by (\S+), .* alike", said)
+    assert [name for name, _, _ in found] == cases, said
+    assert all(float(losses) < 1e-9 and float(weights) < 1e-7 for _, losses, weights in found), said
+    derivatives = re.findall(r"derivatives apart by (\S+)", said)  # to second order, of each process's rows
+    assert len(derivatives) == count and all(float(off) < 1e-12 for off in derivatives), said
 
 
 def test_without_sync_bn_each_normalizes_its_own_rows():
-    said = ended(start(2, tiny.ROOT / "tests" / "mpi_program.py", "local"))
+    said = tiny.ended(start(2, tiny.ROOT / "tests" / "mpi_program.py", "local"))
     off, = re.findall(r"local: losses apart by (\S+),", said)
     assert 1e-6 < float(off) < 1
 
 
 def test_two_runs_have_the_same_bytes_and_keep_how_many_they_were(data, whole, tmp_path):
     process = start(2, *words(data, tmp_path / "again"))
-    said = ended(process)
+    said = tiny.ended(process)
     assert process.returncode == 0 and tiny.contents(tmp_path / "again") == whole, said
     assert run_record.read(tmp_path / "again").machine["processes"] == 2
 
@@ -84,12 +77,12 @@ def test_sigterm_saves_and_a_resumed_run_has_the_bytes_of_an_undisturbed_one(dat
     process = start(2, *words(data, out))
     wait_for(process, out, 8)
     os.killpg(process.pid, signal.SIGTERM)
-    said = ended(process)
+    said = tiny.ended(process)
     assert said.count("saved; go on with") == 1, said
     process = start(2, "-m", "minigan", "train", "--resume", out, "--quiet")
-    said = ended(process)
+    said = tiny.ended(process)
     assert process.returncode == 0 and tiny.contents(out) == whole, said
-    assert "is finished: 200 of 200" in ended(start(2, "-m", "minigan", "train", "--resume", out, "--quiet"))
+    assert "is finished: 200 of 200" in tiny.ended(start(2, "-m", "minigan", "train", "--resume", out, "--quiet"))
 
 
 @pytest.mark.parametrize("victim, seed", [(0, 1), (1, 2)])
@@ -98,20 +91,22 @@ def test_a_process_that_is_killed_ends_all_and_nothing_is_lost(victim, seed, dat
     process = start(2, *words(data, out))
     wait_for(process, out, int(np.random.default_rng(seed).integers(8, 60)))
     os.kill(of_rank(out, victim), signal.SIGKILL)
-    ended(process, 60)
+    tiny.ended(process, 60)
     assert process.returncode != 0
     process = start(2, "-m", "minigan", "train", "--resume", out, "--quiet")
-    said = ended(process)
+    said = tiny.ended(process)
     assert process.returncode == 0 and tiny.contents(out) == whole, said
 
 
-def test_another_number_of_processes_goes_on_and_says_what_that_changes(data, tmp_path):
-    process = start(2, *words(data, tmp_path / "run", iterations=4, schedule="constant"))
+@pytest.mark.parametrize("more, says", [([], "batch normalization takes its moments from each process's rows"),
+                                        (["--sync-bn"], "the same training, to rounding")])
+def test_another_number_of_processes_goes_on_and_says_what_that_changes(more, says, data, tmp_path):
+    process = start(2, *words(data, tmp_path / "run", iterations=4, schedule="constant"), *more)
     assert process.wait(100) == 0
     found = subprocess.run([sys.executable, "-m", "minigan", "train", "--resume", str(tmp_path / "run"), "--iterations",
                             "8", "--quiet"], capture_output=True, text=True, check=True,
                            env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
-    assert "was trained by 2 processes and goes on with 1: batch normalization takes its moments" in found.stderr
+    assert f"was trained by 2 processes and goes on with 1: {says}" in found.stderr
 
 
 @pytest.mark.parametrize("chosen, says", [
@@ -119,7 +114,7 @@ def test_another_number_of_processes_goes_on_and_says_what_that_changes(data, tm
     ({"norm": "spn"}, "unknown norm 'spn'"), ({"data_root": "nowhere"}, "nowhere")])
 def test_what_cannot_be_trained_ends_all_with_one_line(chosen, says, data, tmp_path):
     process = start(2, *words(data, tmp_path / "run", **chosen))
-    said = ended(process, 60)
+    said = tiny.ended(process, 60)
     assert process.returncode != 0 and said.count("minigan: ") == 1 and says in said, said
 
 
@@ -131,7 +126,7 @@ def test_a_process_that_fails_is_named(data, tmp_path):
                        "def fails(*given, **how):\n    raise FailedWork('no such disk')\n"
                        "if mpi.group().rank == 1:\n    datasets.of_experiment = fails\nmain.main()\n")
     process = start(2, program, *words(data, tmp_path / "run")[2:])
-    said = ended(process, 60)
+    said = tiny.ended(process, 60)
     assert process.returncode == 1 and "minigan: process 1 of 2: no such disk" in said, said
 
 
@@ -146,7 +141,7 @@ def test_a_program_whose_training_fails_ends_all(tmp_path):
                        "Training.iterate = fails\n"
                        f"minigan.train(images, out={str(tmp_path / 'run')!r}, width=0.05, batch_size=4)\n")
     process = start(2, program)
-    said = ended(process, 60)
+    said = tiny.ended(process, 60)
     assert process.returncode == 1 and "ValueError: a fault in process 0" in said, said
 
 
