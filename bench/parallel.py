@@ -9,8 +9,9 @@ memory of the larger process. Latency and bandwidth are those of an Allgather of
 bytes and of 8 MiB.
 
 The rest is computed, not measured: how efficient 8, 64 and 512 processes with a batch of that size each would be, by
-these two numbers and the bytes of an update. An Allgather (what minigan does, for a sum in a fixed order) takes P - 1
-rounds of all bytes and the sum of P arrays; an Allreduce in a ring, for comparison, 2 (P - 1) rounds of 1/P of them.
+these two numbers and the bytes of an update. In slices (what minigan does: Alltoall, the sum of P slices in a fixed
+order, Allgather) it takes 2 (P - 1) rounds of 1/P of all bytes, and the sum of as many bytes as the update has; as one
+Allgather, for comparison, P - 1 rounds of all of them and the sum of P arrays.
 Between machines both numbers are others: give them with --latency SECONDS, --bandwidth BYTES_PER_SECOND.
 """
 
@@ -104,12 +105,12 @@ def summing(size=8 << 20):
 def computed(step, size, count, latency, bandwidth, add):
     """Efficiency of P processes: step seconds of computing, and messages of `size` bytes in all, `count` of them.
 
-    {P: (with an Allgather, with an Allreduce in a ring)}.
+    {P: (in slices, as one Allgather)}.
     """
     def both(p):
+        slices = 2 * (p - 1) * (count * latency + size / p / bandwidth) + size / add
         gather = (p - 1) * (count * latency + size / bandwidth) + p * size / add
-        ring = 2 * (p - 1) * (count * latency + size / p / bandwidth) + size / add
-        return step / (step + gather), step / (step + ring)
+        return step / (step + slices), step / (step + gather)
     return {p: both(p) for p in SCALE}
 
 
@@ -159,9 +160,9 @@ def main(words=None):
         print(f"| {name} | {row['step']:.3f} s | {row['messages']:.1%} | {row['peak']:.0f} MiB |")
     print(f"\na step sends {two['bytes'] / 2**20:.2f} MiB in {two['count']} messages; latency {latency * 1e6:.0f} us, "
           f"bandwidth {bandwidth / 2**30:.2f} GiB/s, sums {two['sum'] / 2**30:.2f} GiB/s\n\n"
-          "| computed efficiency | Allgather (minigan) | Allreduce in a ring |\n| --- | --- | --- |")
-    for p, (gather, ring) in model.items():
-        print(f"| {p} processes, batch {args.batch} each | {gather:.1%} | {ring:.1%} |")
+          "| computed efficiency | in slices (minigan) | one Allgather |\n| --- | --- | --- |")
+    for p, (slices, gather) in model.items():
+        print(f"| {p} processes, batch {args.batch} each | {slices:.1%} | {gather:.1%} |")
 
 
 if __name__ == "__main__":

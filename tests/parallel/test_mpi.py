@@ -59,6 +59,14 @@ def test_losses_are_those_of_one_process(count, cases):
     assert len(derivatives) == count and all(float(off) < 1e-12 for off in derivatives), said
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_mean_has_the_bytes_of_a_sum_in_the_processes_order_and_takes_twice_its_memory(count):
+    said = tiny.ended(start(count, tiny.ROOT / "tests" / "mpi_mean.py"))
+    found = re.findall(r"(.+) float\d\d: the same bytes, memory (\S+) times", said)
+    assert len(found) == 8, said
+    assert all(float(times) < 2.2 for name, times in found if name in ("odd", "large")), said
+
+
 def test_without_sync_bn_each_normalizes_its_own_rows():
     said = tiny.ended(start(2, tiny.ROOT / "tests" / "mpi_program.py", "local"))
     off, = re.findall(r"local: losses apart by (\S+),", said)
