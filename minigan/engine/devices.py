@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,26 @@ def cuda_facts() -> dict[str, str]:
             "driver": f"for CUDA up to {version(runtime.driverGetVersion())}",
             "cupy": f"{cupy.__version__}, CUDA {version(runtime.runtimeGetVersion())}", "nvrtc": f"{major}.{minor}",
             "cublas": f"{cublas // 10000}.{cublas % 10000 // 100}.{cublas % 100}"}  # CUBLAS_VERSION in cublas_api.h
+
+
+def take_card(number: int) -> None:
+    """Compute on this card from now on, in this thread; counted on from the last to the first."""
+    cupy = cuda_module()
+    cupy.cuda.Device(number % cupy.cuda.runtime.getDeviceCount()).use()
+
+
+def nccl() -> Any:
+    """CuPy's NCCL, a module; or what to do to have it, a string."""
+    cupy = cuda_module()
+    try:
+        with warnings.catch_warnings():  # CuPy warns at length where the library is missing
+            warnings.simplefilter("ignore")
+            from cupy.cuda import nccl
+        if nccl.available:
+            return nccl
+    except ImportError:  # on Windows
+        pass
+    return f"NCCL is missing; pip install nvidia-nccl-cu{cupy.cuda.runtime.runtimeGetVersion() // 1000}"
 
 
 def out_of_memory(error: BaseException) -> bool:

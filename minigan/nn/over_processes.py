@@ -7,10 +7,22 @@ Every process does the same operations in the same order, forward and backward: 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
 from minigan.engine.devices import Array, array_module, to_host
 from minigan.parallel.mpi import Group
+
+
+def mean(group: Group, arrays: Sequence[Array]) -> list[Array]:
+    """The mean of each array over the processes, of one dtype, on the device where they lie, in one message."""
+    xp = array_module(*arrays)
+    if xp is not np and group.cards is not None:
+        return group.cards.mean(arrays)
+    return [xp.asarray(a) for a in group.mean([to_host(a) for a in arrays])]
 
 
 class MeanOverProcesses(Op):
@@ -20,8 +32,7 @@ class MeanOverProcesses(Op):
         self.group = group
 
     def forward(self, x: Array) -> Array:
-        mean, = self.group.mean([to_host(x)])
-        return array_module(x).asarray(mean)
+        return mean(self.group, [x])[0]
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         return (MeanOverProcesses(self.group)(gy),)
@@ -33,9 +44,9 @@ def normalized(x: Tensor, eps: float, group: Group) -> tuple[Tensor, Array, Arra
     x: (..., C), as many rows in each process.
     """
     def mean_of_all(a: Tensor) -> Tensor:
-        mean = ops.mean(a, tuple(range(a.ndim - 1)))
-        return mean if group.size == 1 else MeanOverProcesses(group)(mean)
-    mean = mean_of_all(x)
-    d = x - mean
+        mine = ops.mean(a, tuple(range(a.ndim - 1)))
+        return mine if group.size == 1 else MeanOverProcesses(group)(mine)
+    center = mean_of_all(x)
+    d = x - center
     variance = mean_of_all(d * d)
-    return d / ops.sqrt(variance + eps), mean.data, variance.data
+    return d / ops.sqrt(variance + eps), center.data, variance.data

@@ -24,17 +24,21 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
 SMALL = 1 << 16  # bytes from all processes that go in one message rather than in two: then its delay counts
 
 
-@dataclass(frozen=True)
+@dataclass
 class Group:
     """Processes 0 to size - 1, of which this is one; comm: mpi4py's communicator, None for one process alone.
 
-    here: how many of them share this machine's cores.
+    here: how many of them share this machine's cores; place: which of these this one is.
+    beside: mpi4py's communicator of these.  cards: cards.Cards, which join the GPUs of all.
     """
 
     rank: int = 0
     size: int = 1
     here: int = 1
     comm: Any = None
+    place: int = 0
+    beside: Any = None
+    cards: Any = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Group:
         return self  # a copy of a network belongs to the same processes
@@ -106,10 +110,10 @@ def group() -> Group:
         raise WrongUse("MPI has started several processes, and mpi4py is not installed; pip install 'minigan[mpi]'"
                        ) from None
     comm = MPI.COMM_WORLD
-    here = comm.Split_type(MPI.COMM_TYPE_SHARED).size
     if comm.size == 1:
         return ALONE
-    found, before = Group(comm.rank, comm.size, here, comm), sys.excepthook
+    beside = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    found, before = Group(comm.rank, comm.size, beside.size, comm, beside.rank, beside), sys.excepthook
 
     def end_all(*error: Any) -> None:  # else Python's end would wait for the others, and they for this process
         before(*error)

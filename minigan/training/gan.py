@@ -25,6 +25,7 @@ from minigan.nn.feature_norms import synchronize
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES, between, classification, gradient_norms, penalty_of
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
+from minigan.nn.over_processes import mean
 from minigan.nn.weight_norms import largest_singular_value
 from minigan.parallel.mpi import ALONE, Group
 from minigan.training.assembly import make_discriminator, make_generator
@@ -179,8 +180,7 @@ class Training:
         """The whole batch's loss and gradients, of those of each process's rows: their mean."""
         if self.group.size == 1:
             return loss, gradients
-        mean = self.group.mean([devices.to_host(t.data) for t in (loss, *gradients)])
-        loss, *gradients = (Tensor(self.xp.asarray(a)) for a in mean)
+        loss, *gradients = map(Tensor, mean(self.group, [t.data for t in (loss, *gradients)]))
         return loss, gradients
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:

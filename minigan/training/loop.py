@@ -28,7 +28,7 @@ from minigan.experiment.experiment import (
 from minigan.formats import untrusted
 from minigan.formats.progress import Forecast, ProgressLine, duration, progress_bar, to_stderr
 from minigan.networks.own import NONE, Own
-from minigan.parallel import mpi
+from minigan.parallel import cards, mpi
 from minigan.training import (
     assembly,
     checkpoints,
@@ -76,7 +76,7 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
         if given is not None:
             pack.write(in_memory(given, lambda *_: None), {"dataset": given.source},
                        Path(run_folder.own_images(out)), overwrite=True, say=say)
-        _lead(training)
+        _lead(training, say)
         _loop(training, curve, out, is_there, quiet, callback=callback, say=say, tensorboard=tensorboard)
 
 
@@ -170,7 +170,7 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
             "batch normalization takes its moments from each process's rows, so what follows is another training, as "
             "with another batch")
         say(f"{out} was trained by {as_many} and goes on with {group.size}: {what}")
-    _lead(training)
+    _lead(training, say)
     _loop(training, curve, out, is_there, quiet, path, callback, say, tensorboard, logged)
 
 
@@ -241,12 +241,14 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
               given: Dataset | None = None) -> tuple[Training, Curve | None]:
     """The training at its beginning, with its data; and the scores to be measured on the way."""
     devices.device_module(e.device)
+    group = mpi.group()
+    if group.size > 1 and e.device == "cuda":
+        devices.take_card(group.place)
     data = given if given is not None else datasets.of_experiment(
         e, say=say, progress=(lambda *_: None) if quiet else progress_bar)
     if len(data.images) < 2:
         raise WrongUse(f"{data.source}: a training compares sets of images, real and fake, and needs at least 2; to "
                        "see a network learn one by heart, put a copy of it beside it, and use --batch-size 2")
-    group = mpi.group()
     thread_pool.set_threads(e.threads or max(1, thread_pool.cores() // group.here))
     curve = open_curve(e, data, quiet)
     try:
@@ -348,10 +350,18 @@ def _kept(out: Path, is_there: Callable[[], bool], training: Training) -> Iterat
                          ) from None
 
 
-def _lead(training: Training) -> None:
+def _lead(training: Training, say: Say) -> None:
     """Give the other processes of the training what they need to join it: all that process 0 has read."""
     if training.group.size > 1:
         training.group.from_first((training.e, training.state()))
+        _join_cards(training, say)
+
+
+def _join_cards(training: Training, say: Say) -> None:
+    """Where each process trains on a GPU: join these, and say how. All processes do this at once."""
+    if training.e.device == "cuda":
+        graph = "; with several processes an update is no CUDA graph" if training.e.graph else ""
+        say(cards.join(training.group, training.xp, devices.nccl()) + graph)
 
 
 def _send_home() -> None:
@@ -370,6 +380,7 @@ def _follow(group: mpi.Group, own: Own, given: Dataset | None) -> None:
         with ignored_signals():  # a signal goes to all of them, and process 0 says when to stop
             training, _ = _training(dataclasses.replace(e, score_every=0), True, False, lambda line: None, own, given)
             training.load(state, "process 0")
+            _join_cards(training, lambda line: None)
             stop = False
             while not stop:
                 training.iterate()

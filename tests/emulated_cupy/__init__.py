@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from emulated_cupy import blas, device, streams
+from emulated_cupy import blas, device, nccl, streams
 from emulated_cupy.arrays import DTYPES, UFUNCS, ndarray
 from emulated_cupy.counts import counted, counts
 from emulated_cupy.functions import FUNCTIONS, LINALG, STRIDE_TRICKS
@@ -50,7 +50,8 @@ _runtime = _Module("cupy.cuda.runtime", **device.RUNTIME)
 _memory = _Module("cupy.cuda.memory", **device.MEMORY)
 _nvrtc = _Module("cupy.cuda.nvrtc", getVersion=device.getVersion)
 _cublas = _Module("cupy.cuda.cublas", **device.CUBLAS)
-_cuda = _Module("cupy.cuda", runtime=_runtime, memory=_memory, nvrtc=_nvrtc, cublas=_cublas, **device.CUDA)
+_nccl = _Module("cupy.cuda.nccl", available=True, **nccl.NCCL)
+_cuda = _Module("cupy.cuda", runtime=_runtime, memory=_memory, nvrtc=_nvrtc, cublas=_cublas, nccl=_nccl, **device.CUDA)
 cupy = _Module(
     "cupy", __version__="14.2.0+emulated", ndarray=ndarray, RawModule=RawModule, RawKernel=RawKernel,
     get_array_module=_get_array_module, cuda=_cuda, linalg=_linalg, lib=_lib, newaxis=None, inf=np.inf, nan=np.nan,
@@ -59,8 +60,8 @@ cupy = _Module(
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[Any]:
-    """`import cupy` gives the fake inside; afterwards everything is as it was."""
+def installed(cards: int = 1) -> Iterator[Any]:
+    """`import cupy` gives the fake inside, with so many cards; afterwards everything is as it was."""
     def theirs() -> dict[str, Any]:
         return {name: module for name, module in sys.modules.items()
                 if name.split(".")[0] in ("cupy", "cupyx", "cupy_backends", "cuda")}
@@ -69,11 +70,11 @@ def installed() -> Iterator[Any]:
     for name in before:
         del sys.modules[name]
     sys.modules |= {module.__name__: module
-                    for module in (cupy, _cuda, _runtime, _memory, _linalg, _lib, _stride_tricks)}
+                    for module in (cupy, _cuda, _runtime, _memory, _nccl, _linalg, _lib, _stride_tricks)}
     sys.modules["cupyx"] = None  # importing it fails
     sys.modules |= {"cuda": blas.package, "cuda.pathfinder": blas.pathfinder}
     try:
-        with streams.alone():
+        with streams.alone(), device.cards(cards):
             yield cupy
     finally:
         for name in theirs():

@@ -146,13 +146,29 @@ class MemoryPointer:
 
 # ---- cupy.cuda -----------------------------------------------------------------------------------------------------
 
+class _Cards:
+    """How many there are, and which one is current. They share one memory: nothing is refused for lying on another."""
+
+    count, current = 1, 0
+
+
+@contextlib.contextmanager
+def cards(count: int) -> Iterator[None]:
+    """Inside there are so many."""
+    _Cards.count = count
+    try:
+        yield
+    finally:
+        _Cards.count, _Cards.current = 1, 0
+
+
 class Device:
-    """The one device, number 0."""
+    """A device, by its number; the current one."""
 
     def __init__(self, device: int | None = None):
-        if device not in (None, 0):
+        self.id = _Cards.current if device is None else device
+        if not 0 <= self.id < _Cards.count:
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        self.id = 0
 
     @property
     def cublas_handle(self) -> int:
@@ -170,25 +186,23 @@ class Device:
         wait("the device")
 
     def use(self) -> None:
-        pass
-
-    def __enter__(self) -> Device:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        pass
+        _Cards.current = self.id
 
 
 def get_device_id() -> int:
-    return 0
+    return _Cards.current
 
 
 def getDevice() -> int:
-    return 0
+    return _Cards.current
 
 
 def getDeviceCount() -> int:
-    return 1
+    return _Cards.count
+
+
+def deviceGetPCIBusId(device: int) -> str:
+    return f"0000:{Device(device).id:02X}:00.0"
 
 
 def getDeviceProperties(device: int) -> dict[str, Any]:
@@ -224,7 +238,8 @@ def cublas_version(handle: int) -> int:
 
 
 CUBLAS = {"getVersion": cublas_version}
-RUNTIME = {f.__name__: f for f in (CUDARuntimeError, getDevice, getDeviceCount, getDeviceProperties, memGetInfo,
+RUNTIME = {f.__name__: f for f in (CUDARuntimeError, getDevice, getDeviceCount, getDeviceProperties,
+                                   deviceGetPCIBusId, memGetInfo,
                                    driverGetVersion, runtimeGetVersion, deviceSynchronize)}
 MEMORY = {c.__name__: c for c in (OutOfMemoryError, MemoryPool, MemoryPointer)}
 CUDA = {f.__name__: f for f in (Device, Stream, Event, Graph, MemoryPool, MemoryPointer, alloc_pinned_memory,
