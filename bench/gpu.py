@@ -1,6 +1,7 @@
 """What are the kernels worth on a GPU? Ratios within one run, timed with CUDA events.
 
-    python bench/gpu.py [sn] [figure10] [updates] [--model cnn|resnet] [--batch 64] [--width 1] [--repeats 20] [--json]
+    python bench/gpu.py [sn] [figure10] [updates] [inception]
+                        [--model cnn|resnet] [--batch 64] [--width 1] [--repeats 20] [--json]
 
 sn        spectral normalization of all layers of the discriminator, forward and backward: the kernels of
           power_iteration.cu and spectral_norm.cu, the same as one would write it with CuPy, and that with every launch
@@ -10,6 +11,9 @@ figure10  100 generator updates with 5 of the discriminator each: no normalizati
 updates   an update of the discriminator and of the generator, as a CUDA graph and without (--no-graph), beside PyTorch
           on the same card, eager and as a CUDA graph (if torch with CUDA is installed): each --precision, PyTorch with
           the same, its graph also in bf16
+inception the 2048 features of 500 images of 32 x 32, resizing included, from the host's memory and back to it, by each
+          --precision, beside torch-fidelity's network on the same card (if it is installed, pip install --no-deps
+          torch-fidelity); both with the same random weights
 
 Before anything is timed, its results are compared: with NumPy's in float64, an update's loss and gradients with those
 of a CPU from the same state, and graphs with the same updates without, to the byte. Candidates take turns; a ratio is
@@ -17,9 +21,11 @@ the median of the rounds' ratios. The numbers hold for the card that is named at
 """
 
 import argparse
+import importlib.util
 import json
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -27,13 +33,17 @@ from minigan.engine import cublas, devices
 from minigan.engine.loops import power_iteration, spectral_norm
 from minigan.errors import WrongUse
 from minigan.experiment import presets
+from minigan.metrics import inception, inception_table
 from minigan.networks import models, norms
 from minigan.training import gan
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 SIZE, RATE = 32, 2e-4
 # Of a loss, and of all gradients' length; TF32 keeps 10 bits, and turns ReLUs.
 TOLERANCE = 1e-3
 TOLERANCES = {"float32": TOLERANCE, "tf32": 0.5}
+KIND, IMAGES, COMPARED = "inception-2015-12-05", 500, 4  # of Inception: its network, images, those compared in float64
+FEATURES = {"float32": 1e-4, "tf32": 3e-2}  # how far features may be from float64's, of the largest
 TOGETHER = 5  # updates, as in a training: the host draws for one while the GPU works on the one before
 WARM_UPS = 3  # rounds that are not counted: an update is recorded as a graph in its third
 
@@ -197,7 +207,62 @@ def torch_candidates(args, precision):
             for name, how in kinds.items()}
 
 
-PARTS = {"sn": bench_sn, "figure10": bench_figure10, "updates": bench_updates}
+# ---- Inception -----------------------------------------------------------------------------------------------------
+
+def bench_inception(cupy, args):
+    """A row for each precision and library; ms of all images."""
+    import golden_inception
+    weights = golden_inception.seeded(inception_table.tensors(KIND))
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8)
+    expected = inception.Inception(weights, KIND, dtype=np.float64).features(images[:COMPARED])["2048"]
+    candidates, differences = {}, {}
+    for precision in cublas.PRECISIONS:
+        for library, function in {"minigan": ours, "torch-fidelity": fidelity}.items():
+            features = function(cupy, weights, precision)
+            if features is None:
+                continue
+            found = features(images)[:COMPARED]
+            difference = abs(found - expected).max() / abs(expected).max()
+            if not difference <= FEATURES[precision]:
+                sys.exit(f"bench/gpu.py: {library}'s features in {precision} are {difference:.1e} from float64's")
+            name = f"{library}, {precision}"
+            candidates[name], differences[name] = lambda features=features: features(images), difference
+    times = in_turn(cupy, candidates, args.repeats)
+    return [row | {"images_per_second": 1e3 * IMAGES / row["ms"], "difference": float(differences[row["name"]])}
+            for row in rows(times, "minigan, float32")]
+
+
+def ours(cupy, weights, precision):
+    net = inception.Inception(weights, KIND, xp=cupy)
+
+    def features(images):
+        with cublas.precision(cupy, precision):
+            return net.features(images)["2048"].get()
+    return features
+
+
+def fidelity(cupy, weights, precision):
+    """torch-fidelity's network; None if it or a PyTorch that sees a GPU is missing."""
+    if not all(importlib.util.find_spec(name) for name in ("torch", "torch_fidelity")):
+        return None
+    import torch
+    if not torch.cuda.is_available():
+        return None
+    import golden_inception
+    golden_inception.bare("torch_fidelity")
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+    theirs.load_state_dict_from_url = lambda *a, **k: {name: torch.from_numpy(w) for name, w in weights.items()}
+    net = theirs.FeatureExtractorInceptionV3("bench", ["2048"]).cuda().eval()
+
+    def features(images):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
+        with torch.no_grad():
+            given = torch.from_numpy(images).permute(0, 3, 1, 2)
+            return torch.cat([net(part.cuda())[0] for part in given.split(inception.GROUP)]).cpu().numpy()
+    return features
+
+
+PARTS = {"sn": bench_sn, "figure10": bench_figure10, "updates": bench_updates, "inception": bench_inception}
 
 
 def main(words=None):
@@ -233,7 +298,7 @@ def show(part, found):
     """Print a part's rows, as soon as they are there."""
     print(f"\n{part}")
     for row in found:
-        more = "".join(f"   {name.replace('_', ' ')} {value:.2f}" for name, value in row.items()
+        more = "".join(f"   {name.replace('_', ' ')} {value:.4g}" for name, value in row.items()
                        if name not in ("name", "ms", "ratio"))
         print(f"  {row['name']:52}{row['ms']:10.3f} ms{row['ratio']:8.2f}{more}", flush=True)
 

@@ -2,13 +2,16 @@
 
 import importlib.util
 import os
+import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from gpu_here import no_gpu
 
 from minigan.engine import devices, thread_pool
+from minigan.metrics import inception_table
 
 SKIPPED = pytest.StashKey[str]()
 
@@ -61,3 +64,15 @@ def each_thread_count():
         return found
     yield results
     thread_pool.set_threads(before)
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """The name of a kind of Inception with 1/32 of the channels, for images of 107 x 107 pixels, so that what does not
+    depend on size is tested in a moment.
+    """
+    slim = {block: {name: re.sub(r"(\d+) (?=\d)", lambda found: f"{int(found[1]) // 32} ", steps)
+                    for name, steps in branches.items()} for block, branches in inception_table.NETWORK.items()}
+    kind = replace(inception_table.KINDS["inception-2015-12-05"], network=slim, classes=7, size=107)
+    monkeypatch.setitem(inception_table.KINDS, "narrow", kind)
+    return "narrow"

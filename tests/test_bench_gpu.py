@@ -10,6 +10,7 @@ import emulator
 import pytest
 
 from bench import gpu
+from minigan.metrics import inception
 
 SMALL = ["--width", "0.05", "--batch", "4", "--repeats", "1"]
 
@@ -20,8 +21,11 @@ def cupy():
         yield cupy
 
 
-def test_every_part_runs_emulated(cupy, capsys, monkeypatch):
+def test_every_part_runs_emulated(cupy, narrow, capsys, monkeypatch):
     checked = []
+    monkeypatch.setattr(gpu, "KIND", narrow)
+    monkeypatch.setattr(gpu, "IMAGES", 5)
+    monkeypatch.setattr(inception, "GROUP", 2)
     monkeypatch.setattr(gpu, "torch_candidates", lambda args, precision: {})
     monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, **chosen: checked.append((tolerance, chosen)))
     monkeypatch.setattr(gpu, "TOGETHER", 1)
@@ -35,6 +39,9 @@ def test_every_part_runs_emulated(cupy, capsys, monkeypatch):
     assert [row["name"] for row in results["updates"]] == [
         f"{who}, {kind}, minigan{graph}" for kind in ("float32", "tf32")
         for who in ("discriminator", "generator") for graph in (", graph", "")]
+    assert [row["name"] for row in results["inception"]] == ["minigan, float32", "minigan, tf32"]
+    exact, rounded = (row["difference"] for row in results["inception"])
+    assert 0 < exact < 1e-5 < rounded < gpu.FEATURES["tf32"]
     gpu.main(["sn", *SMALL])
     assert "CuPy, tuned" in capsys.readouterr().out
 

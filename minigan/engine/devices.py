@@ -118,3 +118,20 @@ def array_module(*arrays: Array) -> Any:
 def to_host(x: Array) -> np.ndarray:
     """A NumPy array with x's values."""
     return np.asarray(x) if isinstance(x, np.ndarray | np.generic) else x.get()
+
+
+def to_host_later(x: Array) -> Callable[[], np.ndarray]:
+    """Ask for a copy of one of CuPy's arrays, and go on; what waits for it, and returns a NumPy array with x's values.
+
+    The copy is of what the current stream has come to, however much is asked of it before somebody waits.
+    """
+    xp = array_module(x)
+    x = xp.ascontiguousarray(x)
+    block, copied = xp.cuda.alloc_pinned_memory(x.nbytes), xp.cuda.Event(block=True, disable_timing=True)
+    x.data.copy_to_host_async(block.ptr, x.nbytes)
+    copied.record()
+
+    def wait() -> np.ndarray:
+        copied.synchronize()
+        return np.frombuffer(block, x.dtype, x.size).reshape(x.shape).copy()  # x is kept until here, too
+    return wait

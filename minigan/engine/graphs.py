@@ -92,7 +92,7 @@ class Graphs:
                 return Recorded(self.stream.end_capture(), given, result)
         except Exception as error:  # whatever it is, the step as it is does not need it
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self.remarks.append(f"the {name}'s update cannot be recorded as a CUDA graph and runs without ({reason})")
+            self.remarks.append(f"{name} cannot be recorded as a CUDA graph and runs without ({reason})")
             return None
 
 

@@ -87,6 +87,10 @@ class InceptionFeatures:
     def features(self, images: np.ndarray) -> np.ndarray:
         return devices.to_host(self.network.features(images)["2048"])
 
+    def begin(self, images: np.ndarray) -> Callable[[], np.ndarray]:
+        """The same on a GPU, computed meanwhile; what waits for them, and returns them."""
+        return devices.to_host_later(self.network.features(images)["2048"])
+
     def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
         return devices.to_host(self.network.logits(self.xp.asarray(features), biased))
 
@@ -131,10 +135,10 @@ class FunctionFeatures:
 
 @dataclass(frozen=True)
 class SharedOut:
-    """An extractor whose blocks of images are computed by others, several at once: an Extractor, too.
+    """An extractor whose blocks of images are computed elsewhere, while this process goes on: an Extractor, too.
 
-    begin: has features(images) computed somewhere; what waits for them, and returns them.  ahead: blocks that are
-    begun before the first of them is waited for.
+    begin: has features(images) computed by others, or on a GPU; what waits for them, and returns them.
+    ahead: blocks that are begun before the first of them is waited for.
     """
 
     extractor: Extractor

@@ -20,6 +20,7 @@ RESIZES = {
     "align-corners": "bilinear, corner pixels onto corner pixels; Chainer, so the SN-GAN authors' own code",
     "pil-bicubic": "Pillow's bicubic in float32, antialiased, clipped to 0 .. 255; clean-fid",
 }
+ON_THE_HOST = ("pil-bicubic",)  # done by Pillow
 SCALES = {  # (subtract, then multiply by), on pixels of 0 .. 255
     "128": (128.0, 1 / 128),  # the graph's own two constants: -1 .. 0.992
     "127.5": (127.5, 1 / 127.5),  # Keras, and torchvision's transform_input undone by ImageNet's usual scaling: -1 .. 1
@@ -49,26 +50,26 @@ def resized(images: Array, size: int, how: str, dtype: Any = np.float32) -> Arra
 
 def _lerp(x: Array, size: int, axis: int, how: str) -> Array:
     """x (N, H, W, C) with `size` pixels along an axis, each a + (b - a) * t of the two old ones it lies between."""
-    lower, upper, t = _places(x.shape[axis], size, how, x.dtype)
     xp = array_module(x)
-    a, b = (xp.take(x, xp.asarray(index), axis) for index in (lower, upper))
+    lower, upper, t = _places(xp, x.shape[axis], size, how, x.dtype)
+    a, b = (xp.take(x, index, axis) for index in (lower, upper))
     b -= a
-    b *= xp.asarray(t).reshape(-1, *[1] * (3 - axis))
+    b *= t.reshape(-1, *[1] * (3 - axis))
     b += a
     return b
 
 
-def _places(length: int, size: int, how: str, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _places(xp: Any, length: int, size: int, how: str, dtype: Any) -> tuple[Array, Array, Array]:
     """For each new pixel the two old ones it lies between, and how far it is on its way to the second."""
-    at = np.arange(size).astype(dtype)
+    at = xp.arange(size).astype(dtype)
     if how == "tf":
         at = at * at.dtype.type(np.float32(length / size))
     elif how == "half-pixel":
-        at = np.maximum((at + at.dtype.type(0.5)) * at.dtype.type(length / size) - at.dtype.type(0.5), 0)
+        at = xp.maximum((at + at.dtype.type(0.5)) * at.dtype.type(length / size) - at.dtype.type(0.5), 0)
     else:
         at = at * at.dtype.type((length - 1) / max(1, size - 1))
-    lower = np.minimum(at.astype(np.int64), length - 1)
-    return lower, np.minimum(lower + 1, length - 1), at - lower.astype(dtype)
+    lower = xp.minimum(at.astype(np.int64), length - 1)
+    return lower, xp.minimum(lower + 1, length - 1), at - lower.astype(dtype)
 
 
 def _bicubic(images: Array, size: int, dtype: Any) -> Array:

@@ -130,7 +130,8 @@ class Training:
         with cublas.precision(self.xp, self.e.precision or "float32"):
             if self.graphs is None:
                 return step(x.on(self.xp))
-            return Tensor(self.graphs.run(who, lambda arrays: step(Inputs(**arrays)).data, x.arrays()))
+            return Tensor(self.graphs.run(f"the {who}'s update", lambda arrays: step(Inputs(**arrays)).data,
+                                          x.arrays()))
 
     def step_discriminator(self, x: Inputs) -> Tensor:
         """Change the discriminator by its gradient; returns its loss before, ()."""

@@ -13,6 +13,7 @@ class Counts:
     kernels, operations: launches of RawKernels and array operations, by name. An operation on no elements counts for
     nothing; CuPy may need several launches for one that counts as one (pad, linalg, a stack of many arrays).
     to_device, to_host: copies between the two memories, those hidden in float(x), bool(x), print(x) or x[mask] too.
+    to_host_later: copies to the host that are asked for and not waited for.
     graphs: launches of graphs; what a graph does is not counted again.
     largest: bytes of the largest allocation.
     """
@@ -20,7 +21,7 @@ class Counts:
     def __init__(self) -> None:
         self.kernels: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
-        self.to_device = self.to_host = self.largest = self.graphs = 0
+        self.to_device = self.to_host = self.to_host_later = self.largest = self.graphs = 0
 
     @property
     def launches(self) -> int:

@@ -16,6 +16,7 @@ from emulated_cupy.streams import (
     Stream,
     alloc_pinned_memory,
     copy_asynchronously,
+    copy_to_host_asynchronously,
     get_current_stream,
     get_elapsed_time,
     refuse,
@@ -142,6 +143,11 @@ class MemoryPointer:
     def copy_from_host_async(self, mem: int | ctypes.c_void_p, size: int, stream: Stream | None = None) -> None:
         count_to_device()
         copy_asynchronously(self.ptr, mem.value if isinstance(mem, ctypes.c_void_p) else mem, size)
+
+    def copy_to_host_async(self, mem: int | ctypes.c_void_p, size: int, stream: Stream | None = None) -> None:
+        refuse("a copy to the host")
+        count("to_host_later")
+        copy_to_host_asynchronously(mem.value if isinstance(mem, ctypes.c_void_p) else mem, self.ptr, size)
 
 
 # ---- cupy.cuda -----------------------------------------------------------------------------------------------------

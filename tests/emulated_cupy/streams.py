@@ -158,11 +158,24 @@ def alloc_pinned_memory(size: int) -> PinnedMemoryPointer:
 def copy_asynchronously(target: int, source: int, size: int) -> None:
     """Pinned memory to the device. Nobody may write to the source until an event behind this has been waited for."""
     refuse("a copy from the host")
-    if not any(begin <= source and source + size <= begin + length for begin, length in _pinned.items()):
+    if not _is_pinned(source, size):
         raise CUDARuntimeError("a copy from the host that is asynchronous needs pinned memory")
     data = ctypes.string_at(source, size)
     emulator.memory.copy_from_host(target, np.frombuffer(data, np.uint8))
     _state.copies.append(_Copy(source, data))
+
+
+def copy_to_host_asynchronously(target: int, source: int, size: int) -> None:
+    """Device to pinned memory. What lies there is rubbish until an event behind this has been waited for."""
+    if not _is_pinned(target, size):
+        raise CUDARuntimeError("a copy to the host that is asynchronous needs pinned memory")
+    data = emulator.memory.copy_to_host(source, np.uint8, (size,)).tobytes()
+    ctypes.memset(target, 0xAA, size)
+    _state.copies.append(_CopyBack(target, data))
+
+
+def _is_pinned(address: int, size: int) -> bool:
+    return any(begin <= address and address + size <= begin + length for begin, length in _pinned.items())
 
 
 class _Copy:
@@ -170,6 +183,18 @@ class _Copy:
 
     def __init__(self, source: int, data: bytes):
         self.source, self.data = source, data
+
+    def finish(self) -> None:
+        if self.source in _pinned and ctypes.string_at(self.source, len(self.data)) != self.data:
+            raise CUDARuntimeError("pinned memory was written to while its copy was under way")
+
+
+class _CopyBack(_Copy):
+    """A copy to the host under way: to where, and what lay on the device when it was asked for."""
+
+    def finish(self) -> None:
+        if self.source in _pinned:
+            ctypes.memmove(self.source, self.data, len(self.data))
 
 
 def copies_under_way() -> int:
@@ -183,8 +208,7 @@ def wait(what: str, copies: list[_Copy] | None = None) -> None:
     for copy in list(_state.copies if copies is None else copies):
         if copy in _state.copies:
             _state.copies.remove(copy)
-            if copy.source in _pinned and ctypes.string_at(copy.source, len(copy.data)) != copy.data:
-                raise CUDARuntimeError("pinned memory was written to while its copy was under way")
+            copy.finish()
 
 
 # ---- graphs --------------------------------------------------------------------------------------------------------

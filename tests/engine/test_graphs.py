@@ -76,14 +76,14 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is_and_leaves_a_remark(forbid
         if cupy.cuda.get_current_stream().is_capturing():
             forbidden(cupy)
         return state.copy()
-    totals = [of_graphs.run("discriminator", step, given(i)).tolist() for i in range(6)]
+    totals = [of_graphs.run("the step", step, given(i)).tolist() for i in range(6)]
     assert totals == [[total] * 3 for total in (0, 1, 3, 6, 10, 15)]  # each step once
     assert len(of_graphs.remarks) == 1 and "\n" not in of_graphs.remarks[0]
     assert of_graphs.remarks[0].startswith(
-        f"the discriminator's update cannot be recorded as a CUDA graph and runs without ({reason}")
+        f"the step cannot be recorded as a CUDA graph and runs without ({reason}")
     for i in range(4):  # the stream is free again
         of_graphs.run("generator", a_step(other, [], cupy), given(i))
-    assert of_graphs.recorded["generator"] is not None and of_graphs.recorded["discriminator"] is None
+    assert of_graphs.recorded["generator"] is not None and of_graphs.recorded["the step"] is None
 
 
 def test_after_forget_it_is_recorded_anew_where_the_state_is_then(cupy):

@@ -265,6 +265,24 @@ def test_pinned_memory_is_left_alone_until_its_copy_is_done(cupy):
         cupy.cuda.get_elapsed_time(event, cupy.cuda.Event())
 
 
+def test_what_is_copied_to_the_host_later_is_there_after_waiting_and_is_what_lay_there_then(cupy):
+    x = cupy.arange(3, dtype=np.float32)
+    memory, event = cupy.cuda.alloc_pinned_memory(12), cupy.cuda.Event(block=True, disable_timing=True)
+    x.data.copy_to_host_async(memory.ptr, 12)
+    event.record()
+    x += 1
+    assert np.frombuffer(memory, np.float32, 3).tolist() != [0, 1, 2]
+    event.synchronize()
+    assert np.frombuffer(memory, np.float32, 3).tolist() == [0, 1, 2]
+    with pytest.raises(CUDARuntimeError, match="needs pinned memory"):
+        x.data.copy_to_host_async(np.ones(3, np.float32).ctypes.data, 12)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(CUDARuntimeError, match="a copy to the host is not permitted"):
+            x.data.copy_to_host_async(memory.ptr, 12)
+
+
 def test_cublas_wants_its_stream_and_a_work_space_of_its_own(cupy, capfd):
     x = cupy.ones((3, 3), np.float32)
     cublas.product(x, x)

@@ -1,10 +1,13 @@
 """Extraction of features: what a classifier or Inception says of images, cached, resumed, doubted."""
 
+import emulated_cupy
+import golden_inception
 import numpy as np
 import pytest
 
 from minigan.formats import hdf5_state
-from minigan.metrics import classifier, features, frechet
+from minigan.metrics import classifier, features, frechet, inception
+from minigan.metrics.inception_weights import Weights
 
 
 class Sums:
@@ -123,6 +126,28 @@ def test_the_progress_line_moves_within_a_block_and_features_stay(images, monkey
     found = features.extract(Sums(), features.of_images(images), quiet=True)
     assert heard == [2, 3, 5, 6, 8]  # blocks of 3
     assert np.array_equal(found, Sums().features(images))
+
+
+def test_a_gpu_is_given_the_next_block_before_the_one_before_it_is_waited_for(images, narrow, monkeypatch):
+    """Emulated. The features are those of a CPU."""
+    weights = Weights(narrow, golden_inception.seeded(inception.tensors(narrow)), "", "", "d" * 64, "")
+    expected = features.InceptionFeatures(weights).network.features(images)["2048"]
+    monkeypatch.setattr(inception, "GROUP", 2)
+    monkeypatch.setattr(features.InceptionFeatures, "dimension", expected.shape[1])
+    with emulated_cupy.installed() as cupy:
+        of_gpu = features.InceptionFeatures(weights, xp=cupy)
+        events = []
+
+        def begin(block):
+            events.append("begin")
+            wait = of_gpu.begin(block)
+            return lambda: (events.append("wait"), wait())[1]
+        shared = features.SharedOut(of_gpu, begin, 1)
+        with emulated_cupy.counted() as counts:
+            found = features.extract(shared, features.of_images(images), quiet=True)
+    assert events == ["begin", "begin", "wait", "begin", "wait", "wait"]
+    assert (counts.to_host, counts.to_host_later, counts.graphs) == (0, 3, 3)  # 5 groups, of which 2 ran as they are
+    assert abs(found - expected).max() < 1e-5 * abs(expected).max()
 
 
 def test_a_pictures_features_do_not_depend_on_the_others(rng):

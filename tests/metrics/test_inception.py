@@ -1,8 +1,6 @@
 """The Inception beside other people's: their features, most kept in golden_inception.npz, and their resizing."""
 
 import importlib.util
-import re
-from dataclasses import replace
 
 import emulated_cupy
 import golden_inception
@@ -13,12 +11,8 @@ from minigan.engine import devices, thread_pool
 from minigan.errors import WrongUse
 from minigan.metrics import inception, inception_resize
 from minigan.metrics.inception import KINDS, TAPS, Inception
-from minigan.metrics.inception_table import NETWORK
 
 GOLDEN = np.load(golden_inception.FILE)
-# A narrow and small one, so that what does not depend on size is tested in a moment.
-NARROW = {block: {name: re.sub(r"(\d+) (?=\d)", lambda found: f"{int(found[1]) // 32} ", steps)
-                  for name, steps in branches.items()} for block, branches in NETWORK.items()}
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +23,6 @@ def weights():
 @pytest.fixture(scope="module")
 def nets(weights):
     return {dtype: Inception(weights, dtype=dtype) for dtype in (np.float32, np.float64)}
-
-
-@pytest.fixture
-def narrow(monkeypatch):
-    """The name of a kind with 1/32 of the channels, for images of 107 x 107 pixels."""
-    monkeypatch.setitem(KINDS, "narrow", replace(KINDS["inception-2015-12-05"], network=NARROW, classes=7, size=107))
-    return "narrow"
 
 
 def pictures(rng, *shape):
@@ -277,6 +264,29 @@ def test_a_gpu_computes_the_same_features(dtype, tolerance, narrow, rng, monkeyp
             for tap, y in everything(net, given).items():
                 assert y.dtype == dtype
                 assert abs(y - expected[tap]).max() <= tolerance * abs(expected[tap]).max()
+
+
+@pytest.mark.parametrize("resize", inception_resize.RESIZES)
+def test_on_a_gpu_a_group_of_images_is_a_graph_and_gives_the_same_bytes(resize, narrow, rng, monkeypatch, capfd):
+    """Emulated. The first two groups run as they are, the others are one launch and one copy each."""
+    weights = golden_inception.seeded(inception.tensors(narrow))
+    images = pictures(rng, 9, 11, 14, 3)
+    monkeypatch.setattr(inception, "GROUP", 2)
+    with emulated_cupy.installed() as cupy:
+        net = Inception(weights, narrow, resize, cupy)
+        with emulated_cupy.counted() as counts:
+            found = net.features(images, ("64", "2048"))
+        assert (counts.graphs, counts.to_host) == (3, 0)
+        with emulated_cupy.counted() as counts:
+            again = net.features(images, ("64", "2048"))
+        assert (counts.graphs, counts.to_device, counts.to_host) == (5, 5, 0)
+        plain = Inception(weights, narrow, resize, cupy)
+        for start in range(0, 9, 2):
+            plain.graphs = None  # each group is the first, which runs as it is
+            for tap, y in plain.features(images[start:start + 2], ("64", "2048")).items():
+                assert y.get().tobytes() == found[tap][start:start + 2].get().tobytes()
+                assert y.get().tobytes() == again[tap][start:start + 2].get().tobytes()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ from minigan.parallel.dask_workers import Workers
 
 def on_workers(extractor: Extractor, workers: Workers) -> SharedOut:
     """The extractor, which every worker gets once."""
-    there = workers.spread(extractor)
+    there = workers.spread(extractor.extractor if isinstance(extractor, SharedOut) else extractor)
 
     def begin(images: np.ndarray) -> Callable[[], np.ndarray]:
         wait: Callable[[], np.ndarray] = workers.submit(features_there, there, images, workers.each).result

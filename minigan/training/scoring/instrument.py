@@ -10,7 +10,7 @@ from minigan.data.datasets import DATASETS
 from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.metrics import classifier, inception_weights
-from minigan.metrics.features import Extractor, InceptionFeatures
+from minigan.metrics.features import Extractor, InceptionFeatures, SharedOut
 from minigan.metrics.inception_weights import Weights
 from minigan.metrics.protocols import PROTOCOLS, Protocol, serving
 
@@ -81,7 +81,8 @@ def open_extractor(protocol: Protocol, weights: Path | None, device: str, datase
     remarks = [] if read.known else [
         f"{weights or 'the weights'}: not the published file, so scores are comparable only to others with the "
         f"digest {read.digest[:12]}"]
-    return made, remarks
+    # a GPU computes a block while the host stores the one before it and reads the next
+    return made if device == "cpu" else SharedOut(made, made.begin, 1), remarks
 
 
 def scores_of(names: list[str], extractor: Extractor, protocol: Protocol) -> tuple[list[str], list[str]]:
