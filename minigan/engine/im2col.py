@@ -77,13 +77,14 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one image, in bytes
     if kernels_take(gy, W, out) and windows <= CUDA_TILE_BYTES:
         return _scatter(gy, W, stride, pad, out, epilogue)
-    flipped = W.transpose(3, 1, 2, 0)[:, ::-1, ::-1]  # (C, kh, kw, O)
+    flipped = W.transpose(1, 2, 0, 3)[::-1, ::-1]  # (kh, kw, O, C): what is copied below are whole rows of C
     pieces: list[Piece] = []
     for y0, ty, top in _phases(kh, stride, pad[0]):
         for x0, tx, left in _phases(kw, stride, pad[1]):
-            part, weights = out[:, y0::stride, x0::stride], flipped[:, ty, tx]
-            if part.size and weights.shape[1] and weights.shape[2]:
-                pieces += _pieces(gy, xp.ascontiguousarray(weights), 1, top, left, part, epilogue)
+            part, weights = out[:, y0::stride, x0::stride], flipped[ty, tx]
+            if part.size and weights.shape[0] and weights.shape[1]:
+                weights = xp.ascontiguousarray(weights).transpose(3, 0, 1, 2)  # seen as (C, kh, kw, O)
+                pieces += _pieces(gy, weights, 1, top, left, part, epilogue)
             elif part.size:  # no tap falls on these pixels: the stride is larger than the kernel
                 empty = xp.zeros((part.size // C, C), gy.dtype)
                 epilogue(empty)
@@ -160,6 +161,8 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
     if xp is np and stride == 1 and O <= THIN:
         return _thin_pieces(x, W, top, left, out, epilogue)
     matrix = W.reshape(O, kh * kw * C).T
+    # every product packs the weights anew: where they do not stay in the cache, with more rows for each time
+    budget = _tile_bytes(xp) * (2 if W.nbytes > TILE_BYTES and matrix.strides[0] < matrix.strides[1] else 1)
 
     def tile(images: slice, rows: slice) -> None:
         target = out[images, rows]
@@ -172,7 +175,7 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
             target[...] = flat.reshape(target.shape)
 
     return [functools.partial(tile, *part)
-            for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, _tile_bytes(xp))]
+            for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, budget)]
 
 
 def _has_rows(out: Array) -> bool:

@@ -37,7 +37,7 @@ def matmul(a: Array, b: Array) -> Array:
         return cublas.product(a, b) if a.ndim == b.ndim == 2 else xp.matmul(a, b)
     thread_count()  # BLAS is held to one thread from the first product on
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
-        return np.matmul(a, b)
+        return np.matmul(_packed(a), _packed(b))
     out = np.empty((a.shape[0], b.shape[1]), a.dtype)
     parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), blocks(a.shape[0], -(-a.shape[0] // 8)))
     return out
@@ -49,3 +49,8 @@ def product(a: Array, b: Array, out: Array) -> Array:
         return cublas.product(a, b, out)
     thread_count()
     return np.matmul(a, b, out=out)
+
+
+def _packed(x: Array) -> Array:
+    """A vector cut out of a larger array is copied: NumPy adds in another order where its numbers do not touch."""
+    return np.ascontiguousarray(x) if x.ndim == 2 and 1 in x.shape and not x.flags.forc else x

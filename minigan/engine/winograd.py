@@ -27,7 +27,7 @@ import numpy as np
 
 from minigan.engine.devices import Array
 from minigan.engine.loops.windows import framed
-from minigan.engine.thread_pool import blocks, parallel, scratch, tiles
+from minigan.engine.thread_pool import BLOCK, blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
@@ -63,8 +63,16 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def transformed(W: Array) -> Array:
     """G applied to W (O, 3, 3, C): (t*t, C, O), what `pieces` multiplies by."""
     O, _, _, C = W.shape
-    taps = matrices()[1] @ W.transpose(1, 2, 0, 3).reshape(R * R, O * C)
-    return taps.reshape(T * T, O, C).transpose(0, 2, 1)
+    if W.strides[0] < W.strides[3]:  # a view of (3, 3, C, O)
+        return _transform_weights(W.transpose(1, 2, 3, 0).reshape(R * R, C * O)).reshape(T * T, C, O)
+    return _transform_weights(W.transpose(1, 2, 0, 3).reshape(R * R, O * C)).reshape(T * T, O, C).transpose(0, 2, 1)
+
+
+def _transform_weights(taps: Array) -> Array:
+    """G @ taps (r*r, n), shared out over the threads."""
+    out = np.empty((T * T, taps.shape[1]), taps.dtype)
+    parallel(lambda part: np.matmul(matrices()[1], taps[:, part], out=out[:, part]), blocks(taps.shape[1], BLOCK))
+    return out
 
 
 def pieces(x: Array, taps: Array, top: int, left: int, out: Array,

@@ -8,8 +8,7 @@ import numpy as np
 
 from minigan.engine.cuda import THREADS, check, column_grid, compact, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
-from minigan.engine.products import elementwise
-from minigan.engine.thread_pool import parallel, row_blocks
+from minigan.engine.thread_pool import parallel, row_blocks, scratch
 
 FILE = "activation.cu"
 
@@ -60,8 +59,30 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     gy = compact(gy)
     if kernels_take(gy, y):
         return launch_bias_leaky_gradient(gy, y, slope, want_bias)
-    gz = gy if y is None else elementwise(lambda g, y, out=None: leaky_mask(g, y, slope, out), gy, y)
-    return gz, sum_rows(gz) if want_bias else None
+    if y is None:
+        return gy, sum_rows(gy) if want_bias else None
+    if array_module(gy) is not np or not y.flags.c_contiguous:
+        gz = leaky_mask(gy, y, slope)
+        return gz, sum_rows(gz) if want_bias else None
+    gz = np.empty(gy.shape, gy.dtype)
+    g_rows, y_rows, to_rows = (a.reshape(-1, a.shape[-1]) for a in (gy, y, gz))
+
+    def block(part: slice) -> Array | None:
+        to = _leaky_mask_here(g_rows[part], y_rows[part], slope, to_rows[part])
+        return to.sum(0) if want_bias else None
+    parts = parallel(block, row_blocks(to_rows) or [slice(0)])
+    return gz, np.stack(parts).sum(0) if want_bias else None
+
+
+def _leaky_mask_here(gy: Array, y: Array, slope: float, out: Array) -> Array:
+    """leaky_mask, of NumPy's arrays, with work arrays that are used again."""
+    mask = np.greater(y, 0, out=scratch("mask", y.shape, np.bool_))
+    if slope == 0:
+        return np.multiply(gy, mask, out=out)
+    factor = scratch("factor", y.shape, gy.dtype)
+    np.copyto(factor, mask)
+    np.maximum(factor, gy.dtype.type(slope), out=factor)
+    return np.multiply(gy, factor, out=out)
 
 
 def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,
