@@ -24,7 +24,11 @@ CASES = {
     "ac": {"model": "resnet", "condition": "ac", "norm": "ssn", "order": "gen-first"},
     "concat": {"model": "resnet", "condition": "concat", "gp": 1.0, "reuse_z": True},
 }
-ALL = CASES | {"local": {"sync_bn": False}}
+PARTS = {"parts": {"accumulate": 2, "n_dis": 2, "ema": 0.9},
+         "parts-penalty": {"accumulate": 2, "gp": 1.0, "condition": "projection", "model": "resnet"},
+         "parts-bn": {"accumulate": 4, "norm": "bn"}}
+ALL = CASES | PARTS | {"local": {"sync_bn": False}, "as-parts": {"sync_bn": False, "n_dis": 2}}
+ALONE = {"as-parts": {"accumulate": 2}}  # what one process does otherwise
 
 
 def training(group, **chosen):
@@ -70,7 +74,7 @@ def main():
     for one in group.comm.gather(second_order(group)) or []:
         print(f"derivatives apart by {max(one):.1e}", flush=True)
     for name in sys.argv[1:] or CASES:
-        together, alone = training(group, **ALL[name]), training(mpi.ALONE, **ALL[name])
+        together, alone = training(group, **ALL[name]), training(mpi.ALONE, **ALL[name] | ALONE.get(name, {}))
         found, expected = (np.array([[loss.item() for loss in t.iterate()] for _ in range(ITERATIONS)])
                            for t in (together, alone))
         assert np.isfinite(expected).all() and found.dtype == np.float64

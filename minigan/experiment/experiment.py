@@ -8,6 +8,7 @@ A preset is a dict of the fields that differ from the defaults.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ class Experiment:
     n_dis: int = _updates(1, "updates of the discriminator for each of the generator")
     batch_size: int = _updates(64, "real images in a batch, and fake ones", first=True)
     gen_batch_size: int | None = _updates(None, "fakes in the generator's update, if not --batch-size")
+    accumulate: int = _updates(1, "parts in which a batch is computed, one after the other, to need less memory: the "
+                               "same update, but that batch normalization takes the moments of each part")
     iterations: int = _updates(100_000, "updates of the generator", first=True)
     seed: int = _updates(0, "seed of everything random")
     # the machine and the records: may change when a run is resumed
@@ -144,9 +147,13 @@ LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), 
 # An annotation's word -> the types that JSON may hold for it.
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
-# May differ from the saved experiment when a run is resumed: they change nothing that is learned.
-CHANGEABLE = ("data_root", "follow_links", "large_images", "device", "graph", "precision", "threads", "log_every",
-              "sample_every", "checkpoint_every", "diagnose", "score_every", "score", "score_count", "score_weights")
+# May differ from the saved experiment when a run is resumed: they change nothing that is learned, but for NUMBERS.
+CHANGEABLE = ("accumulate", "data_root", "follow_links", "large_images", "device", "graph", "precision", "threads",
+              "log_every", "sample_every", "checkpoint_every", "diagnose", "score_every", "score", "score_count",
+              "score_weights")
+
+# Of these, what changes numbers all the same: how they round, or the batch that batch normalization sees.
+NUMBERS = ("accumulate", "precision")
 
 PATHS = ("data_root", "score_weights")  # files and folders
 
@@ -166,7 +173,8 @@ def check(e: Experiment) -> None:
             ("size", 16, 1024), ("crop", 16, 1024), ("width", 1e-3, 16), ("width_dis", 1e-3, 16),
             ("slope", 0, 1), ("last_width", 1e-3, 16), ("dim_z", 1, 1 << 16),
             ("power_iterations", 1, 1000),
-            ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16), ("iterations", 1, 10**9),
+            ("n_dis", 1, 1000), ("batch_size", 1, 1 << 16), ("gen_batch_size", 1, 1 << 16),
+            ("accumulate", 1, 1 << 16), ("iterations", 1, 10**9),
             ("scale", 1e-6, 1e6), ("scale_spread", 0, 10), ("clip", 1e-12, 1e6), ("orthonormal", 0, 1e9),
             ("adam_eps", 0, 1), ("bn_eps", 1e-12, 1), ("gp", 0, 1e9), ("gp_target", 0, 1e9),
             ("ac_dis", 0, 1e9), ("ac_gen", 0, 1e9),
@@ -177,6 +185,7 @@ def check(e: Experiment) -> None:
         _range(e, name, low, high, f"{low:,.10g} to {high:,.10g}")
     for name in ("beta1", "beta2", "ema", "decay_from", "bn_decay"):
         _range(e, name, 0, 1 - 1e-12, "0 or more and less than 1")
+    _check_parts(e)
     if e.reuse_z and e.order == "gen-first":
         raise WrongUse("--reuse-z takes the latents of the discriminator's last update; with --order gen-first there "
                        "is none yet; leave one of them out")
@@ -243,6 +252,18 @@ def own_names(e: Experiment) -> dict[str, str]:
 def option_name(field_name: str) -> str:
     """The command line's name of a field: batch_size -> --batch-size."""
     return "--" + field_name.replace("_", "-")
+
+
+def _check_parts(e: Experiment) -> None:
+    """WrongUse unless --accumulate divides every batch."""
+    batches = [(name, count) for name in ("batch_size", "gen_batch_size") if (count := getattr(e, name)) is not None]
+    common = math.gcd(*(count for _, count in batches))
+    for name, count in batches:
+        if count % e.accumulate:
+            fits = [n for n in range(2, common + 1) if common % n == 0]
+            near = [str(n) for n in sorted(sorted(fits, key=lambda n: abs(n - e.accumulate))[:2])]
+            raise WrongUse(f"--accumulate {e.accumulate} does not divide {option_name(name)} {count}, and the parts of "
+                           "a batch are of one size; " + (f"choose {' or '.join(near)}" if near else "leave it out"))
 
 
 def _range(e: Experiment, name: str, low: float, high: float, expected: str) -> None:

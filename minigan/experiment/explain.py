@@ -6,12 +6,12 @@ import dataclasses
 import textwrap
 from typing import Any
 
-from minigan.experiment.experiment import CHANGEABLE, NETWORKS, Experiment, option_name
+from minigan.experiment.experiment import CHANGEABLE, NETWORKS, NUMBERS, Experiment, option_name
 from minigan.experiment.presets import compose
 from minigan.experiment.profiles import BESIDES, PROFILES, rows_of
 
 # nothing that a paper would say
-NOT_TRAINING = {*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad"} - {"precision"}
+NOT_TRAINING = {*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad"} - {*NUMBERS}
 
 
 def explain(dataset: str, **chosen: Any) -> list[str]:
@@ -25,6 +25,10 @@ def explain(dataset: str, **chosen: Any) -> list[str]:
         value, (who, source) = getattr(e, name), origins[name]
         lines += textwrap.wrap(f"{who}{': ' + source if source else ''}", 118, subsequent_indent=indent + "    ",
                                initial_indent=f"{option_name(name):{wide}}  {shown(value):{value_wide}}  ")
+        if name == "accumulate" and value > 1:
+            lines += textwrap.wrap(f"batch normalization takes the moments of {e.batch_size // value} images, not of "
+                                   f"{e.batch_size}; all else is as with the whole batch at once", 118,
+                                   initial_indent=indent, subsequent_indent=indent)
         for profile, said in others(name, value, dataset, e.model):
             lines += textwrap.wrap(f"{profile} has {said}", 118, initial_indent=indent + "but ",
                                    subsequent_indent=indent + "    ")

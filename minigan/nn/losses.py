@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor, grad
 from minigan.engine.devices import Array, array_module
@@ -43,6 +45,20 @@ LOSSES = {
     "wasserstein": Loss(lambda real, fake: ops.mean(fake) - ops.mean(real),
                         lambda fake: -ops.mean(fake), middle=None),
 }
+
+
+def is_mean(loss: Loss) -> bool:
+    """Whether a batch's losses are the means of those of its parts, of equal size with as many real images as fakes.
+
+    So that parts may be computed one after the other (in_parts.py), or by several processes. Tried on random numbers:
+    any loss of single outputs, and of pairs of a real image and a fake, is one; a loss that compares an output with a
+    batch's mean is none.
+    """
+    real, fake = np.random.default_rng(0).normal(0, 3, (2, 12))
+    whole = loss.discriminator(Tensor(real), Tensor(fake)).item(), loss.generator(Tensor(fake)).item()
+    parts = [(loss.discriminator(Tensor(real[i:i + 4]), Tensor(fake[i:i + 4])).item(),
+              loss.generator(Tensor(fake[i:i + 4])).item()) for i in (0, 4, 8)]
+    return bool(np.allclose(whole, np.mean(parts, 0), rtol=1e-9, atol=1e-9))  # float64
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], x_real: Tensor, x_fake: Tensor, share: Array,

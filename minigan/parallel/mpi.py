@@ -48,12 +48,14 @@ class Group:
         share = count // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def check(self, **batches: int) -> None:
-        """WrongUse unless every batch can be shared out evenly."""
+    def check(self, parts: int = 1, **batches: int) -> None:
+        """WrongUse unless every batch can be shared out evenly, in so many parts."""
+        multiple = parts * self.size
         for name, count in batches.items():
-            if count % self.size:
-                raise WrongUse(f"--{name.replace('_', '-')} {count}: {self.size} processes share a batch out evenly; "
-                               f"choose a multiple of {self.size}, such as {-(-count // self.size) * self.size}")
+            if count % multiple:
+                what = "a batch" if parts == 1 else f"each of --accumulate {parts} parts of a batch"
+                raise WrongUse(f"--{name.replace('_', '-')} {count}: {self.size} processes share {what} out evenly; "
+                               f"choose a multiple of {multiple}, such as {-(-count // multiple) * multiple}")
 
     def mean(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The mean of each array over the processes, of one dtype, in their order: the same bytes everywhere.

@@ -43,6 +43,12 @@ class Inputs:
         """Name -> array of all that are there."""
         return {field.name: a for field in dataclasses.fields(self) if (a := getattr(self, field.name)) is not None}
 
+    def parts(self, count: int) -> list[Inputs]:
+        """Its rows in so many parts of equal size, in their order; what belongs to the update as a whole in each."""
+        def rows(a: Array, i: int) -> Array:
+            return a if a.ndim == 0 else a[i * (len(a) // count):(i + 1) * (len(a) // count)]
+        return [Inputs(**{name: rows(a, i) for name, a in self.arrays().items()}) for i in range(count)]
+
     def on(self, xp: Any) -> Inputs:
         """The same on the device of the array module xp."""
         return Inputs(**{name: xp.asarray(a) for name, a in self.arrays().items()})
@@ -71,7 +77,7 @@ class Draws:
         noise = self.noise(len(index))
         self.last_fakes = z, labels = self.fakes(e.batch_size)
         share = self.shares(len(index)) if e.gp else None
-        mine = self.group.rows(len(index))
+        mine = self.mine(len(index))
         return Inputs(rate, z[mine], _of(mine, labels), **self.real(index[mine]), noise=_of(mine, noise),
                       share=_of(mine, share))
 
@@ -83,8 +89,19 @@ class Draws:
             z, labels = self.last_fakes
         else:
             z, labels = self.fakes(e.gen_batch_size or e.batch_size)
-        mine = self.group.rows(len(z))
+        mine = self.mine(len(z))
         return Inputs(rate, z[mine], _of(mine, labels), follow=follow)
+
+    def mine(self, count: int) -> slice | np.ndarray:
+        """The rows of this process, of a batch of so many.
+
+        With --accumulate its share of the first part, then of the second and so on: so that the parts are made of the
+        same rows for any number of processes.
+        """
+        if self.e.accumulate == 1 or self.group.size == 1:
+            return self.group.rows(count)
+        share = self.group.rows(count // self.e.accumulate)
+        return np.arange(count).reshape(self.e.accumulate, -1)[:, share].ravel()
 
     def real(self, index: np.ndarray) -> dict[str, np.ndarray | None]:
         """The fields of Inputs that say which real images."""
@@ -118,7 +135,7 @@ class Draws:
             rng.bit_generator.state = state["rngs"][name]
 
 
-def _of(rows: slice, a: np.ndarray | None) -> np.ndarray | None:
+def _of(rows: slice | np.ndarray, a: np.ndarray | None) -> np.ndarray | None:
     return None if a is None else a[rows]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,10 @@ from minigan.networks import passes
 from minigan.networks.discriminator import Discriminator
 from minigan.networks.norms import penalties
 from minigan.networks.own import NONE, Own, try_discriminator, try_generator
-from minigan.nn.feature_norms import synchronize
+from minigan.nn.feature_norms import BatchNorm, synchronize
+from minigan.nn.in_parts import mean_of_parts
 from minigan.nn.layers import Layer
-from minigan.nn.losses import LOSSES, between, classification, gradient_norms, penalty_of
+from minigan.nn.losses import LOSSES, between, classification, gradient_norms, is_mean, penalty_of
 from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.over_processes import mean
 from minigan.nn.weight_norms import largest_singular_value
@@ -49,6 +50,9 @@ class Training:
     changes from update to update, nothing read back. (But for the first update: sn-conv's v comes with its input.)
     So on a GPU it becomes a CUDA graph (engine/graphs.py), unless --no-graph is given.
 
+    With `accumulate` a step computes its batch in so many parts, one after the other, and their mean makes the update
+    (nn/in_parts.py). The draws are those of the whole batch, and so are the weights in use.
+
     With `ema` a running average of the generator draws the samples (Yazici et al. 2019); its decay begins lower, at
     (1 + i) / (10 + i) in iteration i, so that the first, random weights are soon forgotten. It is never trained.
     """
@@ -61,9 +65,9 @@ class Training:
         classes: how many the networks know; None: as many as there are labels.
         group: the processes that train together, each on its rows of every batch. WrongUse if these do not divide.
         """
-        group.check(batch_size=experiment.batch_size, gen_batch_size=experiment.gen_batch_size or experiment.batch_size)
         self.group = group
         self.e = e = experiment
+        group.check(e.accumulate, batch_size=e.batch_size, gen_batch_size=e.gen_batch_size or e.batch_size)
         self.xp = devices.device_module(e.device)
         init = stream(e.seed, "networks")
         size, channels = images.shape[1], images.shape[3]
@@ -93,6 +97,10 @@ class Training:
         alone = own == NONE and group.size == 1  # nor can a graph talk to other processes
         self.graphs = Graphs(self.xp) if self.xp is not np and e.graph and alone else None
         self.loss = LOSSES[e.loss]
+        if (e.accumulate > 1 or group.size > 1) and not is_mean(self.loss):
+            raise WrongUse(f"--loss {e.loss} looks at all outputs of a batch together, and "
+                           + ("--accumulate computes them in parts; leave it out" if e.accumulate > 1 else
+                              f"{group.size} processes have a share each; start one alone"))
         self.images = self.xp.asarray(images) if isinstance(images, np.ndarray) else images
         self.draws = Draws(e, images.shape, labels, self.classes, None if isinstance(images, np.ndarray) else images,
                            group)
@@ -135,14 +143,16 @@ class Training:
 
     def step_discriminator(self, x: Inputs) -> Tensor:
         """Change the discriminator by its gradient; returns its loss before, ()."""
-        x_real = self.real(x)
-        with no_grad():
-            x_fake = self.gen(Tensor(x.z), True, x.fake_labels)
-        loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
-        loss, gradients = self.together(loss, grad(loss, list(self.dis.parameters().values())))
+        def of_part(x: Inputs) -> list[Tensor]:
+            x_real = self.real(x)
+            with no_grad():
+                x_fake = self.gen(Tensor(x.z), True, x.fake_labels)
+            loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
+            return [loss.detach(), *grad(loss, list(self.dis.parameters().values()))]
+        loss, *gradients = self.together(of_part, x)
         self.opt_dis.apply(gradients, x.rate)
         self.dis.after_update()
-        return loss.detach()
+        return loss
 
     def discriminator_loss(self, x_real: Tensor, y_real: Any, x_fake: Tensor, y_fake: Any,
                            share: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,23 +176,28 @@ class Training:
 
     def step_generator(self, x: Inputs) -> Tensor:
         """Change the generator by its gradient, and move its average; returns the generator's loss before, ()."""
-        fake, classified = self.judge(self.gen(Tensor(x.z), True, x.fake_labels), x.fake_labels, True)
-        loss = self.loss.generator(fake)
-        if classified is not None:
-            loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
-        loss, gradients = self.together(loss, grad(loss, list(self.gen.parameters().values())))
+        def of_part(x: Inputs) -> list[Tensor]:
+            fake, classified = self.judge(self.gen(Tensor(x.z), True, x.fake_labels), x.fake_labels, True)
+            loss = self.loss.generator(fake)
+            if classified is not None:
+                loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
+            return [loss.detach(), *grad(loss, list(self.gen.parameters().values()))]
+        loss, *gradients = self.together(of_part, x)
         self.opt_gen.apply(gradients, x.rate)
         self.gen.after_update()
         if self.average is not None:
             self.average.follow(self.gen, x.follow)
-        return loss.detach()
+        return loss
 
-    def together(self, loss: Tensor, gradients: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
-        """The whole batch's loss and gradients, of those of each process's rows: their mean."""
+    def together(self, of_part: Callable[[Inputs], Sequence[Tensor]], x: Inputs) -> Sequence[Tensor]:
+        """The whole batch's loss and gradients, of those of its parts and of each process's rows: their mean.
+
+        of_part: gives them for the rows that it gets.
+        """
+        found = mean_of_parts(of_part, x.parts(self.e.accumulate), (self.gen, self.dis))
         if self.group.size == 1:
-            return loss, gradients
-        loss, *gradients = map(Tensor, mean(self.group, [t.data for t in (loss, *gradients)]))
-        return loss, gradients
+            return found
+        return [Tensor(a) for a in mean(self.group, [t.data for t in found])]
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""
@@ -224,6 +239,10 @@ class Training:
         with no_grad():
             return {path: largest_singular_value(layer.norm.weight(layer, (), False).data)
                     for path, layer in self.dis.walk() if layer.weighted}
+
+    def normalizes_batches(self) -> bool:
+        """Whether batch normalization makes what becomes of an image depend on the others."""
+        return any(isinstance(layer, BatchNorm) for network in (self.gen, self.dis) for _, layer in network.walk())
 
     def finite(self) -> bool:
         """Whether no parameter and no running average is infinite or nan."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shlex
 import warnings
 from collections.abc import Callable, Iterator
@@ -170,6 +171,10 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
             "batch normalization takes its moments from each process's rows, so what follows is another training, as "
             "with another batch")
         say(f"{out} was trained by {as_many} and goes on with {group.size}: {what}")
+    if experiment.accumulate != before.accumulate:
+        say(f"{out} was trained with --accumulate {before.accumulate} and goes on with {experiment.accumulate}: "
+            + ("batch normalization takes its moments from other parts, so what follows is another training, as with "
+               "another batch" if training.normalizes_batches() else "the same training, to rounding"))
     _lead(training, say)
     _loop(training, curve, out, is_there, quiet, path, callback, say, tensorboard, logged)
 
@@ -418,6 +423,10 @@ def _out_of_memory(e: Experiment, iteration: int, good: Path | None, error: Exce
     """What to lower, and from where one can go on."""
     where = "GPU" if e.device == "cuda" else "main"
     batch = max(e.batch_size, e.gen_batch_size or 0)
+    common = math.gcd(e.batch_size, e.gen_batch_size or e.batch_size)
+    more = next((n for n in range(e.accumulate + 1, common + 1) if common % n == 0), 0)
+    parts = f"go on with --accumulate {more}, or " if more else ""
+    smaller = f"a smaller --batch-size{' and --gen-batch-size' if e.gen_batch_size else ''}, --width or --size"
     return (f"out of {where} memory after iteration {iteration:,} with batches of {batch} and width {e.width:g} "
-            f"({error}); start again with a smaller --batch-size{' and --gen-batch-size' if e.gen_batch_size else ''}, "
-            f"--width or --size; {f'the last good checkpoint is {good}' if good else 'there is no checkpoint yet'}")
+            f"({error}); {parts}start again with {smaller}; "
+            + (f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"))

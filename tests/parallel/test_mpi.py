@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from mpi_program import CASES
+from mpi_program import CASES, PARTS
 
 from minigan.errors import WrongUse
 from minigan.parallel import mpi
@@ -49,7 +49,7 @@ def whole(data):
     return tiny.contents(data.parent / "whole")
 
 
-@pytest.mark.parametrize("count, cases", [(2, list(CASES)), (4, ["cnn", "projection"])])
+@pytest.mark.parametrize("count, cases", [(2, [*CASES, *PARTS]), (4, ["cnn", "projection", "parts"])])
 def test_losses_are_those_of_one_process(count, cases):
     said = tiny.ended(start(count, tiny.ROOT / "tests" / "mpi_program.py", *cases))
     found = re.findall(r"(\S+): losses apart by (\S+), weights by (\S+), .* alike", said)
@@ -57,6 +57,13 @@ def test_losses_are_those_of_one_process(count, cases):
     assert all(float(losses) < 1e-9 and float(weights) < 1e-7 for _, losses, weights in found), said
     derivatives = re.findall(r"derivatives apart by (\S+)", said)  # to second order, of each process's rows
     assert len(derivatives) == count and all(float(off) < 1e-12 for off in derivatives), said
+
+
+def test_processes_without_sync_bn_train_as_one_with_as_many_parts():
+    """Each normalizes its rows as one process does the part of the same rows."""
+    said = tiny.ended(start(2, tiny.ROOT / "tests" / "mpi_program.py", "as-parts"))
+    (losses, weights), = re.findall(r"as-parts: losses apart by (\S+), weights by (\S+),", said)
+    assert float(losses) < 1e-12 and float(weights) < 1e-12, said
 
 
 @pytest.mark.parametrize("count", [2, 3])

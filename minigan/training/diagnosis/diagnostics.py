@@ -35,7 +35,8 @@
     alarms            list of {"name", "text"} (alarms.py)
 
 All on copies of the networks, with random numbers of their own, so that the training goes on as if nobody had looked.
-The weights are those of the next training forward, the same for all images.
+The weights are those of the next training forward, the same for all images. With --accumulate the batch is as large as
+a part, so that no more memory is needed than in training.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def diagnose(training: Training) -> dict[str, Any]:
     """Measure a training's discriminator where it stands; the training is not changed. See above for the result."""
     began = time.perf_counter()
     t, rng = _shadow(training)
-    e, count = t.e, t.e.batch_size
+    e, count = t.e, t.e.batch_size // t.e.accumulate
     layers = watch(t.dis)
     index = np.sort(rng.choice(len(t.images), count, replace=False))
     x = _inputs(t.draws, index).on(t.xp)
