@@ -29,7 +29,8 @@ def read(name: str, root: Path | None, said: list[str] | None = None, **options:
     return data
 
 
-def refused(name: str, root: Path | None, kind: type[Exception] = FailedWork, **options: object) -> str:
+def refused(name: str, root: Path | None, kind: type[Exception] | tuple[type[Exception], ...] = FailedWork,
+            **options: object) -> str:
     """The one line with which the request is refused; it names the root unless there is none."""
     with pytest.raises(kind) as caught:
         read(name, root, **options)

@@ -26,6 +26,7 @@ from minigan.formats.foreign.image_decoding import SUFFIXES, TooLarge
 from minigan.formats.untrusted import what_file
 
 FITS = ("crop", "stretch")
+EXPECTED = "expected a folder of images, a zip archive or an .npz file of images"
 MAX_FILE = 64 << 20  # bytes of an image in a zip archive
 LABELS = "dataset.json"  # of StyleGAN's data sets, beside the images
 MOST_BAD = 10_000  # images that cannot be used, after which no more are looked for
@@ -111,8 +112,7 @@ def folder(ask: Request) -> Source | Dataset:
             np.zeros(len(images), np.int64), ("all",))
         return Dataset(images, labels, classes, str(ask.root))
     if not is_zip(ask.root):
-        raise WrongUse(f"{ask.root}: is {what_file(ask.root) or 'a file'}; expected a folder of images, a zip archive "
-                       "or an .npz file of images")
+        raise WrongUse(f"{ask.root}: is {what_file(ask.root) or 'a file'}; {EXPECTED}")
     return zip_source(ask.root, Fitting(ask.size, ask.fit, ask.resize), ask)
 
 
@@ -144,7 +144,7 @@ def source(root: Path, how: Fitting, ask: Request, labelled: bool = True) -> Sou
     def open_number(number: int) -> tuple[Path, str]:
         path = root / files[number]
         if not path.is_file():
-            raise ValueError("is not a regular file")  # to open a pipe would wait for ever
+            raise ValueError(f"is {what_file(path) or 'not a regular file'}")  # to open a pipe would wait for ever
         return path, path.name
 
     return _source(root, [str(file) for file in files], open_number, labels, classes, identity, how, ask)
@@ -164,7 +164,9 @@ def zip_source(path: Path, how: Fitting, ask: Request, labelled: bool = True) ->
             found.leave_out("of a kind that is not read", Path(name))
     remark = found.remark()
     if not names:
-        raise NoImages(f"{path}: no images in the archive; {_looked_for(remark)}")
+        what = what_file(path)
+        raise NoImages(f"{path}: is {what}; {EXPECTED}" if what else
+                       f"{path}: no images in the archive; {_looked_for(remark)}")
     if remark:
         ask.say(f"{path}: left out {remark}")
     classes: tuple[str, ...] = ()

@@ -239,6 +239,9 @@ class Layout:
                 self.state = from_json(file["state"][()].tobytes())
                 self.digests = file["sha256"][()]
         except FailedWork:
+            what = what_file(path)
+            if what:
+                raise FailedWork(f"{path}: no packed file (it is {what})") from None
             raise
         except Exception as error:  # what h5py and json raise on broken bytes cannot be enumerated
             why = reason(error, 200)

@@ -21,6 +21,7 @@ from minigan.data.locations import cache_folder, first_file
 from minigan.errors import FailedWork, brief, reason
 from minigan.formats.archives import Part, pass_over, reading, take, take_large
 from minigan.formats.download import Published, md5_of
+from minigan.formats.untrusted import MATLAB_73, what_file
 
 SVHN_FILES = {
     split: Published(f"http://ufldl.stanford.edu/housenumbers/{split}_32x32.mat", md5, size)
@@ -70,6 +71,8 @@ def find(root: Path | None, split: str) -> Path | None:
 
 def read_arrays(path: Path, wanted: set[str]) -> dict[str, np.ndarray]:
     """The wanted arrays of numbers in a .mat file of version 5, by name; FailedWork, one line, for a broken file."""
+    if what_file(path) == MATLAB_73:
+        raise FailedWork(f"{path}: is {MATLAB_73}; save it again as version 7: save(name, '-v7')")
     found: dict[str, np.ndarray] = {}
     try:
         with reading(path) as file:

@@ -29,7 +29,7 @@ from minigan.experiment.streams import stream
 from minigan.formats import torch_weights
 from minigan.formats.archives import read_whole
 from minigan.formats.foreign import npz_weights
-from minigan.formats.untrusted import Bounded, open_file, what_file
+from minigan.formats.untrusted import ZIP, Bounded, open_file, what_file
 from minigan.networks.discriminator import scaled
 from minigan.networks.resnet import CIFAR, DIM_EMBED, IMAGENET, POOLS, SIXTY_FOUR, STL, ResNet
 from minigan.nn.layers import Layer
@@ -161,11 +161,11 @@ def _open(path: Path) -> tuple[Tool, dict[str, Shape], Callable[[list[str]], dic
             head = file.read(512)
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from None
-    if head.startswith(torch_weights.ZIP) and not _holds(path, ".npy") or head.startswith(torch_weights.LEGACY):
-        tensors = torch_weights.read(read_whole(path, MOST), str(path))
+    if head.startswith(ZIP) and not _holds(path, ".npy") or head.startswith(torch_weights.LEGACY):
+        tensors = torch_weights.read(read_whole(path, MOST, archive=True), str(path))
         return mimicry.TOOL, {name: a.shape for name, a in tensors.items()}, \
             lambda names: {name: tensors[name] for name in names}
-    if head.startswith(torch_weights.ZIP):
+    if head.startswith(ZIP):
         return sngan_projection.TOOL, {name: shape for name, (shape, _) in npz_weights.headers(path).items()}, \
             partial(npz_weights.read, path)
     raise FailedWork(f"{path}: {f'is {what}' if (what := what_file(path)) else 'neither an .npz nor a .pth file'}; "

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from minigan.errors import FailedWork, reason
-from minigan.formats.untrusted import RATIO, SMALL, check_unpacked, open_file, read_at_most, what_file, what_it_is
+from minigan.formats.untrusted import RATIO, SMALL, ZIP, check_unpacked, open_file, read_at_most, what_file, what_it_is
 
 
 @contextmanager
@@ -91,21 +91,22 @@ def take_large(stream: IO[bytes], n: int, path: Path) -> bytearray:
     return data
 
 
-def read_whole(path: Path, most: int) -> bytes:
-    """A file of at most `most` bytes, as it is."""
+def read_whole(path: Path, most: int, archive: bool = False) -> bytes:
+    """A file of at most `most` bytes, as it is.  archive: it may be a zip archive."""
     try:
         data = read_at_most(path, most)
     except OSError as error:
         raise FailedWork(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise FailedWork(f"{path}: {error}") from None
-    _refuse_others(path, data[:512])
+    if not (archive and data.startswith(ZIP)):
+        _refuse_others(path, data[:512])
     return data
 
 
 def _refuse_others(path: Path, head: bytes) -> None:
     """FailedWork for an HTML page and the like in place of a file of data; head: how it begins."""
-    what = what_it_is(head)
+    what = (what_file(path) or "a zip archive") if head.startswith(ZIP) else what_it_is(head)
     if what:
         raise FailedWork(f"{path}: is {what}")
 

@@ -23,8 +23,8 @@ import numpy as np
 from minigan.errors import FailedWork, brief, listed, reason
 from minigan.formats import pickles
 from minigan.formats.arrays_in_files import BFLOAT16, view
+from minigan.formats.untrusted import TORCHSCRIPT, ZIP
 
-ZIP = b"PK\x03\x04"
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the first pickle: 0x1950A86A20F9469CFC6C
 ENTRIES = 10_000  # files in a zip archive; a network of 94 layers has about 600
 WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DataParallel, of torch.compile, of Lightning's modules
@@ -228,8 +228,8 @@ def _entries(data: bytes, file: str) -> Mapping[str, memoryview]:
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
         if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            raise FailedWork(f"{file}: TorchScript, a program with its weights, which is not run; take the file of "
-                             "weights alone, pt_inception-2015-12-05-6726825d.pth (minigan weights says where it is)")
+            raise FailedWork(f"{file}: is {TORCHSCRIPT}; expected a file of the weights alone, as "
+                             "torch.save(model.state_dict(), FILE) writes it")
         entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
         for entry in entries:  # all places first: newer zipfiles find overlaps too, with words of their own
             name, at = entry.filename, entry.header_offset

@@ -27,6 +27,11 @@ from minigan.errors import FailedWork, WrongUse, reason
 
 SMALL = 64 << 20  # bytes that any file may unpack to
 RATIO = 256
+ZIP = b"PK\x03\x04"  # how an archive begins that is not empty
+MATLAB_73 = "a MATLAB 7.3 file"
+TORCHSCRIPT = "TorchScript, a program with its weights, which is not run"
+OF_PYTORCH = {b"/constants.pkl": TORCHSCRIPT, b"/data.pkl": "a file that torch.save wrote"}  # by a name in the archive
+END_OF_ZIP = 1 << 18  # bytes at the end of a zip archive in which these names are looked for: its table of contents
 
 
 @contextlib.contextmanager
@@ -62,10 +67,19 @@ def open_file(path: Path, buffering: int = -1) -> BinaryIO:
 
 def _check(mode: int, path: Path) -> None:
     if not stat.S_ISREG(mode):
-        what = next((name for name, kind in (
-            ("a folder", stat.S_ISDIR), ("a named pipe", stat.S_ISFIFO), ("a socket", stat.S_ISSOCK),
-            ("a device", lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode))) if kind(mode)), "no file")
-        raise OSError(errno.EINVAL, f"it is {what}, expected a regular file", str(path))
+        raise OSError(errno.EINVAL, f"it is {_kind(mode)}, expected a regular file", str(path))
+
+
+def _kind(mode: int) -> str:
+    return next((name for name, kind in (
+        ("a file", stat.S_ISREG), ("a folder", stat.S_ISDIR), ("a named pipe", stat.S_ISFIFO),
+        ("a socket", stat.S_ISSOCK), ("a device", lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode)))
+        if kind(mode)), "no file")
+
+
+def kind_of(path: Path) -> str:
+    """What there is at a path, as the system knows it: "a file", "a folder", "a named pipe" and so on. OSError."""
+    return _kind(os.stat(path).st_mode)
 
 
 def read_at_most(path: Path, most: int) -> bytes:
@@ -163,14 +177,23 @@ def what_it_is(head: bytes) -> str:
     if text.startswith((b"<?xml", b"<svg")):
         return "an XML text"
     if head.startswith(b"MATLAB 7.3 MAT-file"):
-        return "a MATLAB 7.3 file; save it again as version 7: save(name, '-v7')"
+        return MATLAB_73
     return ""
 
 
 def what_file(path: Path) -> str:
-    """The same of a file; "" also if it cannot be read."""
-    with contextlib.suppress(OSError), open_file(path) as file:
-        return what_it_is(file.read(512))
+    """The same of what is at a path, also where it is no regular file, or one of PyTorch's, which are zip archives;
+    "" if it cannot be read."""
+    with contextlib.suppress(OSError):
+        if (kind := kind_of(path)) != "a file":
+            return kind
+        with open_file(path) as file:
+            head = file.read(512)
+            if head.startswith(ZIP):
+                file.seek(max(0, os.fstat(file.fileno()).st_size - END_OF_ZIP))
+                end = file.read(END_OF_ZIP)
+                return next((what for name, what in OF_PYTORCH.items() if name in end), "")
+            return what_it_is(head)
     return ""
 
 

@@ -24,6 +24,7 @@ from minigan.formats.arrays_in_files import float32
 from minigan.formats.download import Published
 from minigan.formats.foreign import keras_weights, tensorflow_graph
 from minigan.formats.progress import to_stderr
+from minigan.formats.untrusted import TORCHSCRIPT, ZIP, what_file
 from minigan.metrics import inception, protocols
 
 MAX_FILE = 1 << 29  # bytes; the largest published one has 104 million
@@ -106,9 +107,13 @@ def load(path: str | Path) -> Weights:
     finite.
     """
     path = Path(path)
+    what = what_file(path)
     if path.exists() and not path.is_file():  # a device may never end
-        raise WrongUse(f"{path}: a {'folder' if path.is_dir() else 'device'}, expected a file of weights")
-    data = read_whole(path, MAX_FILE)
+        raise WrongUse(f"{path}: is {what}, expected a file of weights")
+    if what == TORCHSCRIPT:
+        raise FailedWork(f"{path}: is {what}; take the file of weights alone, {PYTORCH_FID} (minigan weights says "
+                         "where it is)")
+    data = read_whole(path, MAX_FILE, archive=True)
     sha256, known = hashlib.sha256(data).hexdigest(), _known(data)
     if data.startswith(b"\x1f\x8b") or data[257:262] == b"ustar":
         data = _graph_in(path)
@@ -203,9 +208,9 @@ def _graph_in(path: Path) -> bytes:
 
 def _read(data: bytes, path: Path) -> tuple[str, dict[str, np.ndarray], str, dict[str, str]]:
     """Kind, tensors, format in words, and what is noted in files that minigan wrote."""
-    if data.startswith((torch_weights.ZIP, torch_weights.LEGACY)):
+    if data.startswith((ZIP, torch_weights.LEGACY)):
         found = torch_weights.read(data, str(path))
-        form = "PyTorch, zip" if data.startswith(torch_weights.ZIP) else "PyTorch, legacy"
+        form = "PyTorch, zip" if data.startswith(ZIP) else "PyTorch, legacy"
         return *_from_torch(found, path, ""), form, {}
     if data.startswith(keras_weights.SIGNATURE):
         if not keras_weights.is_checkpoint(data):

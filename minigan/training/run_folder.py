@@ -31,7 +31,7 @@ from typing import Any
 from minigan.errors import FailedWork, WrongUse, reason
 from minigan.experiment.experiment import Experiment, from_dict, recorded, to_dict
 from minigan.formats.locks import Busy, say_none, take
-from minigan.formats.untrusted import cost_of_json, from_json, is_number, memory, open_file, read_json
+from minigan.formats.untrusted import cost_of_json, from_json, is_number, kind_of, memory, open_file, read_json
 from minigan.formats.whole import append, make_folder, move_folder, remove, remove_dead, sync_file, write_whole
 
 IMAGES = "images.h5"
@@ -53,7 +53,7 @@ def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> Non
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
         if not nearest.is_dir():
-            raise WrongUse(f"{nearest} is a file; {another}")
+            raise WrongUse(f"{nearest} is {kind_of(nearest)}; {another}")
         inside = sorted(path.name for path in folder.iterdir()) if nearest == folder else []
     except OSError as error:
         raise FailedWork(f"{folder} cannot be looked at ({error.strerror or error})") from None

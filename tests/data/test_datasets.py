@@ -1,5 +1,9 @@
 """All data sets: what is asked of them, and what cannot be meant."""
 
+import io
+import zipfile
+
+import h5py
 import numpy as np
 import pytest
 from published_files import (
@@ -26,10 +30,28 @@ def test_wrong_requests_name_the_choices():
         find("cifar")
 
 
+def matlab_73() -> bytes:
+    """As MATLAB's save(name, 'X', '-v7.3') has it: an HDF5 file behind 512 bytes of its own."""
+    made = io.BytesIO()
+    with h5py.File(made, "w", userblock_size=512) as file:
+        file["X"] = np.zeros((2, 3, 32, 32), np.uint8)
+    head = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2024 HDF5 schema 1.00 ."
+    return (head.ljust(124) + b"\0\2IM").ljust(512, b"\0") + made.getvalue()[512:]
+
+
+def torchscript() -> bytes:
+    """The files that torch.jit.save puts into its zip archive, without a network."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for name in ("data.pkl", "code/__torch__.py", "constants.pkl", "version"):
+            file.writestr(f"net/{name}", b"\x80\x02).")
+    return made.getvalue()
+
+
 # What people have in place of a file of data -> what it is called.
 INSTEAD = {b"<!DOCTYPE html><html>not found</html>" * 20: "is an HTML page",
            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n": "is a Git LFS pointer",
-           b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(600): "is a MATLAB 7.3 file"}
+           matlab_73(): "is a MATLAB 7.3 file", torchscript(): "is TorchScript"}
 
 
 @pytest.mark.parametrize("name, files", [
@@ -41,7 +63,8 @@ INSTEAD = {b"<!DOCTYPE html><html>not found</html>" * 20: "is an HTML page",
 def test_what_lies_in_place_of_the_data_is_called_what_it_is(name, files, content, tmp_path):
     put(tmp_path / "root", dict.fromkeys(files, content))
     root = tmp_path / "root" / files[0] if name in ("packed", "folder") else tmp_path / "root"
-    line = refused(name, root, WrongUse if name == "folder" else FailedWork)
+    line = refused(name, root, (FailedWork, WrongUse))
+    assert ("save it again as version 7" in line) == (name == "svhn" and "MATLAB" in line)  # no other reader takes it
     assert INSTEAD[content] in line and str(tmp_path / "root" / files[0]) in line and "\n" not in line
 
 

@@ -149,9 +149,9 @@ def test_deep_and_doubled_tuples_are_refused_at_once():
         refused(zipped(state_dict({"a": use}), DATA))
 
 
-def test_torchscript_says_which_file_to_take_instead():
+def test_torchscript_says_what_to_save_instead():
     line = refused(zipped(state_dict({"a": tensor("0", 24, (2,))}), DATA, **{"constants.pkl": b"\x80\x02)."}))
-    assert "TorchScript" in line and "pt_inception-2015-12-05-6726825d.pth" in line
+    assert "TorchScript" in line and "torch.save(model.state_dict(), FILE)" in line
 
 
 def entry(data: bytes, name: str) -> int:

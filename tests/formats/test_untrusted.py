@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import weight_samples as samples
 
+from minigan.cli.main import run
 from minigan.errors import FailedWork
 from minigan.formats import untrusted
 from minigan.metrics import inception
@@ -67,6 +68,18 @@ def test_a_pipe_says_what_it_is(tmp_path):
     os.mkfifo(tmp_path / "p")
     with pytest.raises(OSError, match="it is a named pipe, expected a regular file"):
         untrusted.open_file(tmp_path / "p")
+
+
+@pytest.mark.parametrize("command", [
+    "train folder --data-root p --out r", "train shapes --out p",
+    "train packed --data-root p --out r", "pack folder p.h5 --data-root p", "score p shapes", "score shapes p",
+    "score shapes --stats p", "score shapes --weights p --protocol sn-gan",
+    "score shapes --data shapes --weights p --protocol classifier", "weights p", "import p --out r"])
+def test_every_command_calls_a_pipe_a_pipe(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("p")
+    assert run([*command.split(), "--quiet"] if command.startswith("train") else command.split()) in (1, 2)
+    assert "is a named pipe" in capsys.readouterr().err.splitlines()[-1]
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

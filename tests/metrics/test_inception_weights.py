@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -225,8 +226,13 @@ def test_other_files_are_refused_in_one_line(tmp_path, toy, monkeypatch):
     assert "cannot be read" in failure(tmp_path / "missing")
     for other in (tmp_path, Path("/dev/zero")):
         if other.exists():
-            with pytest.raises(WrongUse, match="a folder|a device"):
+            with pytest.raises(WrongUse, match="is a folder, exp|is a device, exp"):
                 load(other)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WrongUse, match="is a named pipe, expected a file of weights"):
+        load(tmp_path / "pipe")
+    path.write_bytes(samples.zipped(b"\x80\x02}.", {}, **{"constants.pkl": b"\x80\x02)."}))
+    assert "is TorchScript" in failure(path) and "take the file of weights alone, pt_inception-2015" in failure(path)
     monkeypatch.setattr(inception_weights, "MAX_FILE", 100)
     path.write_bytes(bytes(101))
     assert "at most 100" in failure(path)
