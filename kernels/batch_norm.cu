@@ -1,6 +1,6 @@
 // Batch normalization: moments of each channel, normalization with leaky ReLU, and the gradient.
 //
-// Twins in engine/loops/batch_norm.py: batch_moments, move_moments, batch_factors, normalize, normalize_gradient.
+// Twins in engine/loops/batch_norm.py: batch_statistics, normalize, normalize_gradient.
 // Layout: x (rows, C), whatever stood before the channels. float32.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
 //
@@ -74,9 +74,15 @@ __device__ float before_leaky(float gy, const float* y, long long i, float slope
     return slope == 1.0f || y[i] > 0.0f ? gy : gy * slope;
 }
 
-// mean and variance (C,): Welford's running mean in each thread, then merged. parts (groups, C, 3).
-extern "C" __global__ void batch_moments(const float* x, float* mean, float* variance, Moments* parts, int* tickets,
-                                         int C, long long rows, long long rows_per_block) {
+// The moments of each channel, by Welford's running mean in each thread, then merged; and what normalization by them
+// multiplies with and adds: inverse = 1 / sqrt(variance + eps), scale = gamma * inverse, shift = beta - mean * scale.
+// If `moves`, the running moments move in place, to decay * running + rest * new, the new variance times unbias.
+// All (C,); parts (groups, C, 3).
+extern "C" __global__ void batch_statistics(const float* x, const float* gamma, const float* beta,
+                                            float* running_mean, float* running_variance, float* mean,
+                                            float* inverse, float* scale, float* shift, Moments* parts, int* tickets,
+                                            float eps, int moves, float decay, float rest, float unbias, int C,
+                                            long long rows, long long rows_per_block) {
     __shared__ Moments shared[256];
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     long long first = blockIdx.y * rows_per_block;
@@ -100,32 +106,17 @@ extern "C" __global__ void batch_moments(const float* x, float* mean, float* var
                 all = merge(all, parts[(long long)part * C + c]);
         all = merge_over_y(all, shared);
         if (threadIdx.y == 0 && c < C) {
+            float variance = all.squares / all.count;
             mean[c] = all.mean;
-            variance[c] = all.squares / all.count;
+            inverse[c] = 1.0f / sqrtf(variance + eps);
+            scale[c] = gamma[c] * inverse[c];
+            shift[c] = beta[c] - all.mean * scale[c];
+            if (moves) {
+                running_mean[c] = decay * running_mean[c] + rest * all.mean;
+                running_variance[c] = decay * running_variance[c] + rest * (variance * unbias);
+            }
         }
     }
-}
-
-// The running moments, moved in place towards those of a batch: decay * running + rest * new, the new variance times
-// unbias. All (C,). Block (256), one thread a channel.
-extern "C" __global__ void move_moments(float* running_mean, float* running_variance, const float* mean,
-                                        const float* variance, float decay, float rest, float unbias, int C) {
-    int c = blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= C) return;
-    running_mean[c] = decay * running_mean[c] + rest * mean[c];
-    running_variance[c] = decay * running_variance[c] + rest * (variance[c] * unbias);
-}
-
-// What normalization by a mean and a variance multiplies with and adds: inverse = 1 / sqrt(variance + eps),
-// scale = gamma * inverse, shift = beta - mean * scale. All (C,). Block (256), one thread a channel.
-extern "C" __global__ void batch_factors(const float* mean, const float* variance, const float* gamma,
-                                         const float* beta, float* inverse, float* scale, float* shift, float eps,
-                                         int C) {
-    int c = blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= C) return;
-    inverse[c] = 1.0f / sqrtf(variance[c] + eps);
-    scale[c] = gamma[c] * inverse[c];
-    shift[c] = beta[c] - mean[c] * scale[c];
 }
 
 // y = leaky(x * scale + shift). Block (256), one thread a number. scale, shift (C,).

@@ -14,7 +14,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         (file, function, "long long end = first + rows_per_block < rows ? first + rows_per_block : rows;",
          "long long end = first + rows_per_block <= rows ? first + rows_per_block : rows;")
         for file, function in [("activation", "bias_leaky_gradient"), ("activation", "sum_rows"),
-                               ("batch_norm", "batch_moments"), ("batch_norm", "normalize_sums")]],
+                               ("batch_norm", "batch_statistics"), ("batch_norm", "normalize_sums")]],
     "whichever thread does it": [
         ("activation batch_norm", "is_last_block", "if (threadIdx.x == 0 && threadIdx.y == 0) {",
          "if (threadIdx.x == 0 && threadIdx.y == 1) {"),  # blocks are at least 8 high
@@ -31,7 +31,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         *(("power_iteration spectral_norm sample_norms", "block_sum", "__shared__ float parts[32];",
            f"__shared__ float parts[{size}];") for size in (31, 33)),
         ("activation", "add_up", "__shared__ float shared[256];", "__shared__ float shared[257];"),
-        ("batch_norm", "batch_moments", "__shared__ Moments shared[256];", "__shared__ Moments shared[257];"),
+        ("batch_norm", "batch_statistics", "__shared__ Moments shared[256];", "__shared__ Moments shared[257];"),
         ("batch_norm", "normalize_sums", "__shared__ float2 shared[256];", "__shared__ float2 shared[257];"),
         *(("power_iteration", "sn_wtu", "__shared__ float sums[8][32];", f"__shared__ float sums{sizes};")
           for sizes in ("[8][33]", "[9][32]"))],
@@ -53,7 +53,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
             "for (int part = layers.first[l] + threadIdx.x; part < layers.first[l + 1]; part = blockDim.x)"]
     ] + [("spectral_norm", "sn_correct", "inner += parts[part];", "inner = parts[part];")],
     "whatever the mean of no numbers is, it counts for nothing": [
-        ("batch_norm", "batch_moments", "Moments all = {0.0f, 0.0f, 0.0f};", "Moments all = {0.0f, 1.0f, 0.0f};")],
+        ("batch_norm", "batch_statistics", "Moments all = {0.0f, 0.0f, 0.0f};", "Moments all = {0.0f, 1.0f, 0.0f};")],
     "all that is negative lies outside": [
         ("windows", "pixel_of", "if (y < 0 || y >= w.H || x < 0 || x >= w.W) return -1;",
          "if (y < 0 || y >= w.H || x < 0 || x >= w.W) return -2;")],

@@ -209,27 +209,22 @@ def one_array_inputs(rng):
         yield (normal(rng, shape),)
 
 
-def moments_inputs(rng):
-    yield from one_array_inputs(rng)
-    x = normal(rng, (500, 5))
-    x[0] = 1e4  # a first row that is far off
-    yield (x,)
-
-
-def large_mean_inputs(rng):
-    yield (normal(rng, (700, 6)) + np.float32(1000),)
+def statistics_inputs(rng):
+    far = normal(rng, (500, 5))
+    far[0] = 1e4  # a first row that is far off
+    for x in [*(x for x, in one_array_inputs(rng)), far]:
+        yield x, normal(rng, x.shape[-1:]), normal(rng, x.shape[-1:]), 0.3
 
 
 def moved_inputs(rng):
-    for C in (1, 5, 300):
-        mean, old, variance = (normal(rng, (C,)) for _ in range(3))
-        yield old, old * old, mean, variance * variance, 0.9, 1 + C
+    for x, gamma, beta, _ in statistics_inputs(rng):
+        old = normal(rng, gamma.shape)
+        yield x, gamma, beta, 1e-2, old, old * old, 0.9
 
 
-def factors_inputs(rng):
-    for C in (1, 5, 300):
-        mean, variance, gamma, beta = (normal(rng, (C,)) for _ in range(4))
-        yield mean, variance * variance, gamma, beta, 1e-2
+def large_mean_inputs(rng):
+    one = np.ones(6, np.float32)
+    yield normal(rng, (700, 6)) + np.float32(1000), one, one, 1e-2, 1000 * one, one, 0.9
 
 
 def normalize_inputs(rng):
@@ -318,11 +313,10 @@ CASES = [
     Case(activation.launch_bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
     Case(activation.launch_bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
     Case(activation.launch_sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
-    Case(batch_norm.launch_batch_moments, batch_norm.batch_moments, moments_inputs),
+    Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, statistics_inputs),
+    Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, moved_inputs, in_place=(4, 5)),
     # the running mean near 1000 is rounded to 6e-5; E[x^2] - E[x]^2 would be off by 6e-2
-    Case(batch_norm.launch_batch_moments, batch_norm.batch_moments, large_mean_inputs, 3e-5),
-    Case(batch_norm.launch_move_moments, batch_norm.move_moments, moved_inputs, in_place=(0, 1)),
-    Case(batch_norm.launch_batch_factors, batch_norm.batch_factors, factors_inputs),
+    Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, large_mean_inputs, 3e-5, in_place=(4, 5)),
     Case(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs),
     Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),

@@ -17,7 +17,7 @@ from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.scaled import Scaled
 from minigan.errors import WrongUse, choose
 from minigan.networks.norms import Normalization
-from minigan.nn.feature_norms import FEATURES, BatchNorm, BatchNormalize
+from minigan.nn.feature_norms import FEATURES, BatchNorm
 from minigan.nn.initializers import Draw, Initializer, by_name
 from minigan.nn.layers import Layer, Linear, Pass
 from minigan.nn.lipschitz import InUse
@@ -75,8 +75,7 @@ class ConditionalBatchNorm(BatchNorm):
         if how.train and self.group.size > 1:
             hat = self.over_processes(x)
         elif how.train:
-            hat = BatchNormalize(*self.moments(x), self.eps)(
-                x, Tensor(xp.ones(n, x.dtype)), Tensor(xp.zeros(n, x.dtype)))
+            hat = self.normalized(x, Tensor(xp.ones(n, x.dtype)), Tensor(xp.zeros(n, x.dtype)))
         else:
             inverse = 1 / xp.sqrt(self.state["variance"] + x.dtype.type(self.eps))
             hat = x * Tensor(inverse) - Tensor(self.state["mean"] * inverse)

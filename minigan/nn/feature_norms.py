@@ -9,7 +9,7 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.batch_norm import batch_factors, batch_moments, move_moments, normalize, normalize_gradient
+from minigan.engine.loops.batch_norm import batch_statistics, move_moments, normalize, normalize_gradient
 from minigan.nn.layers import Layer, Pass
 from minigan.nn.over_processes import normalized
 from minigan.parallel.mpi import ALONE, Group
@@ -50,7 +50,7 @@ class BatchNorm(Layer):
         if self.group.size > 1:
             y = self.over_processes(x) * gamma + beta
             return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
-        return BatchNormalize(*self.moments(x), self.eps, self.slope)(x, gamma, beta)
+        return self.normalized(x, gamma, beta, self.slope)
 
     def over_processes(self, x: Tensor) -> Tensor:
         """x normalized by the moments of all processes' rows; moves the running ones."""
@@ -59,11 +59,9 @@ class BatchNorm(Layer):
                      x.size // x.shape[-1] * self.group.size)
         return y
 
-    def moments(self, x: Tensor) -> tuple[Array, Array]:
-        """The batch's mean and variance of each channel; moves the running ones."""
-        mean, variance = batch_moments(x.data)
-        move_moments(self.state["mean"], self.state["variance"], mean, variance, self.decay, x.size // x.shape[-1])
-        return mean, variance
+    def normalized(self, x: Tensor, gamma: Tensor, beta: Tensor, slope: float = 1.0) -> Tensor:
+        """leaky(gamma * (x - mean) / sqrt(variance + eps) + beta), by the batch's moments; moves the running ones."""
+        return BatchNormalize(self.eps, slope, (self.state["mean"], self.state["variance"]), self.decay)(x, gamma, beta)
 
 
 class LayerNorm(Layer):
@@ -112,14 +110,14 @@ def synchronize(network: Layer, group: Group) -> None:
 class BatchNormalize(FusedOp):
     """leaky(gamma * (x - mean) / sqrt(variance + eps) + beta), mean and variance those of x over all axes but the last.
 
-    Inputs x (..., C), gamma (C,), beta (C,); the moments of x are handed in because the layer needs them too.
+    Inputs x (..., C), gamma (C,), beta (C,).  running: the running mean and variance (C,), moved in forward.
     """
 
-    def __init__(self, mean: Array, variance: Array, eps: float, slope: float = 1.0):
-        self.mean, self.variance, self.eps, self.slope = mean, variance, eps, slope
+    def __init__(self, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None, decay: float = 0.0):
+        self.eps, self.slope, self.running, self.decay = eps, slope, running or (None, None), decay
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
-        self.inverse, scale, shift = batch_factors(self.mean, self.variance, gamma, beta, self.eps)
+        self.mean, self.inverse, scale, shift = batch_statistics(x, gamma, beta, self.eps, *self.running, self.decay)
         y = normalize(x, scale, shift, self.slope)
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y

@@ -14,7 +14,7 @@ import pytest
 from minigan.engine import cuda
 from minigan.engine.loops.activation import launch_bias_leaky, launch_bias_leaky_gradient, launch_sum_rows
 from minigan.engine.loops.adam import launch_adam_all
-from minigan.engine.loops.batch_norm import launch_batch_moments, launch_normalize
+from minigan.engine.loops.batch_norm import launch_batch_statistics, launch_normalize
 from minigan.engine.loops.power_iteration import launch_power_iterations
 from minigan.engine.loops.resample import launch_pool2x, launch_upsample2x
 from minigan.engine.loops.spectral_norm import launch_scale_weights, launch_spectral_gradients
@@ -135,7 +135,7 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launch_bias_leaky(x, slope=2), ValueError, "bias_leaky: expected a slope of 0 to 1, got 2"),
         (lambda: launch_bias_leaky(x, np.ones(3, np.float32)), TypeError, "expected bias to be a CuPy array"),
         (lambda: launch_bias_leaky_gradient(x, row, 0.1, True), ValueError, "bias_leaky_gradient: expected y of shape"),
-        (lambda: launch_batch_moments(x[:0]), ValueError, "at least one row"),
+        (lambda: launch_batch_statistics(x[:0], row, row, 1e-5), ValueError, "at least one row"),
         (lambda: launch_im2col(x, (3, 3), 0, (1, 1), (4, 4)), ValueError, "stride >= 1"),
         (lambda: launch_col2im(matrix, x.shape, (3, 3), 1, (1, 1), (4, 4)), ValueError,
          r"col2im: expected columns of shape \(32, 27\), got \(4, 3\)"),

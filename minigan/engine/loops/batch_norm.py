@@ -12,10 +12,44 @@ from minigan.engine.thread_pool import parallel, row_blocks, scratch
 FILE = "batch_norm.cu"
 
 
+def batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, running_mean: Array | None = None,
+                     running_variance: Array | None = None, decay: float = 0.0) -> tuple[Array, Array, Array, Array]:
+    """What batch normalization of x (..., C) needs of it: (mean, inverse, scale, shift), all (C,).
+
+    inverse: 1 / sqrt(variance + eps), of the biased variance over all axes but the last; scale: gamma * inverse; shift:
+    beta - mean * scale. The running moments, if given, are moved (`move_moments`).
+    """
+    if kernels_take(x, gamma, beta, running_mean, running_variance):
+        return launch_batch_statistics(x, gamma, beta, eps, running_mean, running_variance, decay)
+    mean, variance = batch_moments(x)
+    if running_mean is not None and running_variance is not None:
+        move_moments(running_mean, running_variance, mean, variance, decay, x.size // x.shape[-1])
+    inverse = 1 / array_module(mean).sqrt(variance + mean.dtype.type(eps))
+    scale = gamma * inverse
+    return mean, inverse, scale, beta - mean * scale
+
+
+def launch_batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, running_mean: Array | None = None,
+                            running_variance: Array | None = None,
+                            decay: float = 0.0) -> tuple[Array, Array, Array, Array]:
+    C, channels = x.shape[-1], x.shape[-1:]
+    arrays = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_variance": running_variance}
+    xp = check("batch_statistics", dict.fromkeys(arrays, channels), x=x, **arrays)
+    if x.size == 0:
+        raise ValueError(f"batch_statistics: expected at least one row and one channel, got x {x.shape}")
+    rows, moves = x.size // C, running_mean is not None and running_variance is not None
+    grid, block, per_block = column_grid(rows, C)
+    mean, inverse, scale, shift = (xp.empty((C,), np.float32) for _ in range(4))
+    moved = (running_mean, running_variance) if moves else (mean, mean)  # else neither read nor written
+    launch(FILE, "batch_statistics", grid, block,
+           (x, gamma, beta, *moved, mean, inverse, scale, shift, xp.empty((grid[1], C, 3), np.float32),
+            tickets(xp, grid[0]), np.float32(eps), np.int32(moves), np.float32(decay), np.float32(1 - decay),
+            np.float32(rows / max(1, rows - 1)), np.int32(C), np.int64(rows), per_block))
+    return mean, inverse, scale, shift
+
+
 def batch_moments(x: Array) -> tuple[Array, Array]:
     """Mean and (biased) variance of each channel over all other axes: x (..., C) -> (C,), (C,)."""
-    if kernels_take(x):
-        return launch_batch_moments(x)
     rows = x.reshape(-1, x.shape[-1])
     mean = sum_rows(rows) / x.dtype.type(len(rows))
     xp = array_module(x)
@@ -29,18 +63,6 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
     return mean, np.stack(parts).sum(0) / x.dtype.type(len(rows))
 
 
-def launch_batch_moments(x: Array) -> tuple[Array, Array]:
-    xp, C = check("batch_moments", {}, x=x), x.shape[-1]
-    if x.size == 0:
-        raise ValueError(f"batch_moments: expected at least one row and one channel, got x {x.shape}")
-    grid, block, per_block = column_grid(x.size // C, C)
-    mean, variance = xp.empty((C,), np.float32), xp.empty((C,), np.float32)
-    parts = xp.empty((grid[1], C, 3), np.float32)
-    launch(FILE, "batch_moments", grid, block,
-           (x, mean, variance, parts, tickets(xp, grid[0]), np.int32(C), np.int64(x.size // C), per_block))
-    return mean, variance
-
-
 def move_moments(running_mean: Array, running_variance: Array, mean: Array, variance: Array, decay: float,
                  count: int) -> None:
     """Move the running moments, in place, to decay * running + (1 - decay) * new, after a batch of `count` numbers a
@@ -48,41 +70,9 @@ def move_moments(running_mean: Array, running_variance: Array, mean: Array, vari
 
     The batch's variance is the biased one; what is added is the unbiased.
     """
-    if kernels_take(running_mean, running_variance, mean, variance):
-        return launch_move_moments(running_mean, running_variance, mean, variance, decay, count)
     unbiased = variance * (count / max(1, count - 1))
     running_mean[...] = decay * running_mean + (1 - decay) * mean
     running_variance[...] = decay * running_variance + (1 - decay) * unbiased
-
-
-def launch_move_moments(running_mean: Array, running_variance: Array, mean: Array, variance: Array, decay: float,
-                        count: int) -> None:
-    shape = mean.shape
-    check("move_moments", {"running_mean": shape, "running_variance": shape, "variance": shape},
-          running_mean=running_mean, running_variance=running_variance, mean=mean, variance=variance)
-    launch(FILE, "move_moments", one_each(mean.size), (THREADS,),
-           (running_mean, running_variance, mean, variance, np.float32(decay), np.float32(1 - decay),
-            np.float32(count / max(1, count - 1)), np.int32(mean.size)))
-
-
-def batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
-    """(inverse, scale, shift), all (C,): 1 / sqrt(variance + eps), gamma * inverse, beta - mean * scale."""
-    if kernels_take(mean, variance, gamma, beta):
-        return launch_batch_factors(mean, variance, gamma, beta, eps)
-    inverse = 1 / array_module(mean).sqrt(variance + mean.dtype.type(eps))
-    scale = gamma * inverse
-    return inverse, scale, beta - mean * scale
-
-
-def launch_batch_factors(mean: Array, variance: Array, gamma: Array, beta: Array,
-                         eps: float) -> tuple[Array, Array, Array]:
-    shape = mean.shape
-    xp = check("batch_factors", {"variance": shape, "gamma": shape, "beta": shape},
-               mean=mean, variance=variance, gamma=gamma, beta=beta)
-    inverse, scale, shift = (xp.empty_like(mean) for _ in range(3))
-    launch(FILE, "batch_factors", one_each(mean.size), (THREADS,),
-           (mean, variance, gamma, beta, inverse, scale, shift, np.float32(eps), np.int32(mean.size)))
-    return inverse, scale, shift
 
 
 def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
