@@ -114,7 +114,8 @@ class BatchNormalize(FusedOp):
     """
 
     def __init__(self, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None, decay: float = 0.0):
-        self.eps, self.slope, self.running, self.decay = eps, slope, running or (None, None), decay
+        self.eps, self.slope, self.decay = eps, slope, decay
+        self.running: tuple[Array | None, Array | None] = running or (None, None)
 
     def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
         self.mean, self.inverse, scale, shift = batch_statistics(x, gamma, beta, self.eps, *self.running, self.decay)
