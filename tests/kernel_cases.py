@@ -16,6 +16,7 @@ from minigan.engine.loops import (
     activation,
     adam,
     batch_norm,
+    conv,
     power_iteration,
     resample,
     sample_norms,
@@ -170,6 +171,81 @@ def col2im_twin(columns, x_shape, kernel, stride, pad, size, scale=None, bias=No
     return activation.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
 
 
+# ---- convolutions --------------------------------------------------------------------------------------------------
+
+CONVOLUTIONS = [  # x, O, kernel, stride, (top, left), (oh, ow), (rows, columns, parts)
+    ((2, 6, 5, 8), 20, (3, 3), 1, (1, 1), (6, 5), (64, 64, 1)),
+    ((2, 6, 5, 3), 5, (4, 4), 2, (1, 1), (3, 2), (64, 64, 1)),
+    ((1, 6, 5, 36), 70, (3, 2), 1, (1, 0), (6, 4), (64, 128, 3)),
+    ((3, 7, 9, 4), 8, (4, 4), 2, (1, 1), (3, 4), (64, 64, 2)),
+    ((2, 5, 6, 5), 4, (2, 2), 3, (0, 1), (2, 2), (64, 64, 4)),  # taps are fewer than the stride; parts than asked for
+    ((5, 4, 4, 12), 7, (4, 4), 1, (0, 0), (1, 1), (128, 64, 2)),  # one pixel
+    ((2, 9, 9, 4), 68, (1, 1), 1, (0, 0), (9, 9), (64, 64, 1)),  # more than a tile each way
+    ((1, 3, 2, 132), 4, (3, 3), 2, (1, 1), (2, 1), (64, 64, 1)),
+    ((2, 1, 3, 4), 3, (3, 3), 2, (1, 1), (1, 2), (64, 64, 1)),  # phases without a pixel
+]
+
+
+def rounded_to_tf32(x):
+    """To 11 digits in base 2, of two equally near numbers the larger in size; as loops.conv.tf32, apart from it."""
+    digits, exponent = np.frexp(x)
+    return np.ldexp(np.copysign(np.floor(np.abs(digits) * 2 ** 11 + 0.5), x), exponent - 11)
+
+
+def convolutions(rng):
+    """(x, W, gy, scale, stride, pad, size, way) of every one; some numbers lie in the middle of two of TF32's."""
+    for x_shape, O, kernel, stride, pad, size, way in CONVOLUTIONS:
+        x, W = normal(rng, x_shape), normal(rng, (O, *kernel, x_shape[3]))
+        W[0] = np.float32(1 + 2 ** -11)
+        yield x, W, normal(rng, (len(x), *size, O)), normal(rng, (1,)), stride, pad, size, conv.Way(*way)
+
+
+def conv_inputs(rng):
+    for k, (x, W, _, scale, stride, pad, size, way) in enumerate(convolutions(rng)):
+        yield x, W, stride, pad, size, None, None, 1.0, None, way
+        yield (x, W, stride, pad, size, scale if k % 2 else None, normal(rng, W.shape[:1]) if k % 3 else None,
+               (0.0, 0.1, 1.0)[k % 3], None, way)
+    x, W, _, _, _, _, _, way = next(convolutions(rng))
+    yield x, W, 1, (-1, -2), (3, 2), None, None, 1.0, None, way
+    infinite, minus = np.full((1, 1, 1, 4), np.inf, np.float32), np.full((3, 1, 1, 4), -1, np.float32)
+    yield infinite, minus, 1, (0, 0), (1, 1), None, None, 0.0, None, way
+
+
+def conv_twin(x, W, stride, pad, size, scale, bias, slope, out, way):
+    y, x, W = np.zeros((len(x), *size, len(W))), rounded_to_tf32(x), rounded_to_tf32(W)
+    for i, j, dy, dx, yy, xx in taps(x.shape, W.shape[1:3], stride, pad, size):
+        y[:, i, j] += x[:, yy, xx] @ W[:, dy, dx].T
+    return activation.leaky(y * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
+
+
+def conv_transposed_inputs(rng):
+    for k, (x, W, gy, scale, stride, pad, _, way) in enumerate(convolutions(rng)):
+        yield gy, W, stride, pad, x.shape[1:3], None, None, 1.0, None, way
+        yield (gy, W, stride, pad, x.shape[1:3], scale if k % 2 else None, normal(rng, x.shape[3:]) if k % 3 else None,
+               (0.0, 0.1, 1.0)[k % 3], None, way)
+
+
+def conv_transposed_twin(gy, W, stride, pad, size, scale, bias, slope, out, way):
+    x, gy, W = np.zeros((len(gy), *size, W.shape[3])), rounded_to_tf32(gy), rounded_to_tf32(W)
+    for i, j, dy, dx, yy, xx in taps(x.shape, W.shape[1:3], stride, pad, gy.shape[1:3]):
+        x[:, yy, xx] += gy[:, i, j] @ W[:, dy, dx]
+    return activation.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
+
+
+def conv_weights_inputs(rng):
+    for x, W, gy, _, stride, pad, _, way in convolutions(rng):
+        yield x, gy, W.shape[1:3], stride, pad, way
+    x, W, gy, _, _, _, _, way = next(convolutions(rng))
+    yield x, gy[:, :3, :2].copy(), (3, 3), 1, (-1, -2), way
+
+
+def conv_weights_twin(x, gy, kernel, stride, pad, way):
+    W, x, gy = np.zeros((gy.shape[3], *kernel, x.shape[3])), rounded_to_tf32(x), rounded_to_tf32(gy)
+    for i, j, dy, dx, yy, xx in taps(x.shape, kernel, stride, pad, gy.shape[1:3]):
+        W[:, dy, dx] += gy[:, i, j].T @ x[:, yy, xx]
+    return W
+
+
 # ---- channels ------------------------------------------------------------------------------------------------------
 
 # 600 rows of 17: nine blocks of rows, whose parts are added up by threads of which one takes a second part
@@ -310,6 +386,10 @@ CASES = [
          scale_inputs, 1e-7),
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
     Case(windows.launch_col2im, col2im_twin, col2im_inputs),
+    # on a GPU the order of the sums within a product is tensor cores' own
+    Case(conv.launch_conv, conv_twin, conv_inputs, 1e-5),
+    Case(conv.launch_conv_transposed, conv_transposed_twin, conv_transposed_inputs, 1e-5),
+    Case(conv.launch_conv_weights, conv_weights_twin, conv_weights_inputs, 1e-5),
     Case(activation.launch_bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
     Case(activation.launch_bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
     Case(activation.launch_sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),

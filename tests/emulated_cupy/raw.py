@@ -45,7 +45,12 @@ class RawModule:
 
 
 class RawKernel:
-    """One kernel: kernel(grid, block, args)."""
+    """One kernel: kernel(grid, block, args).
+
+    max_dynamic_shared_size_bytes: how much dynamic shared memory a launch may ask for; on a GPU up to 227 KB, if set.
+    """
+
+    max_dynamic_shared_size_bytes = _MAX_SHARED
 
     def __init__(self, code: str, name: str, options: tuple[str, ...] = ()):
         kernel = RawModule(code, options=options).get_function(name)
@@ -55,8 +60,9 @@ class RawKernel:
         grid, block = _size(self.name, "grid", grid, _MAX_GRID), _size(self.name, "block", block, _MAX_BLOCK)
         if np.prod(block) > 1024:
             raise ValueError(f"{self.name}: block {block} has more than 1024 threads")
-        if not 0 <= shared_mem <= _MAX_SHARED:
-            raise ValueError(f"{self.name}: {shared_mem} bytes of shared memory, expected 0 to {_MAX_SHARED}")
+        most = self.max_dynamic_shared_size_bytes
+        if not 0 <= shared_mem <= most:
+            raise ValueError(f"{self.name}: {shared_mem} bytes of shared memory, expected 0 to {most}")
         parameters = self._module.signature(self.name)
         if not isinstance(args, tuple | list) or len(args) != len(parameters):
             raise TypeError(f"{self.name}: expected {len(parameters)} arguments in a tuple, got "
@@ -66,7 +72,7 @@ class RawKernel:
         capture = streams.capture_of(self.name)
         if capture is None:
             count_kernel(self.name)
-            self._module.launch(self.name, grid, block, passed, shared_mem=int(shared_mem))
+            self._module.launch(self.name, grid, block, passed, int(shared_mem), most)
             return
         # what is passed by value is copied now, a table's pointers too
         noted = [streams.Place(x._a) if type(x) is ndarray else x.copy() if isinstance(x, np.ndarray) else y
@@ -76,7 +82,7 @@ class RawKernel:
                     for p in x[field].ravel().tolist() if p]
         capture.notes.append(streams.Note(self.name, lambda *given: self._module.launch(
             self.name, grid, block, [x.ctypes.data if isinstance(x, np.ndarray) and not x.dtype.fields else x
-                                     for x in given], shared_mem=int(shared_mem)), noted, pointers))
+                                     for x in given], int(shared_mem), most), noted, pointers))
 
 
 def _size(name: str, what: str, given: Any, most: tuple[int, ...]) -> tuple[int, int, int]:

@@ -92,7 +92,7 @@ uint64_t code_base;  // pcs are kept as 32-bit distances from here
 
 Region* cached[256];  // by pc: an instruction mostly meets the same array
 
-constexpr size_t DYNAMIC_SIZE = 48 * 1024, DYNAMIC_GAP = 4096;
+constexpr size_t DYNAMIC_SIZE = 227 * 1024, DYNAMIC_GAP = 4096;
 
 bool open_arena() {
     for (uint64_t size = 1ull << 40; size >= 1ull << 30; size >>= 1) {
@@ -453,6 +453,39 @@ void checker_syncwarp(std::vector<Thread*>& lanes) {
     for (Thread* lane : lanes) add(together, lane->acquired);
     if (!together.empty())
         for (Thread* lane : lanes) lane->acquired = together;
+}
+
+// A copy may write from now on until it is waited for; whoever reads before finds memory that was never written.
+Copy checker_copy_begins(uint32_t low, const void* from, int size, int given, uint64_t pc) {
+    uint64_t to = dynamic_region->begin + (int32_t)(low - (uint32_t)dynamic_region->begin);
+    Region* region = nullptr;
+    for (Region* one : shared) {
+        const uint64_t address = one->begin + (int32_t)(low - (uint32_t)one->begin);
+        if (one->holds(address)) region = one, to = address;
+    }
+    const uint64_t source = reinterpret_cast<uint64_t>(from);
+    if (!region || to + size > region->begin + region->size) bad_address(to, size, WRITE, pc, region);
+    if (to % size || source % size || (given != 0 && given != size)) {
+        Finding finding = finding_here(MISALIGNED, pc);
+        snprintf(finding.text, sizeof finding.text, "a copy of %d of %d bytes from 0x%llx to 0x%llx", given, size,
+                 (unsigned long long)source, (unsigned long long)to);
+        report(finding);
+        stop();
+    }
+    Copy copy = {reinterpret_cast<char*>(to), size, {}};
+    if (checking && given) on_access(source, size, READ, pc);
+    if (given) memcpy(copy.bytes, from, size);
+    if (checking) {
+        on_access(to, size, WRITE, pc);
+        memset(defined_bits(region) + (to - region->begin) / 4, 0, size / 4);
+    }
+    memset(copy.to, POISON, size);
+    return copy;
+}
+
+void checker_copy_comes(const Copy& copy, uint64_t pc) {
+    if (checking) on_access(reinterpret_cast<uint64_t>(copy.to), copy.size, WRITE, pc);
+    memcpy(copy.to, copy.bytes, copy.size);
 }
 
 char* dynamic_shared_memory() { return dynamic_memory + DYNAMIC_GAP; }

@@ -19,6 +19,7 @@ from emulator.device_memory import runtime
 from emulator.modes import ORDERS, Counts, Line, Mode, Profile, record
 
 MAX_THREADS, MAX_SHARED, MAX_STRUCT = 1024, 48 * 1024, 4096
+MOST_SHARED = 227 * 1024  # that a block may have if it asks for it, on Hopper
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_BLOCK = (1024, 1024, 64)
 
@@ -108,6 +109,17 @@ KERNEL = re.compile(r"__global__\s+(?P<before>(?:void|__launch_bounds__\s*\([^()
                     r"(?P<name>[A-Za-z_]\w*)\s*\((?P<parameters>[^()]*)\)\s*\{")
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(?P<align>__align__\s*\(\s*\d+\s*\)\s*)?(?P<type>[A-Za-z_][\w\s:]*?)\s*"
                      r"\b(?P<name>[A-Za-z_]\w*)\s*\[\s*\]\s*;")
+
+ASM = re.compile(r"\basm(?:\s+volatile)?\s*\((?P<inside>(?:\"[^\"]*\"|[^\";])*)\)\s*;")
+PTX = {  # what the runtime knows of it, by the text -> the shim's function, which gets its operands in their order
+    "cp.async.cg.shared.global [%0], [%1], 16, %2;": "emu_copy4",
+    "cp.async.ca.shared.global [%0], [%1], 4, %2;": "emu_copy1",
+    "cp.async.commit_group;": "emu_commit",
+    "cp.async.wait_group %0;": "emu_wait",
+    "cvt.rna.tf32.f32 %0, %1;": "emu_round",
+    "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};":
+        "emu_mma",
+}
 
 
 def _without_comments(text: str) -> str:
@@ -268,17 +280,20 @@ class Module:
         self._known(kernel, library)
         return sum(library.shared[kernel][2])
 
-    def launch(self, kernel: str, grid: Any, block: Any, args: Sequence[Any], shared_mem: int = 0) -> None:
+    def launch(self, kernel: str, grid: Any, block: Any, args: Sequence[Any], shared_mem: int = 0,
+               most_shared: int = MAX_SHARED) -> None:
         """Run a grid to its end. KernelFault says what went wrong, TypeError and ValueError what was asked wrongly.
 
         Grid and block: up to 3 numbers. args: an address, or what has `.address`, for a pointer; NumPy scalars of the
         parameter's own dtype for numbers; a structured array of one element for a struct passed by value.
+        most_shared: bytes of shared memory that the kernel has asked for, if it needs more than 48 KB.
         """
         library = self._library(Mode.checked)
         described = self._known(kernel, library)
         grid, block = _triple(grid, f"{kernel}: grid"), _triple(block, f"{kernel}: block")
         count, begins, sizes = library.shared[kernel]
-        _check_limits(kernel, grid, block, described.largest_block, sum(sizes), shared_mem)
+        _check_limits(kernel, grid, block, described.largest_block, sum(sizes), shared_mem,
+                      min(most_shared, MOST_SHARED))
         packed = self._packed(kernel, described, args)
         pointers = (ctypes.c_void_p * (len(packed) + 1))(*(ctypes.addressof(part) for part in packed))
 
@@ -305,13 +320,15 @@ class Module:
         return self._libraries[checked]
 
     def _compiled_text(self) -> str:
-        # The text itself, but for one construct that C++ does not know: an array of a size that comes with the launch.
-        places = [(m.start(), m.end(), m) for m in DYNAMIC.finditer(self._bare)]
+        # The text itself, but for two constructs that C++ does not know: an array of a size that comes with the launch,
+        # and PTX.
+        places = [(m.start(), m.end(), f"{m['type']}* {m['name']} = ({m['type']}*)emu_dynamic_shared();")
+                  for m in DYNAMIC.finditer(self._bare)]
+        places += [(m.start(), m.end(), _without_ptx(self.name, m["inside"])) for m in ASM.finditer(self._bare)]
         text = self._text
-        for begin, end, match in reversed(places):
-            lines = "\n" * match[0].count("\n")
-            text = f"{text[:begin]}{match['type']}* {match['name']} = ({match['type']}*)emu_dynamic_shared();{lines}" \
-                   f"{text[end:]}"
+        for begin, end, instead in sorted(places, reverse=True):
+            lines = "\n" * self._text.count("\n", begin, end)
+            text = f"{text[:begin]}{instead}{lines}{text[end:]}"
         entries = "\n".join(f"EMU_KERNEL({name}, {k.bounds.strip()})" for name, k in self._kernels.items())
         return f'#line 1 "{self.name}"\n{text}\n#line 1 "emulator"\n{FOOTER}{entries}\n'
 
@@ -385,6 +402,34 @@ class Module:
         return f"at byte {raw.address - raw.region_begin} of {name} ({raw.region_size} bytes)"
 
 
+def _without_ptx(name: str, inside: str) -> str:
+    """The runtime's call for what stands between the brackets of asm volatile(...)."""
+    parts = [part.strip() for part in _split(inside, ":")]
+    code = " ".join("".join(re.findall(r'"([^"]*)"', parts[0])).split())
+    if not code:
+        return f"asm volatile({inside});"
+    if code not in PTX:
+        raise build.CompileError(f"{name}: PTX '{code}' is not known; add it to PTX in tests/emulator/module.py")
+    operands = [re.fullmatch(r'"[=+]?\w"\s*\((.*)\)', operand.strip(), re.S)
+                for part in parts[1:3] if part for operand in _split(part, ",")]
+    if not all(operands):
+        raise build.CompileError(f"{name}: expected operands like \"r\"(x) of PTX '{code}', got {parts[1:3]}")
+    return f"{PTX[code]}({', '.join(' '.join(operand[1].split()) for operand in operands)});"
+
+
+def _split(text: str, at: str) -> list[str]:
+    """The parts of C++ text between the letters `at` that stand in no brackets and no string."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter in "([{") - (letter in ")]}")
+        if letter == at and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
 FOOTER = """\
 extern "C" {
 extern __attribute__((weak, visibility("hidden"))) char __start_emu_shared[], __stop_emu_shared[];
@@ -412,7 +457,8 @@ def _triple(given: Any, what: str) -> tuple[int, int, int]:
     return (*map(int, sizes), *(1,) * (3 - len(sizes)))  # type: ignore[return-value]
 
 
-def _check_limits(kernel: str, grid: tuple, block: tuple, largest_block: int, static: int, dynamic: int) -> None:
+def _check_limits(kernel: str, grid: tuple, block: tuple, largest_block: int, static: int, dynamic: int,
+                  most: int) -> None:
     """What a GPU refuses, or silently mends (CuPy launches one block for a grid of none)."""
     for what, sizes, limits in (("grid", grid, MAX_GRID), ("block", block, MAX_BLOCK)):
         for axis, size, limit in zip("xyz", sizes, limits, strict=True):
@@ -423,9 +469,9 @@ def _check_limits(kernel: str, grid: tuple, block: tuple, largest_block: int, st
         raise ValueError(f"{kernel}: block {block} has {threads} threads, expected at most {MAX_THREADS}")
     if largest_block and threads > largest_block:
         raise ValueError(f"{kernel}: block {block} has {threads} threads, __launch_bounds__ allows {largest_block}")
-    if dynamic < 0 or static + dynamic > MAX_SHARED:
+    if dynamic < 0 or static + dynamic > most:
         raise ValueError(f"{kernel}: {static} bytes of static and {dynamic} of dynamic shared memory, "
-                         f"expected at most {MAX_SHARED} together")
+                         f"expected at most {most} together")
 
 
 def _pack(what: str, kind: int, size: int, given: Any) -> Any:

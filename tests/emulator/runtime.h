@@ -52,6 +52,19 @@ struct Snapshot {
     std::vector<Seen> acquired;
 };
 
+// An asynchronous copy to shared memory that has not come yet.
+struct Copy {
+    char* to;
+    int size;
+    char bytes[16];
+};
+
+// What a lane gives to a product of its warp, and where it gets its results.
+struct Lane {
+    float* d[4];
+    unsigned int a[4], b[2];
+};
+
 enum State : int { READY, AT_BARRIER, AT_WARP_OP, DONE };
 
 struct Thread {
@@ -68,6 +81,7 @@ struct Thread {
     unsigned int part_mask;  // lanes of the last __syncwarp with a mask that was not the whole warp
     Snapshot snapshot;
     std::vector<Seen> pending, acquired;  // seen by atomics; confirmed by a later __threadfence()
+    std::vector<std::vector<Copy>> copies;  // under way, in groups; the last group is still open
 };
 
 struct Block {
@@ -112,6 +126,8 @@ void checker_fence();
 void checker_barrier(std::vector<Thread>& threads);
 void checker_syncwarp(std::vector<Thread*>& lanes);
 char* dynamic_shared_memory();
+Copy checker_copy_begins(uint32_t to, const void* from, int size, int given, uint64_t pc);
+void checker_copy_comes(const Copy& copy, uint64_t pc);
 
 // ---- profile ------------------------------------------------------------------------------------------------------
 

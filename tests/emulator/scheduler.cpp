@@ -27,8 +27,9 @@ uint64_t step_limit = 1 << 24;
 
 namespace {
 
-enum WarpOp : int { SYNC, BALLOT, ANY, ALL, SHUFFLE };
-const char* const WARP_OP_NAMES[] = {"__syncwarp", "__ballot_sync", "__any_sync", "__all_sync", "__shfl_sync"};
+enum WarpOp : int { SYNC, BALLOT, ANY, ALL, SHUFFLE, MULTIPLY };
+const char* const WARP_OP_NAMES[] = {"__syncwarp", "__ballot_sync", "__any_sync", "__all_sync", "__shfl_sync",
+                                     "mma.sync"};
 
 // Lanes that wait for the others of their mask.
 struct Group {
@@ -90,6 +91,30 @@ uint64_t shuffled(const Warp& warp, const Group& group, int lane) {
     return group.bits[source];
 }
 
+float factor(unsigned int bits) {  // of tensor cores: they read no more than TF32 of it
+    bits &= 0xffffe000u;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+// mma.m16n8k8 of float32 sums, by the layout of its fragments in the PTX manual.
+void multiply(const Group& group) {
+    float A[16][8], B[8][8];
+    for (int lane = 0; lane < 32; lane++) {
+        const Lane& mine = *reinterpret_cast<const Lane*>(group.bits[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int e = 0; e < 4; e++) A[g + e % 2 * 8][t + e / 2 * 4] = factor(mine.a[e]);
+        for (int e = 0; e < 2; e++) B[t + e * 4][g] = factor(mine.b[e]);
+    }
+    for (int lane = 0; lane < 32; lane++) {
+        const Lane& mine = *reinterpret_cast<const Lane*>(group.bits[lane]);
+        for (int e = 0; e < 4; e++)
+            for (int k = 0; k < 8; k++)
+                *mine.d[e] += A[lane / 4 + e / 2 * 8][k] * B[k][lane % 4 * 2 + e % 2];
+    }
+}
+
 void finish(Warp& warp, Group group) {
     const uint32_t first = current->warp * 32;
     if (group.op == SYNC) {
@@ -108,6 +133,10 @@ void finish(Warp& warp, Group group) {
             }
         checker_syncwarp(lanes);
     }
+    if (group.op == MULTIPLY) {
+        if (warp.exists != 0xffffffffu) warp_finding(WARP_MASK, group.pc, "mma.sync: the warp has not 32 lanes");
+        multiply(group);
+    }
     unsigned int votes = 0;
     for (int lane = 0; lane < 32; lane++)
         if ((group.arrived >> lane & 1) && group.bits[lane]) votes |= 1u << lane;
@@ -115,7 +144,7 @@ void finish(Warp& warp, Group group) {
         if (!(group.arrived >> lane & 1)) continue;
         Thread& thread = threads[first + lane];
         switch (group.op) {
-            case SYNC: break;
+            case SYNC: case MULTIPLY: break;
             case BALLOT: thread.result = votes; break;
             case ANY: thread.result = votes != 0; break;
             case ALL: thread.result = votes == group.arrived; break;
@@ -305,6 +334,7 @@ void set_up_threads() {
         thread.snapshot.taken = false;
         thread.pending.clear();
         thread.acquired.clear();
+        thread.copies.assign(1, {});
         prepare(thread.fiber, thread.stack, run_thread);
         warps[thread.warp].exists |= 1u << thread.lane;
     }
@@ -380,6 +410,30 @@ int __any_sync(unsigned int mask, int predicate) { return (int)warp_operation(AN
 int __all_sync(unsigned int mask, int predicate) { return (int)warp_operation(ALL, mask, HERE, predicate != 0); }
 unsigned long long emu_shuffle(unsigned int mask, unsigned long long bits, int operand, int width, int how) {
     return warp_operation(SHUFFLE, mask, HERE, bits, operand, width, how);
+}
+
+void emu_multiply(Lane* lane) { warp_operation(MULTIPLY, 0xffffffffu, HERE, reinterpret_cast<uint64_t>(lane)); }
+
+// cvt.rna.tf32: 10 bits behind the point, of two equally near the larger in size.
+unsigned int emu_tf32(float x) {
+    unsigned int bits;
+    memcpy(&bits, &x, 4);
+    return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & 0xffffe000u;
+}
+
+void emu_copy(unsigned int to, const void* from, int size, int given) {
+    count_step(HERE);
+    current->copies.back().push_back(checker_copy_begins(to, from, size, given, HERE));
+}
+
+void emu_commit() { current->copies.push_back({}); }
+
+void emu_wait(int newest) {
+    auto& copies = current->copies;
+    while ((int)copies.size() > newest + 1) {
+        for (const Copy& copy : copies.front()) checker_copy_comes(copy, HERE);
+        copies.erase(copies.begin());
+    }
 }
 
 void __threadfence() {

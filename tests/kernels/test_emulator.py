@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from emulator import build
 from emulator import module as emulator_module
+from kernel_cases import rounded_to_tf32
 
 HERE = Path(__file__).resolve().parents[1]
 SEEDED = (HERE / "emulator" / "seeded_bugs.cu").read_text(encoding="utf-8")
@@ -33,6 +34,122 @@ def empty(count: int) -> emulator.Buffer:
 
 def numbers(buffer: emulator.Buffer, dtype=np.float32) -> np.ndarray:
     return buffer.array(dtype).copy()
+
+
+# ---- PTX: asynchronous copies, tensor cores -------------------------------------------------------------------------
+
+PTX = r"""
+__device__ __forceinline__ void copy(float* to, const float* from, int bytes) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void copy4(float* to, const float* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(16) : "memory");
+}
+
+// out = x reversed within a block, in rounds of two stages; `wait`, `barrier`: as they should be, if 1
+extern "C" __global__ void reversed(const float* x, float* out, int rounds, int wait, int barrier) {
+    extern __shared__ float stages[];
+    int t = threadIdx.x, n = blockDim.x;
+    copy(stages + t, x + t, t == 3 ? 0 : 4);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    for (int r = 0; r < rounds; r++) {
+        if (r + 1 < rounds) copy(stages + (r + 1) % 2 * n + t, x + (r + 1) * n + t, 4);
+        asm volatile("cp.async.commit_group;" ::: "memory");
+        if (wait) asm volatile("cp.async.wait_group %0;" :: "n"(1) : "memory");
+        if (barrier != 2) __syncthreads();
+        out[r * n + t] = stages[r % 2 * n + n - 1 - t];
+        if (barrier != 3) __syncthreads();
+    }
+}
+
+extern "C" __global__ void shifted(const float* x, float* out, int from, int to) {
+    extern __shared__ __align__(16) float place[];
+    copy4(place + to + 4 * threadIdx.x, x + from + 4 * threadIdx.x);
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    asm volatile("cp.async.wait_group %0;" :: "n"(0) : "memory");
+    for (int e = 0; e < 4; e++) out[4 * threadIdx.x + e] = place[to + 4 * threadIdx.x + e];
+}
+
+// out (16, 8) += A (16, 8) B (8, 8), as they lie, of numbers rounded to TF32
+extern "C" __global__ void multiplied(const float* A, const float* B, float* out) {
+    unsigned a[4], b[2];
+    float d[4];
+    int g = threadIdx.x / 4, t = threadIdx.x % 4;
+    for (int e = 0; e < 4; e++)
+        asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(a[e]) : "f"(A[(g + e % 2 * 8) * 8 + t + e / 2 * 4]));
+    for (int e = 0; e < 2; e++) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(b[e]) : "f"(B[(t + e * 4) * 8 + g]));
+    for (int e = 0; e < 4; e++) d[e] = out[(g + e / 2 * 8) * 8 + 2 * t + e % 2];
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    for (int e = 0; e < 4; e++) out[(g + e / 2 * 8) * 8 + 2 * t + e % 2] = d[e];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def ptx():
+    return emulator.Module(PTX, "ptx.cu")
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("order", ORDERS)
+def test_copies_come_when_they_are_waited_for(ptx, checked, order):
+    x, out = np.arange(1, 161, dtype=np.float32), empty(160)
+    with emulator.order(*order), emulator.checking(checked):
+        ptx.launch("reversed", 1, 32, [on_device(x), out, np.int32(5), np.int32(1), np.int32(1)], 256)
+    x[3] = 0  # of which nothing was to be copied
+    np.testing.assert_array_equal(numbers(out).reshape(5, 32), x.reshape(5, 32)[:, ::-1])
+
+
+@pytest.mark.parametrize("wait, barrier, kind", [
+    (0, 1, "uninitialized memory"), (1, 2, "race in shared memory"), (1, 3, "race in shared memory")])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_copy_that_is_not_waited_for_is_found(ptx, wait, barrier, kind, order):
+    """Neither waited for, nor a barrier before others read it, nor one before it is written over."""
+    with emulator.order(*order), pytest.raises(emulator.KernelFault) as caught:
+        ptx.launch("reversed", 1, 64, [on_device(np.ones(320)), empty(320), np.int32(5), np.int32(wait),
+                                       np.int32(barrier)], 512)
+    assert kind in caught.value.kinds
+
+
+@pytest.mark.parametrize("start, to, count, kind", [
+    (1, 0, 16, "misaligned"), (0, 1, 16, "misaligned"), (4, 0, 16, "out of bounds"), (0, 4, 16, "out of bounds")])
+def test_a_copy_checks_both_addresses(ptx, start, to, count, kind):
+    ptx.launch("shifted", 1, 4, [on_device(np.ones(16)), empty(16), np.int32(0), np.int32(0)], 64)
+    with pytest.raises(emulator.KernelFault) as caught:
+        ptx.launch("shifted", 1, 4, [on_device(np.ones(count)), empty(16), np.int32(start), np.int32(to)], 64)
+    assert caught.value.kinds == {kind}
+
+
+def test_tensor_cores_multiply_what_is_rounded(ptx):
+    rng = np.random.default_rng(0)
+    A, B, C = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, 8), (8, 8), (16, 8)))
+    A[0, 0] = 1 + 2 ** -11  # in the middle of two of TF32's
+    out = on_device(C)
+    ptx.launch("multiplied", 1, 32, [on_device(A), on_device(B), out])
+    exact = C + rounded_to_tf32(A.astype(np.float64)) @ rounded_to_tf32(B.astype(np.float64))
+    np.testing.assert_allclose(numbers(out).reshape(16, 8), exact, rtol=0, atol=1e-6)
+    with pytest.raises(emulator.KernelFault, match="the warp has not 32 lanes"):
+        ptx.launch("multiplied", 1, 16, [on_device(A), on_device(B), out])
+
+
+def test_unknown_ptx_is_refused():
+    with pytest.raises(emulator.CompileError, match="PTX 'bar.red' is not known"):
+        emulator.Module('extern "C" __global__ void k(int* x) { asm volatile("bar.red" :: "r"(1)); x[0] = 1; }')
+
+
+def test_more_shared_memory_has_to_be_asked_for(ptx):
+    arguments = [on_device(np.ones(16)), empty(16), np.int32(0), np.int32(0)]
+    with pytest.raises(ValueError, match="expected at most 49152 together"):
+        ptx.launch("shifted", 1, 4, arguments, 50000)
+    ptx.launch("shifted", 1, 4, arguments, 98304, 98304)
+    with pytest.raises(ValueError, match="expected at most 232448 together"):
+        ptx.launch("shifted", 1, 4, arguments, 250000, 250000)
 
 
 # ---- right kernels -------------------------------------------------------------------------------------------------
