@@ -20,11 +20,24 @@ ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)  # Volta, Turing, Ampere (2),
 WHEELS = ("nvidia-cuda-nvrtc-cu12", "nvidia-cuda-nvrtc")  # of CUDA 12, of CUDA 13
 FLAGS = ("--std=c++17", "-ftz=true", "-default-device", "--ptxas-options=-v")  # the first three are CuPy's
 REGISTERS = 64  # more would leave room for fewer than 1024 threads on a processor with 64 K registers
+TENSOR_CORES = "conv.cu"  # its blocks have 128 threads, which may have all registers that there are
+MOST_REGISTERS, SINCE = 255, 80
+TILES = tuple((rows, columns) for rows in (64, 128) for columns in (64, 128))  # that engine/loops/conv.py asks for
 SHARED = 48 << 10  # bytes that a block may have without asking
 
 
 class CompileError(Exception):
     """The source does not compile; the text is the compiler's log."""
+
+
+def takes(name: str, arch: int) -> bool:
+    """Whether the package compiles this file for this architecture."""
+    return name != TENSOR_CORES or arch >= SINCE
+
+
+def variants(name: str) -> list[tuple[str, ...]]:
+    """The options with which the package compiles this file."""
+    return [(f"-DROWS={rows}", f"-DCOLUMNS={columns}") for rows, columns in TILES] if name == TENSOR_CORES else [()]
 
 
 @dataclass(frozen=True)
@@ -62,13 +75,13 @@ def architectures() -> list[int]:
     return [arch for arch in ARCHITECTURES if arch in known]
 
 
-def compile_source(source: str, arch: int, name: str = "source.cu") -> str:
+def compile_source(source: str, arch: int, name: str = "source.cu", more: tuple[str, ...] = ()) -> str:
     """Compile for sm_<arch> and return the log; CompileError with the log if that fails."""
     nvrtc, program = library(), ctypes.c_void_p()
     assert nvrtc is not None, "no NVRTC"
     _do(nvrtc, "nvrtcCreateProgram", ctypes.byref(program), source.encode(), name.encode(), 0, None, None)
     try:
-        options = [*FLAGS, f"-arch=sm_{arch}"]
+        options = [*FLAGS, *more, f"-arch=sm_{arch}"]
         failed = nvrtc.nvrtcCompileProgram(
             program, len(options), (ctypes.c_char_p * len(options))(*(option.encode() for option in options)))
         size = ctypes.c_size_t()
@@ -94,22 +107,24 @@ def usages(log: str) -> dict[str, Usage]:
     return found
 
 
-def examine(source: str, arch: int, name: str = "source.cu") -> tuple[dict[str, Usage], list[str]]:
+def examine(source: str, arch: int, name: str = "source.cu",
+            more: tuple[str, ...] = ()) -> tuple[dict[str, Usage], list[str]]:
     """What each kernel of a source needs, and what the contract forbids; the log where it does not compile."""
     try:
-        log = compile_source(source, arch, name)
+        log = compile_source(source, arch, name, more)
     except CompileError as error:
         return {}, [str(error)]
+    registers = MOST_REGISTERS if name == TENSOR_CORES else REGISTERS
     faults = [line for line in log.splitlines() if "warning" in line.lower() and "are deprecated" not in line]
     used = usages(log)
     missing = set(re.findall(r"__global__ void (\w+)", source)) - set(used)
     faults += [f"{name}: the log says nothing of the kernel {kernel}" for kernel in sorted(missing)]
     for kernel, use in used.items():
         wrong = [f"{number} {what}" for number, most, what in (
-            (use.registers, REGISTERS, "registers"), (use.shared, SHARED, "bytes of shared memory"),
+            (use.registers, registers, "registers"), (use.shared, SHARED, "bytes of shared memory"),
             (use.spills, 0, "bytes of spills"), (use.stack, 0, "bytes of stack")) if number > most]
         if wrong:
-            faults.append(f"{name}: {kernel} on sm_{arch}: {', '.join(wrong)}")
+            faults.append(f"{name}: {' '.join((kernel, *more))} on sm_{arch}: {', '.join(wrong)}")
     return used, faults
 
 
@@ -123,10 +138,11 @@ def main(arguments: list[str]) -> int:
     found = []
     print("registers of a thread (+ bytes of shared memory of a block)")
     print(f"{'':32}" + "".join(f"{f'sm_{arch}':>10}" for arch in archs))
-    for file in files:
-        examined = [examine(file.read_text(encoding="utf-8"), arch, file.name) for arch in archs]
+    for file, more in ((path, more) for path in files for more in variants(path.name)):
+        examined = [examine(file.read_text(encoding="utf-8"), arch, file.name, more) if takes(file.name, arch) else
+                    ({}, []) for arch in archs]
         found += [fault for _, faults in examined for fault in faults]
-        print(file.name)
+        print(" ".join((file.name, *more)))
         for kernel in sorted({kernel for used, _ in examined for kernel in used}):
             uses = [used.get(kernel) for used, _ in examined]
             cells = ("-" if use is None else f"{use.registers}+{use.shared}" if use.shared else str(use.registers)

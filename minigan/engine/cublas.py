@@ -70,6 +70,12 @@ def precision(xp: Any, name: str) -> Iterator[None]:
         handle.compute = before
 
 
+def rounds_to_tf32(xp: Any) -> bool:
+    """Whether this thread's products on the current device may round their factors to TF32 now."""
+    handle = _current(xp)
+    return handle is not None and handle.compute == PRECISIONS["tf32"]
+
+
 def usual_precision(xp: Any) -> str:
     """What PyTorch's convolutions round to on the current device, unless they are told otherwise: TF32 where there is.
 

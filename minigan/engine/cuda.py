@@ -22,9 +22,12 @@ from minigan.engine.devices import Array, array_module
 OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
 LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities
 THREADS = 256  # of a block; the kernels that add up columns have 256 as well, in two directions
+SHARED = 48 << 10  # bytes of shared memory that a block may have without asking
 
-_modules: dict[tuple[Any, int, str], Any] = {}  # (array module, device, file) -> RawModule
-_functions: dict[tuple[Any, int, str, str], Any] = {}
+Defines = tuple[tuple[str, int], ...]  # names that a source is compiled with, and their numbers
+
+_modules: dict[tuple[Any, int, str, Defines], Any] = {}  # (array module, device, file, defines) -> RawModule
+_functions: dict[tuple[Any, int, str, Defines, str], Any] = {}
 _tickets: dict[tuple[Any, int, int], Array] = {}  # (array module, device, stream)
 _outgrown: list[Array] = []  # tickets that were too few; a CUDA graph may use them still
 
@@ -164,11 +167,12 @@ def pointers(arrays: Sequence[Array]) -> list[int]:
 # ---- launching -------------------------------------------------------------------------------------------------------
 
 def launch(file: str, kernel: str, grid: Sequence[int], block: Sequence[int], args: Sequence[Any],
-           shared_mem: int = 0, xp: Any = None) -> None:
+           shared_mem: int = 0, xp: Any = None, defines: Defines = ()) -> None:
     """Run one kernel of kernels/<file>.
 
     args: CuPy arrays, structs made by `table`, and np.int32, np.int64 or np.float32 scalars: a Python number would be
-    passed as 64 bits, whatever the kernel takes. xp: CuPy; needed only if no array is among the args.
+    passed as 64 bits, whatever the kernel takes. shared_mem: bytes of dynamic shared memory; more than SHARED are asked
+    for. xp: CuPy; needed only if no array is among the args. defines: what -D is to say to the compiler.
     An empty grid launches nothing. Raises TypeError or ValueError, naming the kernel, for what CUDA would refuse late
     or not at all.
     """
@@ -186,9 +190,11 @@ def launch(file: str, kernel: str, grid: Sequence[int], block: Sequence[int], ar
     if any(size > limit for size, limit in zip(grid, LIMITS, strict=False)):
         raise ValueError(f"{kernel}: expected a grid of at most {LIMITS} blocks, got {tuple(grid)}")
     device = xp.cuda.Device().id
-    key = (xp, device, file, kernel)
+    key = (xp, device, file, defines, kernel)
     if key not in _functions:
-        _functions[key] = _module(xp, device, file).get_function(kernel)
+        _functions[key] = _module(xp, device, file, defines).get_function(kernel)
+        if shared_mem > SHARED:
+            _functions[key].max_dynamic_shared_size_bytes = shared_mem
     _functions[key](tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
 
 
@@ -204,10 +210,10 @@ def source(file: str) -> str:
                             "completely?")
 
 
-def _module(xp: Any, device: int, file: str) -> Any:
-    key = (xp, device, file)
+def _module(xp: Any, device: int, file: str, defines: Defines) -> Any:
+    key = (xp, device, file, defines)
     if key not in _modules:
-        _modules[key] = xp.RawModule(code=source(file), options=OPTIONS)
+        _modules[key] = xp.RawModule(code=source(file), options=(*OPTIONS, *(f"-D{name}={n}" for name, n in defines)))
     return _modules[key]
 
 

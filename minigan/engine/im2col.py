@@ -10,6 +10,8 @@ gradient of a convolution with stride s is s * s correlations with stride 1, one
 Tiles hold a few images or rows, so that on a CPU the gathered columns never leave the cache, and on a GPU the columns
 of a large layer never fill its memory. Bias and activation are done on the tile as well. What a tile holds depends on
 the shapes alone, so the result has the same bytes for any number of threads.
+
+On a GPU, loops/conv.py does without columns, where its switch is on and products may be rounded to TF32.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 from minigan.engine import winograd
 from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
+from minigan.engine.loops import conv
 from minigan.engine.loops.activation import bias_leaky
 from minigan.engine.loops.windows import col2im, framed, im2col
 from minigan.engine.products import product
@@ -63,6 +66,9 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     taken. top and left may be negative (windows that begin inside x). taps: winograd.transformed(W), if it is kept from
     one call to the next; then that way is taken.
     """
+    if taps is None and isinstance(epilogue, Epilogue) and conv.used(W.shape, x, W, out, epilogue.b, epilogue.scale):
+        conv.launch_conv(x, W, stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out)
+        return
     _run(x, _pieces(x, W, stride, top, left, out, epilogue, taps), out.size * W.size // len(W))
 
 
@@ -73,6 +79,9 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C). On a GPU all windows of one image are made at once, if
     they are no more than CUDA_TILE_BYTES; of larger images the phases are, tile by tile, as on a CPU.
     """
+    if conv.used(W.shape, gy, W, out, epilogue.b, epilogue.scale):
+        conv.launch_conv_transposed(gy, W, stride, pad, out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out)
+        return
     (_, kh, kw, C), xp = W.shape, array_module(W)
     windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one image, in bytes
     if kernels_take(gy, W, out) and windows <= CUDA_TILE_BYTES:
@@ -101,6 +110,8 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     (N, oh, ow, O), (kh, kw), C, xp = gy.shape, kernel, x.shape[3], array_module(x)
     if N == 0:
         return xp.zeros((O, kh, kw, C), x.dtype)
+    if conv.used((O, kh, kw, C), x, gy):
+        return conv.launch_conv_weights(x, gy, kernel, stride, pad)
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     K = kh * kw * C

@@ -1,0 +1,355 @@
+// Convolutions on tensor cores as products of matrices whose factors are gathered on the way: no columns in memory.
+//
+// Definitions in engine/loops/conv.py: conv, conv_transposed, conv_weights. Needs compute capability 8.0.
+// Layout: x (N, H, W, C), weights (O, kh, kw, C), y (N, oh, ow, O); y[n, i, j, o] is the sum over dy, dx, c of
+// x[n, i * stride + dy - top, j * stride + dx - left, c] * weights[o, dy, dx, c], x being zero outside. float32; the
+// factors are rounded to TF32 (10 bits behind the point), the sums are float32.
+// Each kernel is a product of matrices A (rows, depth) and B (columns, depth), out = A B^T:
+//   conv             A pixels of y x (tap, c): windows of x         B weights (o, (tap, c))
+//   conv_transposed  A pixels of x x (tap, o): gy                   B weights (c, (tap, o))
+//   conv_weights     A channels of y x pixels of y: gy              B (tap, c) x pixels of y: windows of x
+// A block of 128 threads makes ROWS x COLUMNS results, each of its four warps a quarter. It copies 32 of the depth at a
+// time into one of three stages of shared memory, asynchronously, while it multiplies what came two steps before.
+// Grid: (tiles of rows, tiles of columns, parts of the depth; conv_transposed: phases x parts). Where the depth is cut
+// into parts, each part has results of its own, which add_parts adds.
+// Determinism: fixed order; ROWS, COLUMNS and the number of parts decide it. No atomics.
+
+#ifndef ROWS  // 64 or 128; engine/loops/conv.py says which
+#define ROWS 64
+#endif
+#ifndef COLUMNS  // 64 or 128
+#define COLUMNS 64
+#endif
+#define DEPTH 32  // of a step
+#define STAGES 3
+#define STAGE (DEPTH * (ROWS + COLUMNS))  // numbers: A's tile, then B's
+#define HEIGHT (ROWS / 32)  // a warp's quarter, in products of 16 rows
+#define WIDTH (COLUMNS / 16)  // and 8 columns
+
+struct Shape {
+    int N;
+    int H;
+    int W;
+    int C;
+    int O;
+    int kh;
+    int kw;
+    int stride;
+    int top;
+    int left;
+    int oh;
+    int ow;
+    int wide_a;  // whether A's numbers can be copied four at a time
+    int wide_b;
+    int parts;  // of the depth
+    long long count;  // results of a part
+    int factors[4];  // for `divided`
+    int shifts[4];
+};
+#define BY_CHANNELS 0  // of A: C, in conv_transposed O
+#define BY_KW 1
+#define BY_OW 2
+#define BY_OH 3
+
+// ---- what only PTX can say -----------------------------------------------------------------------------------------
+
+// Begins to copy four numbers to shared memory; zeros if not `there`. Both addresses are multiples of 16.
+__device__ __forceinline__ void copy4(float* to, const float* from, bool there) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
+}
+
+__device__ __forceinline__ void copy1(float* to, const float* from, bool there) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 4 : 0) : "memory");
+}
+
+// This thread's copies since the last call are one step's.
+__device__ __forceinline__ void end_of_step() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Waits for this thread's copies of all steps but the last STAGES - 2.
+__device__ __forceinline__ void wait_for_step() {
+    asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 2) : "memory");
+}
+
+// The nearest number with 10 bits behind the point; of two the larger in size.
+__device__ __forceinline__ unsigned tf32(float x) {
+    unsigned rounded;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    return rounded;
+}
+
+// d += a b of a warp: 16 x 8 results, 8 deep. Lane 4 g + t has of a rows g and g + 8, columns t and t + 4; of b rows t
+// and t + 4, column g; of d rows g and g + 8, columns 2 t and 2 t + 1.
+__device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// ---- tiles ---------------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ void copy(bool wide, float* to, const float* from, bool there) {
+    if (wide) copy4(to, from, there);
+    else copy1(to, from, there);
+}
+
+// Where number k of row i lies in a tile (size, DEPTH). Four neighbours stay together: of a row if by_rows, which is how
+// they are copied, else of a column. The rest is permuted so that neither copying nor reading meets a bank twice.
+__device__ __forceinline__ int place(bool by_rows, int size, int i, int k) {
+    if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 8)) * 4 + k % 4;
+    return k * size + (i ^ (k % 2 * 16 + k % 4 / 2 * 8));
+}
+
+// n / d for 0 <= n < 2^31: factor = ceil(2^(31 + shift) / d), shift = ceil(log2 d).
+__device__ __forceinline__ int divided(const Shape& s, int n, int by) {
+    return (int)(__umulhi(2u * (unsigned)n, (unsigned)s.factors[by]) >> s.shifts[by]);
+}
+
+// acc = A B^T over all steps. load(A, B, step) begins to copy a step's tiles.
+template <class Load>
+__device__ __forceinline__ void product(float (&acc)[HEIGHT][WIDTH][4], int steps, bool a_by_rows, bool b_by_rows,
+                                        Load load) {
+    extern __shared__ __align__(16) float shared[];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+    int row = warp % 2 * (ROWS / 2) + g, column = warp / 2 * (COLUMNS / 2) + g;
+#pragma unroll
+    for (int i = 0; i < HEIGHT; i++)
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) acc[i][j][e] = 0.0f;
+
+    for (int step = 0; step < STAGES - 1; step++) {
+        float* A = shared + step * STAGE;
+        if (step < steps) load(A, A + ROWS * DEPTH, step);
+        end_of_step();
+    }
+    for (int step = 0; step < steps; step++) {
+        wait_for_step();
+        __syncthreads();  // everyone's copies have come, and everyone has read the step before
+        int next = step + STAGES - 1;
+        float* other = shared + next % STAGES * STAGE;
+        if (next < steps) load(other, other + ROWS * DEPTH, next);
+        end_of_step();
+
+        const float* A = shared + step % STAGES * STAGE;
+        const float* B = A + ROWS * DEPTH;
+#pragma unroll 2  // all four would not fit into the registers of every architecture
+        for (int k = 0; k < DEPTH; k += 8) {
+            unsigned a[HEIGHT][4], b[WIDTH][2];
+#pragma unroll
+            for (int i = 0; i < HEIGHT; i++)
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    a[i][e] = tf32(A[place(a_by_rows, ROWS, row + 16 * i + e % 2 * 8, k + e / 2 * 4 + t)]);
+#pragma unroll
+            for (int j = 0; j < WIDTH; j++)
+#pragma unroll
+                for (int e = 0; e < 2; e++) b[j][e] = tf32(B[place(b_by_rows, COLUMNS, column + 8 * j, k + e * 4 + t)]);
+#pragma unroll
+            for (int i = 0; i < HEIGHT; i++)
+#pragma unroll
+                for (int j = 0; j < WIDTH; j++) multiply(acc[i][j], a[i], b[j]);
+        }
+    }
+}
+
+// Calls put(row, column, value) for every result that this thread has of the block's tile.
+template <class Put>
+__device__ __forceinline__ void results(const float (&acc)[HEIGHT][WIDTH][4], Put put) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int row = warp % 2 * (ROWS / 2) + lane / 4, column = warp / 2 * (COLUMNS / 2) + lane % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < HEIGHT; i++)
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) put(row + 16 * i + e / 2 * 8, column + 8 * j + e % 2, acc[i][j][e]);
+}
+
+// leaky(z * scale + bias).
+__device__ __forceinline__ float ended(float z, const float* scale, const float* bias, int has_scale, int has_bias,
+                                       float slope) {
+    if (has_scale) z *= scale[0];
+    if (has_bias) z += bias[0];
+    return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;
+}
+
+// ---- kernels -------------------------------------------------------------------------------------------------------
+
+// out (parts, N, oh, ow, O) = leaky(conv of x and weights * scale + bias).
+extern "C" __global__ void conv(Shape s, const float* x, const float* weights, float* out, const float* scale,
+                                const float* bias, int has_scale, int has_bias, float slope) {
+    int pixels = s.N * s.oh * s.ow, depth = s.kh * s.kw * s.C;
+    int p0 = blockIdx.x * ROWS, o0 = blockIdx.y * COLUMNS, part = blockIdx.z;
+    int all = (depth + DEPTH - 1) / DEPTH, first = all * part / s.parts, end = all * (part + 1) / s.parts;
+
+    // this thread copies four numbers from k4 on of every 16th row
+    int row = threadIdx.x / 8, k4 = threadIdx.x % 8 * 4;
+    int at[ROWS / 16], y0[ROWS / 16], x0[ROWS / 16];  // where each row's window begins; behind the last, the last's
+#pragma unroll
+    for (int r = 0; r < ROWS / 16; r++) {
+        int p = min(p0 + row + 16 * r, pixels - 1), q = divided(s, p, BY_OW), n = divided(s, q, BY_OH);
+        y0[r] = (q - n * s.oh) * s.stride - s.top;
+        x0[r] = (p - q * s.ow) * s.stride - s.left;
+        at[r] = ((n * s.H + y0[r]) * s.W + x0[r]) * s.C;
+    }
+    auto load = [&](float* A, float* B, int step) {
+        for (int e = 0; e < 4; e += s.wide_a ? 4 : 1) {
+            int k = (first + step) * DEPTH + k4 + e, tap = divided(s, k, BY_CHANNELS), dy = divided(s, tap, BY_KW);
+            int dx = tap - dy * s.kw, shift = (dy * s.W + dx) * s.C + k - tap * s.C;
+#pragma unroll
+            for (int r = 0; r < ROWS / 16; r++) {
+                bool there = k < depth && (unsigned)(y0[r] + dy) < (unsigned)s.H &&
+                             (unsigned)(x0[r] + dx) < (unsigned)s.W;
+                copy(s.wide_a, A + place(true, ROWS, row + 16 * r, k4 + e), there ? x + at[r] + shift : x, there);
+            }
+        }
+        for (int e = 0; e < 4; e += s.wide_b ? 4 : 1) {
+            int k = (first + step) * DEPTH + k4 + e;
+#pragma unroll
+            for (int r = 0; r < COLUMNS / 16; r++) {
+                int o = o0 + row + 16 * r;
+                bool there = k < depth && o < s.O;
+                copy(s.wide_b, B + place(true, COLUMNS, row + 16 * r, k4 + e),
+                     there ? weights + o * depth + k : weights, there);
+            }
+        }
+    };
+    float acc[HEIGHT][WIDTH][4];
+    product(acc, end - first, true, true, load);
+    results(acc, [&](int i, int j, float value) {
+        int p = p0 + i, o = o0 + j;
+        if (p < pixels && o < s.O)
+            out[part * s.count + (long long)p * s.O + o] =
+                ended(value, scale, bias + o, has_scale, has_bias, slope);
+    });
+}
+
+// out (parts, N, H, W, C) = leaky(the input gradient of conv at output gradient gy * scale + bias).
+// Pixel y of x meets tap dy of window i if y = i * stride + dy - top: its taps are those with dy % stride = phase, for
+// phase = (y + top) % stride, and tap phase + stride * m meets window (y + top) / stride - m, rounded down. So pixels of one
+// phase (of both axes) are a convolution of gy with every stride-th tap.
+extern "C" __global__ void conv_transposed(Shape s, const float* gy, const float* weights, float* out,
+                                           const float* scale, const float* bias, int has_scale, int has_bias,
+                                           float slope) {
+    int part = blockIdx.z % s.parts, phase = blockIdx.z / s.parts, py = phase / s.stride, px = phase % s.stride;
+    int y_first = ((py - s.top) % s.stride + s.stride) % s.stride, i_first = (y_first + s.top) / s.stride;
+    int x_first = ((px - s.left) % s.stride + s.stride) % s.stride, j_first = (x_first + s.left) / s.stride;
+    int height = (s.H - y_first + s.stride - 1) / s.stride, width = (s.W - x_first + s.stride - 1) / s.stride;
+    int taps_y = (s.kh - py + s.stride - 1) / s.stride, taps_x = (s.kw - px + s.stride - 1) / s.stride;
+    int pixels = s.N * height * width, depth = taps_y * taps_x * s.O;
+    int p0 = blockIdx.x * ROWS, c0 = blockIdx.y * COLUMNS;
+    int all = (depth + DEPTH - 1) / DEPTH, first = all * part / s.parts, end = all * (part + 1) / s.parts;
+
+    // of A this thread copies four numbers from k4 on of every 16th row, of B four columns from c4 on, and every 16th
+    int row = threadIdx.x / 8, k4 = threadIdx.x % 8 * 4, k1 = threadIdx.x / 4, c4 = threadIdx.x % 4 * 4;
+    int at[ROWS / 16], i0[ROWS / 16], j0[ROWS / 16];  // the window that a pixel's first tap meets
+#pragma unroll
+    for (int r = 0; r < ROWS / 16; r++) {
+        int p = max(min(p0 + row + 16 * r, pixels - 1), 0), q = p / max(width, 1), n = q / max(height, 1);
+        i0[r] = q - n * height + i_first;
+        j0[r] = p - q * width + j_first;
+        at[r] = ((n * s.oh + i0[r]) * s.ow + j0[r]) * s.O;
+    }
+    auto load = [&](float* A, float* B, int step) {
+        for (int e = 0; e < 4; e += s.wide_a ? 4 : 1) {
+            int k = (first + step) * DEPTH + k4 + e, tap = divided(s, k, BY_CHANNELS), di = tap / taps_x;
+            int dj = tap - di * taps_x, shift = k - tap * s.O - (di * s.ow + dj) * s.O;
+#pragma unroll
+            for (int r = 0; r < ROWS / 16; r++) {
+                bool there = k < depth && (unsigned)(i0[r] - di) < (unsigned)s.oh &&
+                             (unsigned)(j0[r] - dj) < (unsigned)s.ow;
+                copy(s.wide_a, A + place(true, ROWS, row + 16 * r, k4 + e), there ? gy + at[r] + shift : gy, there);
+            }
+        }
+        int k = (first + step) * DEPTH + k1, tap = divided(s, k, BY_CHANNELS), di = tap / taps_x, o = k - tap * s.O;
+        int tap_here = (o * s.kh + py + s.stride * di) * s.kw + px + s.stride * (tap - di * taps_x);
+        for (int e = 0; e < 4; e += s.wide_b ? 4 : 1)
+#pragma unroll
+            for (int r = 0; r < COLUMNS / 16; r++) {
+                int column = c4 + 16 * r + e;
+                bool there = k < depth && c0 + column < s.C;
+                copy(s.wide_b, B + place(false, COLUMNS, column, k1),
+                     there ? weights + tap_here * s.C + c0 + column : weights, there);
+            }
+    };
+    float acc[HEIGHT][WIDTH][4];
+    product(acc, end - first, true, false, load);
+    results(acc, [&](int i, int j, float value) {
+        int p = p0 + i, c = c0 + j;
+        if (p >= pixels || c >= s.C) return;
+        int q = p / width, n = q / height, y = y_first + s.stride * (q - n * height);
+        int x = x_first + s.stride * (p - q * width);
+        out[part * s.count + ((long long)(n * s.H + y) * s.W + x) * s.C + c] =
+            ended(value, scale, bias + c, has_scale, has_bias, slope);
+    });
+}
+
+struct Tap {
+    int dy;
+    int dx;
+    int shift;  // from a window's first number to this one
+};
+
+__device__ __forceinline__ Tap tap_of(const Shape& s, int k) {
+    int tap = divided(s, k, BY_CHANNELS), dy = divided(s, tap, BY_KW), dx = tap - dy * s.kw;
+    return {dy, dx, (dy * s.W + dx) * s.C + k - tap * s.C};
+}
+
+// out (parts, O, kh, kw, C) = the weight gradient of conv at input x and output gradient gy.
+extern "C" __global__ void conv_weights(Shape s, const float* gy, const float* x, float* out, const float* scale,
+                                        const float* bias, int has_scale, int has_bias, float slope) {
+    int pixels = s.N * s.oh * s.ow, numbers = s.kh * s.kw * s.C;
+    int o0 = blockIdx.x * ROWS, k0 = blockIdx.y * COLUMNS, part = blockIdx.z;
+    int all = (pixels + DEPTH - 1) / DEPTH, first = all * part / s.parts, end = all * (part + 1) / s.parts;
+
+    // this thread copies of one pixel four neighbours from i4 on, and every 16th
+    int p1 = threadIdx.x / 4, i4 = threadIdx.x % 4 * 4;
+    Tap taps[COLUMNS / 16];
+#pragma unroll
+    for (int r = 0; r < COLUMNS / 16; r++) taps[r] = tap_of(s, k0 + i4 + 16 * r);
+    auto load = [&](float* A, float* B, int step) {
+        int p = (first + step) * DEPTH + p1, q = divided(s, p, BY_OW), n = divided(s, q, BY_OH);
+        int y0 = (q - n * s.oh) * s.stride - s.top, x0 = (p - q * s.ow) * s.stride - s.left;
+        int window = ((n * s.H + y0) * s.W + x0) * s.C;
+        for (int e = 0; e < 4; e += s.wide_a ? 4 : 1)
+#pragma unroll
+            for (int r = 0; r < ROWS / 16; r++) {
+                int o = i4 + 16 * r + e;
+                bool there = p < pixels && o0 + o < s.O;
+                copy(s.wide_a, A + place(false, ROWS, o, p1), there ? gy + p * s.O + o0 + o : gy, there);
+            }
+        for (int e = 0; e < 4; e += s.wide_b ? 4 : 1)
+#pragma unroll
+            for (int r = 0; r < COLUMNS / 16; r++) {
+                int column = i4 + 16 * r + e;
+                Tap tap = e == 0 ? taps[r] : tap_of(s, k0 + column);
+                bool there = p < pixels && k0 + column < numbers && (unsigned)(y0 + tap.dy) < (unsigned)s.H &&
+                             (unsigned)(x0 + tap.dx) < (unsigned)s.W;
+                copy(s.wide_b, B + place(false, COLUMNS, column, p1), there ? x + window + tap.shift : x, there);
+            }
+    };
+    float acc[HEIGHT][WIDTH][4];
+    product(acc, end - first, false, false, load);
+    results(acc, [&](int i, int j, float value) {
+        int o = o0 + i, k = k0 + j;
+        if (o < s.O && k < numbers)
+            out[part * s.count + (long long)o * numbers + k] =
+                ended(value, scale, bias, has_scale, has_bias, slope);
+    });
+}
+
+// out = leaky(sum of the parts * scale + bias). Block (256), one thread a number of out; bias (C,).
+extern "C" __global__ void add_parts(const float* from, float* out, int parts, long long count, int C,
+                                     const float* scale, const float* bias, int has_scale, int has_bias, float slope) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    float sum = from[i];
+    for (int part = 1; part < parts; part++) sum += from[part * count + i];
+    out[i] = ended(sum, scale, bias + i % C, has_scale, has_bias, slope);
+}

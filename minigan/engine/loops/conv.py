@@ -1,0 +1,202 @@
+"""Convolutions on tensor cores, without columns in memory: kernels/conv.cu.
+
+Factors are rounded to TF32 on their way in, sums are float32. engine/im2col.py is the way of everything else: CPUs,
+float32 products, older cards.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from minigan.engine import cublas
+from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
+from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
+from minigan.engine.loops.windows import col2im, im2col
+
+FILE = "conv.cu"
+BLOCK = 128  # threads
+DEPTH, STAGES = 32, 3  # as in the kernels
+SWITCH = "MINIGAN_IMPLICIT_CONV"  # environment variable; 1: the engine's convolutions go this way where they can
+THIN = 16  # fewer channels would leave most of a tile empty
+BLOCKS = 264  # that keep a GPU busy: two for each of an H100's 132 processors. On every card, so that sums stay equal
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a kernel does it: results of a block (64 or 128 each way), and into how many parts the sums are cut."""
+
+    rows: int = 64
+    columns: int = 64
+    parts: int = 1
+
+
+def used(W_shape: tuple[int, ...], *arrays: Array | None) -> bool:
+    """Whether the engine's convolutions with weights of this shape, and of these arrays, are done here.
+
+    They are if the switch is on, products may be rounded to TF32, the card has it, and the kernels take the arrays. A
+    kernel of one pixel needs no columns, and is left to cuBLAS; so are few channels.
+    """
+    O, kh, kw, C = W_shape
+    return (min(O, C) >= THIN and kh * kw > 1 and kernels_take(*arrays) and os.environ.get(SWITCH) == "1"
+            and _has_tf32(array_module(*arrays)))
+
+
+def chosen(rows: int, columns: int, depth: int, phases: int = 1) -> Way:
+    """How a product of these sizes is done: large tiles if there are enough to keep a GPU busy, else parts."""
+    for way in (Way(128, 128), Way(128, 64), Way(64, 128)):
+        half_empty = rows <= way.rows // 2 or columns <= way.columns // 2
+        if not half_empty and -(-rows // way.rows) * -(-columns // way.columns) * phases >= BLOCKS:
+            return way
+    blocks, steps = -(-rows // 64) * -(-columns // 64) * phases, -(-depth // DEPTH)
+    return Way(64, 64, max(1, min(BLOCKS // max(1, blocks), steps // 4)))
+
+
+def tf32(x: Array) -> Array:
+    """x with 10 bits behind the point, the nearest, of two the larger in size; its dtype stays."""
+    xp, near = array_module(x), x.astype(np.float32).view(np.uint32) + np.uint32(0x1000) & np.uint32(0xffffe000)
+    return xp.where(xp.isfinite(x), near.view(np.float32).astype(x.dtype), x)
+
+
+def conv(x: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None, bias: Array | None = None,
+         slope: float = 1.0, out: Array | None = None, way: Way | None = None) -> Array:
+    """leaky(y * scale + bias) of y[n,i,j,o] = sum of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
+
+    x (N, H, W, C), zero outside; W (O, kh, kw, C); pad is (top, left) and may be negative; size (oh, ow); scale: one
+    number; bias (O,). Returns (N, oh, ow, O), `out` if it is given.
+    """
+    if kernels_take(x, W, scale, bias, out):
+        return launch_conv(x, W, stride, pad, size, scale, bias, slope, out, way)
+    y = im2col(tf32(x), W.shape[1:3], stride, pad, size) @ tf32(W).reshape(len(W), -1).T
+    return _into(out, bias_leaky(y.reshape(len(x), *size, len(W)), bias, slope, scale))
+
+
+def launch_conv(x: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None,
+                bias: Array | None = None, slope: float = 1.0, out: Array | None = None,
+                way: Way | None = None) -> Array:
+    O, shape = len(W), (len(x), *size, len(W))
+    xp = check("conv", {"weights": (O, *W.shape[1:3], x.shape[3]), "bias": (O,), "out": shape}, x=x, weights=W,
+               scale=scale, bias=bias, out=out)
+    y = xp.empty(shape, np.float32) if out is None else out
+    depth = W.size // max(1, O)
+    _launch("conv", (x, W), y, (math.prod(shape[:3]), O, depth), 1, way, (scale, bias, slope),
+            _shape(x.shape, W.shape, stride, pad, size), x.shape[3], (x.shape[3], x.shape[3]))
+    return y
+
+
+def conv_transposed(gy: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None,
+                    bias: Array | None = None, slope: float = 1.0, out: Array | None = None,
+                    way: Way | None = None) -> Array:
+    """leaky(gx * scale + bias) of gx, the input gradient of a convolution of images of this size, pad and stride.
+
+    gy (N, oh, ow, O), its output gradient; W (O, kh, kw, C); pad is (top, left), not negative; bias (C,).
+    Returns (N, *size, C), `out` if it is given.
+    """
+    if kernels_take(gy, W, scale, bias, out):
+        return launch_conv_transposed(gy, W, stride, pad, size, scale, bias, slope, out, way)
+    (N, oh, ow, O), (_, kh, kw, C) = gy.shape, W.shape
+    columns = tf32(gy).reshape(-1, O) @ tf32(W).reshape(O, -1)
+    return col2im(columns, (N, *size, C), (kh, kw), stride, pad, (oh, ow), scale, bias, slope, out)
+
+
+def launch_conv_transposed(gy: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None,
+                           bias: Array | None = None, slope: float = 1.0, out: Array | None = None,
+                           way: Way | None = None) -> Array:
+    (N, oh, ow, O), (_, kh, kw, C) = gy.shape, W.shape
+    shape = (N, *size, C)
+    xp = check("conv_transposed", {"weights": (O, kh, kw, C), "bias": (C,), "out": shape}, gy=gy, weights=W,
+               scale=scale, bias=bias, out=out)
+    gx = xp.empty(shape, np.float32) if out is None else out
+    pixels = N * -(-size[0] // stride) * -(-size[1] // stride)
+    _launch("conv_transposed", (gy, W), gx, (pixels, C, -(-kh // stride) * -(-kw // stride) * O), stride * stride,
+            way, (scale, bias, slope), _shape(shape, W.shape, stride, pad, (oh, ow)), O, (O, C))
+    return gx
+
+
+def conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pair, way: Way | None = None) -> Array:
+    """The weight gradient (O, kh, kw, C) of a convolution with input x (N, H, W, C), output gradient gy (N, oh, ow, O).
+
+    pad is (top, left) and may be negative.
+    """
+    if kernels_take(x, gy):
+        return launch_conv_weights(x, gy, kernel, stride, pad, way)
+    O, columns = gy.shape[3], im2col(tf32(x), kernel, stride, pad, gy.shape[1:3])
+    return (tf32(gy).reshape(-1, O).T @ columns).reshape(O, *kernel, x.shape[3])
+
+
+def launch_conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pair, way: Way | None = None) -> Array:
+    (N, oh, ow, O), C = gy.shape, x.shape[3]
+    xp = check("conv_weights", {"gy": (len(x), oh, ow, O)}, x=x, gy=gy)
+    gW = xp.empty((O, *kernel, C), np.float32)
+    _launch("conv_weights", (gy, x), gW, (O, math.prod(kernel) * C, N * oh * ow), 1, way, (None, None, 1.0),
+            _shape(x.shape, gW.shape, stride, pad, (oh, ow)), C, (O, C))
+    return gW
+
+
+# ---- inside ----------------------------------------------------------------------------------------------------------
+
+def _has_tf32(xp: Any) -> bool:
+    return cublas.rounds_to_tf32(xp) and _capable(xp, xp.cuda.Device().id)
+
+
+@cache
+def _capable(xp: Any, device: int) -> bool:
+    return int(xp.cuda.Device(device).compute_capability) >= 80
+
+
+def _shape(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: int, pad: Pair, size: Pair) -> dict[str, int]:
+    """The fields of the struct Shape that say which convolution it is."""
+    (N, H, W, C), (O, kh, kw, _) = x_shape, W_shape
+    return {"N": N, "H": H, "W": W, "C": C, "O": O, "kh": kh, "kw": kw, "stride": stride, "top": pad[0],
+            "left": pad[1], "oh": size[0], "ow": size[1]}
+
+
+def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[int, int, int], phases: int,
+            way: Way | None, end: tuple[Array | None, Array | None, float], shape: dict[str, int], channels: int,
+            runs: Pair) -> None:
+    """out = one of the products, in parts if the way says so.
+
+    sizes: rows, columns and depth, those of the largest phase. channels: those of the depth. runs: how many neighbours
+    of the numbers of either factor are copied together.
+    """
+    (scale, bias, slope), (rows, columns, depth) = end, sizes
+    if max(*(a.size for a in factors), out.size, rows, depth) >= 1 << 30:
+        raise ValueError(f"{kernel}: expected arrays of fewer than 2^30 numbers, got {[a.size for a in factors]} "
+                         f"and {out.size}")
+    if not out.size:
+        return
+    way = chosen(rows, columns, depth, phases) if way is None else way
+    parts = max(1, min(way.parts, -(-depth // DEPTH)))
+    target = out if parts == 1 else array_module(out).empty((parts, out.size), np.float32)
+    divisors = [_divisor(d) for d in (channels, shape["kw"], shape["ow"], shape["oh"])]
+    wide = [run % 4 == 0 and a.data.ptr % 16 == 0 for a, run in zip(factors, runs, strict=True)]
+    filled = table(FILE, "Shape", **shape, wide_a=wide[0], wide_b=wide[1], parts=parts, count=out.size,
+                   factors=[factor for factor, _ in divisors], shifts=[shift for _, shift in divisors])
+    done = (*scale_and_bias(kernel, out, scale, bias), slope_of(kernel, slope))
+    undone = (*scale_and_bias(kernel, out, None, None), np.float32(1))
+    launch(FILE, kernel, (-(-rows // way.rows), -(-columns // way.columns), phases * parts), (BLOCK,),
+           (filled, *factors, target, *(done if parts == 1 else undone)),
+           STAGES * DEPTH * (way.rows + way.columns) * 4, defines=(("ROWS", way.rows), ("COLUMNS", way.columns)))
+    if parts > 1:
+        launch(FILE, "add_parts", one_each(out.size), (THREADS,),
+               (target, out, np.int32(parts), np.int64(out.size), np.int32(out.shape[-1]), *done))
+
+
+def _divisor(d: int) -> Pair:
+    """(factor, shift) by which the kernels divide by d, the factor as a signed number."""
+    shift = (max(1, d) - 1).bit_length()
+    return -(-(1 << 31 + shift) // max(1, d)) - (1 << 32), shift
+
+
+def _into(out: Array | None, result: Array) -> Array:
+    if out is None:
+        return result
+    out[...] = result
+    return out

@@ -1,0 +1,138 @@
+"""Convolutions on tensor cores: their definition, and that the engine uses the kernels where it may. Emulated.
+
+The kernels against twins of their own are in tests/kernels/test_kernels.py.
+"""
+
+import emulated_cupy
+import numpy as np
+import pytest
+from kernel_cases import CONVOLUTIONS, rounded_to_tf32
+
+from minigan.engine import cublas, ops
+from minigan.engine.autograd import Tensor, grad
+from minigan.engine.conv_ops import conv2d, conv_transpose2d
+from minigan.engine.loops import conv
+
+KERNELS = {"conv", "conv_transposed", "conv_weights"}
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    monkeypatch.setenv(conv.SWITCH, "1")
+    with emulated_cupy.installed() as cupy:
+        yield cupy
+
+
+def test_tf32_is_float32_with_fewer_digits(rng):
+    x = np.concatenate([rng.standard_normal(1000) * 2.0 ** rng.integers(-30, 30, 1000), [0, 1 + 2 ** -11, -1 - 2 ** -11]
+                        ])
+    for dtype in (np.float32, np.float64):
+        given = x.astype(np.float32).astype(dtype)
+        found = conv.tf32(given)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, rounded_to_tf32(given))
+        np.testing.assert_allclose(found, given, rtol=2 ** -11)
+    np.testing.assert_array_equal(conv.tf32(np.array([np.inf, -np.inf, np.nan])), [np.inf, -np.inf, np.nan])
+
+
+@pytest.mark.parametrize("x_shape, O, kernel, stride, pad, size, way", CONVOLUTIONS)
+def test_the_three_are_one_trilinear_form(x_shape, O, kernel, stride, pad, size, way, rng):
+    """<conv(x, W), gy> = <x, conv_transposed(gy, W)> = <W, conv_weights(x, gy)>, for factors that TF32 can hold."""
+    x, W, gy = (conv.tf32(rng.standard_normal(shape)) for shape in (
+        x_shape, (O, *kernel, x_shape[3]), (x_shape[0], *size, O)))
+    form = (conv.conv(x, W, stride, pad, size) * gy).sum()
+    np.testing.assert_allclose((x * conv.conv_transposed(gy, W, stride, pad, x_shape[1:3])).sum(), form, rtol=1e-10)
+    np.testing.assert_allclose((W * conv.conv_weights(x, gy, kernel, stride, pad)).sum(), form, rtol=1e-10)
+
+
+def test_division_by_multiplication_is_exact(rng):
+    numbers = np.concatenate([np.arange(5000), rng.integers(0, 2 ** 31, 5000), 2 ** 31 - 1 - np.arange(1000)])
+    for d in [*range(1, 70), 1000, 4607, 4608, 2 ** 20, 2 ** 30 - 1]:
+        factor, shift = conv._divisor(d)
+        assert -2 ** 31 <= factor < 0  # as a signed number
+        found = (2 * numbers.astype(object) * (factor % 2 ** 32) >> 32) >> shift
+        assert (found == numbers // d).all()
+
+
+# ---- in the engine -------------------------------------------------------------------------------------------------
+
+def discriminator(xp, x, W1, W2, b):
+    """The slope of a critic at x, squared: what a gradient penalty is made of. The value and all gradients."""
+    x, W1, W2, b = (Tensor(xp.asarray(a), requires_grad=True) for a in (x, W1, W2, b))
+    y = conv2d(conv2d(x, W1, b, 2, 1, slope=0.1), W2, None, 1, 1, slope=0.1)
+    gx, = grad(ops.sum(y * y), [x], create_graph=True)
+    loss = ops.sum(gx * gx) + ops.sum(conv_transpose2d(y, W2, None, 1, 1))
+    return [loss, *grad(loss, [x, W1, W2, b])]
+
+
+def critic(rng):
+    x, W1, W2, b = (rng.standard_normal(shape) for shape in (
+        (2, 6, 6, 16), (20, 4, 4, 16), (20, 3, 3, 20), (20,)))
+    return [(a * 0.2).astype(np.float32) for a in (x, W1, W2, b)]
+
+
+def compared(xp, rng, precision="tf32"):
+    """The value and the gradients are NumPy's in float64, but for the roundings."""
+    given = critic(rng)
+    with cublas.precision(xp, precision):
+        found = [t.data.get() for t in discriminator(xp, *given)]
+    expected = [t.data for t in discriminator(np, *(a.astype(np.float64) for a in given))]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=(1e-2 if precision == "tf32" else 1e-4) * np.abs(b).max())
+
+
+def test_a_gradient_penalty_runs_on_them_and_takes_no_columns(cupy, rng):
+    with emulated_cupy.counted() as c:
+        compared(cupy, rng)
+    assert set(c.kernels) >= KERNELS and not {"im2col", "im2col4", "col2im"} & set(c.kernels)
+
+
+@pytest.mark.parametrize("why", ["the switch is off", "float32", "an older card", "few channels"])
+def test_otherwise_there_are_columns(why, cupy, rng, monkeypatch):
+    if why == "the switch is off":
+        monkeypatch.delenv(conv.SWITCH)
+    elif why == "an older card":
+        monkeypatch.setattr(conv, "_capable", lambda xp, device: False)
+    elif why == "few channels":
+        monkeypatch.setattr(conv, "THIN", 21)
+    with emulated_cupy.counted() as c:
+        compared(cupy, rng, "float32" if why == "float32" else "tf32")
+    assert not KERNELS & set(c.kernels) and "im2col4" in c.kernels
+
+
+@pytest.mark.gpu
+def test_a_gradient_penalty_runs_on_them_on_a_gpu(real_cupy, rng, monkeypatch):
+    monkeypatch.setenv(conv.SWITCH, "1")
+    launched, launch = set(), conv.launch
+    monkeypatch.setattr(conv, "launch", lambda file, kernel, *rest, **more: (
+        launched.add(kernel), launch(file, kernel, *rest, **more)))
+    compared(real_cupy, rng)
+    assert launched >= KERNELS
+
+
+def test_no_images_are_no_work(cupy):
+    x, W, gy = (cupy.zeros(shape, np.float32) for shape in ((0, 5, 5, 16), (20, 3, 3, 16), (0, 5, 5, 20)))
+    assert conv.conv(x, W, 1, (1, 1), (5, 5)).shape == gy.shape
+    assert conv.conv_transposed(gy, W, 1, (1, 1), (5, 5)).shape == x.shape
+    assert not conv.conv_weights(x, gy, (3, 3), 1, (1, 1)).get().any()
+
+
+def test_a_way_is_chosen_by_the_sizes_alone():
+    assert conv.chosen(64 * 32 * 32, 512, 1152) == conv.Way(128, 128)
+    assert conv.chosen(64 * 32 * 32, 64, 576) == conv.Way(128, 64)
+    assert conv.chosen(64, 64 * 32 * 32, 576) == conv.Way(64, 128)
+    assert conv.chosen(64, 64, 10 ** 6) == conv.Way(64, 64, conv.BLOCKS)
+    assert conv.chosen(64, 64, 64) == conv.chosen(0, 0, 0) == conv.Way()
+    for rows, columns, depth in ((1000, 64, 4608), (4096, 256, 2304), (36864, 64, 65536)):
+        way = conv.chosen(rows, columns, depth)
+        assert way.parts * -(-rows // way.rows) * -(-columns // way.columns) <= 2 * conv.BLOCKS
+
+
+def test_what_the_kernels_cannot_take_is_refused_by_name(cupy):
+    x, W = cupy.zeros((1, 4, 4, 8), np.float32), cupy.zeros((8, 3, 3, 8), np.float32)
+    with pytest.raises(ValueError, match=r"conv: expected weights of shape \(8, 3, 3, 8\)"):
+        conv.launch_conv(x, W[..., :4].copy(), 1, (1, 1), (4, 4))
+    with pytest.raises(ValueError, match=r"conv_weights: expected gy of shape \(1, 4, 4, 8\)"):
+        conv.launch_conv_weights(x, cupy.zeros((2, 4, 4, 8), np.float32), (3, 3), 1, (1, 1))
+    with pytest.raises(ValueError, match="conv: expected a slope of 0 to 1, got 2"):
+        conv.launch_conv(x, W, 1, (1, 1), (4, 4), slope=2)
