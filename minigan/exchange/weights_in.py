@@ -23,7 +23,7 @@ from minigan.engine.machine import provenance
 from minigan.errors import FailedWork, WrongUse, choose, listed
 from minigan.exchange import mimicry, sngan_projection
 from minigan.exchange.foreign import Shape, Stored, Tool, arrays_for
-from minigan.experiment.experiment import Experiment, check, learned
+from minigan.experiment.experiment import Experiment, check, saved
 from minigan.experiment.presets import compose
 from minigan.experiment.streams import stream
 from minigan.formats import torch_weights
@@ -106,7 +106,7 @@ def import_weights(files: Sequence[str | os.PathLike[str]], out: str | os.PathLi
     z = latents(stream(e.seed, "networks"), e, SAMPLES)
     samples = draw(gen, z, classes=classes)
     state: dict[str, Any] = {
-        "iteration": at, "experiment": learned(e), "imported": tool.name, "pictures": "", "gen": gen.arrays(),
+        "iteration": at, "experiment": saved(e), "imported": tool.name, "pictures": "", "gen": gen.arrays(),
         "dis": {} if dis is None else dis.arrays(), "average": {}, "preview": z, "size": size, "channels": CHANNELS,
         "classes": classes}
     made_of = {"tool": tool.name, "files": {path.name: _digest(path) for path in paths}}

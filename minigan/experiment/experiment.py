@@ -147,13 +147,9 @@ LATENTS, ORDERS, SAMPLINGS = ("normal", "uniform"), ("dis-first", "gen-first"), 
 # An annotation's word -> the types that JSON may hold for it.
 KINDS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
 
-# May differ from the saved experiment when a run is resumed: they change nothing that is learned, but for NUMBERS.
-CHANGEABLE = ("accumulate", "data_root", "follow_links", "large_images", "device", "graph", "precision", "threads",
-              "log_every", "sample_every", "checkpoint_every", "diagnose", "score_every", "score", "score_count",
-              "score_weights")
-
-# Of these, what changes numbers all the same: how they round, or the batch that batch normalization sees.
-NUMBERS = ("accumulate", "precision")
+# May differ from the saved experiment when a run is resumed: they change nothing that is learned.
+CHANGEABLE = ("data_root", "follow_links", "large_images", "device", "graph", "precision", "threads", "log_every",
+              "sample_every", "checkpoint_every", "diagnose", "score_every", "score", "score_count", "score_weights")
 
 PATHS = ("data_root", "score_weights")  # files and folders
 
@@ -200,12 +196,17 @@ def to_dict(e: Experiment) -> dict[str, Any]:
 
 
 def learned(e: Experiment) -> dict[str, Any]:
-    """The fields that decide what is learned, as a checkpoint holds them: the same on every machine.
+    """The fields that decide what is learned: the same on every machine.
 
     Networks of the author's are named where there are some.
     """
     return {name: value for name, value in to_dict(e).items()
             if name not in CHANGEABLE and not (name in NETWORKS and value is None)}
+
+
+def saved(e: Experiment) -> dict[str, Any]:
+    """The same as a checkpoint holds them: as before there was `accumulate`, where that is 1."""
+    return {name: value for name, value in learned(e).items() if (name, value) != ("accumulate", 1)}
 
 
 def recorded(e: Experiment) -> dict[str, Any]:

@@ -6,12 +6,12 @@ import dataclasses
 import textwrap
 from typing import Any
 
-from minigan.experiment.experiment import CHANGEABLE, NETWORKS, NUMBERS, Experiment, option_name
+from minigan.experiment.experiment import CHANGEABLE, NETWORKS, Experiment, option_name
 from minigan.experiment.presets import compose
 from minigan.experiment.profiles import BESIDES, PROFILES, rows_of
 
 # nothing that a paper would say
-NOT_TRAINING = {*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad"} - {*NUMBERS}
+NOT_TRAINING = {*CHANGEABLE, *NETWORKS, "dataset", "profile", "setting", "fit", "skip_bad"} - {"precision"}
 
 
 def explain(dataset: str, **chosen: Any) -> list[str]:

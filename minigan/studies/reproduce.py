@@ -71,7 +71,7 @@ def describe(name: str, runs: list[Cell], **chosen: Any) -> list[str]:
         values = [(getattr(a.experiment, option), getattr(b.experiment, option))
                   for a, b in zip(full, runs, strict=False)]  # of the first seed
         for before, now in dict.fromkeys(values):
-            if before != now and (option not in CHANGEABLE or option == "accumulate"):
+            if before != now and option not in CHANGEABLE:
                 what = "SHRUNK" if option in ("iterations", "width", "batch_size", "size") else "CHANGED"
                 lines.append(f"{what}: {option} is {now}, not {before}: what comes out is not the paper's experiment")
     return lines

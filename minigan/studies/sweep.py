@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minigan.errors import FailedWork, WrongUse, brief, reason
-from minigan.experiment.experiment import CHANGEABLE, to_dict, with_data_seed
+from minigan.experiment.experiment import CHANGEABLE, Experiment, to_dict, with_data_seed
 from minigan.formats import image_files, image_grids
 from minigan.formats.locks import Busy, alone
 from minigan.formats.progress import to_stderr
@@ -121,7 +121,8 @@ def _add(path: Path, wanted: dict[str, dict[str, Any]]) -> None:
             raise ValueError("it holds no grid")
     except (OSError, ValueError) as error:
         raise FailedWork(f"{path} cannot be read ({reason(error)}); put it right, or choose another --out") from None
-    before = {name: with_data_seed(row) for name, row in before.items()}
+    asked_today = to_dict(Experiment())  # with options that the sweep's minigan had not
+    before = {name: asked_today | with_data_seed(row) for name, row in before.items()}
     if not any(run_folder.is_run(out / name) for name in before):
         before = {name: row for name, row in before.items() if name not in wanted}
     for name, experiment in wanted.items():

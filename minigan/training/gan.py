@@ -13,7 +13,7 @@ from minigan.engine import cublas, devices
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.engine.graphs import Graphs
 from minigan.errors import WrongUse
-from minigan.experiment.experiment import Experiment, learned
+from minigan.experiment.experiment import Experiment, saved
 from minigan.experiment.streams import stream
 from minigan.formats import untrusted
 from minigan.metrics import thumbnails
@@ -250,7 +250,7 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as nested dicts of arrays and plain values; the same on every machine."""
-        return {"iteration": self.iteration, "experiment": learned(self.e), "pictures": self.digest,
+        return {"iteration": self.iteration, "experiment": saved(self.e), "pictures": self.digest,
                 "gen": self.gen.arrays(), "dis": self.dis.arrays(),
                 "average": {} if self.average is None else self.average.arrays(),
                 "opt_gen": self.opt_gen.arrays(), "opt_dis": self.opt_dis.arrays(),

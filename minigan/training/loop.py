@@ -111,7 +111,7 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
                        "such files, nor which images they were trained on")
     with untrusted.doubting(str(out / "experiment.json")):
         validate.check_names(before)
-    free = CHANGEABLE + (("iterations",) if before.schedule == "constant" else ())
+    free = (*CHANGEABLE, "accumulate") + (("iterations",) if before.schedule == "constant" else ())
     for name, value in chosen.items():
         if name not in free and value != getattr(before, name):
             what = "on data set" if name == "dataset" else f"with {option_name(name)}"

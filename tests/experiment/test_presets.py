@@ -7,7 +7,7 @@ import math
 import pytest
 
 from minigan.errors import FailedWork, WrongUse
-from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_dict, learned, option_name, to_dict
+from minigan.experiment.experiment import CHANGEABLE, Experiment, check, from_dict, learned, option_name, saved, to_dict
 from minigan.experiment.explain import explain
 from minigan.experiment.presets import compose, experiment
 
@@ -107,6 +107,9 @@ def test_what_is_learned_is_all_but_the_machine_and_the_records():
     assert learned(Experiment()).keys() | set(CHANGEABLE) | named.keys() == fields
     e = experiment("cifar10", lr=0.5)
     assert from_dict(learned(e), "here") == e
+    assert saved(e).keys() | {"accumulate"} == learned(e).keys()  # as a checkpoint has it: none where it is 1
+    parts = experiment("cifar10", accumulate=2)
+    assert learned(parts) != learned(experiment("cifar10")) and saved(parts) == learned(parts)
     e = dataclasses.replace(e, **named)
     assert from_dict(learned(e), "here") == e != Experiment()
 

@@ -134,6 +134,19 @@ def test_a_folder_keeps_to_one_grid(common, tmp_path):
         sweep.sweep(grid.grid("folder", ["sn"], ["C"], 1, **common | {"iterations": 6}), tmp_path / "out")
 
 
+def test_a_grid_of_an_earlier_minigan_goes_on_without_the_options_it_had_not(common, tmp_path):
+    cells = grid.grid("folder", ["sn"], ["C"], 1, **common)
+    sweep.sweep(cells, tmp_path / "out", quiet=True, say=lambda line: None)
+    path = tmp_path / "out" / "sweep.json"
+    old = {cell: {key: value for key, value in row.items() if key not in ("accumulate", "sync_bn")}
+           for cell, row in json.loads(path.read_text()).items()}
+    path.write_text(json.dumps(old))
+    sweep.claim(cells, tmp_path / "out")
+    path.write_text(json.dumps(old))
+    with pytest.raises(WrongUse, match="holds another sweep: sn-C-0 has accumulate 1 there, not 2"):
+        sweep.claim(grid.grid("folder", ["sn"], ["C"], 1, **common | {"accumulate": 2}), tmp_path / "out")
+
+
 def test_a_sweep_that_failed_before_its_first_run_may_begin_with_other_options(common, tmp_path):
     cells = grid.grid("folder", ["sn"], ["C"], 1, **common | {"data_root": str(tmp_path / "gone")})
     with pytest.raises(FailedWork, match="no such file or folder"):

@@ -97,7 +97,7 @@ def chosen_by(command):
     ("cifar10", {"model": "resnet", "dequantize": False, "gen_batch_size": 64, "seed": 5}),
     ("cifar10", {"profile": "sngan-projection", "model": "resnet", "norm": "ssn", "scale": 1.2}),
     ("fashion-mnist", {"u_gradient": True, "width": 0.3, "norm": "sn"}),
-    ("celeba", {"data_root": "a folder", "crop": 178})])
+    ("celeba", {"data_root": "a folder", "crop": 178}), ("cifar10", {"accumulate": 4})])
 def test_the_command_of_a_report_makes_the_same_experiment(dataset, chosen):
     e = experiment(dataset, **chosen)
     again, _ = compose(**chosen_by(deviations.command(e)))
