@@ -103,6 +103,10 @@ class Draws:
         share = self.group.rows(count // self.e.accumulate)
         return np.arange(count).reshape(self.e.accumulate, -1)[:, share].ravel()
 
+    def ahead(self) -> Rows:
+        """The real images of the coming updates, to be read before they are asked for (data/packed.py)."""
+        return Rows(self.batches, self.mine(self.e.batch_size))
+
     def real(self, index: np.ndarray) -> dict[str, np.ndarray | None]:
         """The fields of Inputs that say which real images."""
         return {"index": index, "stored": None if self.stored is None else self.stored[index],
@@ -167,6 +171,16 @@ class Batches:
         if not np.array_equal(np.sort(order), np.arange(len(self.order))) or not 0 <= place <= len(order):
             raise ValueError(f"batches: no order of {len(self.order)} images")
         self.order, self.place = order.astype(np.int64), int(place)
+
+
+class Rows:
+    """Some rows of each of some batches, in turn."""
+
+    def __init__(self, batches: Batches, rows: slice | np.ndarray):
+        self.batches, self.rows = batches, rows
+
+    def next(self) -> np.ndarray:
+        return self.batches.next()[self.rows]
 
 
 def check_images(state: dict[str, Any], digest: str, count: int) -> None:

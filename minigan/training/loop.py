@@ -287,8 +287,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
             if good is None:
                 records.save_samples()
                 records.save_checkpoint()
-            if isinstance(training.images, packed.Images) and training.group.size == 1:  # it would read whole batches
-                training.images.prefetch(training.draws.batches)
+            _read_ahead(training)
             last = stop = False
             forecast = Forecast(e.iterations, fresh=good is None)
             while not stop:
@@ -318,8 +317,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
             raise
         finally:
             progress.close()
-            if isinstance(training.images, packed.Images):
-                training.images.stop()
+            _read_no_more(training)
         sample_grids.save_progress(out, training.iteration)
         if last:
             run_folder.write_done(out, True)
@@ -340,6 +338,17 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
     if curve is not None:
         for text in run_record.last_and_best(run_folder.read_log(out)):
             say(text)
+
+
+def _read_ahead(training: Training) -> None:
+    """Let a thread read this process's rows of the coming batches, where images are read from a file."""
+    if isinstance(training.images, packed.Images):
+        training.images.prefetch(training.draws.ahead())
+
+
+def _read_no_more(training: Training) -> None:
+    if isinstance(training.images, packed.Images):
+        training.images.stop()
 
 
 @contextlib.contextmanager
@@ -386,10 +395,14 @@ def _follow(group: mpi.Group, own: Own, given: Dataset | None) -> None:
             training, _ = _training(dataclasses.replace(e, score_every=0), True, False, lambda line: None, own, given)
             training.load(state, "process 0")
             _join_cards(training, lambda line: None)
-            stop = False
-            while not stop:
-                training.iterate()
-                stop = group.from_first()
+            _read_ahead(training)
+            try:
+                stop = False
+                while not stop:
+                    training.iterate()
+                    stop = group.from_first()
+            finally:
+                _read_no_more(training)
     except Exception as error:
         raise FailedWork(f"process {group.rank} of {group.size}: {error}") from error
 

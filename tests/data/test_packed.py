@@ -15,8 +15,9 @@ from minigan.cli import main
 from minigan.data import datasets, pack, packed
 from minigan.errors import FailedWork, WrongUse
 from minigan.experiment import presets
+from minigan.parallel.mpi import Group
 from minigan.training import gan
-from minigan.training.batches import Batches
+from minigan.training.batches import Batches, Draws
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,6 +171,21 @@ def test_the_thread_ends_when_it_is_stopped(images):
     assert threading.active_count() == before + 1
     images.stop()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("rank, parts", [(0, 1), (1, 1), (1, 2)])
+def test_each_process_reads_its_own_rows_ahead(rank, parts, images, original, monkeypatch):
+    reads, read = [], images.read
+    monkeypatch.setattr(images, "read", lambda index: reads.append((threading.current_thread().name, len(index)))
+                        or read(index))
+    e = presets.experiment("folder", size=16, batch_size=8, gen_batch_size=8, accumulate=parts)
+    draws, whole = (Draws(e, images.shape, None, 0, images, group) for group in (Group(rank, 2), Group()))
+    images.prefetch(draws.ahead())
+    for _ in range(12):
+        x, index = draws.discriminator(np.zeros(())), whole.batches.next().reshape(parts, 2, -1)[:, rank].ravel()
+        np.testing.assert_array_equal(x.index, index)
+        np.testing.assert_array_equal(x.stored, original.images[index])
+    assert set(reads) == {("minigan-read", 4)}
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_said(images, file):

@@ -14,6 +14,7 @@ import pytest
 import tiny
 from mpi_program import CASES, PARTS
 
+from minigan.cli import main
 from minigan.errors import WrongUse
 from minigan.parallel import mpi
 from minigan.training import run_folder, run_record
@@ -111,6 +112,26 @@ def test_a_process_that_is_killed_ends_all_and_nothing_is_lost(victim, seed, dat
     process = start(2, "-m", "minigan", "train", "--resume", out, "--quiet")
     said = tiny.ended(process)
     assert process.returncode == 0 and tiny.contents(out) == whole, said
+
+
+def test_processes_read_packed_images_ahead_and_train_to_the_same_bytes(data, tmp_path):
+    file = tmp_path / "images.h5"
+    assert main.run(["pack", "folder", str(file), "--data-root", str(data), "--size", "16", "--quiet"]) == 0
+    program, found = tmp_path / "program.py", {}
+    program.write_text("import sys\nfrom minigan.cli import main\nfrom minigan.data.packed import Images\n"
+                       "from minigan.parallel import mpi\nprefetch, stop = Images.prefetch, Images.stop\n"
+                       "def told(images, rows):\n    prefetch(images, rows)\n"
+                       "    print('process', mpi.group().rank, 'reads ahead', flush=True)\n"
+                       "Images.prefetch = told if sys.argv.pop(1) == 'ahead' else lambda images, rows: None\n"
+                       "main.main()\n")
+    for how in ("ahead", "not"):
+        given = tiny.words(file, tmp_path / how, **LONG | {"iterations": 12})[2:]
+        process = start(2, program, how, "train", "packed", *given, "--accumulate", "2", "--quiet")
+        said = tiny.ended(process)
+        assert process.returncode == 0, said
+        assert sorted(re.findall(r"process (\d) reads ahead", said)) == (["0", "1"] if how == "ahead" else []), said
+        found[how] = tiny.contents(tmp_path / how)
+    assert found["ahead"] == found["not"]
 
 
 @pytest.mark.parametrize("more, says", [([], "batch normalization takes its moments from each process's rows"),
