@@ -21,6 +21,7 @@ from minigan.engine.loops import (
     resample,
     sample_norms,
     spectral_norm,
+    sums,
     windows,
 )
 
@@ -345,6 +346,11 @@ def adam_twin(ws, gs, ms, vs, rate, beta1, beta2, eps):
         w -= rate * m / (np.sqrt(v) + eps)
 
 
+def pairs_inputs(rng):
+    for shapes in ([(1,), (3, 5), (4500,), (2, 2, 2), (0, 3), (1024,)], [(1 + p % 4,) for p in range(70)], []):
+        yield tuple([normal(rng, shape) for shape in shapes] for _ in range(2))
+
+
 def samples(rng):
     for shape in [(1, 1), (3, 5), (2, 17, 31, 3), (5, 256), (4, 1, 1000)]:
         g = normal(rng, shape)
@@ -400,6 +406,7 @@ CASES = [
     Case(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs),
     Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
+    Case(sums.launch_add_all, sums.add_all, pairs_inputs),
     Case(sample_norms.launch_sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),
     Case(sample_norms.launch_sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
     Case(resample.launch_upsample2x, resample.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),

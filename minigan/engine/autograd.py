@@ -20,6 +20,7 @@ from typing import Any, ClassVar, overload
 import numpy as np
 
 from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.sums import add_all
 from minigan.engine.products import elementwise
 
 _count = itertools.count()
@@ -231,6 +232,7 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     found: dict[Op | None, Tensor] = {}
     pending: dict[Op | None, Any] = {y.node: gy}  # Tensors; lists of them for operations with several results
     summed: set[Op] = set()  # whose pending gradient is a sum made here, so that it may be added to in place
+    more: dict[Op, list[Array]] = {}  # variables on a GPU: what their gradients still lack, added for all at once
     with recording(create_graph):
         for node in path:
             g = pending.pop(node, None)
@@ -249,11 +251,17 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
                     continue
                 if parent not in pending:
                     pending[parent] = part
+                elif isinstance(parent, Variable) and not create_graph and not isinstance(part.data, np.ndarray):
+                    more.setdefault(parent, []).append(part.data)
                 elif parent in summed and not create_graph:
                     pending[parent].data += part.data
                 else:
                     pending[parent] = Add()(pending[parent], part)
                     summed.add(parent)
+    while more:
+        sums = add_all([found[node].data for node in more], [parts[0] for parts in more.values()])
+        found |= {node: Tensor(total) for node, total in zip(more, sums, strict=True)}
+        more = {node: parts[1:] for node, parts in more.items() if parts[1:]}
     gradients = [found[x.node] if x.node in found else Tensor(array_module(x.data).zeros_like(x.data))
                  for x in targets]
     return gradients[0] if single else gradients

@@ -18,6 +18,7 @@ from minigan.engine.loops.batch_norm import launch_batch_statistics, launch_norm
 from minigan.engine.loops.power_iteration import launch_power_iterations
 from minigan.engine.loops.resample import launch_pool2x, launch_upsample2x
 from minigan.engine.loops.spectral_norm import launch_scale_weights, launch_spectral_gradients
+from minigan.engine.loops.sums import launch_add_all
 from minigan.engine.loops.windows import launch_col2im, launch_im2col
 
 FILES = sorted(path.name for path in (Path(__file__).resolve().parents[2] / "kernels").glob("*.cu"))
@@ -148,6 +149,8 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launch_adam_all([row], [row], [row], [row], rate.astype(cupy.float32), 0, 0, 1), ValueError,
          "one float64 number"),
         (lambda: launch_adam_all([row], [], [row], [row], rate, 0, 0, 1), ValueError, "a gradient, m and v"),
+        (lambda: launch_add_all([row], []), ValueError, "as many xs as ys, got 1 and 0"),
+        (lambda: launch_add_all([row], [short]), ValueError, r"add_all: expected ys\[0\] of shape \(3,\)"),
     ]:
         with pytest.raises(error, match=message):
             wrong()

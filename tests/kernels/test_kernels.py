@@ -247,6 +247,11 @@ BUGS = [
     ("adam_all", "adam", "adam", "        m[i] = mean;\n", ""),
     ("adam_all", "adam", "adam", "i < params.size[p]", "i <= params.size[p]"),
     ("adam_all", "adam", "adam", "block >= params.first[p + 1]", "block > params.first[p + 1]"),
+    # sums.cu
+    ("add_all", "sums", "add", "x[i] + y[i]", "x[i] - y[i]"),
+    ("add_all", "sums", "add", "i < pairs.size[p]", "i <= pairs.size[p]"),
+    ("add_all", "sums", "add", "block >= pairs.first[p + 1]", "block > pairs.first[p + 1]"),
+    ("add_all", "sums", "add", "i += step", "i += 2 * step"),
     # sample_norms.cu
     ("sample_norms", "sample_norms", "block_sum", "    __syncthreads();\n    float sum", "    float sum"),
     ("sample_norms", "sample_norms", "sample_norms", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),
