@@ -57,6 +57,8 @@ def test_any_order_of_threads_and_blocks_gives_the_same_bytes(case, cupy, rng):
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_a_kernel_computes_what_its_twin_computes_on_a_gpu(case, real_cupy, rng):
+    if case.launcher.__module__.endswith(".conv") and int(real_cupy.cuda.Device().compute_capability) < 80:
+        pytest.skip("tensor cores with TF32 are from compute capability 8.0 on")
     for arguments in case.inputs(rng):
         first, second = (leaves(run(real_cupy, case, arguments)) for _ in range(2))
         assert all(a is b is None or a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))

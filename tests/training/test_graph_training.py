@@ -14,6 +14,7 @@ from emulated_cupy.streams import check_same
 
 from minigan.cli import main
 from minigan.engine import graphs
+from minigan.engine.loops import conv
 from minigan.networks.models import MODELS
 from minigan.networks.norms import NORMS
 from minigan.nn.losses import LOSSES
@@ -90,6 +91,21 @@ def test_a_training_by_graphs_is_the_same_to_the_byte_emulated(chosen, iteration
 @every_choice
 def test_a_training_by_graphs_is_the_same_to_the_byte_on_a_gpu(chosen, iterations, real_cupy):
     compare(chosen, iterations)
+
+
+def test_convolutions_without_columns_are_recorded_too_emulated(cupy, monkeypatch):
+    monkeypatch.setenv(conv.SWITCH, "1")
+    monkeypatch.setattr(conv, "THIN", 1)
+    with emulated_cupy.counted() as counts:
+        compare({"precision": "tf32", "gp": 10.0, "batch_size": 3}, graphs.WARM_UPS + 2)
+    assert set(counts.kernels) >= {"conv", "conv_transposed", "conv_weights", "add_parts"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("chosen", [{"gp": 10.0}, {"model": "resnet"}])
+def test_convolutions_without_columns_are_recorded_too_on_a_gpu(chosen, real_cupy, monkeypatch):
+    monkeypatch.setenv(conv.SWITCH, "1")
+    compare({"precision": "tf32", "width": 0.25} | chosen, 20)
 
 
 def test_an_update_is_one_launch_and_one_copy(cupy):

@@ -37,26 +37,32 @@ class Way:
     columns: int = 64
     parts: int = 1
 
+    def tiles(self, rows: int, columns: int) -> int:
+        """How many blocks a part needs."""
+        return -(-rows // self.rows) * -(-columns // self.columns)
 
-def used(W_shape: tuple[int, ...], *arrays: Array | None) -> bool:
-    """Whether the engine's convolutions with weights of this shape, and of these arrays, are done here.
 
-    They are if the switch is on, products may be rounded to TF32, the card has it, and the kernels take the arrays. A
+# (kernel, rows, columns, depth) of a product -> its way: what `python bench/conv_layers.py` found best on a card.
+CHOSEN: dict[tuple[str, int, int, int], Way] = {}
+
+
+def used(channels: int, kernel: Pair, *arrays: Array | None) -> bool:
+    """Whether the engine does here what has so many channels in its result, with a kernel of this size.
+
+    It does if the switch is on, products may be rounded to TF32, the card has it, and the kernels take the arrays. A
     kernel of one pixel needs no columns, and is left to cuBLAS; so are few channels.
     """
-    O, kh, kw, C = W_shape
-    return (min(O, C) >= THIN and kh * kw > 1 and kernels_take(*arrays) and os.environ.get(SWITCH) == "1"
+    return (channels >= THIN and kernel != (1, 1) and kernels_take(*arrays) and os.environ.get(SWITCH) == "1"
             and _has_tf32(array_module(*arrays)))
 
 
-def chosen(rows: int, columns: int, depth: int, phases: int = 1) -> Way:
-    """How a product of these sizes is done: large tiles if there are enough to keep a GPU busy, else parts."""
-    for way in (Way(128, 128), Way(128, 64), Way(64, 128)):
-        half_empty = rows <= way.rows // 2 or columns <= way.columns // 2
-        if not half_empty and -(-rows // way.rows) * -(-columns // way.columns) * phases >= BLOCKS:
-            return way
-    blocks, steps = -(-rows // 64) * -(-columns // 64) * phases, -(-depth // DEPTH)
-    return Way(64, 64, max(1, min(BLOCKS // max(1, blocks), steps // 4)))
+def chosen(kernel: str, rows: int, columns: int, depth: int, phases: int = 1) -> Way:
+    """How a product of these sizes is done: as CHOSEN says, else in large tiles, and parts to keep a GPU busy."""
+    if (kernel, rows, columns, depth) in CHOSEN:
+        return CHOSEN[kernel, rows, columns, depth]
+    way = Way(64 if rows <= 64 else 128, 64 if columns <= 64 else 128)
+    blocks, steps = way.tiles(rows, columns) * phases, -(-depth // DEPTH)
+    return Way(way.rows, way.columns, max(1, min(BLOCKS // max(1, blocks), steps // 4)))
 
 
 def tf32(x: Array) -> Array:
@@ -172,7 +178,7 @@ def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[
                          f"and {out.size}")
     if not out.size:
         return
-    way = chosen(rows, columns, depth, phases) if way is None else way
+    way = chosen(kernel, rows, columns, depth, phases) if way is None else way
     parts = max(1, min(way.parts, -(-depth // DEPTH)))
     target = out if parts == 1 else array_module(out).empty((parts, out.size), np.float32)
     divisors = [_divisor(d) for d in (channels, shape["kw"], shape["ow"], shape["oh"])]

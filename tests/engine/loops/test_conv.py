@@ -117,15 +117,17 @@ def test_no_images_are_no_work(cupy):
     assert not conv.conv_weights(x, gy, (3, 3), 1, (1, 1)).get().any()
 
 
-def test_a_way_is_chosen_by_the_sizes_alone():
-    assert conv.chosen(64 * 32 * 32, 512, 1152) == conv.Way(128, 128)
-    assert conv.chosen(64 * 32 * 32, 64, 576) == conv.Way(128, 64)
-    assert conv.chosen(64, 64 * 32 * 32, 576) == conv.Way(64, 128)
-    assert conv.chosen(64, 64, 10 ** 6) == conv.Way(64, 64, conv.BLOCKS)
-    assert conv.chosen(64, 64, 64) == conv.chosen(0, 0, 0) == conv.Way()
-    for rows, columns, depth in ((1000, 64, 4608), (4096, 256, 2304), (36864, 64, 65536)):
-        way = conv.chosen(rows, columns, depth)
-        assert way.parts * -(-rows // way.rows) * -(-columns // way.columns) <= 2 * conv.BLOCKS
+def test_a_way_is_chosen_by_the_sizes_alone(monkeypatch):
+    assert conv.chosen("conv", 64 * 32 * 32, 512, 1152) == conv.Way(128, 128)
+    assert conv.chosen("conv", 64 * 32 * 32, 64, 576) == conv.Way(128, 64)
+    assert conv.chosen("conv_weights", 64, 64, 10 ** 6) == conv.Way(64, 64, conv.BLOCKS)
+    assert conv.chosen("conv", 64, 64, 64) == conv.chosen("conv", 0, 0, 0) == conv.Way()
+    for sizes in ((1000, 64, 4608), (4096, 256, 2304), (36864, 64, 65536), (1024, 512, 2304)):
+        way = conv.chosen("conv", *sizes)
+        assert conv.BLOCKS / 2 <= way.parts * way.tiles(*sizes[:2]) <= 2 * conv.BLOCKS
+    monkeypatch.setitem(conv.CHOSEN, ("conv", 64, 64, 64), conv.Way(128, 64, 2))
+    assert conv.chosen("conv", 64, 64, 64) == conv.Way(128, 64, 2)
+    assert conv.chosen("conv_weights", 64, 64, 64) == conv.Way()
 
 
 def test_what_the_kernels_cannot_take_is_refused_by_name(cupy):
