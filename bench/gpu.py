@@ -276,12 +276,7 @@ def main(words=None):
     args = parser.parse_args(words)
     if unknown := [part for part in args.parts if part not in PARTS]:
         parser.error(f"unknown part '{unknown[0]}'; choose from: {', '.join(PARTS)}")
-    try:
-        cupy, facts = devices.cuda_module(), devices.cuda_facts()
-    except WrongUse as error:
-        sys.exit(f"bench/gpu.py: {error}".removesuffix(", or use --device cpu"))
-    if "emulated" in cupy.__version__:
-        facts["card"] = "NO GPU: emulated; the times say nothing"
+    cupy, facts = machine("bench/gpu.py")
     results = {"machine": facts}
     if not args.json:
         print("\n".join(f"{name:8} {value}" for name, value in facts.items()))
@@ -292,6 +287,17 @@ def main(words=None):
             show(part, results[part])
     if args.json:
         print(json.dumps(results, indent=2))
+
+
+def machine(program):
+    """CuPy, and what the card and its software are; without a card the program ends."""
+    try:
+        cupy, facts = devices.cuda_module(), devices.cuda_facts()
+    except WrongUse as error:
+        sys.exit(f"{program}: {error}".removesuffix(", or use --device cpu"))
+    if "emulated" in cupy.__version__:
+        facts["card"] = "NO GPU: emulated; the times say nothing"
+    return cupy, facts
 
 
 def show(part, found):

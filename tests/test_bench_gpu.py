@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import emulated_cupy
@@ -10,6 +11,7 @@ import emulator
 import pytest
 
 from bench import gpu
+from minigan.engine.loops import conv
 from minigan.metrics import inception
 
 SMALL = ["--width", "0.05", "--batch", "4", "--repeats", "1"]
@@ -105,3 +107,25 @@ def test_without_a_card_it_says_so(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         gpu.main(["nothing"])
     assert "unknown part 'nothing'" in capsys.readouterr().err
+
+
+def test_ways_of_convolutions_are_timed_emulated(cupy, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
+    import conv_layers
+    monkeypatch.setenv(conv.SWITCH, "0")  # which the program changes
+    monkeypatch.setattr(conv, "THIN", 1)
+    monkeypatch.setattr(conv_layers, "TOGETHER", 1)
+    monkeypatch.setattr(conv_layers, "ways", lambda *sizes: [conv.Way(64, 64), conv.Way(64, 64, 2)])
+    small = ["cnn", "--width", "0.02", "--batch", "1", "--repeats", "1"]
+    conv_layers.main([*small, "--json"])
+    results = json.loads(capsys.readouterr().out)
+    assert "emulated" in results["machine"]["card"]
+    calls = sum((Counter({row["kernel"]: row["calls"]}) for row in results["cnn"]), Counter())
+    # D: 7 convolutions of real, fake and again for G; G: 3 transposed ones and one, with the gradients of all in turn
+    assert calls["conv"] == 3 * 7 + 2 * 1 + 3 and calls["conv_weights"] == 2 * 7 + 4
+    assert all(row["best_us"] <= row["usual_us"] and row["columns_us"] > 0 for row in results["cnn"])
+    launch = conv_layers.LAUNCHERS["conv"]
+    monkeypatch.setitem(conv_layers.LAUNCHERS, "conv", lambda *given, way=None: launch(*given, way=way) * (
+        1 if way is None else 1.01))
+    with pytest.raises(SystemExit, match="is off by"):
+        conv_layers.main(small)

@@ -1,0 +1,154 @@
+"""Which way of kernels/conv.cu is the best for each convolution of a network? Beside columns and cuBLAS, on one card.
+
+    python bench/conv_layers.py [cnn] [resnet] [--batch 64] [--width 1] [--repeats 5] [--json]
+
+The convolutions are those that an update of the discriminator and one of the generator call (SN, hinge loss, TF32).
+Each is run in every way (size of tile, number of parts), compared with columns, and timed: so many runs TOGETHER as a
+CUDA graph, so that the host is not timed; the median of the repeats. What they read is in the L2 cache then, as it is
+not in an update, for all candidates alike. `usual` is the way that engine/loops/conv.py takes by itself. At the end
+stand lines for its table CHOSEN, for those where another way is at least 3 % faster.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections import Counter
+
+import gpu
+import numpy as np
+
+from minigan.engine import cublas, im2col
+from minigan.engine.loops import conv
+
+TOGETHER, FASTER, DIFFERENCE = 20, 0.97, 1e-3  # the last relative to the largest number: both sides round to TF32
+LAUNCHERS = {name: getattr(conv, f"launch_{name}") for name in ("conv", "conv_transposed", "conv_weights")}
+
+
+def layers(args, model):
+    """{(kernel, shape and shape of its factors, three more arguments): (calls, sizes of the product)} of both updates.
+    """
+    calls, sizes, asked, chosen = Counter(), {}, [], conv.chosen
+
+    def noted(kernel):
+        def launch(a, b, *rest):
+            key = (kernel, a.shape, b.shape, rest[:3])
+            found = LAUNCHERS[kernel](a, b, *rest)
+            calls[key] += 1
+            sizes[key] = asked[-1][1:]
+            return found
+        return launch
+    try:
+        conv.chosen = lambda *given: asked.append(given) or chosen(*given)
+        for kernel in LAUNCHERS:
+            setattr(conv, f"launch_{kernel}", noted(kernel))
+        run = gpu.training("cuda", argparse.Namespace(**vars(args) | {"model": model}), n_dis=1, graph=False,
+                           precision="tf32")
+        run.update_discriminator(gpu.RATE)
+        run.update_generator(gpu.RATE)
+    finally:
+        conv.chosen = chosen
+        for kernel, launch in LAUNCHERS.items():
+            setattr(conv, f"launch_{kernel}", launch)
+    return {key: (calls[key], sizes[key]) for key in calls}
+
+
+def ways(rows, columns, depth, phases=1):
+    """All that are worth a try."""
+    steps = -(-depth // conv.DEPTH)
+    for way in (conv.Way(r, c, parts) for r in (64, 128) for c in (64, 128) for parts in (1, 2, 4, 8, 16, 32, 64)):
+        too_large = way.rows > 64 >= rows or way.columns > 64 >= columns
+        blocks = way.tiles(rows, columns) * phases * way.parts
+        if not too_large and (way.parts == 1 or way.parts * 2 <= steps and blocks <= 4 * conv.BLOCKS):
+            yield way
+
+
+def by_columns(kernel, a, b, out, given):
+    os.environ[conv.SWITCH] = "0"
+    if kernel == "conv":
+        im2col.correlate(a, b, given[0], *given[1], out)
+    elif kernel == "conv_transposed":
+        im2col.correlate_transposed(a, b, *given[:2], out)
+    else:
+        out[...] = im2col.correlate_weights(a, b, *given)
+    os.environ[conv.SWITCH] = "1"
+
+
+def microseconds(cupy, stream, function, repeats):
+    """Of one run, as part of a graph of many."""
+    pool = cupy.cuda.MemoryPool()
+    with stream, cupy.cuda.using_allocator(pool.malloc):
+        function()
+        stream.synchronize()
+        stream.begin_capture()
+        for _ in range(TOGETHER):
+            function()
+        graph = stream.end_capture()
+        times = gpu.in_turn(cupy, {"": graph.launch}, repeats)[""]
+        stream.synchronize()
+    return 1e3 * statistics.median(times) / TOGETHER
+
+
+def measured(cupy, stream, args, key, calls, sizes):
+    """A dict: what the layer is, microseconds in each way."""
+    kernel, a_shape, b_shape, given = key
+    rng = np.random.default_rng(0)
+    a, b = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in (a_shape, b_shape))
+    launch, usual = LAUNCHERS[kernel], conv.chosen(kernel, *sizes)
+    out = launch(a, b, *given)
+    by_columns(kernel, a, b, out, given)
+    expected = out.get()
+    times = {}
+    for way in {usual: None} | dict.fromkeys(ways(*sizes)):
+        found = launch(a, b, *given, way=way).get()
+        if not abs(found - expected).max() <= DIFFERENCE * abs(expected).max():
+            sys.exit(f"bench/conv_layers.py: {key} in {way} is off by {abs(found - expected).max():.1e} "
+                     f"of {abs(expected).max():.1e}")
+        times[way] = microseconds(cupy, stream, lambda way=way: launch(a, b, *given, way=way), args.repeats)
+    columns = microseconds(cupy, stream, lambda: by_columns(kernel, a, b, out, given), args.repeats)
+    best = min(times, key=times.get)
+    flop = 2 * sizes[0] * sizes[1] * sizes[2] * (sizes[3] if len(sizes) > 3 else 1)
+    return {"kernel": kernel, "factors": [a_shape, b_shape], "given": given, "calls": calls, "sizes": sizes[:3],
+            "columns_us": columns, "usual": vars(usual), "usual_us": times[usual], "best": vars(best),
+            "best_us": times[best], "best_tflops": flop / times[best] / 1e6}
+
+
+def described(row):
+    """A line for people."""
+    way = "{rows}x{columns} /{parts}".format
+    return (f"{row['kernel']:16}{row['factors'][0]!s:20}{row['factors'][1]!s:20}{row['given']!s:24}{row['calls']:2}x  "
+            f"columns {row['columns_us']:6.1f}  usual {row['usual_us']:6.1f} ({way(**row['usual'])})  "
+            f"best {row['best_us']:6.1f} ({way(**row['best'])}) us, {row['best_tflops']:.0f} TFLOP/s")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="bench/conv_layers.py", description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="cnn, resnet (default: both)")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(arguments)
+    os.environ[conv.SWITCH] = "1"
+    (cupy, facts), results = gpu.machine("bench/conv_layers.py"), {}
+    stream = cupy.cuda.Stream(non_blocking=True)
+    for model in args.models or ["cnn", "resnet"]:
+        with cublas.precision(cupy, "tf32"):
+            results[model] = [measured(cupy, stream, args, key, *found) for key, found in layers(args, model).items()]
+    if args.json:
+        print(json.dumps({"machine": facts, **results}, indent=1))
+        return
+    print(facts["card"])
+    better = {}
+    for model, found in results.items():
+        print("\n".join(map(described, found)))
+        print(f"{model}: " + ", ".join(f"{name} {sum(row['calls'] * row[f'{name}_us'] for row in found):.0f} us"
+                                       for name in ("columns", "usual", "best")) + " in both updates")
+        better |= {(row["kernel"], *row["sizes"]): conv.Way(**row["best"]) for row in found
+                   if row["best_us"] < FASTER * row["usual_us"]}
+    print("".join(f"    {key}: Way({way.rows}, {way.columns}, {way.parts}),\n" for key, way in better.items()), end="")
+
+
+if __name__ == "__main__":
+    main()
