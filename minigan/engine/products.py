@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,18 @@ def product(a: Array, b: Array, out: Array) -> Array:
         return cublas.product(a, b, out)
     thread_count()
     return np.matmul(a, b, out=out)
+
+
+def column_sums(rows: Array) -> Array:
+    """(n, C) -> (C,), NumPy's, in this thread: by a product with ones, which of few columns is many times faster than
+    NumPy's sum."""
+    thread_count()
+    return np.ones(len(rows), rows.dtype) @ rows if rows.flags.c_contiguous else rows.sum(0)
+
+
+def total(parts: Sequence[Array]) -> Array:
+    """The sum of arrays of one shape, in their order."""
+    return parts[0] if len(parts) == 1 else np.stack(parts).sum(0)
 
 
 def _packed(x: Array) -> Array:

@@ -1,4 +1,5 @@
-"""Several forwards of a discriminator at once on a CPU, each on threads of its own: nn/side_by_side.py."""
+"""Several forwards of a discriminator at once on a CPU, or the halves of one, each on threads of its own:
+nn/side_by_side.py."""
 
 from __future__ import annotations
 
@@ -8,15 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from minigan.engine import ops
-from minigan.engine.autograd import Tensor
+from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.devices import Array
+from minigan.engine.scaled import Scaled
 from minigan.networks.discriminator import Discriminator
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.layers import Layer, Pass
 from minigan.nn.losses import gradient_norms
 from minigan.nn.side_by_side import side_by_side
 from minigan.nn.spectral_norms import OperatorNorm
-from minigan.nn.weight_norms import Gain
+from minigan.nn.weight_norms import Gain, Normalized
+
+HALVES = 1 << 26  # images times weights; below this two threads would mostly wait for the interpreter's lock
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,7 @@ def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Te
     losses.gradient_norms at x_hat with the labels of the real ones), all (N,) but logits (N, classes); None where
     there is no classifier, and no x_hat. real and fake: images and their labels.
     """
-    classify = dis.condition == "ac"
-
-    def number_and_logits(x: Tensor, how: Pass) -> Tensor:
-        y, logits = dis.judged(x, how, classify)
-        return y if logits is None else ops.concatenate([ops.reshape(y, (-1, 1)), logits], 1)
+    classify, number_and_logits = dis.condition == "ac", _numbers_and_logits(dis)
 
     def norms(x: Tensor, how: Pass) -> Tensor:
         return gradient_norms(lambda x: dis.forward(x, how), x)
@@ -77,6 +77,42 @@ def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Te
     y, of_fake, *of_hat = at_once(dis, forwards)
     found = of_hat[0] if of_hat else None
     return (y[:, 0], y[:, 1:], of_fake, found) if classify else (y, None, of_fake, found)
+
+
+def halves_pay(dis: Discriminator, count: int) -> bool:
+    """Whether `count` fakes are judged faster in two halves: it is never asked how many threads there are, since a half
+    has other sums than the whole."""
+    return count > 1 and count * sum(p.size for p in dis.parameters().values()) >= HALVES
+
+
+def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None) -> tuple[Tensor, Tensor | None]:
+    """The numbers (N,) and the classifier's logits (N, classes) or None of the generator's fakes, whose two halves go
+    forward and back on a thread each.
+
+    No image sees another, and nothing that they share has a gradient: the discriminator's weights are constants, as the
+    generator's update has them, and are normalized once.
+    """
+    classify, of_half = dis.condition == "ac", _numbers_and_logits(dis)
+    with no_grad():
+        weights: dict[Normalized, Tensor | Scaled] = {
+            layer: layer.norm.weight(layer, (), True) for path, layer in dis.walk()
+            if layer.weighted and (classify or path != "classify")}
+    cuts = slice(0, len(x) // 2), slice(len(x) // 2, len(x))
+
+    def half(mine: Array | None) -> Callable[[Tensor], Tensor]:
+        return lambda x: of_half(x, Pass(True, mine, weights))
+    functions = [half(None if labels is None else labels[cut]) for cut in cuts]
+    y = ops.concatenate(side_by_side(functions, [[x[cut]] for cut in cuts]))
+    return (y[:, 0], y[:, 1:]) if classify else (y, None)
+
+
+def _numbers_and_logits(dis: Discriminator) -> Callable[[Tensor, Pass], Tensor]:
+    """The discriminator with one result: the numbers (N,), or, with a classifier, those and the logits
+    (N, 1 + classes)."""
+    def number_and_logits(x: Tensor, how: Pass) -> Tensor:
+        y, logits = dis.judged(x, how, dis.condition == "ac")
+        return y if logits is None else ops.concatenate([ops.reshape(y, (-1, 1)), logits], 1)
+    return number_and_logits
 
 
 def _waits(layer: Layer) -> bool:

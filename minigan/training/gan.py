@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -160,7 +160,7 @@ class Training:
         e = self.e
         x_hat = between(x_real, x_fake, share) if e.gp else None
         norms: Tensor | None = None
-        if self.at_once and isinstance(self.dis, Discriminator) and passes.can_share(self.dis):
+        if self._side_by_side(self.dis):
             real, classified, fake, norms = passes.judged(self.dis, (x_real, y_real), (x_fake, y_fake), x_hat)
         else:
             (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
@@ -177,7 +177,11 @@ class Training:
     def step_generator(self, x: Inputs) -> Tensor:
         """Change the generator by its gradient, and move its average; returns the generator's loss before, ()."""
         def of_part(x: Inputs) -> list[Tensor]:
-            fake, classified = self.judge(self.gen(Tensor(x.z), True, x.fake_labels), x.fake_labels, True)
+            x_fake, dis = self.gen(Tensor(x.z), True, x.fake_labels), self.dis
+            if self._side_by_side(dis) and passes.halves_pay(dis, len(x_fake)):
+                fake, classified = passes.judged_in_halves(dis, x_fake, x.fake_labels)
+            else:
+                fake, classified = self.judge(x_fake, x.fake_labels, True)
             loss = self.loss.generator(fake)
             if classified is not None:
                 loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
@@ -198,6 +202,10 @@ class Training:
         if self.group.size == 1:
             return found
         return [Tensor(a) for a in mean(self.group, [t.data for t in found])]
+
+    def _side_by_side(self, dis: Layer) -> TypeGuard[Discriminator]:
+        """Whether forwards of the discriminator, or halves of one, go side by side."""
+        return self.at_once and isinstance(dis, Discriminator) and passes.can_share(dis)
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""

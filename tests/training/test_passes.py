@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_draw_and_step import CHOICES, contents, training
+from test_draw_and_step import CHOICES, contents, remembered, training
 
 from minigan.engine import thread_pool
 from minigan.networks import passes
@@ -35,6 +35,33 @@ def test_forwards_at_once_have_the_same_bytes_for_any_number_of_threads(chosen):
     finally:
         thread_pool.set_threads(before)
     assert len(found) == 1
+
+
+halved = pytest.mark.parametrize("chosen", [CHOICES[name] for name in ("sn", "bssn", "ac", "projection")])
+
+
+@halved
+def test_fakes_judged_in_halves_update_the_generator_as_those_judged_whole(chosen, monkeypatch):
+    """u moves once, and each image keeps its label: 5 images are a half of 2 and one of 3."""
+    found = []
+    for bound in (0, 1 << 60):
+        monkeypatch.setattr(passes, "HALVES", bound)
+        t = training(chosen, batch_size=5, beta1=0.0)
+        loss = t.update_generator(1e-3).item()
+        found.append((loss, remembered(t)))
+    (loss, halves), (expected, whole) = found
+    assert loss == pytest.approx(expected, rel=1e-5, abs=1e-8)
+    assert all((halves[name] == a).all() for name, a in whole.items() if name.startswith("dis"))
+    gradients = [np.concatenate([a.ravel() for name, a in arrays.items()
+                                 if name.startswith("opt_gen") and name.endswith("/m")])  # beta1 is 0
+                 for arrays in (halves, whole)]
+    assert np.linalg.norm(gradients[0] - gradients[1]) < 1e-5 * np.linalg.norm(gradients[1])
+
+
+@halved
+def test_fakes_judged_in_halves_have_the_same_bytes_for_any_number_of_threads(chosen, monkeypatch):
+    monkeypatch.setattr(passes, "HALVES", 0)
+    test_forwards_at_once_have_the_same_bytes_for_any_number_of_threads(chosen)
 
 
 def test_forwards_are_at_once_where_they_leave_each_other_alone():

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan.engine.cuda import THREADS, check, column_grid, compact, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
+from minigan.engine.products import column_sums, total
 from minigan.engine.thread_pool import parallel, row_blocks, scratch
 
 FILE = "activation.cu"
@@ -69,9 +70,9 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
 
     def block(part: slice) -> Array | None:
         to = _leaky_mask_here(g_rows[part], y_rows[part], slope, to_rows[part])
-        return to.sum(0) if want_bias else None
+        return column_sums(to) if want_bias else None
     parts = parallel(block, row_blocks(to_rows) or [slice(0)])
-    return gz, np.stack(parts).sum(0) if want_bias else None
+    return gz, total(parts) if want_bias else None
 
 
 def _leaky_mask_here(gy: Array, y: Array, slope: float, out: Array) -> Array:
@@ -111,7 +112,7 @@ def sum_rows(x: Array) -> Array:
     rows = x.reshape(-1, x.shape[-1])
     if array_module(x) is not np:
         return rows.sum(0)
-    return np.stack(parallel(lambda part: rows[part].sum(0), row_blocks(rows) or [slice(0)])).sum(0)
+    return total(parallel(lambda part: column_sums(rows[part]), row_blocks(rows) or [slice(0)]))
 
 
 def launch_sum_rows(x: Array) -> Array:

@@ -7,6 +7,7 @@ import numpy as np
 from minigan.engine.cuda import THREADS, check, column_grid, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import leaky, leaky_mask, slope_of, sum_rows
+from minigan.engine.products import column_sums, total
 from minigan.engine.thread_pool import parallel, row_blocks, scratch
 
 FILE = "batch_norm.cu"
@@ -58,9 +59,9 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
 
     def squares(part: slice) -> Array:
         d = np.subtract(rows[part], mean, out=scratch("block", rows[part].shape, x.dtype))
-        return np.multiply(d, d, out=d).sum(0)
+        return column_sums(np.multiply(d, d, out=d))
     parts = parallel(squares, row_blocks(rows))
-    return mean, np.stack(parts).sum(0) / x.dtype.type(len(rows))
+    return mean, total(parts) / x.dtype.type(len(rows))
 
 
 def move_moments(running_mean: Array, running_variance: Array, mean: Array, variance: Array, decay: float,
@@ -124,11 +125,11 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
             gz[...] = g_rows[part]
         else:
             leaky_mask(g_rows[part], y_rows[part], slope, out=gz)
-        hat = xp.subtract(rows[part], mean)
+        hat = xp.subtract(rows[part], mean, out=scratch("block", gz.shape, gz.dtype, xp))
         hat *= gz
-        return gz.sum(0), hat.sum(0)
+        return (column_sums(gz), column_sums(hat)) if xp is np else (gz.sum(0), hat.sum(0))
     parts = parallel(sums, row_blocks(rows)) if xp is np else [sums(slice(None))]
-    gbeta, ggamma = (xp.stack(part).sum(0) for part in zip(*parts, strict=True))
+    gbeta, ggamma = (total(part) for part in zip(*parts, strict=True))
     ggamma = ggamma * inverse
     # gx = gamma * inverse * (gz - mean(gz) - hat * mean(gz * hat)), hat = (x - mean) * inverse
     scale, slant = gamma * inverse, gamma * inverse * inverse * ggamma / count
@@ -137,7 +138,7 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
     def finish(part: slice) -> None:
         to = gx[part]
         to *= scale
-        to -= xp.multiply(rows[part], slant)
+        to -= xp.multiply(rows[part], slant, out=scratch("block", to.shape, to.dtype, xp))
         to -= shift
     if xp is np:
         parallel(finish, row_blocks(rows))
