@@ -1,6 +1,7 @@
 """The long campaigns: damaged files by the thousand for every reader, kills and power cuts at any moment of commands.
 
     python -m tests.campaign                    each reader 1,000 damaged files, each command 5 kills and 2 power cuts
+    python -m tests.campaign --mutations 0 --kills 0 --cuts 0 --together 20       of trainings by 2 and 4 processes
     python -m tests.campaign --mutations 10000 --kills 100 --cuts 30      hours
     python -m tests.campaign --readers log.jsonl packed --mutations 50000 --kills 0 --seed 7
 
@@ -35,6 +36,7 @@ from minigan.metrics import inception  # noqa: E402
 SLOW = 10.0  # seconds for one file
 READER = ("reader", "damaged", "read", "refused", "faults", "slowest", "memory")
 COMMAND = ("command", "kills", "went on", "same result", "faults")
+TOGETHER = (*COMMAND, "slowest end")
 SYSTEM = ("file system", "cuts", "went on", "same result", "faults")
 
 
@@ -88,6 +90,8 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=1000, help="damaged files for each reader [1000]")
     parser.add_argument("--kills", type=int, default=5, help="kills for each command [5]")
     parser.add_argument("--cuts", type=int, default=2, help="power cuts for each command and file system [2]")
+    parser.add_argument("--together", type=int, default=2, help="kills of a process of 2 and of 4 that train together "
+                        "[2]")
     parser.add_argument("--commands", nargs="*", choices=kills.COMMANDS, default=list(kills.COMMANDS),
                         metavar="COMMAND", help="[all]")
     parser.add_argument("--seed", type=int, default=0)
@@ -102,13 +106,14 @@ def main() -> int:
     cut = partial(kills.cut, names=tuple(given.commands))
     for heads, names, one, count in ((READER, given.readers, mutated, given.mutations),
                                      (COMMAND, given.commands, kills.killed, given.kills),
+                                     (TOGETHER, list(kills.TOGETHER), kills.killed_together, given.together),
                                      (SYSTEM, kills.SYSTEMS, cut, given.cuts)):
         rows = []
         for name in names if count else ():
             try:
                 rows.append(one(name, count, given.seed))
             except kills.Impossible as error:
-                print(f"no power is cut on {name}: {error}", file=sys.stderr)
+                print(f"{name} is left out: {error}", file=sys.stderr)
                 continue
             print(" ".join(f"{head} {rows[-1][head]}" for head in heads), file=sys.stderr, flush=True)
         if rows:

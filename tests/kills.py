@@ -3,13 +3,15 @@
 Each command works in a folder `root`, which `before` fills; `first` is killed, `again` goes on, and `results` are what
 must then be as if nothing had happened. A kill is SIGKILL. A power cut is real: the folder is a file system of its own
 on a loop device, of which only what it has written by then is seen again. ext4 and XFS are shut down by the ioctl that
-they have for that; for others the process is stopped and what the device holds is copied.
+they have for that; for others the process is stopped and what the device holds is copied. Of a command that MPI starts
+one process is killed, at a random step; all must end then.
 """
 
 import fcntl
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -32,13 +34,14 @@ sys.path[:0] = [sys.argv[1]]
 from scored import few_drawings
 from minigan.cli import main
 with few_drawings(sys.argv[2]):
-    code = main.run(sys.argv[3:])
-sys.exit(code)
+    sys.argv[1:] = sys.argv[3:]
+    main.main()
 """
 SHUTDOWN, WITHOUT_LOG = 0x8004587D, 2  # XFS_IOC_GOINGDOWN, which is EXT4_IOC_SHUTDOWN, too; not even the journal
 SYSTEMS = ("ext4", "xfs", "btrfs")
 SIZE = 512 << 20  # bytes of a file system; XFS wants 300 MiB
 LOCK = "*.lock"  # empty; that it is removed is not synced: a power cut may leave it to the next call
+STEPS, LONGEST = 40, 60  # iterations of a training by several processes; seconds in which all must have ended
 SMALL = ["--size", "16", "--width", "0.03", "--dim-z", "4", "--batch-size", "2"]
 
 Words = list[str]
@@ -56,6 +59,7 @@ class Command:
     results: Callable[[Path], dict[str, Any]]
     again: Callable[[Path], Words] | None = None  # None: the same once more
     before: Callable[[Path], list[Words]] = lambda root: []  # commands that fill the folder
+    processes: int = 1  # that MPI starts
 
 
 def files(*patterns: str) -> Callable[[Path], dict[str, Any]]:
@@ -114,36 +118,58 @@ COMMANDS = {
     "sample": Command(lambda root: ["sample", str(root / "run"), "-n", "200", "--out", str(root / "drawn")],
                       files("drawn/*.png"), before=lambda root: [drawn(root)]),
 }
+TOGETHER = {f"train, {count} processes": Command(
+    lambda root: [*pictures(root, iterations=STEPS, log_every=1, checkpoint_every=7, gen_batch_size=4), "-q"],
+    of_runs("run"), lambda root: ["train", "--resume", str(root / "run"), "-q"], processes=count) for count in (2, 4)}
 
 
-def started(words: Words, root: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", CALL, str(ROOT / "tests"), str(root / "cache"), *words],
+def started(words: Words, root: Path, processes: int = 1) -> subprocess.Popen[str]:
+    launch = [] if processes == 1 else [_mpiexec(), "-n", str(processes)]
+    return subprocess.Popen([*launch, sys.executable, "-c", CALL, str(ROOT / "tests"), str(root / "cache"), *words],
                             env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True, start_new_session=processes > 1)
 
 
-def run(words: Words, root: Path) -> tuple[int, str]:
-    process = started(words, root)
-    _, said = process.communicate()
+def _mpiexec() -> str:
+    beside = Path(sys.executable).with_name("mpiexec")  # PyPI's mpich puts it there
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise Impossible("mpiexec is missing: pip install mpich")
+    return found
+
+
+def run(words: Words, root: Path, processes: int = 1) -> tuple[int, str]:
+    process = started(words, root, processes)
+    said = _ended(process, None if processes == 1 else 3 * LONGEST)
     return process.returncode, said
+
+
+def _ended(process: subprocess.Popen[str], seconds: float | None) -> str:
+    """What it said. TimeoutExpired if it goes on for longer; then it is killed, and all that it started."""
+    try:
+        return process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
 
 
 def prepared(command: Command, root: Path, kept: Path) -> tuple[float, dict[str, Any]]:
     """Fill `root` and keep that in `kept`; the seconds and the results of the command, if nobody disturbs it."""
     tiny.pictures(root / "in")
     for words in command.before(root):
-        _undisturbed(words, root)
+        _undisturbed(words, root, 1)
     shutil.copytree(root, kept, ignore=shutil.ignore_patterns("lost+found"))
     began = time.monotonic()
-    _undisturbed(command.first(root), root)
+    _undisturbed(command.first(root), root, command.processes)
     took, wanted = time.monotonic() - began, command.results(root)
     if not wanted:
         raise SystemExit(f"{command.first(root)} leaves no results")
     return took, wanted
 
 
-def _undisturbed(words: Words, root: Path) -> None:
-    code, said = run(words, root)
+def _undisturbed(words: Words, root: Path, processes: int) -> None:
+    code, said = run(words, root, processes)
     if code:
         raise SystemExit(f"{words} fails undisturbed: {said}")
 
@@ -164,9 +190,9 @@ def outcome(command: Command, root: Path, wanted: dict[str, Any], ended: bool) -
         return True, True, _left(root, LOCK) if ended else ""
     if ended:
         return False, False, "what it had done is lost"
-    code, said = run((command.again or command.first)(root), root)
+    code, said = run((command.again or command.first)(root), root, command.processes)
     if code and ("is not a run" in said or "no checkpoint here" in said):  # it had not begun
-        code, said = run(command.first(root), root)
+        code, said = run(command.first(root), root, command.processes)
     same = command.results(root) == wanted
     wrong = [f"code {code}: {said}"] * bool(code) + ["another result"] * (not same) + [_left(root)]
     if "rebuilt" in said or "are lost" in said:
@@ -197,6 +223,64 @@ def killed(name: str, count: int, seed: int) -> dict[str, Any]:
                 process.communicate()
             what = outcome(command, root, wanted, process.returncode == 0)
             _count(found, what, f"{name}, seed {seed}, kill {number}")
+    return found
+
+
+def killed_together(name: str, count: int, seed: int) -> dict[str, Any]:
+    """Kill one process of several that train together, at `count` random steps; how long the last lives on."""
+    command, rng = TOGETHER[name], random.Random(f"{name} {seed}")
+    found = {"command": name, "kills": count, "went on": 0, "same result": 0, "faults": 0}
+    slowest = 0.0
+    with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as folder:
+        root, kept = Path(folder, "root"), Path(folder, "kept")
+        root.mkdir()
+        took, wanted = prepared(command, root, kept)
+        for number in range(count):
+            filled(root, kept)
+            step, victim, pause = rng.randrange(STEPS), rng.randrange(command.processes), rng.uniform(0, took / STEPS)
+            where = f"{name}, seed {seed}, kill {number} (process {victim}, step {step})"
+            process = started(command.first(root), root, command.processes)
+            try:
+                began = _killed_at(process, root, step, victim, pause)
+                _ended(process, LONGEST)
+                while members(root):
+                    if time.monotonic() > began + LONGEST:
+                        raise subprocess.TimeoutExpired(name, LONGEST)
+                slowest = max(slowest, time.monotonic() - began)
+                what = outcome(command, root, wanted, process.returncode == 0)
+            except subprocess.TimeoutExpired as error:
+                what = False, False, f"it hangs for {error.timeout:.0f} s"
+            _count(found, what, where)
+    return found | {"slowest end": f"{slowest:.1f} s"}
+
+
+def _killed_at(process: subprocess.Popen[str], root: Path, step: int, victim: int, pause: float) -> float:
+    """Kill the process of this rank so many seconds after the step, if it lives then; the time when that was done."""
+    log = root / "run" / "log.jsonl"
+    until = time.monotonic() + 3 * LONGEST
+    while process.poll() is None and not (
+            victim in members(root) and (step == 0 or log.exists() and log.read_bytes().count(b"\n") >= step)):
+        if time.monotonic() > until:
+            raise subprocess.TimeoutExpired("the training", 3 * LONGEST)
+        time.sleep(0.005)
+    time.sleep(pause)
+    if (number := members(root).get(victim)) is not None:
+        os.kill(number, signal.SIGKILL)
+    return time.monotonic()
+
+
+def members(root: Path) -> dict[int, int]:
+    """Rank -> number of the process, of those that MPI started for a command on this folder and that live."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment, command = ((path / name).read_bytes() for name in ("environ", "cmdline"))
+            zombie = (path / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            continue
+        rank = re.search(rb"(?:^|\0)PMI_RANK=(\d+)\0", environment)
+        if rank and not zombie and str(root).encode() in command:
+            found[int(rank[1])] = int(path.name)
     return found
 
 

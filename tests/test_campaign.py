@@ -16,13 +16,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_small_campaign_ends_with_tables_of_counts():
-    words = ["--mutations", "20", "--kills", "1", "--cuts", "0", "--readers", "mnist", "packed", "--commands", "pack",
-             "report"]
+    words = ["--mutations", "20", "--kills", "1", "--cuts", "0", "--together", "0", "--readers", "mnist",
+             "packed", "--commands", "pack", "report"]
     done = subprocess.run([sys.executable, "-m", "tests.campaign", *words], cwd=ROOT, capture_output=True,
                           text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for row in ("| all | 40 |", "| pack | 1 | 1 | 1 | 0 |", "| report | 1 | 1 | 1 | 0 |"):
         assert row in done.stdout
+
+
+def test_a_process_of_four_is_killed_and_all_go_on_to_the_same_bytes():
+    pytest.importorskip("mpi4py")
+    try:
+        found = kills.killed_together("train, 4 processes", 1, 0)
+    except kills.Impossible as error:
+        pytest.skip(str(error))
+    assert float(found.pop("slowest end").removesuffix(" s")) < 30
+    assert found == {"command": "train, 4 processes", "kills": 1, "went on": 1, "same result": 1, "faults": 0}
 
 
 def test_a_fault_is_counted_and_said_with_its_number(monkeypatch, capsys):
