@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ ALONE = Group()
 def group() -> Group:
     """The processes that this one was started with; ALONE where it was started as any program is.
 
-    WrongUse if MPI has started several and mpi4py is missing.
+    WrongUse if MPI has started several and mpi4py is missing, or is that of another MPI, which sees one.
     """
     if _number(SIZES) < 2 and not ("SLURM_MPI_TYPE" in os.environ and _number(("SLURM_STEP_NUM_TASKS",)) > 1):
         return ALONE
@@ -113,6 +114,9 @@ def group() -> Group:
                        ) from None
     comm = MPI.COMM_WORLD
     if comm.size == 1:
+        if (count := _number(SIZES)) > 1:
+            raise WrongUse(f"{count} processes were started by another MPI than mpi4py's, {MPI.get_vendor()[0]}, which "
+                           "sees one; start them with that one's mpiexec, or build mpi4py anew for this one")
         return ALONE
     beside = comm.Split_type(MPI.COMM_TYPE_SHARED)
     found, before = Group(comm.rank, comm.size, beside.size, comm, beside.rank, beside), sys.excepthook
@@ -124,6 +128,16 @@ def group() -> Group:
 
     sys.excepthook = end_all  # for programs; the command line catches all errors itself
     return found
+
+
+def untold() -> str:
+    """What to add to the refusal of a run's folder, where a launcher seems to have started this process with others and
+    none of SIZES says so: each would train alone. "" elsewhere."""
+    names = [name for name in sorted(os.environ) if re.fullmatch(r"(\w+_)?(RANK|RANKID|PROCID)", name)]
+    if not names or _number(SIZES) > 1:
+        return ""
+    return (f" (${names[0]} says that a launcher started this process with others: they train together if it is mpiexec"
+            " or srun of the MPI that mpi4py was built for)")
 
 
 def _number(names: Sequence[str]) -> int:

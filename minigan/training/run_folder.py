@@ -33,6 +33,7 @@ from minigan.experiment.experiment import Experiment, from_dict, recorded, to_di
 from minigan.formats.locks import Busy, say_none, take
 from minigan.formats.untrusted import cost_of_json, from_json, is_number, kind_of, memory, open_file, read_json
 from minigan.formats.whole import append, make_folder, move_folder, remove, remove_dead, sync_file, write_whole
+from minigan.parallel.mpi import untold
 
 IMAGES = "images.h5"
 LONGEST = 4 << 20  # bytes of a line of a log; a diagnosis with all spectra of the largest networks has some 100,000
@@ -65,7 +66,7 @@ def check_new(folder: Path, overwrite: bool = False, moved: bool = False) -> Non
         if not is_run:
             raise WrongUse(f"{folder} exists already and holds other files, which stay untouched; {another}")
         go_on = f"go on with it (minigan train --resume {shlex.quote(str(folder))}), " * (not imported_from(folder))
-        what = another if moved else f"{go_on}replace it (--overwrite) or {another}"
+        what = another if moved else f"{go_on}replace it (--overwrite) or {another}{untold()}"
         raise WrongUse(f"{folder} exists already and holds a run; {what}")
 
 
@@ -121,7 +122,8 @@ def locked(folder: Path) -> Iterator[Callable[[], bool]]:
     try:
         taken = take(handle)
         if taken is False:
-            raise Busy(f"{folder} is being trained by another process; wait until it is done, or choose another --out")
+            raise Busy(f"{folder} is being trained by another process; wait until it is done, or choose another "
+                       f"--out{untold()}")
         if taken is None:
             say_none(folder)
         yield lambda: _is_folder(folder, handle)

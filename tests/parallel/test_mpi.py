@@ -15,7 +15,9 @@ import tiny
 from mpi_program import CASES, PARTS
 
 from minigan.cli import main
+from minigan.engine.machine import provenance
 from minigan.errors import WrongUse
+from minigan.formats.locks import Busy
 from minigan.parallel import mpi
 from minigan.training import run_folder, run_record
 
@@ -192,6 +194,32 @@ def test_a_program_that_mpi_did_not_start_is_alone(monkeypatch):
     with pytest.raises(WrongUse, match=r"pip install 'minigan\[mpi\]'"):
         mpi.group()
     mpi.group.cache_clear()
+
+
+def test_a_launcher_of_another_mpi_is_refused_before_each_process_trains_alone(data, tmp_path):
+    """As Open MPI's mpiexec starts a process whose mpi4py is MPICH's."""
+    done = subprocess.run([sys.executable, *words(data, tmp_path / "run")], text=True, capture_output=True,
+                          env=os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMPI_COMM_WORLD_SIZE": "2"})
+    assert done.returncode == 2 and not (tmp_path / "run").exists()
+    assert "2 processes were started by another MPI than mpi4py's, " in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["RANK", "PMIX_RANK", "PALS_RANKID", "SLURM_PROCID", None])
+def test_processes_that_know_nothing_of_each_other_do_not_train_into_one_folder(name, tmp_path, monkeypatch):
+    """A launcher that sets nothing by which MPI is known: the first has the folder, the others are told the cause."""
+    for known in (*mpi.SIZES, *(known for known in os.environ if known.endswith(("RANK", "PROCID")))):
+        monkeypatch.delenv(known, raising=False)
+    if name:
+        monkeypatch.setenv(name, "1")
+    cause = f"--out (${name} says that a launcher started this process with others" if name else "choose another --out"
+    with run_folder.locked(tmp_path / "run"):
+        with pytest.raises(Busy) as busy, run_folder.locked(tmp_path / "run"):
+            pass
+    run_folder.create(tmp_path / "run", tiny.tiny(), provenance("cpu"))
+    with pytest.raises(WrongUse) as there:
+        run_folder.check_new(tmp_path / "run")
+    for refused in (busy, there):
+        assert cause in str(refused.value) and (name or str(refused.value).endswith("another --out"))
 
 
 def wait_for(process, out, lines):
