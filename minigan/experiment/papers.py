@@ -305,7 +305,7 @@ BSSN: dict[str, Target] = {
         figures=("56", "57", "58", "59", "60")),
     "bssn/figure2/mnist": Target(
         "mnist", LIN, protocol="", methods={"wgan-gp": MNIST_GP, "sn-conv": {"norm": "sn-conv"}}, figures=("2", "12"),
-        remarks=UNITS),
+        remarks=UNITS + ITS_IMAGES),
     "bssn/figure3/mnist": Target("mnist", LIN | SPREAD, protocol="", remarks=RANDOM + ITS_IMAGES, figures=("3",)),
     "bssn/figure4/cifar10": Target(
         "cifar10", SECOND, protocol="bssn", figures=("4", "5", "21"), methods=_norms("sn", "sn-conv") | {
