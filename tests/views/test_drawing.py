@@ -114,7 +114,7 @@ def test_no_error_bar_goes_below_0_where_nothing_can_be(kind, drawn):
     (["sn-gan/9", "--at", "77"], "--at 77 does nothing in sn-gan/9; leave it out, it is for bssn/12, bssn/13"),
     (["classic", "--at", "7"], "--at 7: no figure of classic shows one moment; leave it out"),
     (["report/losses", "--measure", "FID"], "--measure FID does nothing in report/losses; leave it out"),
-    (["bssn/12", "--at", "77"], "has no diagnostics of iteration 77; there are 10, 20")])
+    (["bssn/12", "--at", "77"], "no diagnosis of that iteration; choose from 10, 20")])
 def test_an_option_that_would_do_nothing_is_refused(words, said, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     run = make(tmp_path / "run", norm="sn")

@@ -279,8 +279,18 @@ def test_gradients_at_one_moment_are_the_last_or_those_asked_for(tmp_path):
     run = make(tmp_path / "run", norm="sn")
     last, asked = (layers.gradient_layers([run], ask).panels[0].series[0] for ask in (Ask(), Ask(at=50)))
     assert asked.y[0] / last.y[0] == pytest.approx(10 ** (50 / 50_000)) and list(last.x) == list(LAYERS)
-    with pytest.raises(data.Missing, match="no diagnostics of iteration 51; there are 10, 20"):
+    with pytest.raises(WrongUse, match=r"--at 51: .*run has no diagnosis of that iteration; choose from 10, 20"):
         layers.gradient_layers([run], Ask(at=51))
+
+
+def test_runs_of_one_method_that_were_diagnosed_at_other_moments_have_no_common_one(tmp_path):
+    for seed in (0, 1):
+        folder = make(tmp_path / str(seed), norm="sn", seed=seed)
+        rows = [json.loads(line) for line in (folder / "diagnostics.jsonl").read_text().splitlines()]
+        (folder / "diagnostics.jsonl").write_text("".join(
+            json.dumps(row | {"iteration": row["iteration"] + seed}) + "\n" for row in rows))
+    with pytest.raises(data.Missing, match="no iteration has a diagnosis in each of"):
+        layers.gradient_layers([tmp_path], Ask())
 
 
 def test_the_norm_of_all_gradients_is_the_root_of_the_sum_of_squares(tmp_path):
@@ -468,3 +478,17 @@ def test_the_classic_set_is_one_command_and_says_what_it_leaves_out(tmp_path, tr
     assert main.run(["figure", "classic", str(tmp_path / "none"), str(tmp_path / "sn"), "--out", str(out)]) == 0
     assert {path.stem for path in out.iterdir()} == {"bars", "singular-values", "spectral-norms", "losses"}
     assert "left out: bssn/2: " in (said := capsys.readouterr().out) and "--diagnose" in said
+
+
+def test_the_classic_set_names_the_runs_that_only_its_bars_show(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    for setting, size in (("A", 1.0), ("C", 2.0)):
+        make(tmp_path / setting, norm="sn", setting=setting, size=size)
+    make(tmp_path / "none", norm="none", setting="A")
+    assert main.run(["figure", "classic", str(tmp_path), "--out", str(tmp_path / "classic")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if "best setting alone" in line] == [
+        f"bars aside, without {tmp_path / 'C'}: of each method its best setting alone"]
+    alone = [str(tmp_path / "A"), str(tmp_path / "none")]
+    assert main.run(["figure", "classic", *alone, "--out", str(tmp_path / "b")]) == 0
+    assert "best setting alone" not in capsys.readouterr().out

@@ -202,7 +202,8 @@ def classic(paths: list[Path], out: Path, ask: Ask | None = None) -> list[str]:
     except OSError as error:
         raise FailedWork(f"{out} cannot be made ({error.strerror or error})") from None
     drawn = len(CLASSIC)
-    said = [f"but for bars: {', '.join(groups)}"]
+    others = [str(run.folder) for run in found if run.folder not in best]
+    said = [f"bars aside, without {listed(others, 3)}: of each method its best setting alone"] if others else []
     for name, of in CLASSIC.items():
         try:
             said += figure(of, paths if name == "bars" else best, out / f"{name}.png",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from minigan.errors import listed
+from minigan.errors import WrongUse, listed
 from minigan.studies.seeds import of_seeds, over_seeds
 from minigan.training.run_record import Points, Run
 from minigan.views.figures.data import (
@@ -227,7 +227,10 @@ def _diagnosed(mine: list[Run]) -> list[Run]:
 def _moment(mine: list[Run], at: int | None) -> int:
     """The newest iteration that all have diagnosed, or the one that was asked for."""
     common = sorted(set.intersection(*({line["iteration"] for line in run.diagnoses} for run in mine)))
-    if not common or at is not None and at not in common:
-        raise Missing(f"{mine[0].folder} has no diagnostics of iteration {at}; there are "
-                      f"{listed([str(i) for i in common])}")
+    whose = listed([str(run.folder) for run in mine], 3)
+    if not common:
+        raise Missing(f"no iteration has a diagnosis in each of {whose}")
+    if at is not None and at not in common:
+        raise WrongUse(f"--at {at}: {whose} {'has' if len(mine) == 1 else 'have'} no diagnosis of that iteration; "
+                       f"choose from {listed([str(i) for i in common])}")
     return common[-1] if at is None else at
