@@ -36,6 +36,7 @@ from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel; at least a row of windows
 THIN = 4  # so few output channels waste a product of matrices with windows; images have 1 or 3
+BY_COLUMN = 128  # output channels up to which a weight gradient is faster as columns^T gy than as gy^T columns
 LANES = 8  # independent partial sums of a weight gradient
 
 SMALL = 1 << 26  # multiplications, about 2 ms; below this the threads cost more than they save
@@ -115,26 +116,32 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
         return conv.launch_conv_weights(x, gy, kernel, stride, pad)
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
+    if xp is np and stride == 1 and O <= THIN < C:  # windows of the thinner one: the roles change, the taps turn round
+        turned = correlate_weights(gy, x, kernel, 1, (kh - 1 - pad[0], kw - 1 - pad[1]))
+        return xp.ascontiguousarray(turned[:, ::-1, ::-1].transpose(3, 1, 2, 0))
     K = kh * kw * C
     # fewer where a product of matrices would get thin, or take less than a quarter of a millisecond
     lanes = max(1, min(LANES, N, N * oh * ow // 512, N * oh * ow * O * K >> 23)) if xp is np else 1
     totals: list[Array] = [None] * lanes
+    by_column = xp is np and O <= BY_COLUMN
+    shape = (K, O) if by_column else (O, K)
 
     def lane(index: int) -> None:
         mine = range(index * N // lanes, (index + 1) * N // lanes)
         for images, rows in tiles(len(mine), oh, ow * K * x.dtype.itemsize, 2 * _tile_bytes(xp), mine.start):
             g = gy[images, rows]
             columns = _gather(x[images], kernel, stride, pad[0] - rows.start * stride, pad[1], g.shape[1:3])
-            g = g.reshape(-1, O).T
+            g = g.reshape(-1, O)
+            factors = (columns.T, g) if by_column else (g.T, columns)
             if totals[index] is None:
-                totals[index] = product(g, columns, xp.empty((O, K), x.dtype))
+                totals[index] = product(*factors, xp.empty(shape, x.dtype))
             else:
-                totals[index] += product(g, columns, scratch("product", (O, K), x.dtype, xp))
+                totals[index] += product(*factors, scratch("product", shape, x.dtype, xp))
 
     _run(x, [functools.partial(lane, i) for i in range(lanes)], gy.size * K)
     for other in totals[1:]:
         totals[0] += other
-    return totals[0].reshape(O, kh, kw, C)
+    return xp.ascontiguousarray(totals[0].T if by_column else totals[0]).reshape(O, kh, kw, C)
 
 
 def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array, epilogue: Epilogue) -> None:

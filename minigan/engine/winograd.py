@@ -32,6 +32,8 @@ from minigan.engine.thread_pool import BLOCK, blocks, parallel, scratch, tiles
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
 POINTS = (0.0, -1.0, 1.0, -0.5, 2.0)  # and infinity; small numbers keep the rounding small
+MANY = 48  # tiles; fewer do not make up for the transform of the weights, which are read and written four times over
+WIDE = 64  # channels; with fewer, the products are thin and the transforms are most of the work
 TILE_BYTES = 4 << 20  # transformed windows of a group of tiles, per thread
 GROUP_BYTES = 32 << 20  # transformed windows held at once for a weight gradient
 
@@ -41,8 +43,8 @@ def pays(N: int, size: tuple[int, int], kernel: tuple[int, int], C: int, O: int,
     oh, ow = size
     th, tw = -(-oh // M), -(-ow // M)
     waste = M * th * M * tw / (oh * ow)  # tiles that hang over the edge
-    many = N * th * tw >= 8  # fewer do not make up for the transform of the weights
-    return dtype == np.float32 and kernel == (R, R) and C >= 32 and O >= 32 and waste <= 1.4 and many
+    many = N * th * tw >= MANY
+    return dtype == np.float32 and kernel == (R, R) and min(C, O) >= WIDE and waste <= 1.4 and many
 
 
 @functools.cache

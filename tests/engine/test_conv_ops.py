@@ -92,6 +92,7 @@ GEOMETRIES = {
     "one-pixel": Geometry((1, 1), (3, 3), 1, (1, 1), (1, 1), 1),
     "one-channel-to-five": Geometry((4, 3), (3, 3), 1, (1, 1), (1, 5)),  # the first not thin
     "five-channels-to-one": Geometry((4, 3), (3, 3), 1, (1, 1), (5, 1)),
+    "six-to-two-padded": Geometry((4, 5), (3, 2), 1, (3, 0), (6, 2)),
     "five-to-six": Geometry((4, 5), (3, 3), 1, (1, 1), (5, 6), 1),
 }
 every_geometry = pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
@@ -344,6 +345,8 @@ def watch(monkeypatch):
     def weights_seen(*args):
         seen.weights += 1
         return weights(*args)
+    monkeypatch.setattr(winograd, "MANY", 8)  # it is right long before it pays
+    monkeypatch.setattr(winograd, "WIDE", 32)
     monkeypatch.setattr(winograd, "pieces", forward_seen)
     monkeypatch.setattr(winograd, "correlate_weights", weights_seen)
     return seen
