@@ -59,6 +59,16 @@ class Epilogue:
 NOTHING = Epilogue()
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Every stride-th pixel of a result: the correlation with stride 1 that gives it; see `correlate`."""
+
+    W: Array
+    top: int
+    left: int
+    out: Array
+
+
 def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
               epilogue: Callable[[Array], Any] = NOTHING, taps: Array | None = None) -> None:
     """out[n,i,j,o] = sum over dy,dx,c of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
@@ -89,17 +99,19 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     if kernels_take(gy, W, out) and windows <= CUDA_TILE_BYTES:
         return _scatter(gy, W, stride, pad, out, epilogue)
     flipped = W.transpose(1, 2, 0, 3)[::-1, ::-1]  # (kh, kw, O, C): what is copied below are whole rows of C
-    pieces: list[Piece] = []
+    phases: list[Phase] = []
     for y0, ty, top in _phases(kh, stride, pad[0]):
         for x0, tx, left in _phases(kw, stride, pad[1]):
             part, weights = out[:, y0::stride, x0::stride], flipped[ty, tx]
             if part.size and weights.shape[0] and weights.shape[1]:
                 weights = xp.ascontiguousarray(weights).transpose(3, 0, 1, 2)  # seen as (C, kh, kw, O)
-                pieces += _pieces(gy, weights, 1, top, left, part, epilogue)
+                phases.append(Phase(weights, top, left, part))
             elif part.size:  # no tap falls on these pixels: the stride is larger than the kernel
                 empty = xp.zeros((part.size // C, C), gy.dtype)
                 epilogue(empty)
                 part[...] = empty.reshape(part.shape)
+    pieces = _pieces_of_phases(gy, phases, epilogue) or [
+        piece for phase in phases for piece in _pieces(gy, phase.W, 1, phase.top, phase.left, phase.out, epilogue)]
     _run(gy, pieces, gy.size * W.size // len(W))
 
 
@@ -186,15 +198,47 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
     def tile(images: slice, rows: slice) -> None:
         target = out[images, rows]
         columns = _gather(x[images], (kh, kw), stride, top - rows.start * stride, left, target.shape[1:3])
-        direct = _has_rows(target)
-        flat = target.reshape(-1, O) if direct else scratch("tile", (len(columns), O), out.dtype, xp)
-        product(columns, matrix, flat)
-        epilogue(flat)
-        if not direct:
-            target[...] = flat.reshape(target.shape)
+        _multiply(columns, matrix, target, epilogue)
 
     return [functools.partial(tile, *part)
             for part in tiles(N, oh, ow * kh * kw * C * x.dtype.itemsize, budget)]
+
+
+def _pieces_of_phases(gy: Array, phases: list[Phase], epilogue: Callable[[Array], Any]) -> list[Piece]:
+    """All phases of some images in one piece: their windows are of the same pixels, which get a border once for all.
+    Empty where this is not for them: on a GPU, with one phase, where another way is faster, if an image's windows are
+    too many."""
+    (N, H, W, O), step = gy.shape, 0
+    another = (len(p.W) <= THIN or winograd.pays(N, p.out.shape[1:3], p.W.shape[1:3], O, len(p.W), gy.dtype)
+               for p in phases)
+    if array_module(gy) is np and len(phases) > 1 and not any(another):
+        step = TILE_BYTES // max(math.prod(p.out.shape[1:3]) * p.W.size // len(p.W) * gy.itemsize for p in phases)
+    if step == 0:
+        return []
+    top, left = max(0, *(p.top for p in phases)), max(0, *(p.left for p in phases))
+    height, width = (max(n + before, *(p.out.shape[i] + p.W.shape[i] - 1 - first + before for p, first in firsts))
+                     for i, n, before, firsts in ((1, H, top, [(p, p.top) for p in phases]),
+                                                  (2, W, left, [(p, p.left) for p in phases])))
+
+    def piece(images: slice) -> None:
+        frame = framed(gy[images], top, left, height, width)
+        for p in phases:
+            target, kernel = p.out[images], p.W.shape[1:3]
+            columns = _gather(frame, kernel, 1, p.top - top, p.left - left, target.shape[1:3])
+            _multiply(columns, p.W.reshape(len(p.W), -1).T, target, epilogue)
+
+    return [functools.partial(piece, images) for images in blocks(N, step)]
+
+
+def _multiply(columns: Array, matrix: Array, target: Array, epilogue: Callable[[Array], Any]) -> None:
+    """target (n, oh, ow, O) = columns @ matrix and what comes after it."""
+    direct, xp = _has_rows(target), array_module(columns)
+    O = matrix.shape[1]
+    flat = target.reshape(-1, O) if direct else scratch("tile", (len(columns), O), target.dtype, xp)
+    product(columns, matrix, flat)
+    epilogue(flat)
+    if not direct:
+        target[...] = flat.reshape(target.shape)
 
 
 def _has_rows(out: Array) -> bool:

@@ -31,15 +31,19 @@ def elementwise(function: Callable[..., Any], first: Array, *others: Array) -> A
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """a @ b; a large product of matrices is split by rows over the threads."""
+    """a @ b; a large product of matrices is split over the threads, along the longer side of the result."""
     xp = array_module(a, b)
     if xp is not np:
         return cublas.product(a, b) if a.ndim == b.ndim == 2 else xp.matmul(a, b)
     thread_count()  # BLAS is held to one thread from the first product on
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] * a.shape[1] * b.shape[1] < 1 << 24:
         return np.matmul(_packed(a), _packed(b))
-    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
-    parallel(lambda rows: np.matmul(a[rows], b, out=out[rows]), blocks(a.shape[0], -(-a.shape[0] // 8)))
+    rows, columns = out_shape = a.shape[0], b.shape[1]
+    out = np.empty(out_shape, a.dtype)
+    if rows >= columns:
+        parallel(lambda part: np.matmul(a[part], b, out=out[part]), blocks(rows, -(-rows // 8)))
+    else:
+        parallel(lambda part: np.matmul(a, b[:, part], out=out[:, part]), blocks(columns, -(-columns // 8)))
     return out
 
 

@@ -62,7 +62,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
         return launch_bias_leaky_gradient(gy, y, slope, want_bias)
     if y is None:
         return gy, sum_rows(gy) if want_bias else None
-    if array_module(gy) is not np or not y.flags.c_contiguous:
+    if array_module(gy) is not np or gy.ndim == 0 or not y.flags.c_contiguous:
         gz = leaky_mask(gy, y, slope)
         return gz, sum_rows(gz) if want_bias else None
     gz = np.empty(gy.shape, gy.dtype)
