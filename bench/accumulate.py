@@ -4,7 +4,7 @@
 
 Each number of parts in a process of its own: "peak" is its resident memory at most, and beside it what it was before
 the first update, networks and optimizers and all. A step is an update of the discriminator and one of the generator;
-the median, after one to warm up. --json prints the numbers alone.
+medians, after one to warm up; "processor" is the time of all cores together. --json prints the numbers alone.
 """
 
 import argparse
@@ -35,13 +35,15 @@ def measured(args, parts):
                            width=args.width, iterations=10**6, accumulate=parts)
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, args.size, args.size, 3), np.uint8)
     training = gan.Training(e, images)
-    first, took = resident(), []
+    first, took, worked = resident(), [], []
     for _ in range(args.repeats + 1):
-        began = time.perf_counter()
+        began, idle = time.perf_counter(), time.process_time()
         training.update_discriminator(1e-4)
         training.update_generator(1e-4)
         took.append(time.perf_counter() - began)
-    return {"parts": parts, "step": statistics.median(took[1:]), "first": first, "peak": resident()}
+        worked.append(time.process_time() - idle)
+    return {"parts": parts, "step": statistics.median(took[1:]), "processor": statistics.median(worked[1:]),
+            "first": first, "peak": resident()}
 
 
 def main(words=None):
@@ -69,9 +71,10 @@ def main(words=None):
         print(json.dumps(rows, indent=2))
         return
     print(f"{args.model}, {args.size} x {args.size} pixels, batch {args.batch}, width {args.width:g}\n\n"
-          "| --accumulate | step | peak | before the first |\n| --- | --- | --- | --- |")
+          "| --accumulate | step | processor | peak | before the first |\n| --- | --- | --- | --- | --- |")
     for row in rows:
-        print(f"| {row['parts']} | {row['step']:.2f} s | {row['peak']:.0f} MiB | {row['first']:.0f} MiB |")
+        print(f"| {row['parts']} | {row['step']:.2f} s | {row['processor']:.2f} s | {row['peak']:.0f} MiB "
+              f"| {row['first']:.0f} MiB |")
 
 
 if __name__ == "__main__":
