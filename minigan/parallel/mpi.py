@@ -55,8 +55,9 @@ class Group:
         for name, count in batches.items():
             if count % multiple:
                 what = "a batch" if parts == 1 else f"each of --accumulate {parts} parts of a batch"
+                fewer = "" if parts == 1 else ", or fewer parts"
                 raise WrongUse(f"--{name.replace('_', '-')} {count}: {self.size} processes share {what} out evenly; "
-                               f"choose a multiple of {multiple}, such as {-(-count // multiple) * multiple}")
+                               f"choose a multiple of {multiple}, such as {-(-count // multiple) * multiple}{fewer}")
 
     def mean(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The mean of each array over the processes, of one dtype, in their order: the same bytes everywhere.

@@ -162,7 +162,7 @@ def test_parts_of_different_sizes_are_refused(chosen, says):
 def test_processes_must_share_each_part_out():
     Training(tiny.tiny(batch_size=8, gen_batch_size=8, accumulate=2), pictures(), group=mpi.Group(0, 2))
     with pytest.raises(WrongUse, match="--batch-size 8: 4 processes share each of --accumulate 4 parts of a batch out "
-                                       "evenly; choose a multiple of 16, such as 16"):
+                                       "evenly; choose a multiple of 16, such as 16, or fewer parts"):
         Training(tiny.tiny(batch_size=8, gen_batch_size=8, accumulate=4), pictures(), group=mpi.Group(0, 4))
 
 

@@ -38,7 +38,7 @@ CHOICES = {
     "projection": {"model": "resnet", "condition": "projection", "gp": 1.0, "norm": "sn"},
     "ac": {"model": "resnet", "condition": "ac", "gen_batch_size": 7},
     "parts": {"accumulate": 2, "gen_batch_size": 6, "gp": 10.0, "dequantize": True, "gen_norm": "sn"},
-    "parts-resnet": {"accumulate": 4, "gen_batch_size": 4, "model": "resnet", "condition": "projection", "norm": "bn"},
+    "parts-resnet": {"accumulate": 2, "gen_batch_size": 4, "model": "resnet", "condition": "projection", "norm": "bn"},
     "tf32": {"precision": "tf32", "gp": 10.0},
     "tf32-resnet": {"precision": "tf32", "model": "resnet"},
 }
@@ -128,12 +128,12 @@ def test_the_losses_of_an_update_stay_as_they_are(cupy):
 
 def test_the_parts_of_an_update_share_its_memory(cupy):
     held = []
-    for parts in (1, 2, 4):
+    for parts in (1, 2):
         run = training({"accumulate": parts, "batch_size": 8, "gen_batch_size": 8})
         for _ in range(graphs.WARM_UPS + 1):
             run.iterate()
         held.append(run.graphs.pool.total_bytes())
-    assert held[2] < held[1] < held[0]
+    assert held[1] < 0.8 * held[0]
 
 
 def test_updates_share_their_memory(cupy):
