@@ -57,8 +57,8 @@ def layers(args, model):
 def ways(rows, columns, depth, phases=1):
     """All that are worth a try."""
     steps = -(-depth // conv.DEPTH)
-    for way in (conv.Way(r, c, parts) for r in (64, 128) for c in (64, 128) for parts in (1, 2, 4, 8, 16, 32, 64)):
-        too_large = way.rows > 64 >= rows or way.columns > 64 >= columns
+    for way in (conv.Way(*tile, parts) for tile in conv.TILES for parts in (1, 2, 4, 8, 16, 32, 64)):
+        too_large = way.rows >= 2 * max(rows, 32) or way.columns >= 2 * max(columns, 32)
         blocks = way.tiles(rows, columns) * phases * way.parts
         if not too_large and (way.parts == 1 or way.parts * 2 <= steps and blocks <= 4 * conv.BLOCKS):
             yield way

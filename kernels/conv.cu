@@ -14,10 +14,10 @@
 // into parts, each part has results of its own, which add_parts adds.
 // Determinism: fixed order; ROWS, COLUMNS and the number of parts decide it. No atomics.
 
-#ifndef ROWS  // 64 or 128; engine/loops/conv.py says which
+#ifndef ROWS  // 32, 64 or 128; engine/loops/conv.py says which
 #define ROWS 64
 #endif
-#ifndef COLUMNS  // 64 or 128
+#ifndef COLUMNS  // 32, 64 or 128
 #define COLUMNS 64
 #endif
 #define DEPTH 32  // of a step

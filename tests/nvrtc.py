@@ -22,7 +22,7 @@ FLAGS = ("--std=c++17", "-ftz=true", "-default-device", "--ptxas-options=-v")  #
 REGISTERS = 64  # more would leave room for fewer than 1024 threads on a processor with 64 K registers
 TENSOR_CORES = "conv.cu"  # its blocks have 128 threads, which may have all registers that there are
 MOST_REGISTERS, SINCE = 255, 80
-TILES = tuple((rows, columns) for rows in (64, 128) for columns in (64, 128))  # that engine/loops/conv.py asks for
+TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))  # that engine/loops/conv.py asks for
 SHARED = 48 << 10  # bytes that a block may have without asking
 
 

@@ -113,7 +113,6 @@ def test_ways_of_convolutions_are_timed_emulated(cupy, monkeypatch, capsys):
     monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
     import conv_layers
     monkeypatch.setenv(conv.SWITCH, "0")  # which the program changes
-    monkeypatch.setattr(conv, "THIN", 1)
     monkeypatch.setattr(conv_layers, "TOGETHER", 1)
     monkeypatch.setattr(conv_layers, "ways", lambda *sizes: [conv.Way(64, 64), conv.Way(64, 64, 2)])
     small = ["cnn", "--width", "0.02", "--batch", "1", "--repeats", "1"]

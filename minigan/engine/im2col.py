@@ -78,7 +78,7 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     one call to the next; then that way is taken.
     """
     if taps is None and isinstance(epilogue, Epilogue) and conv.used(
-            len(W), W.shape[1:3], x, W, out, epilogue.b, epilogue.scale):
+            W.shape[1:3], x, W, out, epilogue.b, epilogue.scale):
         conv.launch_conv(x, W, stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out)
         return
     _run(x, _pieces(x, W, stride, top, left, out, epilogue, taps), out.size * W.size // len(W))
@@ -91,7 +91,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C). On a GPU all windows of one image are made at once, if
     they are no more than CUDA_TILE_BYTES; of larger images the phases are, tile by tile, as on a CPU.
     """
-    if conv.used(W.shape[3], W.shape[1:3], gy, W, out, epilogue.b, epilogue.scale):
+    if conv.used(W.shape[1:3], gy, W, out, epilogue.b, epilogue.scale):
         conv.launch_conv_transposed(gy, W, stride, pad, out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out)
         return
     (_, kh, kw, C), xp = W.shape, array_module(W)
@@ -124,7 +124,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     (N, oh, ow, O), (kh, kw), C, xp = gy.shape, kernel, x.shape[3], array_module(x)
     if N == 0:
         return xp.zeros((O, kh, kw, C), x.dtype)
-    if conv.used(min(O, kh * kw * C), kernel, x, gy):
+    if conv.used(kernel, x, gy):
         return conv.launch_conv_weights(x, gy, kernel, stride, pad)
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)

@@ -95,7 +95,6 @@ def test_a_training_by_graphs_is_the_same_to_the_byte_on_a_gpu(chosen, iteration
 
 def test_convolutions_without_columns_are_recorded_too_emulated(cupy, monkeypatch):
     monkeypatch.setenv(conv.SWITCH, "1")
-    monkeypatch.setattr(conv, "THIN", 1)
     with emulated_cupy.counted() as counts:
         compare({"precision": "tf32", "gp": 10.0, "batch_size": 3}, graphs.WARM_UPS + 2)
     assert set(counts.kernels) >= {"conv", "conv_transposed", "conv_weights", "add_parts"}

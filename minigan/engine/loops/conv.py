@@ -24,14 +24,14 @@ FILE = "conv.cu"
 BLOCK = 128  # threads
 DEPTH, STAGES = 32, 3  # as in the kernels
 SWITCH = "MINIGAN_IMPLICIT_CONV"  # environment variable; 1: the engine's convolutions go this way where they can
-THIN = 16  # fewer channels would leave most of a tile empty
+TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))  # rows and columns that a Way may have
 BLOCKS = 264  # that keep a GPU busy: two for each of an H100's 132 processors. On every card, so that sums stay equal
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a kernel does it: results of a block (64 or 128 each way), and into how many parts the sums are cut."""
+    """How a kernel does it: results of a block (one of TILES), and into how many parts the sums are cut."""
 
     rows: int = 64
     columns: int = 64
@@ -46,13 +46,13 @@ class Way:
 CHOSEN: dict[tuple[str, int, int, int], Way] = {}
 
 
-def used(channels: int, kernel: Pair, *arrays: Array | None) -> bool:
-    """Whether the engine does here what has so many channels in its result, with a kernel of this size.
+def used(kernel: Pair, *arrays: Array | None) -> bool:
+    """Whether the engine's convolutions with a kernel of this size, and of these arrays, are done here.
 
-    It does if the switch is on, products may be rounded to TF32, the card has it, and the kernels take the arrays. A
-    kernel of one pixel needs no columns, and is left to cuBLAS; so are few channels.
+    They are if the switch is on, products may be rounded to TF32, the card has it, and the kernels take the arrays. A
+    kernel of one pixel needs no columns, and is left to cuBLAS.
     """
-    return (channels >= THIN and kernel != (1, 1) and kernels_take(*arrays) and os.environ.get(SWITCH) == "1"
+    return (kernel != (1, 1) and kernels_take(*arrays) and os.environ.get(SWITCH) == "1"
             and _has_tf32(array_module(*arrays)))
 
 
@@ -60,7 +60,12 @@ def chosen(kernel: str, rows: int, columns: int, depth: int, phases: int = 1) ->
     """How a product of these sizes is done: as CHOSEN says, else in large tiles, and parts to keep a GPU busy."""
     if (kernel, rows, columns, depth) in CHOSEN:
         return CHOSEN[kernel, rows, columns, depth]
-    way = Way(64 if rows <= 64 else 128, 64 if columns <= 64 else 128)
+    if columns <= 32:
+        way = Way(128, 32)
+    elif rows <= 32:
+        way = Way(32, 128)
+    else:
+        way = Way(64 if rows <= 64 else 128, 64 if columns <= 64 else 128)
     blocks, steps = way.tiles(rows, columns) * phases, -(-depth // DEPTH)
     return Way(way.rows, way.columns, max(1, min(BLOCKS // max(1, blocks), steps // 4)))
 

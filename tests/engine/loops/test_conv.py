@@ -4,11 +4,13 @@ The kernels against twins of their own are in tests/kernels/test_kernels.py.
 """
 
 import emulated_cupy
+import emulator
 import numpy as np
 import pytest
 from kernel_cases import CONVOLUTIONS, rounded_to_tf32
+from nvrtc import TILES
 
-from minigan.engine import cublas, ops
+from minigan.engine import cublas, cuda, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d, conv_transpose2d
 from minigan.engine.loops import conv
@@ -67,7 +69,7 @@ def discriminator(xp, x, W1, W2, b):
 
 def critic(rng):
     x, W1, W2, b = (rng.standard_normal(shape) for shape in (
-        (2, 6, 6, 16), (20, 4, 4, 16), (20, 3, 3, 20), (20,)))
+        (2, 6, 6, 3), (20, 4, 4, 3), (20, 3, 3, 20), (20,)))
     return [(a * 0.2).astype(np.float32) for a in (x, W1, W2, b)]
 
 
@@ -87,17 +89,15 @@ def test_a_gradient_penalty_runs_on_them_and_takes_no_columns(cupy, rng):
     assert set(c.kernels) >= KERNELS and not {"im2col", "im2col4", "col2im"} & set(c.kernels)
 
 
-@pytest.mark.parametrize("why", ["the switch is off", "float32", "an older card", "few channels"])
+@pytest.mark.parametrize("why", ["the switch is off", "float32", "an older card"])
 def test_otherwise_there_are_columns(why, cupy, rng, monkeypatch):
     if why == "the switch is off":
         monkeypatch.delenv(conv.SWITCH)
     elif why == "an older card":
         monkeypatch.setattr(conv, "_capable", lambda xp, device: False)
-    elif why == "few channels":
-        monkeypatch.setattr(conv, "THIN", 21)
     with emulated_cupy.counted() as c:
         compared(cupy, rng, "float32" if why == "float32" else "tf32")
-    assert not KERNELS & set(c.kernels) and "im2col4" in c.kernels
+    assert not KERNELS & set(c.kernels) and {"im2col", "im2col4"} & set(c.kernels)
 
 
 @pytest.mark.gpu
@@ -121,13 +121,37 @@ def test_a_way_is_chosen_by_the_sizes_alone(monkeypatch):
     assert conv.chosen("conv", 64 * 32 * 32, 512, 1152) == conv.Way(128, 128)
     assert conv.chosen("conv", 64 * 32 * 32, 64, 576) == conv.Way(128, 64)
     assert conv.chosen("conv_weights", 64, 64, 10 ** 6) == conv.Way(64, 64, conv.BLOCKS)
-    assert conv.chosen("conv", 64, 64, 64) == conv.chosen("conv", 0, 0, 0) == conv.Way()
+    assert conv.chosen("conv", 64, 64, 64) == conv.Way()
+    assert conv.chosen("conv", 64 * 32 * 32, 3, 576) == conv.Way(128, 32)
+    assert conv.chosen("conv_weights", 3, 576, 64 * 32 * 32) == conv.Way(32, 128, conv.BLOCKS // 5)
     for sizes in ((1000, 64, 4608), (4096, 256, 2304), (36864, 64, 65536), (1024, 512, 2304)):
         way = conv.chosen("conv", *sizes)
+        assert (way.rows, way.columns) in conv.TILES
         assert conv.BLOCKS / 2 <= way.parts * way.tiles(*sizes[:2]) <= 2 * conv.BLOCKS
     monkeypatch.setitem(conv.CHOSEN, ("conv", 64, 64, 64), conv.Way(128, 64, 2))
     assert conv.chosen("conv", 64, 64, 64) == conv.Way(128, 64, 2)
     assert conv.chosen("conv_weights", 64, 64, 64) == conv.Way()
+
+
+def test_every_tile_is_compiled_in_tests_and_fits_into_every_card():
+    assert conv.TILES == TILES
+    assert max(conv.STAGES * conv.DEPTH * (rows + columns) * 4 for rows, columns in TILES) <= 99 << 10
+    assert {way[:2] for *_, way in CONVOLUTIONS} == set(TILES)
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_no_warp_meets_a_bank_of_shared_memory_twice(tile, cupy, rng):
+    x, W, gy = (cupy.array(rng.standard_normal(shape).astype(np.float32)) for shape in (
+        (1, 4, 6, 36), (40, 3, 3, 36), (1, 4, 6, 40)))
+    with emulator.profile() as profile:
+        conv.conv(x, W, 1, (1, 1), (4, 6), way=conv.Way(*tile))
+        conv.conv_transposed(gy, W, 1, (1, 1), (4, 6), way=conv.Way(*tile))
+        conv.conv_weights(x, gy, (3, 3), 1, (1, 1), way=conv.Way(*tile))
+    source = cuda.source(conv.FILE).splitlines()
+    for access, words, count in (("reads", "place(", 2), ("writes", "wait_group", 1)):
+        lines = [line for line in profile.lines if line.access == access and words in source[line.line - 1]]
+        assert len(lines) == count * len(KERNELS)
+        assert all(line.units == line.fewest for line in lines), list(map(str, lines))
 
 
 def test_what_the_kernels_cannot_take_is_refused_by_name(cupy):
