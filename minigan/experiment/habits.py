@@ -54,9 +54,11 @@ HABITS: dict[str, tuple[tuple[str, ...], str]] = {
     "[B]": (("--input2", "--real", "--ref", "--reference"), "B are the real images: minigan score A B"),
 }
 
+MPI = "mpiexec -n 4 starts a training on 4 processes, each with a GPU of its own"
+
 # What others have and minigan has not, with the reason.
 NONE = {"--workers-per-gpu": "images are read ahead without workers", "--pin-memory": "images are read ahead anyway",
-        "--multi-gpu": "a training is on one device", "--distributed": "a training is on one device"}
+        "--multi-gpu": MPI, "--distributed": MPI}
 
 # Of other commands here, and what commands without it do instead.
 NOT_HERE = {"--tensorboard": "minigan train has it; minigan train --resume RUN --tensorboard gives a run its file",
