@@ -129,7 +129,7 @@ def test_the_wheel_says_what_it_needs(wheel):
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     assert f"\nVersion: {minigan.__version__}\n" in metadata
-    assert "\nRequires-Python: >=3.10\n" in metadata
+    assert "\nRequires-Python: >=3.11\n" in metadata
     needed = {line.split(": ")[1] for line in metadata.splitlines() if line.startswith("Requires-Dist")}
     always = {requirement.split(">")[0].strip() for requirement in needed if "extra ==" not in requirement}
     assert always == {"numpy", "pillow", "h5py", "click", "threadpoolctl", "platformdirs"}

@@ -90,7 +90,7 @@ def in_a_terminal(words: list[str], **environment: str) -> str:
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-m", "minigan", *words], stdin=theirs, stdout=theirs, stderr=theirs,
-                               env=ENVIRONMENT | environment)
+                               env=ENVIRONMENT | {"COLUMNS": "80"} | environment)  # it has no size of its own
     os.close(theirs)
     seen = b""
     try:

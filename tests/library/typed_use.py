@@ -6,10 +6,9 @@ tests/library/test_typed_use.py runs mypy on it, and on mistakes that it has to 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 import numpy as np
-from typing_extensions import assert_type
 
 import minigan
 from minigan import FailedWork, Run, Tensor, WrongUse, grad, no_grad, spectral_norm
