@@ -29,7 +29,7 @@ def table(found: dict[str, Any]) -> list[str]:
               f"largest slope of D   {named(found['slope'])}; Lipschitz bound {short(found['lipschitz_bound'])}",
               "output of D          " + ", ".join(f"{name} {short(mean)} (sd {short(sd)})"
                                                   for name, (mean, sd) in outputs.items())
-              + ("" if found["accuracy"] is None else f"; right answers {found['accuracy']:.0%}")]
+              + ("" if found["accuracy"] is None else f"; right in {found['accuracy']:.0%} of one batch")]
     if inactive is not None:
         lines.append("inactive hinge terms " + ", ".join(f"{name} {share:.0%}" for name, share in inactive.items()))
     lines.append(f"diversity of fakes {short(found['diversity'])} of the real ones'")

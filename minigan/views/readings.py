@@ -19,7 +19,8 @@ OF_DIAGNOSES = {
     "slope": "How steep D is at images, and how steep it can be: below 1e-5 G learns nothing, above 1,000 gradients "
              "explode.",
     "inactive": "The share of images beyond the hinge, from which D learns nothing: near 1, D has won.",
-    "accuracy": "How often D is right: 0.5 if it cannot tell real from fake, 1 if it always can.",
+    "accuracy": "How often D is right, on one batch as training has it (minigan score takes more): 0.5 if it cannot "
+                "tell, 1 if it always can.",
     "gradient": "The size of each layer's gradient: alike among layers is good; near 0 a layer learns nothing more.",
     "sigma_conv": "The most that a layer can stretch its input, as the convolution that it is; together they bound "
                   "D's slope.",
@@ -55,7 +56,7 @@ OF_SCORES = {
     "coverage": "The share of real images with a fake close by: higher is better, 1 at best.",
     "MS-SSIM": "How alike two fakes are, 1 if equal: compare it with that of real images; higher is less diverse.",
     "intra-MS-SSIM": "How alike two fakes of one class are, 1 if equal: higher is less diverse.",
-    "accuracy of D": OF_DIAGNOSES["accuracy"],
+    "accuracy of D": "How often D is right: 0.5 if it cannot tell real from fake, 1 if it always can.",
     "gap of D": "D's output on training images less that on held-out ones: more than twice its \u00b1 says that D "
                 "knows the former by heart.",
     "classes covered": "The share of the kinds of drawings that appear: 1 at best.",
