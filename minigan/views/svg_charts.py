@@ -6,6 +6,7 @@ A chart is as wide as its column; its lines are told apart by colour and by dash
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -47,13 +48,13 @@ def chart(title: str, lines: Mapping[str, Points], y: str, x: str = "iteration",
                 HEIGHT - BOTTOM - _share(b, *y_range, log=log) * (HEIGHT - TOP - BOTTOM))
 
     drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{_text(title)}</title>']
-    for tick in y_ticks:
+    for tick, said in zip(y_ticks, labels(y_ticks), strict=True):
         _, height = place(x_range[0], tick)
         drawn += [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>',
-                  f'<text x="{LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{label(tick)}</text>']
-    for tick in x_ticks:
+                  f'<text x="{LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{said}</text>']
+    for tick, said in zip(x_ticks, labels(x_ticks), strict=True):
         left, _ = place(tick, y_range[0])
-        drawn.append(f'<text x="{left:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{label(tick)}</text>')
+        drawn.append(f'<text x="{left:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{said}</text>')
     drawn += [f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{_text(x)}'
               "</text>",
               f'<text x="{-(TOP + HEIGHT - BOTTOM) / 2:.0f}" y="13" transform="rotate(-90)" text-anchor="middle">'
@@ -100,9 +101,19 @@ def decades(low: float, high: float, most: int = 6) -> list[float]:
     return [10.0 ** power for power in range(first, last + apart, apart)]
 
 
-def label(value: float) -> str:
-    """A tick's number: 0.5, 2000, 1e-06."""
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e6 else f"{value:.{3 if abs(value) < 1 else 5}g}"
+def labels(values: list[float]) -> list[str]:
+    """The ticks' numbers, rising, such as 0.5, 2000, 1e-06: with as many digits as their distance needs."""
+    apart = min((after - before for before, after in itertools.pairwise(values)), default=math.inf)
+    for more in range(12):
+        found = [_label(value, more) for value in values]
+        if all(abs(float(text) - value) < apart / 100 for text, value in zip(found, values, strict=True)):
+            break
+    return found
+
+
+def _label(value: float, more: int) -> str:
+    whole = value == int(value) and abs(value) < 1e6
+    return f"{value:.0f}" if whole else f"{value:.{(3 if abs(value) < 1 else 5) + more}g}"
 
 
 def thinned(points: Points) -> list[tuple[float, float]]:

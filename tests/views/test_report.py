@@ -269,6 +269,14 @@ def test_ticks_are_few_and_span_the_values(low, high):
     assert np.allclose(np.diff(found), found[1] - found[0])
 
 
+@pytest.mark.parametrize("low, high", [
+    (1.00000012, 1.0001), (0, 1), (-25.68, -25.67991), (2000, 2000.004), (1e-9, 2e-9)])
+def test_ticks_are_told_apart_by_their_labels(low, high):
+    found = svg_charts.ticks(low, high)
+    for value, text in zip(found, svg_charts.labels(found), strict=True):
+        assert abs(float(text) - value) < 0.01 * (found[1] - found[0])
+
+
 @pytest.mark.parametrize("low, high", [(1e-8, 1e8), (0.5, 0.6), (1, 1), (1e-3, 999)])
 def test_decades_are_few_and_span_the_values(low, high):
     found = svg_charts.decades(low, high)
