@@ -25,6 +25,7 @@ from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 
 BLOCK = 1 << 17  # elements that a thread takes at once: half a MiB in float32
+FEW = 4  # such blocks; to wake a thread for fewer, and to wait for it, costs more than it saves
 
 _threads = 0  # 0: not chosen yet
 
@@ -64,17 +65,18 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def parallel(work: Callable[[Any], Any], items: Iterable[Any], large: bool = False) -> list[Any]:
+def parallel(work: Callable[[Any], Any], items: Iterable[Any], large: bool = False, least: int = 2) -> list[Any]:
     """[work(item) for item in items], spread over the worker threads; results in the order of the items.
 
     The calling thread works too: waking one thread less is worth it for pieces of half a millisecond.
     large: each item is worth several threads, and its own calls of `parallel` may use those that are left: of 8
     threads with 2 items, 4 for each.
+    least: fewer items stay with the calling thread; FEW where they are blocks of BLOCK elements.
     """
     items = list(items)
     count, pool = thread_count(), _pool
     count = min(getattr(_mine, "threads", count), count)
-    if pool is None or len(items) < 2 or count < 2:
+    if pool is None or len(items) < least or count < 2:
         return [work(item) for item in items]
     mine = max(1, count // len(items)) if large else 1
     results: list[Any] = [None] * len(items)

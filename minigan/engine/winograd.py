@@ -27,7 +27,7 @@ import numpy as np
 
 from minigan.engine.devices import Array
 from minigan.engine.loops.windows import framed
-from minigan.engine.thread_pool import BLOCK, blocks, parallel, scratch, tiles
+from minigan.engine.thread_pool import BLOCK, FEW, blocks, parallel, scratch, tiles
 
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
@@ -73,7 +73,8 @@ def transformed(W: Array) -> Array:
 def _transform_weights(taps: Array) -> Array:
     """G @ taps (r*r, n), shared out over the threads."""
     out = np.empty((T * T, taps.shape[1]), taps.dtype)
-    parallel(lambda part: np.matmul(matrices()[1], taps[:, part], out=out[:, part]), blocks(taps.shape[1], BLOCK))
+    G = matrices()[1]
+    parallel(lambda part: np.matmul(G, taps[:, part], out=out[:, part]), blocks(taps.shape[1], BLOCK), least=FEW)
     return out
 
 

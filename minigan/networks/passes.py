@@ -20,7 +20,9 @@ from minigan.nn.side_by_side import side_by_side
 from minigan.nn.spectral_norms import OperatorNorm
 from minigan.nn.weight_norms import Gain, Normalized
 
-HALVES = 1 << 26  # images times weights; below this two threads would mostly wait for the interpreter's lock
+# images times weights from which threads pay; below, they would mostly wait for the interpreter's lock
+APART = 1 << 22  # whole forwards
+HALVES = 1 << 26  # halves of one
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def at_once(dis: Discriminator, forwards: Sequence[Forward]) -> list[Tensor]:
         inputs.append([forward.x, *(layer.norm.weight(layer, (), True) for layer in layers)])
     variables = [p for _, layer in dis.walk() for name, p in layer.params.items() if name != "W"]
     # the last first, as `grad` would come to them: gradients are then added in the same order, and have the same bytes
-    return side_by_side(functions[::-1], inputs[::-1], variables)[::-1]
+    apart = len(forwards[0].x) * _weights(dis) >= APART
+    return side_by_side(functions[::-1], inputs[::-1], variables, apart)[::-1]
 
 
 def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Tensor, Array | None],
@@ -82,7 +85,7 @@ def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Te
 def halves_pay(dis: Discriminator, count: int) -> bool:
     """Whether `count` fakes are judged faster in two halves: it is never asked how many threads there are, since a half
     has other sums than the whole."""
-    return count > 1 and count * sum(p.size for p in dis.parameters().values()) >= HALVES
+    return count > 1 and count * _weights(dis) >= HALVES
 
 
 def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None) -> tuple[Tensor, Tensor | None]:
@@ -113,6 +116,10 @@ def _numbers_and_logits(dis: Discriminator) -> Callable[[Tensor, Pass], Tensor]:
         y, logits = dis.judged(x, how, dis.condition == "ac")
         return y if logits is None else ops.concatenate([ops.reshape(y, (-1, 1)), logits], 1)
     return number_and_logits
+
+
+def _weights(dis: Discriminator) -> int:
+    return sum(p.size for p in dis.parameters().values())
 
 
 def _waits(layer: Layer) -> bool:

@@ -19,21 +19,24 @@ Function = Callable[..., Tensor]
 
 
 def side_by_side(functions: Sequence[Function], inputs: Sequence[Sequence[Tensor]],
-                 variables: Sequence[Tensor] = ()) -> list[Tensor]:
+                 variables: Sequence[Tensor] = (), apart: bool = True) -> list[Tensor]:
     """[function(*its inputs) for each], computed at once, with derivatives of every order.
 
     functions: each gives one Tensor, draws no random numbers and changes nothing that another reads. Each may be called
         again, for derivatives of higher order. A long one should come first: whoever is free takes the next.
     inputs: of each function, in its order.  variables: what functions use beside their inputs and has a gradient: made
     with requires_grad=True, nothing that was computed.
+    apart: False: one after the other after all, with the same bytes; small ones would mostly wait for Python's lock.
     """
-    return SideBySide(functions, [len(given) for given in inputs])(*(x for given in inputs for x in given), *variables)
+    op = SideBySide(functions, [len(given) for given in inputs], apart)
+    return op(*(x for given in inputs for x in given), *variables)
 
 
 class SideBySide(Op):
     """Inputs: those of all functions one after the other, then the variables; a result for each function."""
 
-    def __init__(self, functions: Sequence[Function], counts: Sequence[int]):
+    def __init__(self, functions: Sequence[Function], counts: Sequence[int], apart: bool = True):
+        self.least = 2 if apart else len(functions) + 1
         ends = list(accumulate(counts))
         self.functions = list(functions)
         self.own = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
@@ -80,7 +83,7 @@ class SideBySide(Op):
             found = grad(y, [x for _, x in wanted], gy=Tensor(gys[i]))
             return [(place, g.data) for (place, _), g in zip(wanted, found, strict=True)]
         totals: list[Array | None] = [None] * len(self.needs)
-        for found in parallel(gradients, list(todo), large=True):
+        for found in parallel(gradients, list(todo), large=True, least=self.least):
             for place, g in found:
                 total = totals[place]
                 totals[place] = g if total is None else total + g
@@ -95,7 +98,7 @@ class SideBySide(Op):
             mine = [Tensor(a, requires_grad=need) for a, need in zip(arrays[own], self.needs[own], strict=True)]
             with recording(record):
                 return mine, self.functions[i](*mine)
-        return parallel(run, range(len(self.functions)), large=True)
+        return parallel(run, range(len(self.functions)), large=True, least=self.least)
 
     def _wanted(self, i: int, mine: Sequence[Tensor]) -> list[tuple[int, Tensor]]:
         """(place among all inputs, tensor) of those whose gradient function i is asked for; mine: its inputs."""

@@ -279,10 +279,10 @@ def small_tiles(monkeypatch):
     """Tiles of a few rows, so that small images are cut as large ones are; gives the numbers of tiles."""
     counts: list[int] = []
 
-    def counted(work, items):
+    def counted(work, items, **how):
         items = list(items)
         counts.append(len(items))
-        return thread_pool.parallel(work, items)
+        return thread_pool.parallel(work, items, **how)
     for module in (im2col, winograd):
         monkeypatch.setattr(module, "TILE_BYTES", 1 << 12)
         monkeypatch.setattr(module, "parallel", counted)

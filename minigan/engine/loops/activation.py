@@ -9,7 +9,7 @@ import numpy as np
 from minigan.engine.cuda import THREADS, check, column_grid, compact, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
 from minigan.engine.products import column_sums, total
-from minigan.engine.thread_pool import parallel, row_blocks, scratch
+from minigan.engine.thread_pool import FEW, parallel, row_blocks, scratch
 
 FILE = "activation.cu"
 
@@ -71,7 +71,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     def block(part: slice) -> Array | None:
         to = _leaky_mask_here(g_rows[part], y_rows[part], slope, to_rows[part])
         return column_sums(to) if want_bias else None
-    parts = parallel(block, row_blocks(to_rows) or [slice(0)])
+    parts = parallel(block, row_blocks(to_rows) or [slice(0)], least=FEW)
     return gz, total(parts) if want_bias else None
 
 
@@ -112,7 +112,7 @@ def sum_rows(x: Array) -> Array:
     rows = x.reshape(-1, x.shape[-1])
     if array_module(x) is not np:
         return rows.sum(0)
-    return total(parallel(lambda part: column_sums(rows[part]), row_blocks(rows) or [slice(0)]))
+    return total(parallel(lambda part: column_sums(rows[part]), row_blocks(rows) or [slice(0)], least=FEW))
 
 
 def launch_sum_rows(x: Array) -> Array:

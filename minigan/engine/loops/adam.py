@@ -8,7 +8,7 @@ import numpy as np
 
 from minigan.engine.cuda import THREADS, check_lists, compact, groups, kernels_take, launch, pointers, starts, table
 from minigan.engine.devices import Array, array_module
-from minigan.engine.thread_pool import BLOCK, blocks, parallel
+from minigan.engine.thread_pool import BLOCK, FEW, blocks, parallel
 
 FILE = "adam.cu"
 
@@ -39,7 +39,7 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: Array, beta1: float, beta
         step *= rate.astype(w.dtype)
         w -= step
     if xp is np:
-        parallel(block, blocks(w.size, BLOCK))
+        parallel(block, blocks(w.size, BLOCK), least=FEW)
     else:
         block(slice(None))
 

@@ -8,7 +8,7 @@ from minigan.engine.cuda import THREADS, check, column_grid, kernels_take, launc
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import leaky, leaky_mask, slope_of, sum_rows
 from minigan.engine.products import column_sums, total
-from minigan.engine.thread_pool import parallel, row_blocks, scratch
+from minigan.engine.thread_pool import FEW, parallel, row_blocks, scratch
 
 FILE = "batch_norm.cu"
 
@@ -60,7 +60,7 @@ def batch_moments(x: Array) -> tuple[Array, Array]:
     def squares(part: slice) -> Array:
         d = np.subtract(rows[part], mean, out=scratch("block", rows[part].shape, x.dtype))
         return column_sums(np.multiply(d, d, out=d))
-    parts = parallel(squares, row_blocks(rows))
+    parts = parallel(squares, row_blocks(rows), least=FEW)
     return mean, total(parts) / x.dtype.type(len(rows))
 
 
@@ -92,7 +92,7 @@ def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array
         to += shift
         if slope != 1:
             leaky(to, slope, out=to)
-    parallel(block, row_blocks(rows))
+    parallel(block, row_blocks(rows), least=FEW)
     return y.reshape(x.shape)
 
 
@@ -128,7 +128,7 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
         hat = xp.subtract(rows[part], mean, out=scratch("block", gz.shape, gz.dtype, xp))
         hat *= gz
         return (column_sums(gz), column_sums(hat)) if xp is np else (gz.sum(0), hat.sum(0))
-    parts = parallel(sums, row_blocks(rows)) if xp is np else [sums(slice(None))]
+    parts = parallel(sums, row_blocks(rows), least=FEW) if xp is np else [sums(slice(None))]
     gbeta, ggamma = (total(part) for part in zip(*parts, strict=True))
     ggamma = ggamma * inverse
     # gx = gamma * inverse * (gz - mean(gz) - hat * mean(gz * hat)), hat = (x - mean) * inverse
@@ -141,7 +141,7 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
         to -= xp.multiply(rows[part], slant, out=scratch("block", to.shape, to.dtype, xp))
         to -= shift
     if xp is np:
-        parallel(finish, row_blocks(rows))
+        parallel(finish, row_blocks(rows), least=FEW)
     else:
         finish(slice(None))
     return gx.reshape(x.shape), ggamma, gbeta

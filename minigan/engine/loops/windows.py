@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from minigan.engine.thread_pool import scratch
 
 FILE = "windows.cu"
 Pair = tuple[int, int]
+
+_last = threading.local()  # .border: of the frame that this thread made last
 
 
 def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair, out: Array | None = None) -> Array:
@@ -31,7 +34,7 @@ def im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair, out: Arra
     else:
         x = x[:, -top:height - top, -left:width - left]
     sn, sy, sx, sc = x.strides
-    windows = xp.lib.stride_tricks.as_strided(x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc))
+    windows = _strided(x, (N, oh, ow, kh, kw, C), (sn, sy * stride, sx * stride, sy, sx, sc))
     xp.copyto(columns.reshape(windows.shape), windows)
     return columns
 
@@ -93,13 +96,24 @@ def framed(x: Array, top: int, left: int, height: int, width: int) -> Array:
     y0, x0 = max(0, top), max(0, left)  # where x's pixels begin in the frame
     source = x[:, max(0, -top):max(0, height - top), max(0, -left):max(0, width - left)]
     y1, x1 = y0 + source.shape[1], x0 + source.shape[2]
-    frame = scratch("frame", (x.shape[0], height, width, x.shape[3]), x.dtype, array_module(x))
-    frame[:, :y0] = 0
-    frame[:, y1:] = 0
-    frame[:, y0:y1, :x0] = 0
-    frame[:, y0:y1, x1:] = 0
+    xp = array_module(x)
+    frame = scratch("frame", (x.shape[0], height, width, x.shape[3]), x.dtype, xp)
+    border = (frame.ctypes.data, frame.shape, frame.dtype, y0, y1, x0, x1) if xp is np else None
+    if border is None or getattr(_last, "border", None) != border:  # else the zeros are still there
+        frame[:, :y0] = 0
+        frame[:, y1:] = 0
+        frame[:, y0:y1, :x0] = 0
+        frame[:, y0:y1, x1:] = 0
+        _last.border = border
     frame[:, y0:y1, x0:x1] = source
     return frame
+
+
+def _strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:
+    """as_strided; several times as fast where x, as a frame is, is one piece of NumPy's memory."""
+    if array_module(x) is np and x.flags.c_contiguous:
+        return np.ndarray(shape, x.dtype, x, 0, strides)
+    return array_module(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
 def _windows(launcher: str, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,

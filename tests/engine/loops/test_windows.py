@@ -42,3 +42,13 @@ def test_a_frame_is_x_with_zeros_around_it(top, left, height, width, rng):
     padded = np.pad(x, ((0, 0), (10, 10), (10, 10), (0, 0)))
     expected = padded[:, 10 - top:10 - top + height, 10 - left:10 - left + width]
     np.testing.assert_array_equal(framed(x, top, left, height, width), expected)
+
+
+def test_a_frame_has_a_border_of_zeros_whatever_was_framed_before(rng):
+    """The work array is used again, its border only where it is the same."""
+    for top, left in [(1, 1), (1, 1), (2, 0), (1, 1), (0, 2), (0, 0), (1, 1), (-1, 2), (1, 1)] * 2:
+        for count in (3, 3):
+            x = rng.random((count, 4, 5, 2)) + 1
+            whole = np.pad(x, ((0, 0), (3, 6), (3, 6), (0, 0)))
+            expected = whole[:, 3 - top:9 - top, 3 - left:10 - left]
+            assert (framed(x, top, left, 6, 7) == expected).all()
