@@ -44,6 +44,7 @@ from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, ignored_signals, stop_signals
 from minigan.training.records import NotFinite, Records, last_logged
 from minigan.training.run_record import Run
+from minigan.training.scoring.features_over_processes import Helper
 from minigan.training.scoring.learning_curve import Curve, open_curve
 
 Callback = Callable[[dict[str, Any]], Any]  # gets each line of the log as it is written; True: save and stop
@@ -221,7 +222,7 @@ def opened(run: Run, data_root: str | None = None, quiet: bool = False,
         return _opened_import(saved, dataclasses.replace(e, dataset=data or e.dataset), quiet), saved.remarks
     if data is not None and data != e.dataset:
         raise WrongUse(f"--data: {run.folder} was trained on {e.dataset}, and is diagnosed with these; leave it out")
-    training, _ = _training(e, quiet, False, to_stderr, own)
+    training, _ = _training(dataclasses.replace(e, score_every=None), quiet, False, to_stderr, own)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks
 
@@ -255,7 +256,7 @@ def _training(e: Experiment, quiet: bool, verbose: bool, say: Say, own: Own,
         raise WrongUse(f"{data.source}: a training compares sets of images, real and fake, and needs at least 2; to "
                        "see a network learn one by heart, put a copy of it beside it, and use --batch-size 2")
     thread_pool.set_threads(e.threads or max(1, thread_pool.cores() // group.here))
-    curve = open_curve(e, data, quiet)
+    curve = open_curve(e, data, quiet, group)
     try:
         training = Training(e, data.images, data.labels, own, group=group)
     except (MemoryError, RuntimeError) as error:  # the images go to the GPU in one piece
@@ -386,10 +387,12 @@ def _send_home() -> None:
 
 def _follow(group: mpi.Group, own: Own, given: Dataset | None) -> None:
     """The part of every process but the first: it computes, and keeps and says nothing. FailedWork names it."""
-    told = group.from_first()
-    if told is None:
-        return
+    helper = Helper(group)
+    thread_pool.set_threads(max(1, thread_pool.cores() // group.here))
     try:
+        told = helper.next()
+        if told is None:
+            return
         e, state = told
         with ignored_signals():  # a signal goes to all of them, and process 0 says when to stop
             training, _ = _training(dataclasses.replace(e, score_every=0), True, False, lambda line: None, own, given)
@@ -400,7 +403,7 @@ def _follow(group: mpi.Group, own: Own, given: Dataset | None) -> None:
                 stop = False
                 while not stop:
                     training.iterate()
-                    stop = group.from_first()
+                    stop = helper.next()
             finally:
                 _read_no_more(training)
     except Exception as error:

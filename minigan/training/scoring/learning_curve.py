@@ -14,11 +14,13 @@ from minigan.errors import WrongUse
 from minigan.experiment.experiment import Experiment
 from minigan.experiment.streams import stream
 from minigan.metrics import features, protocols
-from minigan.metrics.features import Extractor, Images
+from minigan.metrics.features import Images
 from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import PROTOCOLS, Protocol
+from minigan.parallel.mpi import ALONE, Group
 from minigan.training import sampling
 from minigan.training.gan import Training
+from minigan.training.scoring.features_over_processes import Helped
 from minigan.training.scoring.instrument import named_weights, open_extractor, protocol_for, scores_of
 
 QUICK = ("IS", "FID", "KID")  # of a protocol's scores, those that are measured again and again; all if it has none
@@ -30,7 +32,7 @@ class Curve:
 
     protocol: Protocol
     names: tuple[str, ...]
-    extractor: Extractor | None
+    extractor: Helped | None
     real: np.ndarray | None  # features
     data: str
 
@@ -46,16 +48,23 @@ class Curve:
         images = sampling.draw(training.gen if training.average is None else training.average, z, training.xp,
                                classes=training.classes, rounding=p.rounding)
         made = Images(n, "", lambda part: images[part])
-        x = self.extractor
-        inputs = ScoreInputs(self.real, images=images) if x is None else ScoreInputs(
-            self.real, features.extract(x, made, quiet=True, keep=False), partial(x.logits, biased=p.biased))
+        x = None if self.extractor is None else self.extractor.extractor
+        if self.extractor is None or x is None:
+            inputs = ScoreInputs(self.real, images=images)
+        else:
+            with self.extractor.together() as computing:
+                found = features.extract(computing, made, quiet=True, keep=False)
+            inputs = ScoreInputs(self.real, found, partial(x.logits, biased=p.biased))
         origin = Origin.of(x, seed=e.seed, data=self.data, pixels=p.rounding if p.pixels else "")
-        found = measure(p, inputs, origin, self.names)
-        return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value for one in found}
+        scores = measure(p, inputs, origin, self.names)
+        return {f"{one.name} {one.protocol}{f', {one.weights[:8]}' if one.weights else ''}": one.value
+                for one in scores}
 
 
-def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | None:
+def open_curve(e: Experiment, data: Dataset, quiet: bool = False, group: Group = ALONE) -> Curve | None:
     """The curve that the experiment asks for, its real images' features at hand; None if it asks for none.
+
+    group: this is process 0 of it, and the others compute features with it.
 
     WrongUse, at once and not after hours, if the protocol cannot be measured or its network's weights are missing.
     """
@@ -69,13 +78,15 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False) -> Curve | Non
     if protocol.per_class:
         raise WrongUse(f"--score {e.score} is not measured while a run trains; measure it afterwards: minigan score")
     names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
-    extractor = real = None
+    helped = real = None
     where = ""
     if set(protocol.scores) - protocols.OF_PIXELS:
         extractor, _ = open_extractor(protocol, weights, e.device, e.dataset, data.images.shape[1], read)
         names = tuple(scores_of(list(names), extractor, protocol)[0])
+        helped = Helped(extractor, group if e.device == "cpu" else ALONE)  # a GPU alone takes seconds
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)
-            real = features.extract(extractor, features.of_images(data.images, rows), quiet)
+            with helped.together() as computing:
+                real = features.extract(computing, features.of_images(data.images, rows), quiet)
             where = f"{e.dataset} {digest_of(data.images)[:12]}"
-    return Curve(protocol, names, extractor, real, where)
+    return Curve(protocol, names, helped, real, where)

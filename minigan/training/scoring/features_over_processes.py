@@ -1,0 +1,88 @@
+"""Features by all processes of a training: blocks of images go to them in turn, features come back, in their order.
+
+Process 0 leads. The others wait for its next word (`Helper.next`), and compute what it sends until it has no more.
+Each block is computed as it is in one process, so its features have the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copyreg
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minigan.metrics.features import Extractor, SharedOut, computed
+from minigan.parallel.mpi import Group
+
+
+def _module(name: str) -> ModuleType:
+    return sys.modules[name]
+
+
+# An extractor knows its array module; it goes by its name to the other processes, where the trainer has imported it.
+copyreg.pickle(ModuleType, lambda module: (_module, (module.__name__,)))
+
+
+@dataclass(frozen=True)
+class Help:
+    """Process 0's word that blocks follow.  extractor: None for the one of the time before."""
+
+    extractor: Extractor | None
+
+
+class Helped:
+    """An extractor of process 0, which is sent to the others when it is first needed."""
+
+    def __init__(self, extractor: Extractor, group: Group):
+        self.extractor, self.group, self.known = extractor, group, False
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[Extractor]:
+        """Inside, all processes compute what the extractor that this gives is asked for. For one process: itself."""
+        if self.group.size == 1:
+            yield self.extractor
+            return
+        comm, size = self.group.comm, self.group.size
+        self.group.from_first(Help(None if self.known else self.extractor))
+        self.known = True
+        sent, count = [], 0
+
+        def begin(images: np.ndarray) -> Callable[[], np.ndarray]:
+            nonlocal count
+            who = count % size
+            count += 1
+            if who == 0:
+                return lambda: computed(self.extractor, images)
+            sent.append(comm.isend(images, who))
+
+            def wait() -> np.ndarray:
+                features: np.ndarray = comm.recv(source=who)
+                return features
+            return wait
+        yield SharedOut(self.extractor, begin, 2 * size)
+        for who in range(1, size):
+            sent.append(comm.isend(None, who))
+        for request in sent:
+            request.wait()
+
+
+class Helper:
+    """Any process but the first."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.extractor: Extractor | None = None
+
+    def next(self) -> Any:
+        """What process 0 says next; until then features are computed for it."""
+        while isinstance(told := self.group.from_first(), Help):
+            self.extractor = told.extractor or self.extractor
+            assert self.extractor is not None, "the first time it is sent"
+            while (images := self.group.comm.recv(source=0)) is not None:
+                self.group.comm.send(computed(self.extractor, images), 0)
+        return told
