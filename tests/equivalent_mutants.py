@@ -1,12 +1,59 @@
 """Mutants of the kernels (tests/mutants.py) that no case can kill, since they compute the same; and why."""
 
+import re
+
+# Of kernels/conv.cu: one line of each of its kernels, and what is changed in it.
+COPIES = [(kernel, line) for kernel, lines in {
+    "conv": ("for (int r = 0; r < ROWS / 16; r++) {", "for (int r = 0; r < COLUMNS / 16; r++) {",
+             "int at[ROWS / 16], y0[ROWS / 16], x0[ROWS / 16];",
+             "for (int e = 0; e < 4; e += s.wide_a ? 4 : 1) {", "for (int e = 0; e < 4; e += s.wide_b ? 4 : 1) {"),
+    "conv_transposed": ("for (int r = 0; r < ROWS / 16; r++) {", "for (int r = 0; r < COLUMNS / 16; r++) {",
+                        "int at[ROWS / 16], i0[ROWS / 16], j0[ROWS / 16];",
+                        "for (int e = 0; e < 4; e += s.wide_a ? 4 : 1) {",
+                        "for (int e = 0; e < 4; e += s.wide_b ? 4 : 1)"),
+    "conv_weights": ("for (int r = 0; r < ROWS / 16; r++) {", "for (int r = 0; r < COLUMNS / 16; r++) {",
+                     "for (int r = 0; r < COLUMNS / 16; r++) taps[r] = tap_of(s, k0 + i4 + 16 * r);",
+                     "Tap taps[COLUMNS / 16];", "for (int e = 0; e < 4; e += s.wide_a ? 4 : 1)",
+                     "for (int e = 0; e < 4; e += s.wide_b ? 4 : 1)")}.items() for line in lines]
+STEPS = [(kernel, f"int all = ({depth} + DEPTH - 1) / DEPTH, first = all * part / s.parts, "
+          "end = all * (part + 1) / s.parts;")
+         for kernel, depth in (("conv", "depth"), ("conv_transposed", "depth"), ("conv_weights", "pixels"))]
+
 # reason -> (files, function, line without its comment, the line of the mutant)
 SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "0 times the slope is 0": [
         ("activation batch_norm", "leaky", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
          "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;"),
         ("windows", "col2im", "x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;",
-         "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;")],
+         "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;"),
+        ("conv", "ended", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
+         "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;")],
+    "a bank of shared memory is met twice, which tests/engine/loops/test_conv.py notices; the numbers are the same": [
+        ("conv", "place", "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 8)) * 4 + k % 4;",
+         "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 7)) * 4 + k % 4;")
+    ] + [("conv", "place", "return k * size + (i ^ (k % 2 * 16 + k % 4 / 2 * 8));",
+          f"return k * size + (i ^ ({changed}));") for changed in [
+              "k % 1 * 16 + k % 4 / 2 * 8", "k % 2 / 16 + k % 4 / 2 * 8", "k % 2 * 16 + k % 3 / 2 * 8",
+              "k % 2 * 16 + k % 4 / 3 * 8", "k % 2 * 16 + k % 4 / 2 / 8"]],
+    "a step is copied twice, or one too many, or some of zeros are added": [
+        ("conv", "product", "for (int step = 0; step < STAGES - 1; step++) {",
+         "for (int step = 0; step <= STAGES - 1; step++) {"),
+        ("conv", "product", "if (step < steps) load(A, A + ROWS * DEPTH, step);",
+         "if (step <= steps) load(A, A + ROWS * DEPTH, step);"),
+        ("conv", "product", "if (next < steps) load(other, other + ROWS * DEPTH, next);",
+         "if (next <= steps) load(other, other + ROWS * DEPTH, next);"),
+        *(("conv", kernel, line, line.replace("DEPTH - 1", changed)) for kernel, line in STEPS
+          for changed in ("DEPTH - 0", "DEPTH + 1"))],
+    "it waits for younger copies, too, that nobody needs yet": [
+        ("conv", "wait_for_step", 'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 2) : "memory");',
+         'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 3) : "memory");')],
+    "128, 64 and 32 have as many 15s as 16s; a loop by 5 has one round up to 4, as one by 4": [
+        ("conv", kernel, line, changed) for kernel, line in COPIES
+        for changed in ([line.replace("? 4", "? 5")] if "? 4" in line else
+                        [line[:m.start()] + "/ 15" + line[m.end():] for m in re.finditer("/ 16", line)])],
+    "the emulator's shared memory is aligned anyway; NVIDIA's compiler takes powers of 2 alone": [
+        ("conv", "product", "extern __shared__ __align__(16) float shared[];",
+         f"extern __shared__ __align__({size}) float shared[];") for size in (15, 17)],
     "with slope 1 both branches are gy; y, which is some array then, is read for nothing": [
         ("batch_norm", "before_leaky", "return slope == 1.0f || y[i] > 0.0f ? gy : gy * slope;",
          "return slope == 2.0f || y[i] > 0.0f ? gy : gy * slope;")],
