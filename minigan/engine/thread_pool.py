@@ -24,7 +24,9 @@ from threadpoolctl import ThreadpoolController
 from minigan.engine.devices import Array
 from minigan.errors import WrongUse
 
-BLOCK = 1 << 17  # elements that a thread takes at once: half a MiB in float32
+# Elements that a thread takes at once: 1 MiB in float32. One thread alone is as fast with a quarter of it; two then do
+# nothing but hand Python's lock to each other, and are slower than one.
+BLOCK = 1 << 18
 FEW = 4  # such blocks; to wake a thread for fewer, and to wait for it, costs more than it saves
 
 _threads = 0  # 0: not chosen yet
