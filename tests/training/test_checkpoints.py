@@ -182,7 +182,7 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
         file["weights"] = np.arange(3)
     for name, reason in [
         ("missing.h5", "no such file"),
-        ("folder.h5", "not a file"),
+        ("folder.h5", "it is a folder"),
         ("text.h5", "not an HDF5 file"),
         ("foreign.h5", "no dataset 'state': not a minigan checkpoint"),
     ]:
