@@ -20,6 +20,7 @@ from minigan.experiment.presets import DATASET_PRESETS, experiment
 from minigan.experiment.profiles import SETTINGS
 from minigan.formats.progress import to_stderr, to_stdout
 from minigan.networks.norms import NORMS
+from minigan.parallel import mpi
 from minigan.parallel.dask_workers import connected
 from minigan.studies import grid, reproduce, tables
 from minigan.studies import sweep as sweeps
@@ -46,6 +47,7 @@ def _named(word: str, options: dict[str, Any], command: str) -> tuple[str, dict[
 
 def _train_all(cells: list[grid.Cell], out: Path, quiet: bool, dask: str | None) -> None:
     """Train the runs here, or on the workers of a Dask cluster."""
+    mpi.stay_apart()
     if dask is None:
         sweeps.sweep(cells, out, quiet, to_stdout)
         return

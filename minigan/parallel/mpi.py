@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,12 @@ class Group:
         total /= self.size
         return total
 
+    def together(self, batch_size: int, moments: bool, sync_bn: bool) -> str:
+        """What is to be said of a training of several processes: how they share a batch, and its moments if any."""
+        whose = "of the whole batch" if sync_bn else "of each process's own images (--sync-bn: of the whole batch)"
+        return (f"{self.size} processes train together, each on {batch_size // self.size} of the {batch_size} images "
+                f"of a batch" + f"; batch normalization takes the moments {whose}" * moments)
+
     def from_first(self, thing: Any = None) -> Any:
         """What process 0 gives, on all of them."""
         return self.comm.bcast(thing)
@@ -99,10 +106,29 @@ class Group:
 
 ALONE = Group()
 
+_apart = ContextVar("apart", default=False)
+
+
+def stay_apart() -> None:
+    """From now on this thread trains by itself, even if MPI started its process with others.
+
+    For the runs of a grid, of which each process takes one that no other is at: what mpiexec or srun start are then
+    several sweeps, or several workers of Dask, and no two of them are at the same iteration of the same run.
+    """
+    _apart.set(True)
+
+
+def group() -> Group:
+    """The processes that this one was started with; ALONE where it was started as any program is, or stays apart.
+
+    WrongUse as for `started_with`.
+    """
+    return ALONE if _apart.get() else started_with()
+
 
 @functools.cache
-def group() -> Group:
-    """The processes that this one was started with; ALONE where it was started as any program is.
+def started_with() -> Group:
+    """The processes that MPI started this one with, and has joined; ALONE if there are none.
 
     WrongUse if MPI has started several and mpi4py is missing, or is that of another MPI, which sees one.
     """

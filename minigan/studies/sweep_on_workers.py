@@ -15,6 +15,7 @@ from minigan.engine import thread_pool
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.progress import ProgressLine
 from minigan.formats.untrusted import open_file
+from minigan.parallel import mpi
 from minigan.parallel.dask_workers import Workers, flag_is_set
 from minigan.studies.grid import Cell
 from minigan.studies.sweep import MOST, Say, claim, conclude, missing, train_cell
@@ -72,6 +73,7 @@ def train_there(cell: Cell, out: str, flag: str, share: int) -> list[str]:
     folder = Path(out) / cell.name
     if not (folder.parent / "sweep.json").is_file():
         raise WrongUse(f"{folder.parent} is not there; the folder of the runs must be one that all workers share")
+    mpi.stay_apart()  # srun may have started this worker with others
     threads = cell.experiment.threads or max(1, thread_pool.cores() // share)
     cell = dataclasses.replace(cell, experiment=dataclasses.replace(cell.experiment, threads=threads))
     said: list[str] = []

@@ -168,7 +168,7 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
             "uninterrupted run has")
     if processes != group.size:
         as_many = f"{processes} process{'' if processes == 1 else 'es'}"
-        what = "the same training, to rounding" if experiment.sync_bn else (
+        what = "the same training, to rounding" if experiment.sync_bn or not training.normalizes_batches() else (
             "batch normalization takes its moments from each process's rows, so what follows is another training, as "
             "with another batch")
         say(f"{out} was trained by {as_many} and goes on with {group.size}: {what}")
@@ -369,6 +369,8 @@ def _lead(training: Training, say: Say) -> None:
     """Give the other processes of the training what they need to join it: all that process 0 has read."""
     if training.group.size > 1:
         training.group.from_first((training.e, training.state()))
+        e, moments = training.e, training.normalizes_batches()
+        say(training.group.together(e.batch_size, moments, e.sync_bn))
         _join_cards(training, say)
 
 

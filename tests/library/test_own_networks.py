@@ -1,5 +1,7 @@
 """Networks of one's own in the training loop: the same runs as minigan's networks give, saved, resumed, refused."""
 
+import json
+
 import numpy as np
 import pytest
 from scored import few_drawings
@@ -18,6 +20,7 @@ from minigan.networks.own import name_of
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Layer, Linear
 from minigan.nn.spectral_norms import SpectralNorm
+from minigan.parallel import mpi
 from minigan.training import checkpoints
 from minigan.training.assembly import make_discriminator, make_generator
 
@@ -148,6 +151,19 @@ def test_one_network_may_be_the_models(tmp_path):
     with pytest.raises(WrongUse, match=r"its discriminator 'discriminator' is its author's own code"):
         minigan.load(run.folder).discriminator  # noqa: B018
     assert "cnn" in repr(run) and "discriminator 'discriminator'" in repr(run)
+
+
+def test_processes_do_not_change_a_training_without_batch_normalization(tmp_path, capsys):
+    """As if two processes had begun it: what the run says when one goes on."""
+    begun = minigan.train(IMAGES, out=tmp_path / "run", **functions(), **HOW)
+    record = begun.folder / "experiment.json"
+    found = json.loads(record.read_text())
+    record.write_text(json.dumps(found | {"machine": found["machine"] | {"processes": 2}}))
+    capsys.readouterr()
+    minigan.load(begun.folder, **functions()).resume(iterations=7)
+    assert "was trained by 2 processes and goes on with 1: the same training, to rounding" in capsys.readouterr().err
+    assert mpi.Group(size=2).together(4, False, False) == (
+        "2 processes train together, each on 2 of the 4 images of a batch")
 
 
 @pytest.mark.parametrize("command", ["train --resume", "sample", "score", "diagnose"])

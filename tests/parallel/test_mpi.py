@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ LONG = {"iterations": 200, "checkpoint_every": 10, "log_every": 2, "sample_every
 
 def start(count, *words):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tiny.ROOT, tiny.ROOT / "tests")))}
-    return subprocess.Popen([MPIEXEC, "-n", str(count), sys.executable, *map(str, words)], env=environment, text=True,
+    launcher = [MPIEXEC, "-n", str(count)] if count else []
+    return subprocess.Popen([*launcher, sys.executable, *map(str, words)], env=environment, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
@@ -49,6 +51,7 @@ def whole(data):
     process = start(2, *words(data, data.parent / "whole"))
     said = tiny.ended(process)
     assert process.returncode == 0 and said.count("done in") == 1, said
+    assert said.count("2 processes train together, each on 2 of the 4 images of a batch; ") == 1, said
     return tiny.contents(data.parent / "whole")
 
 
@@ -186,14 +189,31 @@ def test_a_program_whose_training_fails_ends_all(tmp_path):
 def test_a_program_that_mpi_did_not_start_is_alone(monkeypatch):
     for name in (*mpi.SIZES, "SLURM_MPI_TYPE"):
         monkeypatch.delenv(name, raising=False)
-    mpi.group.cache_clear()
+    monkeypatch.setattr(mpi, "_apart", ContextVar("apart", default=False))  # a sweep of another test sets it
+    mpi.started_with.cache_clear()
     assert mpi.group() is mpi.ALONE
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    mpi.group.cache_clear()
+    mpi.started_with.cache_clear()
     with pytest.raises(WrongUse, match=r"pip install 'minigan\[mpi\]'"):
         mpi.group()
-    mpi.group.cache_clear()
+    mpi.started_with.cache_clear()
+
+
+@pytest.mark.parametrize("dask", [False, True])
+def test_runs_of_a_grid_are_trained_by_one_process_each_though_mpi_started_several(dask, data, tmp_path, monkeypatch):
+    """Two sweeps that share the runs; and workers that srun told they are two, as its PMI does."""
+    words = ["-m", "minigan", "sweep", "folder", "--data-root", data, "--methods", "none,sn", "--settings", "C",
+             "--out", tmp_path / "out", *"--size 16 --width 0.05 --batch-size 4 --iterations 4 --quiet".split()]
+    if dask:
+        pytest.importorskip("distributed")
+        monkeypatch.setenv("PMI_SIZE", "2")
+    process = start(0, *words, "--dask", "local:2") if dask else start(2, *words)
+    said = tiny.ended(process)
+    assert process.returncode == 0 and "train together" not in said, said
+    runs = [run_record.read(tmp_path / "out" / name) for name in ("none-C-0", "sn-C-0")]
+    assert all(run.finished for run in runs)
+    assert not any("processes" in run.machine for run in runs)
 
 
 def test_a_launcher_of_another_mpi_is_refused_before_each_process_trains_alone(data, tmp_path):
