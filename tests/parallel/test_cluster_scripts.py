@@ -80,6 +80,16 @@ def test_a_training_by_mpi_is_begun_and_gone_on_with_by_the_same_job(place, monk
         assert process.returncode == 0 and line in said, said
 
 
+@pytest.mark.parametrize("said", [["--out", "run"], ["--out=run"]])
+def test_the_runs_folder_is_found_however_it_is_said(said, place):
+    (place[0] / "bin" / "srun").write_text('#!/usr/bin/env bash\necho "$@"\n')
+    words = ["cifar10", *said, "--norm", "sn"]
+    assert tiny.ended(start(place, "train_mpi.slurm", *words)) == f"minigan train {' '.join(words)}\n"
+    (place[0] / "run").mkdir()
+    (place[0] / "run" / "experiment.json").touch()
+    assert tiny.ended(start(place, "train_mpi.slurm", *words)) == "minigan train --resume run\n"
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_shell_linter_finds_nothing_in_them(script):
     linter = shutil.which("shellcheck") or str(Path(sys.executable).with_name("shellcheck"))
