@@ -24,6 +24,7 @@ from minigan.library.images import Images, as_images
 from minigan.library.options import in_python, sayer
 from minigan.networks.own import NONE, Network, Own
 from minigan.networks.own import own as as_own
+from minigan.parallel import mpi
 from minigan.training import assembly, loop, restore, run_folder, run_record, sampling
 from minigan.training.interrupts import Interrupted
 from minigan.training.scoring.given import Given
@@ -305,3 +306,7 @@ def train_in_python(folder: Path, quiet: bool, callback: loop.Callback | None,
                 f"{line}, in a temporary folder, which is removed; out= keeps a run" if temporary else
                 f"{line}; go on with: minigan.load({str(folder)!r}).resume()") from None
         say(f"{line}; resume() of the Run that is returned goes on")
+    except Exception as error:
+        if not raised:  # after an error of the callback the others have been told to stop
+            mpi.end_with(error)
+        raise

@@ -6,10 +6,12 @@ two runs of as many processes have the same bytes. Process 0 keeps the run's fol
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ if TYPE_CHECKING:  # the command line asks for the group before it needs NumPy
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
 
 SMALL = 1 << 16  # bytes from all processes that go in one message rather than in two: then its delay counts
+
+PASSED_ON_S = 0.2  # until mpiexec has passed on what this process said last; MPICH's drops what it has not read
 
 
 @dataclass
@@ -101,6 +105,7 @@ class Group:
 
     def end_all(self, code: int) -> None:
         """End every process at once: one has failed, and the others would wait for it for ever."""
+        time.sleep(PASSED_ON_S)
         self.comm.Abort(code)
 
 
@@ -155,6 +160,16 @@ def started_with() -> Group:
 
     sys.excepthook = end_all  # for programs; the command line catches all errors itself
     return found
+
+
+def end_with(error: Exception) -> None:
+    """End every process of a training, with this error's traceback; nothing where one is alone.
+
+    For programs, which may catch the error: the others would wait for this process for ever.
+    """
+    with contextlib.suppress(WrongUse):  # the group that could not be made is the error then
+        if group().size > 1:
+            sys.excepthook(type(error), error, error.__traceback__)
 
 
 def untold() -> str:

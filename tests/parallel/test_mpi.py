@@ -186,6 +186,16 @@ def test_a_program_whose_training_fails_ends_all(tmp_path):
     assert process.returncode == 1 and "ValueError: a fault in process 0" in said, said
 
 
+def test_a_program_that_catches_the_error_of_a_training_ends_all(tmp_path):
+    """The others wait for what process 0 reads; they would wait for ever."""
+    program = tmp_path / "program.py"
+    program.write_text("import contextlib\nimport minigan\nwith contextlib.suppress(minigan.WrongUse):\n"
+                       "    minigan.train('shapes', out='run', loss='nothing')\n")
+    process = start(2, program)
+    said = tiny.ended(process, 30)
+    assert process.returncode == 1 and "WrongUse: unknown loss 'nothing'" in said, said
+
+
 def test_a_program_that_mpi_did_not_start_is_alone(monkeypatch):
     for name in (*mpi.SIZES, "SLURM_MPI_TYPE"):
         monkeypatch.delenv(name, raising=False)
