@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
@@ -95,8 +97,9 @@ def connected(where: str) -> Iterator[Workers]:
     with _quiet("distributed"), contextlib.ExitStack() as stack:
         at = where
         if kind == "local":
-            at = stack.enter_context(distributed.LocalCluster(
-                n_workers=int(rest), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL))
+            with _without_ctrl_c():
+                at = stack.enter_context(distributed.LocalCluster(
+                    n_workers=int(rest), threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL))
         try:
             client = stack.enter_context(distributed.Client(at, timeout=ANSWERS_S, set_as_default=False))
         except (OSError, ValueError) as error:
@@ -114,6 +117,19 @@ def connected(where: str) -> Iterator[Workers]:
         except (CancelledError, distributed.comm.CommClosedError):
             raise FailedWork(f"--dask {where}: the connection to the scheduler is lost; what was finished is kept, and "
                              "the same command goes on when a scheduler is there again") from None
+
+
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C, which a terminal sends them, too: this one says what they are to do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

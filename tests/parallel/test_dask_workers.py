@@ -103,6 +103,20 @@ def test_ctrl_c_saves_all_runs_and_the_same_command_goes_on(workers, data, tmp_p
     assert {name: tiny.contents(out / name) for name in expected} == expected
 
 
+def test_ctrl_c_in_a_terminal_which_goes_to_the_workers_too_saves_all_runs(data, tmp_path):
+    out = tmp_path / "out"
+    options = [word for name, value in LONG.items() if value is not None and name != "n_dis"
+               for word in (f"--{name.replace('_', '-')}", str(2000 if name == "iterations" else value))]
+    process = subprocess.Popen([sys.executable, "-m", "minigan", "sweep", "folder", "--data-root", data, "--methods",
+                                "none,sn", "--settings", "C", "--dask", "local:2", "--out", out, *options], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                               env=os.environ | {"PYTHONPATH": str(tiny.ROOT)})
+    when(lambda: begun(out / "none-C-0") and begun(out / "sn-C-0"), partial(os.killpg, process.pid, signal.SIGINT))
+    said = tiny.ended(process, 60)
+    assert process.returncode == 130 and said.endswith("all runs are saved; the same command goes on\n"), said
+    assert "Traceback" not in said
+
+
 def test_a_run_that_cannot_be_carried_out_ends_the_grid_with_its_reason(workers, tmp_path):
     made = cells(tmp_path / "data")
     with pytest.raises(FailedWork, match="-C-0: .*data"):
