@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
 
-from minigan.engine import conv_ops, devices, im2col, ops, pool_ops
+from minigan.engine import conv_ops, cublas, devices, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.loops.power_iteration import power_iteration, power_iterations
 from minigan.engine.loops.resample import pool2x
@@ -361,7 +361,7 @@ def random_pair(cupy, rng):
     lambda x, xp: xp.einsum("ij,kj->ik", x, x), lambda x, xp: xp.clip(x, -1, 1),
     lambda x, xp: xp.take(x, x[0].argmax(), 1),
     lambda x, xp: xp.pad(x, ((1, 0), (0, 2)), constant_values=-np.inf), lambda x, xp: xp.stack([x, x], axis=1),
-    lambda x, xp: xp.concatenate([x, x], axis=1), lambda x, xp: xp.repeat(x, 2, axis=0), lambda x, xp: abs(x) ** 0.5,
+    lambda x, xp: xp.concatenate([x, x], axis=1), lambda x, xp: xp.repeat(x, 2, axis=0), lambda x, xp: abs(x) ** 1.5,
     lambda x, xp: xp.linalg.norm(x), lambda x, xp: xp.linalg.eigvalsh(x @ x.T), lambda x, xp: xp.eye(3, k=1),
     lambda x, xp: xp.full((2,), 3.0), lambda x, xp: xp.full_like(x, 3), lambda x, xp: xp.ones_like(x, dtype=np.int32),
     lambda x, xp: xp.multiply.outer(x[0], x[1]), lambda x, xp: x[x > 0], lambda x, xp: x[:, x[0] > 0],
@@ -743,6 +743,7 @@ def test_a_layer_in_tiles_is_numpys_and_needs_no_more_than_a_tile(layer, picture
     size = np.dtype(dtype).itemsize // 4
     tile = int(whole * size * pictures / len(arrays[0]))
     monkeypatch.setattr(im2col, "CUDA_TILE_BYTES", tile)
+    cublas.product(cupy.ones((1, 1), np.float32), cupy.ones((1, 1), np.float32))  # its work space is made once
     with emulated_cupy.counted() as c:
         found = derivatives(function, [cupy.asarray(a) for a in arrays])
     compare(found, derivatives(function, arrays))
