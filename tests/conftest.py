@@ -2,10 +2,9 @@
 
 import importlib.util
 import os
-import re
 import zlib
-from dataclasses import replace
 
+import golden_inception
 import numpy as np
 import pytest
 from gpu_here import no_gpu
@@ -71,8 +70,6 @@ def narrow(monkeypatch):
     """The name of a kind of Inception with 1/32 of the channels, for images of 107 x 107 pixels, so that what does not
     depend on size is tested in a moment.
     """
-    slim = {block: {name: re.sub(r"(\d+) (?=\d)", lambda found: f"{int(found[1]) // 32} ", steps)
-                    for name, steps in branches.items()} for block, branches in inception_table.NETWORK.items()}
-    kind = replace(inception_table.KINDS["inception-2015-12-05"], network=slim, classes=7, size=107)
+    kind = golden_inception.slim(inception_table.KINDS["inception-2015-12-05"], 7)
     monkeypatch.setitem(inception_table.KINDS, "narrow", kind)
     return "narrow"

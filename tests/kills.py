@@ -207,51 +207,58 @@ def _left(root: Path, but: str = "") -> str:
     return f"{', '.join(found)} left" if found else ""
 
 
+Kill = Callable[[Command, Path, float, dict[str, Any]], tuple[tuple[bool, bool, str], str]]
+
+
 def killed(name: str, count: int, seed: int) -> dict[str, Any]:
     """Kill a command at `count` random moments of its time; how many of the next calls come to the same results."""
-    command, rng = COMMANDS[name], random.Random(f"{name} {seed}")
-    found = {"command": name, "kills": count, "went on": 0, "same result": 0, "faults": 0}
-    with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as folder:
-        root, kept = Path(folder, "root"), Path(folder, "kept")
-        root.mkdir()
-        took, wanted = prepared(command, root, kept)
-        for number in range(count):
-            filled(root, kept)
-            with started(command.first(root), root) as process:
-                time.sleep(rng.uniform(0, took))
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-            what = outcome(command, root, wanted, process.returncode == 0)
-            _count(found, what, f"{name}, seed {seed}, kill {number}")
-    return found
+    rng = random.Random(f"{name} {seed}")
+
+    def kill(command: Command, root: Path, took: float, wanted: dict[str, Any]) -> tuple[tuple[bool, bool, str], str]:
+        with started(command.first(root), root) as process:
+            time.sleep(rng.uniform(0, took))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        return outcome(command, root, wanted, process.returncode == 0), ""
+    return _counted(name, COMMANDS[name], count, seed, kill)
 
 
 def killed_together(name: str, count: int, seed: int) -> dict[str, Any]:
     """Kill one process of several that train together, at `count` random steps; how long the last lives on."""
-    command, rng = TOGETHER[name], random.Random(f"{name} {seed}")
+    rng, lasted = random.Random(f"{name} {seed}"), [0.0]
+
+    def kill(command: Command, root: Path, took: float, wanted: dict[str, Any]) -> tuple[tuple[bool, bool, str], str]:
+        step, victim, pause = rng.randrange(STEPS), rng.randrange(command.processes), rng.uniform(0, took / STEPS)
+        process = started(command.first(root), root, command.processes)
+        try:
+            began = _killed_at(process, root, step, victim, pause)
+            _ended(process, LONGEST)
+            while members(root):
+                if time.monotonic() > began + LONGEST:
+                    raise subprocess.TimeoutExpired(name, LONGEST)
+            lasted.append(time.monotonic() - began)
+            what = outcome(command, root, wanted, process.returncode == 0)
+        except subprocess.TimeoutExpired as error:
+            what = False, False, f"it hangs for {error.timeout:.0f} s"
+        return what, f" (process {victim}, step {step})"
+    return _counted(name, TOGETHER[name], count, seed, kill) | {"slowest end": f"{max(lasted):.1f} s"}
+
+
+def _counted(name: str, command: Command, count: int, seed: int, kill: Kill) -> dict[str, Any]:
+    """What became of a command that was killed so many times, each time from the same files.
+
+    kill(command, root, seconds and results of the command undisturbed) -> (its outcome, words on where it was killed).
+    """
     found = {"command": name, "kills": count, "went on": 0, "same result": 0, "faults": 0}
-    slowest = 0.0
     with tempfile.TemporaryDirectory(prefix="minigan-campaign-") as folder:
         root, kept = Path(folder, "root"), Path(folder, "kept")
         root.mkdir()
         took, wanted = prepared(command, root, kept)
         for number in range(count):
             filled(root, kept)
-            step, victim, pause = rng.randrange(STEPS), rng.randrange(command.processes), rng.uniform(0, took / STEPS)
-            where = f"{name}, seed {seed}, kill {number} (process {victim}, step {step})"
-            process = started(command.first(root), root, command.processes)
-            try:
-                began = _killed_at(process, root, step, victim, pause)
-                _ended(process, LONGEST)
-                while members(root):
-                    if time.monotonic() > began + LONGEST:
-                        raise subprocess.TimeoutExpired(name, LONGEST)
-                slowest = max(slowest, time.monotonic() - began)
-                what = outcome(command, root, wanted, process.returncode == 0)
-            except subprocess.TimeoutExpired as error:
-                what = False, False, f"it hangs for {error.timeout:.0f} s"
-            _count(found, what, where)
-    return found | {"slowest end": f"{slowest:.1f} s"}
+            what, where = kill(command, root, took, wanted)
+            _count(found, what, f"{name}, seed {seed}, kill {number}{where}")
+    return found
 
 
 def _killed_at(process: subprocess.Popen[str], root: Path, step: int, victim: int, pause: float) -> float:

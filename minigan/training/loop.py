@@ -222,7 +222,7 @@ def opened(run: Run, data_root: str | None = None, quiet: bool = False,
         return _opened_import(saved, dataclasses.replace(e, dataset=data or e.dataset), quiet), saved.remarks
     if data is not None and data != e.dataset:
         raise WrongUse(f"--data: {run.folder} was trained on {e.dataset}, and is diagnosed with these; leave it out")
-    training, _ = _training(dataclasses.replace(e, score_every=None), quiet, False, to_stderr, own)
+    training, _ = _training(dataclasses.replace(e, score_every=0), quiet, False, to_stderr, own)
     training.load(saved.state, str(saved.path))
     return training, saved.remarks
 

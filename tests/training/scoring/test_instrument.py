@@ -1,8 +1,9 @@
 """Which protocol and which network: what is missing is said with the way to get it."""
 
 import dataclasses
-import re
 
+import emulated_cupy
+import emulator
 import golden_inception
 import numpy as np
 import pytest
@@ -25,11 +26,7 @@ from minigan.training.scoring.score import score
 def narrow(monkeypatch, tmp_path):
     """Writes weights of a kind to a file, all kinds having 1/32 of their channels and images of 107 x 107 pixels."""
     for kind, settings in inception_table.KINDS.items():
-        network = {block: {name: re.sub(r"(\d+) (?=\d)", lambda found: f"{int(found[1]) // 32} ", steps)
-                           for name, steps in branches.items()} for block, branches in settings.network.items()}
-        classes = settings.classes // 100
-        monkeypatch.setitem(inception_table.KINDS, kind, dataclasses.replace(settings, network=network, size=107,
-                                                                             classes=classes))
+        monkeypatch.setitem(inception_table.KINDS, kind, golden_inception.slim(settings, settings.classes // 100))
     monkeypatch.setattr(features.InceptionFeatures, "dimension", 64)
 
     def write(kind, last=True):
@@ -86,6 +83,23 @@ def test_the_protocol_is_that_of_the_weights_where_none_is_named(narrow, images,
     words = ["score", tmp_path / "a.npz", "--data", "folder", "--data-root", tmp_path / "data", "--count", 20, "-q"]
     out, error = said([*words, "--weights", narrow(TORCHVISION)], capsys)
     assert "torchvision at 20 pictures" in out and "comparable with its own only" in error
+
+
+def test_a_gpu_computes_a_block_while_another_is_stored_and_scores_are_the_same(narrow, images, tmp_path, capsys,
+                                                                                  monkeypatch):
+    """Emulated."""
+    weights, found = narrow(TORCHVISION), {}
+    for name, part in (("a", images[:20]), ("b", images[20:40])):
+        image_files.save_npz(tmp_path / f"{name}.npz", part)
+    with emulated_cupy.installed(), emulator.checking(False):
+        for device in ("cpu", "cuda"):
+            monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / device))  # each computes them
+            with emulated_cupy.counted() as counts:
+                said(["score", tmp_path / "a.npz", tmp_path / "b.npz", "--count", 20, "-q", "--weights", weights,
+                      "--device", device, "--out", tmp_path / f"{device}.json"], capsys)
+            assert (counts.to_host_later > 0) == (device == "cuda")
+            found[device] = {name: one.value for name, one in names_of(tmp_path / f"{device}.json").items()}
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=1e-3) and "FID" in found["cpu"]
 
 
 def test_weights_that_the_protocol_does_not_take_are_refused_before_the_work(narrow, no_work, run, capsys):
