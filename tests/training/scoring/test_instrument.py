@@ -85,7 +85,7 @@ def test_the_protocol_is_that_of_the_weights_where_none_is_named(narrow, images,
     assert "torchvision at 20 pictures" in out and "comparable with its own only" in error
 
 
-def test_a_gpu_computes_a_block_while_another_is_stored_and_scores_are_the_same(narrow, rng, tmp_path, capsys, monkeypatch):
+def test_a_gpu_computes_blocks_ahead_and_comes_to_the_same_scores(narrow, rng, tmp_path, capsys, monkeypatch):
     """Emulated."""
     weights, found = narrow(TORCHVISION), {}
     for name in "ab":
