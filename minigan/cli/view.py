@@ -16,7 +16,7 @@ from minigan.data.datasets import DATASETS
 from minigan.errors import FailedWork, WrongUse, counted
 from minigan.formats.progress import to_stderr
 from minigan.formats.whole import write_whole
-from minigan.training import loop, run_folder, run_record
+from minigan.training import opening, run_folder, run_record
 from minigan.training.diagnosis import diagnostics
 from minigan.views import diagnosis_table, log_table, report, watch
 from minigan.views.figures import catalogue
@@ -153,7 +153,7 @@ def diagnose_command(run: Path, data_root: str | None, data: str | None, as_json
     trains, every N iterations.
     """
     where = os.path.abspath(os.path.expanduser(data_root)) if data_root else None
-    training, remarks = loop.opened(run_record.read(run), where, quiet=True, data=data)
+    training, remarks = opening.opened(run_record.read(run), where, quiet=True, data=data)
     for line in remarks:
         to_stderr(line)
     found = diagnostics.diagnose(training)

@@ -14,6 +14,7 @@ taken, and an image that is read must have its checksum (HDF5's own are of whole
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import math
@@ -22,6 +23,7 @@ import queue
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,19 @@ class Images:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self.close()
+
+
+@contextlib.contextmanager
+def reading_ahead(images: Any, batches: Any) -> Iterator[None]:
+    """Inside, a thread reads the coming batches of images that stay on disk (Images.prefetch); others are there."""
+    on_disk = isinstance(images, Images)
+    if on_disk:
+        images.prefetch(batches)
+    try:
+        yield
+    finally:
+        if on_disk:
+            images.stop()
 
 
 class _Ahead:

@@ -33,9 +33,10 @@ from minigan.formats.untrusted import ZIP, Bounded, open_file, what_file
 from minigan.networks.discriminator import scaled
 from minigan.networks.resnet import CIFAR, DIM_EMBED, IMAGENET, POOLS, SIXTY_FOUR, STL, ResNet
 from minigan.nn.layers import Layer
-from minigan.training import checkpoints, run_folder, sample_grids
+from minigan.training import checkpoints, run_folder
 from minigan.training.assembly import check_networks, make_discriminator, make_generator
 from minigan.training.gan import SAMPLES
+from minigan.training.recording import sample_grids
 from minigan.training.sampling import draw, latents
 
 TABLES = {table.name: table for table in (CIFAR, STL, SIXTY_FOUR, IMAGENET)}

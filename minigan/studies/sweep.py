@@ -25,7 +25,8 @@ from minigan.formats.untrusted import read_json
 from minigan.formats.whole import make_folder, write_whole
 from minigan.studies.grid import Cell
 from minigan.studies.tables import summary
-from minigan.training import loop, records, restore, run_folder, run_record
+from minigan.training import loop, restore, run_folder, run_record
+from minigan.training.recording import records
 
 MOST = 16 << 20  # bytes of sweep.json
 

@@ -12,7 +12,8 @@ from parallel.test_mpi import MPIEXEC
 from scored import SMALL, few_drawings
 
 from minigan.cli import main
-from minigan.training import loop, run_record
+from minigan.data import datasets
+from minigan.training import opening, run_record
 from minigan.training.scoring.learning_curve import open_curve
 
 pytest.importorskip("mpi4py")
@@ -83,9 +84,9 @@ def test_scores_of_a_training_are_those_that_one_process_measures(tmp_path):
                  "--score-count", "290", "-q"]
         said = said_by(2, TRAIN, cache, "train", *words)
         logged = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-        training, _ = loop.opened(run_record.read(run), quiet=True)
+        training, _ = opening.opened(run_record.read(run), quiet=True)
         e = run_record.read(run).experiment
-        curve = open_curve(e, loop.datasets.of_experiment(e, say=print, progress=lambda *_: None), True)
+        curve = open_curve(e, datasets.of_experiment(e, say=print, progress=lambda *_: None), True)
         expected = curve.scores(training)
     assert logged[-1]["scores"] == expected and len(expected) >= 2
     # of the real images' blocks and of the fakes', process 1 has the second

@@ -10,7 +10,8 @@ from tiny import contents, names, pictures, words
 
 from minigan.cli import main
 from minigan.studies import grid, sweep
-from minigan.training import checkpoints, gan, run_folder, run_record, sample_grids
+from minigan.training import checkpoints, gan, run_folder, run_record
+from minigan.training.recording import sample_grids
 from minigan.views.figures import data as figure_data
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links and open folders are POSIX's")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from tiny import tiny
 
+from minigan.data import datasets
+from minigan.data.dataset import Dataset
 from minigan.formats import progress
 from minigan.formats.progress import Forecast
 from minigan.training import loop
@@ -50,8 +52,8 @@ def test_a_training_says_it_unless_it_is_quiet(quiet, images, tmp_path, monkeypa
         *given, **named, clock=lambda: 300.0 * next(ticks)))
     said = []
     monkeypatch.setattr(loop.ProgressLine, "say", lambda self, line: said.append(line))
-    data = loop.Dataset(images, np.full(len(images), -1), (), "some images")
-    monkeypatch.setattr(loop.datasets, "of_experiment", lambda e, **more: data)
+    data = Dataset(images, np.full(len(images), -1), (), "some images")
+    monkeypatch.setattr(datasets, "of_experiment", lambda e, **more: data)
     loop.fit(tiny(iterations=6), tmp_path / "run", quiet=quiet)
     expected = [] if quiet else [
         "at this pace the 2 iterations to come take 10 min 00 s; --iterations 3 would take half as long"]

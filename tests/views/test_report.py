@@ -25,9 +25,10 @@ from minigan.experiment.presets import compose, experiment
 from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored
 from minigan.studies import deviations
-from minigan.training import run_folder, run_record, sample_grids
+from minigan.training import run_folder, run_record
 from minigan.training.diagnosis.diagnostics import diagnose
 from minigan.training.gan import Training
+from minigan.training.recording import sample_grids
 from minigan.views import card, readings, report, svg_charts, watch
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -9,7 +9,7 @@ from minigan.data import datasets
 from minigan.engine.autograd import Tensor
 from minigan.metrics import stored_scores
 from minigan.training import run_record
-from minigan.training.loop import opened
+from minigan.training.opening import opened
 from minigan.training.scoring import discriminator
 
 

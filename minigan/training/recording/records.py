@@ -15,11 +15,12 @@ from minigan.errors import FailedWork
 from minigan.experiment.experiment import Experiment
 from minigan.formats.progress import ProgressLine
 from minigan.nn.weight_norms import largest_singular_value
-from minigan.training import checkpoints, run_folder, run_record, sample_grids
+from minigan.training import checkpoints, run_folder, run_record
 from minigan.training.diagnosis import alarms
 from minigan.training.diagnosis.diagnostics import diagnose
-from minigan.training.event_files import Events
 from minigan.training.gan import Training
+from minigan.training.recording import sample_grids
+from minigan.training.recording.event_files import Events
 from minigan.training.scoring.learning_curve import Curve
 
 

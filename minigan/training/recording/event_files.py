@@ -22,7 +22,8 @@ from minigan.errors import FailedWork
 from minigan.formats.plain_text import whole_characters
 from minigan.formats.untrusted import is_number, open_file, read_at_most
 from minigan.formats.whole import append, write_whole
-from minigan.training import run_folder, sample_grids
+from minigan.training import run_folder
+from minigan.training.recording import sample_grids
 from minigan.training.run_record import Log, flat
 
 MOST_IMAGE = 64 << 20  # bytes of a grid of samples

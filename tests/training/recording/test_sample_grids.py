@@ -6,7 +6,7 @@ from PIL import Image
 
 from minigan.errors import FailedWork, WrongUse
 from minigan.formats import image_files
-from minigan.training import sample_grids
+from minigan.training.recording import sample_grids
 
 
 def levels(path) -> list[int]:

@@ -1,0 +1,1 @@
+"""What a training leaves in its folder while it runs: log, grids of samples, event files, and when each is due."""
