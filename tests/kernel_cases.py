@@ -19,6 +19,7 @@ from minigan.engine.loops import (
     conv,
     power_iteration,
     resample,
+    rounding,
     sample_norms,
     spectral_norm,
     sums,
@@ -193,9 +194,29 @@ CONVOLUTIONS = [  # x, O, kernel, stride, (top, left), (oh, ow), (rows, columns,
 
 
 def rounded_to_tf32(x):
-    """To 11 digits in base 2, of two equally near numbers the larger in size; as loops.conv.tf32, apart from it."""
+    """To 11 digits in base 2, of two equally near numbers the larger in size; as loops.rounding.tf32, apart from it."""
     digits, exponent = np.frexp(x)
     return np.ldexp(np.copysign(np.floor(np.abs(digits) * 2 ** 11 + 0.5), x), exponent - 11)
+
+
+def rounded_to_bf16(x):
+    """To 8 digits in base 2, of two equally near numbers the even one; as loops.rounding.bf16, apart from it."""
+    digits, exponent = np.frexp(x)
+    return np.ldexp(np.round(digits * 2 ** 8), exponent - 8)
+
+
+def bf16_inputs(rng):
+    odd = np.array([1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -8, np.inf, -np.inf, np.nan, 0.0, 3e38, 3.4e38], np.float32)
+    for shapes in (((3, 5), (4, 4)), ((1,), (7,)), ((2, 300), (1, 1)), ((0, 4), (4, 9)), ((5, 1), (1, 0))):
+        yield tuple(normal(rng, shape) for shape in shapes)
+    yield odd, np.array([0x7fffffff, 0xffffffff], np.uint32).view(np.float32)
+
+
+def bf16_twin(x, y):
+    """The upper halves of float32's bits."""
+    with np.errstate(over="ignore"):
+        return tuple(np.where(np.isnan(a), 0x7fff, rounded_to_bf16(a).astype(np.float32).view(np.uint32) >> 16)
+                     .astype(np.uint16) for a in (x, y))
 
 
 def convolutions(rng):
@@ -398,6 +419,7 @@ CASES = [
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
     Case(windows.launch_col2im, col2im_twin, col2im_inputs),
     # on a GPU the order of the sums within a product is tensor cores' own
+    Case(rounding.launch_to_bf16, bf16_twin, bf16_inputs, 0.0),
     Case(conv.launch_conv, conv_twin, conv_inputs, 1e-5),
     Case(conv.launch_conv_transposed, conv_transposed_twin, conv_transposed_inputs, 1e-5),
     Case(conv.launch_conv_weights, conv_weights_twin, conv_weights_inputs, 1e-5),

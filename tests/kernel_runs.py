@@ -18,7 +18,8 @@ def compare(case, found, expected):
         if b is None or a is None:
             assert a is b
             continue
-        assert (a.dtype, a.shape) == (np.float32, np.shape(b)), f"result {i}: {a.dtype} {a.shape}, {np.shape(b)}"
+        dtype = b.dtype if b.dtype == np.uint16 else np.float32  # bfloat16 has its bits
+        assert (a.dtype, a.shape) == (dtype, np.shape(b)), f"result {i}: {a.dtype} {a.shape}, {np.shape(b)}"
         finite = np.isfinite(b)
         atol = case.rtol * max(np.abs(b[finite]).max(initial=0), 1e-30)
         np.testing.assert_allclose(a, b, rtol=0, atol=atol, equal_nan=True, err_msg=f"{case.name}, result {i}")

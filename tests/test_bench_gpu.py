@@ -32,18 +32,18 @@ def test_every_part_runs_emulated(cupy, narrow, capsys, monkeypatch):
     monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, **chosen: checked.append((tolerance, chosen)))
     monkeypatch.setattr(gpu, "TOGETHER", 1)
     gpu.main([*SMALL, "--json"])
-    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 4 + [0.5]
+    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 4 + [0.5, 0.5]
     assert {"norm": "sn"} in [chosen for _, chosen in checked]
     results = json.loads(capsys.readouterr().out)
     assert "emulated" in results["machine"]["card"]  # its times say nothing, and it says so
     assert [row["name"] for row in results["sn"]] == ["kernels", "CuPy", "CuPy, tuned"]
     assert [row["name"] for row in results["figure10"]] == ["none", "SN", "WGAN-GP"]
     assert [row["name"] for row in results["updates"]] == [
-        f"{who}, {kind}, minigan{graph}" for kind in ("float32", "tf32")
+        f"{who}, {kind}, minigan{graph}" for kind in ("float32", "tf32", "bf16")
         for who in ("discriminator", "generator") for graph in (", graph", "")]
-    assert [row["name"] for row in results["inception"]] == ["minigan, float32", "minigan, tf32"]
-    exact, rounded = (row["difference"] for row in results["inception"])
-    assert 0 < exact < 1e-5 < rounded < gpu.FEATURES["tf32"]
+    assert [row["name"] for row in results["inception"]] == ["minigan, float32", "minigan, tf32", "minigan, bf16"]
+    exact, rounded, more = (row["difference"] for row in results["inception"])
+    assert 0 < exact < 1e-5 < rounded < gpu.FEATURES["tf32"] and 2 * rounded < more < gpu.FEATURES["bf16"]
     gpu.main(["sn", *SMALL])
     assert "CuPy, tuned" in capsys.readouterr().out
 
@@ -64,9 +64,8 @@ def test_pytorch_gets_the_same_network_and_the_same_precision(cupy, monkeypatch,
     monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, precision: None)
     monkeypatch.setattr(gpu, "TOGETHER", 1)
     gpu.main(["updates", *SMALL, "--json"])
-    graph = {"graph": True}
-    assert seen == [("cnn", 4, 0.05, how, on, on) for on in (False, True)
-                    for how in ({}, graph, *([graph | {"bf16": True}] if on else []))]
+    assert seen == [("cnn", 4, 0.05, {"graph": graph, "bf16": precision == "bf16"}, *2 * [precision != "float32"])
+                    for precision in ("float32", "tf32", "bf16") for graph in (False, True)]
     names = [row["name"] for row in json.loads(capsys.readouterr().out)["updates"]]
     assert names[:4] == [f"discriminator, float32, {name}" for name in (
         "minigan, graph", "minigan", f"PyTorch {torch.__version__}", f"PyTorch {torch.__version__}, graph")]

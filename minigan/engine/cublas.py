@@ -4,9 +4,9 @@ CuPy multiplies with cuBLAS as well, but refuses to while a graph is recorded. S
 handle and a work space of our own: the same call whether a graph is recorded or not, so that both give the same bytes.
 Where the library is not found, CuPy multiplies, and no graph can be recorded.
 
-Factors and products are float32 in memory. Tensor cores multiply faster if the factors may be rounded on their way in:
-to TF32 (10 bits behind the point); the sums are float32 in any case. Asked for bfloat16 (32F_FAST_16BF) of float32
-factors, cuBLAS 13 on an H100 rounds to TF32 as well, in the same time: so that is no choice here.
+Factors and products are float32 in memory. Tensor cores multiply faster if the factors may be rounded: to TF32 (10 bits
+behind the point), on their way in, or to bfloat16 (7 bits), before, by a kernel of ours: asked to round float32 to it
+itself (32F_FAST_16BF), cuBLAS 13 on an H100 rounds to TF32 instead, in TF32's time. Sums are float32 in any case.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from typing import Any
 import numpy as np
 
 from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.rounding import to_bf16
 
 WORKSPACE = 32 << 20  # bytes; what cuBLAS asks for on Hopper. It chooses its ways by it, so it is always the same
-FLOAT32, DEFAULT_WAY = 0, -1  # cudaDataType, cublasGemmAlgo_t
-PRECISIONS = {"float32": 68, "tf32": 77}  # cublasComputeType_t: 32F, 32F_FAST_TF32
+FLOAT32, BFLOAT16, DEFAULT_WAY = 0, 14, -1  # cudaDataType, cublasGemmAlgo_t
+# how factors are rounded -> cudaDataType of the factors, cublasComputeType_t: 32F, 32F_FAST_TF32
+PRECISIONS = {"float32": (FLOAT32, 68), "tf32": (FLOAT32, 77), "bf16": (BFLOAT16, 68)}
+TENSOR_CORES = 80  # compute capability from which on they multiply TF32 and bfloat16
 
 # (array module, device, thread) -> its handle, for good: graphs use its work space; None: there is no library. A thread
 # has its own, since another may work on another stream.
@@ -63,25 +66,29 @@ def precision(xp: Any, name: str) -> Iterator[None]:
     if handle is None:
         yield
         return
-    before, handle.compute = handle.compute, PRECISIONS[name]
+    before, handle.precision = handle.precision, name
     try:
         yield
     finally:
-        handle.compute = before
+        handle.precision = before
 
 
-def rounds_to_tf32(xp: Any) -> bool:
-    """Whether this thread's products on the current device may round their factors to TF32 now."""
+def current_precision(xp: Any) -> str:
+    """What this thread's products on the current device round their factors to now."""
     handle = _current(xp)
-    return handle is not None and handle.compute == PRECISIONS["tf32"]
+    return "float32" if handle is None else handle.precision
 
 
 def usual_precision(xp: Any) -> str:
     """What PyTorch's convolutions round to on the current device, unless they are told otherwise: TF32 where there is.
 
-    That is from compute capability 8.0 on.
     """
-    return "tf32" if xp is not np and int(xp.cuda.Device().compute_capability) >= 80 else "float32"
+    return "tf32" if has_tensor_cores(xp) else "float32"
+
+
+def has_tensor_cores(xp: Any) -> bool:
+    """Whether the current device has tensor cores for TF32 and bfloat16: from compute capability 8.0 on."""
+    return xp is not np and int(xp.cuda.Device().compute_capability) >= TENSOR_CORES
 
 
 class Handle:
@@ -92,7 +99,7 @@ class Handle:
         _checked("cublasCreate", library.cublasCreate_v2(ctypes.byref(self.pointer)))
         self.workspace = xp.empty((WORKSPACE,), np.uint8)
         self.stream: int | None = None
-        self.compute = PRECISIONS["float32"]
+        self.precision = "float32"
         self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
 
     def multiply(self, a: Array, b: Array, out: Array) -> None:
@@ -105,19 +112,22 @@ class Handle:
             self.stream = stream
         (m, k), n = a.shape, b.shape[1]
         (a, a_transposed, a_row), (b, b_transposed, b_row) = _as_it_lies(a), _as_it_lies(b)
+        kind, compute = PRECISIONS[self.precision]
+        if kind == BFLOAT16:
+            a, b = to_bf16(a, b)
         # cuBLAS has columns where we have rows: it is asked for out^T = b^T a^T
         _checked("cublasGemmEx", self.library.cublasGemmEx(
-            self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, FLOAT32, b_row,
-            a.data.ptr, FLOAT32, a_row, ctypes.byref(self.zero), out.data.ptr, FLOAT32, max(1, n), self.compute,
-            DEFAULT_WAY))
+            self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, kind, b_row,
+            a.data.ptr, kind, a_row, ctypes.byref(self.zero), out.data.ptr, FLOAT32, max(1, n), compute, DEFAULT_WAY))
 
 
 def _as_it_lies(x: Array) -> tuple[Array, int, int]:
-    """(x, whether its transpose is what lies in memory row by row, length of such a row); a copy if neither does."""
+    """(what lies in memory row by row, whether that is x's transpose, length of a row); a copy if neither of them does.
+    """
     if x.flags.c_contiguous:
         return x, 0, max(1, x.shape[1])
     if x.flags.f_contiguous:
-        return x, 1, max(1, x.shape[0])
+        return x.T, 1, max(1, x.shape[0])
     return array_module(x).ascontiguousarray(x), 0, max(1, x.shape[1])
 
 

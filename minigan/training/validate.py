@@ -41,10 +41,13 @@ def check_names(e: Experiment) -> None:
 def with_precision(e: Experiment) -> Experiment:
     """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card.
 
-    WrongUse for a CPU, which multiplies float32 as it is.
+    WrongUse for a CPU, which multiplies float32 as it is, and for bf16 on a card without it.
     """
     if e.device != "cpu":
         xp = devices.device_module(e.device)
+        if e.precision == "bf16" and not cublas.has_tensor_cores(xp):
+            raise WrongUse("--precision bf16 needs a GPU of compute capability 8.0 or newer, and this one has "
+                           f"{int(xp.cuda.Device().compute_capability) / 10}; --precision float32 runs on it")
         return dataclasses.replace(e, precision=e.precision or cublas.usual_precision(xp))
     if e.precision not in (None, "float32"):
         raise WrongUse(f"--precision {e.precision} needs --device cuda: a CPU multiplies float32 as it is; leave it "

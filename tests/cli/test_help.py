@@ -125,7 +125,7 @@ def test_colours_are_for_terminals_that_want_them():
     ("train cifar10 --LR 9", "--LR is written --lr here"),
     ("train --dataset cifar10", "--dataset: the word DATASET takes its place; it is the first word"),
     ("sweep cifar10 --n-critic 5", "--n-critic: here it is --n-dis"),
-    ("train cifar10 --amp", "--amp: here it is --precision; float32 or tf32"),
+    ("train cifar10 --amp", "--amp: here it is --precision; float32, tf32 or bf16"),
     ("score x --input2 y", "--input2: the word B takes its place; B are the real images"),
     ("score --input1 y", "--input1: the word A takes its place"),
     ("explain x --help-all", "--help-all: not here; minigan train --help-all explains every option of a training"),

@@ -19,9 +19,10 @@ from emulator import build
 
 _INT, _POINTER, _FLOAT = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
 _MULTIPLY = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, ctypes.c_size_t, *[_INT] * 5, _FLOAT, _POINTER, _INT, _POINTER,
-                             _INT, _FLOAT, _POINTER, _INT, _INT)
+                             _INT, _FLOAT, _POINTER, _INT, _INT, _INT)
 INTERNAL_ERROR = 14
-BITS = {68: 23, 77: 10}  # cublasComputeType_t -> of a factor, behind the point: float32, TF32
+BITS = {68: 23, 77: 10}  # cublasComputeType_t -> of a float32 factor, behind the point: all, TF32's
+BFLOAT16 = 14  # cudaDataType; the other is float32, 0
 
 
 @functools.cache
@@ -34,14 +35,15 @@ def library() -> str:
 
 @_MULTIPLY
 def _multiply(stream: Any, workspace: Any, nbytes: int, ta: int, tb: int, m: int, n: int, k: int, alpha: float, A: int,
-              lda: int, B: int, ldb: int, beta: float, C: int, ldc: int, compute: int) -> int:
+              lda: int, B: int, ldb: int, beta: float, C: int, ldc: int, kind: int, compute: int) -> int:
     """C = A B in columns, A (m, k) and B (k, n), transposed where ta and tb say so: C^T = B^T A^T in rows."""
     try:
         if (alpha, beta) != (1, 0) or (stream or 0) != streams.get_current_stream().ptr:
             raise streams.CUDARuntimeError("cublasGemmEx: its handle is on another stream, or alpha and beta are not "
                                            "1 and 0")
+        factor = "<u2" if kind == BFLOAT16 else "<f4"
         a, b, c = (_Matrix(*given) for given in (
-            (B, n, k, ldb, not tb), (A, k, m, lda, not ta), (C, n, m, ldc, True)))
+            (B, n, k, ldb, not tb, factor), (A, k, m, lda, not ta, factor), (C, n, m, ldc, True, "<f4")))
         capture = streams.capture_of("cublasGemmEx")
         if capture is None:
             if m and n:
@@ -61,21 +63,30 @@ def _multiply(stream: Any, workspace: Any, nbytes: int, ta: int, tb: int, m: int
 class _Matrix:
     """A (rows, columns) matrix on the device for np.asarray, by its address."""
 
-    def __init__(self, address: int | None, rows: int, columns: int, length: int, by_rows: bool):
+    def __init__(self, address: int | None, rows: int, columns: int, length: int, by_rows: bool, dtype: str):
         """length: of a row in memory, or if not by_rows of a column."""
+        size = np.dtype(dtype).itemsize
         last = ((rows if by_rows else columns) - 1) * length + (columns if by_rows else rows)
         if rows and columns:
-            emulator.memory.is_initialized(address, 4 * last)  # ValueError if that is not in one live array
+            emulator.memory.is_initialized(address, size * last)  # ValueError if that is not in one live array
         self.__array_interface__ = {
-            "version": 3, "shape": (rows, columns), "strides": (4 * length, 4) if by_rows else (4, 4 * length),
-            "typestr": "<f4", "data": (address or 0, False)}
+            "version": 3, "shape": (rows, columns), "typestr": dtype,
+            "strides": (size * length, size) if by_rows else (size, size * length),
+            "data": (address or 0, False)}
 
 
 def _product(c: np.ndarray, a: np.ndarray, b: np.ndarray, compute: int) -> None:
     with np.errstate(all="ignore"):
-        np.copyto(c, np.matmul(_rounded(a, BITS[compute]), _rounded(b, BITS[compute])))
+        np.copyto(c, np.matmul(_float32(a, compute), _float32(b, compute)))
     if c.size:
         emulator.memory.written(c.ctypes.data, c.nbytes)
+
+
+def _float32(x: np.ndarray, compute: int) -> np.ndarray:
+    """A factor as it is multiplied: bfloat16 is the upper half of float32."""
+    if x.dtype == np.float32:
+        return _rounded(x, BITS[compute])
+    return (x.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def _rounded(x: np.ndarray, bits: int) -> np.ndarray:

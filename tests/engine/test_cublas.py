@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_refused(wrong, says, cupy):
         wrong(cupy, cupy.ones((2, 3), np.float32))
 
 
-UNITS = {"float32": 2.0**-24, "tf32": 2.0**-11}  # half of what the last bit of 1 is worth
+UNITS = {"float32": 2.0**-24, "tf32": 2.0**-11, "bf16": 2.0**-8}  # half of what the last bit of 1 is worth
 
 
 @pytest.mark.parametrize("name", cublas.PRECISIONS)
@@ -87,7 +87,7 @@ def test_factors_are_rounded_as_asked_and_sums_are_float32(name, cupy, rng):
 
 @pytest.mark.parametrize("name", cublas.PRECISIONS)
 def test_what_a_precision_holds_is_multiplied_exactly(name, cupy, rng):
-    bits = 10  # sums of 16 products of twice as many bits fit into 24
+    bits = 8 if name == "bf16" else 10  # sums of 16 products of twice as many bits fit into 24
     a, b = (rng.integers(1 - (1 << bits), 1 << bits, shape).astype(np.float32) for shape in ((7, 16), (16, 5)))
     with cublas.precision(cupy, name):
         y = cublas.product(cupy.asarray(a), cupy.asarray(b)).get()

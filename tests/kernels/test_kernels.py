@@ -148,6 +148,14 @@ BUGS = [
     ("scale_weights", "spectral_norm", "sn_scale", "i < layers.size[l]", "i < layers.size[l] - 1"),
     ("spectral_gradients", "spectral_norm", "sn_dots", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
     ("spectral_gradients", "spectral_norm", "sn_correct", "sigmas[layers.offset + l]", "sigmas[l]"),
+    # rounding.cu
+    ("to_bf16", "rounding", "bf16", "(bits >> 16) % 2", "1"),
+    ("to_bf16", "rounding", "bf16", "(bits >> 16) % 2", "0"),
+    ("to_bf16", "rounding", "bf16", "    if (x != x) return 0x7fffu;  // not a number, whatever its bits are\n", ""),
+    ("to_bf16", "rounding", "to_bf16", "if (first >= size) return;", "if (first > size) return;"),
+    ("to_bf16", "rounding", "to_bf16", "if (first + 1 < size)", "if (true)"),
+    ("to_bf16", "rounding", "to_bf16", "(x_size + 1) / 2", "x_size / 2"),
+    ("to_bf16", "rounding", "to_bf16", "i - x_pairs", "i"),
     # windows.cu
     ("im2col", "windows", "im2col", "if (window >= w.count) return;", "if (window > w.count) return;"),
     ("im2col", "windows", "pixel_of", "y >= w.H", "y > w.H"),

@@ -41,6 +41,8 @@ CHOICES = {
     "parts-resnet": {"accumulate": 2, "gen_batch_size": 4, "model": "resnet", "condition": "projection", "norm": "bn"},
     "tf32": {"precision": "tf32", "gp": 10.0},
     "tf32-resnet": {"precision": "tf32", "model": "resnet"},
+    "bf16": {"precision": "bf16", "gp": 10.0},
+    "bf16-resnet": {"precision": "bf16", "model": "resnet"},
 }
 every_choice = pytest.mark.parametrize("chosen, iterations", [
     *(pytest.param(chosen, 20, id=name) for name, chosen in NETWORKS.items()),

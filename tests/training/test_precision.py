@@ -31,20 +31,24 @@ def recorded(run):
 
 def test_a_gpu_rounds_to_tf32_unless_it_is_told_otherwise_and_the_run_says_so(cupy, tmp_path):
     for name, more, expected in (("usual", [], "tf32"), ("tf32", ["--precision", "tf32"], "tf32"),
-                                 ("float32", ["--precision", "float32"], "float32")):
+                                 ("float32", ["--precision", "float32"], "float32"),
+                                 ("bf16", ["--precision", "bf16"], "bf16")):
         assert main.run(words(tmp_path, name, *more)) == 0
         assert recorded(tmp_path / name) == expected
-    runs = {name: tiny.contents(tmp_path / name) for name in ("usual", "tf32", "float32")}
+    runs = {name: tiny.contents(tmp_path / name) for name in ("usual", "tf32", "float32", "bf16")}
     assert runs["usual"] == runs["tf32"]
     logs = {name: (tmp_path / name / "log.jsonl").read_text() for name in runs}
     losses = {name: [json.loads(line)["loss_dis"] for line in log.splitlines()] for name, log in logs.items()}
-    assert losses["tf32"] != losses["float32"]
-    np.testing.assert_allclose(losses["tf32"][0], losses["float32"][0], rtol=2**-8)
+    for name, unit in (("tf32", 2**-8), ("bf16", 2**-5)):
+        assert losses[name] != losses["float32"]
+        np.testing.assert_allclose(losses[name][0], losses["float32"][0], rtol=unit)
+    assert losses["bf16"] != losses["tf32"]
 
 
-def test_a_run_goes_on_as_it_began(cupy, tmp_path, monkeypatch):
-    assert main.run(words(tmp_path, "whole", "--precision", "tf32")) == 0
-    assert tiny.run_until(words(tmp_path, "resumed", "--precision", "tf32"), 6, monkeypatch) == 130
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_run_goes_on_as_it_began(precision, cupy, tmp_path, monkeypatch):
+    assert main.run(words(tmp_path, "whole", "--precision", precision)) == 0
+    assert tiny.run_until(words(tmp_path, "resumed", "--precision", precision), 6, monkeypatch) == 130
     assert main.run(["train", "--resume", str(tmp_path / "resumed"), "--quiet"]) == 0
     assert tiny.contents(tmp_path / "resumed") == tiny.contents(tmp_path / "whole")
 
@@ -68,19 +72,36 @@ def test_on_a_cpu_it_goes_on_in_float32_and_says_so(cupy, tmp_path, monkeypatch,
     assert recorded(tmp_path / "run") is None
 
 
-def test_a_cpu_refuses_to_round_before_anything_is_made(tmp_path, capsys):
-    assert main.run(words(tmp_path, "run", "--precision", "tf32", device="cpu")) == 2
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_cpu_refuses_to_round_before_anything_is_made(precision, tmp_path, capsys):
+    assert main.run(words(tmp_path, "run", "--precision", precision, device="cpu")) == 2
     assert capsys.readouterr().err.strip() == (
-        "minigan: --precision tf32 needs --device cuda: a CPU multiplies float32 as it is; leave it out")
+        f"minigan: --precision {precision} needs --device cuda: a CPU multiplies float32 as it is; leave it out")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_card_without_bf16_refuses_it(cupy, tmp_path, monkeypatch, capsys):
+    assert tiny.run_until(words(tmp_path, "begun", "--precision", "bf16"), 6, monkeypatch) == 130
+    monkeypatch.setattr(type(cupy.cuda.Device()), "compute_capability", "75")
+    says = ("minigan: --precision bf16 needs a GPU of compute capability 8.0 or newer, and this one has 7.5; "
+            "--precision float32 runs on it")
+    capsys.readouterr()
+    for given in (words(tmp_path, "run", "--precision", "bf16"), ["train", "--resume", str(tmp_path / "begun")]):
+        assert main.run(given) == 2
+        assert capsys.readouterr().err.strip() == says
+    assert not (tmp_path / "run").exists()
+    assert main.run(["train", "--resume", str(tmp_path / "begun"), "--precision", "float32", "--quiet"]) == 0
+    assert recorded(tmp_path / "begun") == "float32"
 
 
 def test_only_updates_round(cupy, monkeypatch):
     """Samples, and all that is measured beside the updates, are float32's."""
     images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
-    trained = [Training(tiny.tiny(device="cuda", precision=precision), images) for precision in ("float32", "tf32")]
+    trained = [Training(tiny.tiny(device="cuda", precision=precision), images)
+               for precision in ("float32", "tf32", "bf16")]
     for training in trained:
         training.dis.load(trained[0].dis.arrays())
     samples = [training.sample(training.preview) for training in trained]
-    assert (samples[0] == samples[1]).all()
-    assert trained[0].spectral_norms() == trained[1].spectral_norms()
+    for sample, training in zip(samples, trained, strict=True):
+        assert (samples[0] == sample).all()
+        assert trained[0].spectral_norms() == training.spectral_norms()

@@ -18,6 +18,7 @@ from minigan.engine import cublas
 from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
+from minigan.engine.loops.rounding import tf32
 from minigan.engine.loops.windows import col2im, im2col
 
 FILE = "conv.cu"
@@ -68,12 +69,6 @@ def chosen(kernel: str, rows: int, columns: int, depth: int, phases: int = 1) ->
         way = Way(64 if rows <= 64 else 128, 64 if columns <= 64 else 128)
     blocks, steps = way.tiles(rows, columns) * phases, -(-depth // DEPTH)
     return Way(way.rows, way.columns, max(1, min(BLOCKS // max(1, blocks), steps // 4)))
-
-
-def tf32(x: Array) -> Array:
-    """x with 10 bits behind the point, the nearest, of two the larger in size; its dtype stays."""
-    xp, near = array_module(x), x.astype(np.float32).view(np.uint32) + np.uint32(0x1000) & np.uint32(0xffffe000)
-    return xp.where(xp.isfinite(x), near.view(np.float32).astype(x.dtype), x)
 
 
 def conv(x: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None, bias: Array | None = None,
@@ -154,12 +149,12 @@ def launch_conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pai
 # ---- inside ----------------------------------------------------------------------------------------------------------
 
 def _has_tf32(xp: Any) -> bool:
-    return cublas.rounds_to_tf32(xp) and _capable(xp, xp.cuda.Device().id)
+    return cublas.current_precision(xp) == "tf32" and _capable(xp, xp.cuda.Device().id)
 
 
 @cache
 def _capable(xp: Any, device: int) -> bool:
-    return int(xp.cuda.Device(device).compute_capability) >= 80
+    return int(xp.cuda.Device(device).compute_capability) >= cublas.TENSOR_CORES
 
 
 def _shape(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: int, pad: Pair, size: Pair) -> dict[str, int]:

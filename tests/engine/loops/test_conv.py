@@ -13,7 +13,7 @@ from nvrtc import TILES
 from minigan.engine import cublas, cuda, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d, conv_transpose2d
-from minigan.engine.loops import conv
+from minigan.engine.loops import conv, rounding
 
 KERNELS = {"conv", "conv_transposed", "conv_weights"}
 
@@ -30,17 +30,17 @@ def test_tf32_is_float32_with_fewer_digits(rng):
                         ])
     for dtype in (np.float32, np.float64):
         given = x.astype(np.float32).astype(dtype)
-        found = conv.tf32(given)
+        found = rounding.tf32(given)
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, rounded_to_tf32(given))
         np.testing.assert_allclose(found, given, rtol=2 ** -11)
-    np.testing.assert_array_equal(conv.tf32(np.array([np.inf, -np.inf, np.nan])), [np.inf, -np.inf, np.nan])
+    np.testing.assert_array_equal(rounding.tf32(np.array([np.inf, -np.inf, np.nan])), [np.inf, -np.inf, np.nan])
 
 
 @pytest.mark.parametrize("x_shape, O, kernel, stride, pad, size, way", CONVOLUTIONS)
 def test_the_three_are_one_trilinear_form(x_shape, O, kernel, stride, pad, size, way, rng):
     """<conv(x, W), gy> = <x, conv_transposed(gy, W)> = <W, conv_weights(x, gy)>, for factors that TF32 can hold."""
-    x, W, gy = (conv.tf32(rng.standard_normal(shape)) for shape in (
+    x, W, gy = (rounding.tf32(rng.standard_normal(shape)) for shape in (
         x_shape, (O, *kernel, x_shape[3]), (x_shape[0], *size, O)))
     form = (conv.conv(x, W, stride, pad, size) * gy).sum()
     np.testing.assert_allclose((x * conv.conv_transposed(gy, W, stride, pad, x_shape[1:3])).sum(), form, rtol=1e-10)

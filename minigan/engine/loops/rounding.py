@@ -1,0 +1,48 @@
+"""Numbers with fewer digits, as tensor cores multiply them: TF32 and bfloat16 (kernels/rounding.cu).
+
+Both have float32's exponent: TF32 10 bits behind the point, bfloat16 7, so that it is the upper half of a float32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each
+from minigan.engine.devices import Array, array_module
+
+FILE = "rounding.cu"
+
+
+def tf32(x: Array) -> Array:
+    """x with 10 bits behind the point, the nearest, of two the larger in size; its dtype stays."""
+    xp, near = array_module(x), x.astype(np.float32).view(np.uint32) + np.uint32(0x1000) & np.uint32(0xffffe000)
+    return xp.where(xp.isfinite(x), near.view(np.float32).astype(x.dtype), x)
+
+
+def bf16(x: Array) -> Array:
+    """x with 7 bits behind the point, the nearest, of two the even one; its dtype stays."""
+    xp, bits = array_module(x), x.astype(np.float32).view(np.uint32)
+    near = bits + np.uint32(0x7fff) + (bits >> np.uint32(16) & np.uint32(1)) & np.uint32(0xffff0000)
+    return xp.where(xp.isfinite(x), near.view(np.float32).astype(x.dtype), x)
+
+
+def to_bf16(x: Array, y: Array) -> tuple[Array, Array]:
+    """Both in bfloat16: new arrays of uint16, which has its bits, since NumPy has no such dtype. What is not a number
+    becomes 0x7fff."""
+    if kernels_take(x, y):
+        return launch_to_bf16(x, y)
+    return _bits(x), _bits(y)
+
+
+def launch_to_bf16(x: Array, y: Array) -> tuple[Array, Array]:
+    """In one launch."""
+    xp = check("to_bf16", {}, x=x, y=y)
+    rounded = xp.empty(x.shape, np.uint16), xp.empty(y.shape, np.uint16)
+    launch(FILE, "to_bf16", one_each((x.size + 1) // 2 + (y.size + 1) // 2), (THREADS,),
+           (x, rounded[0], np.int64(x.size), y, rounded[1], np.int64(y.size)))
+    return rounded
+
+
+def _bits(x: Array) -> Array:
+    xp, bits = array_module(x), bf16(x.astype(np.float32)).view(np.uint32) >> np.uint32(16)
+    return xp.where(xp.isnan(x), np.uint16(0x7fff), bits.astype(np.uint16))
