@@ -448,7 +448,7 @@ UFUNCS = {name: ufunc(getattr(np, name), name) for name in """
     add subtract multiply divide true_divide floor_divide remainder power negative absolute abs sign square reciprocal
     exp expm1 log log1p log2 sqrt cos sin tanh floor ceil rint maximum minimum isfinite isnan isinf
     equal not_equal less less_equal greater greater_equal logical_and logical_or logical_not
-    bitwise_and bitwise_or bitwise_xor invert
+    bitwise_and bitwise_or bitwise_xor right_shift invert
     """.split()}
 
 
@@ -471,8 +471,8 @@ def _operators() -> None:
     for name, function in (
             ("add", "add"), ("sub", "subtract"), ("mul", "multiply"), ("truediv", "true_divide"),
             ("floordiv", "floor_divide"), ("mod", "remainder"), ("pow", "power"), ("and", "bitwise_and"),
-            ("or", "bitwise_or"), ("xor", "bitwise_xor"), ("eq", "equal"), ("ne", "not_equal"), ("lt", "less"),
-            ("le", "less_equal"), ("gt", "greater"), ("ge", "greater_equal")):
+            ("or", "bitwise_or"), ("xor", "bitwise_xor"), ("rshift", "right_shift"), ("eq", "equal"),
+            ("ne", "not_equal"), ("lt", "less"), ("le", "less_equal"), ("gt", "greater"), ("ge", "greater_equal")):
         method(name, UFUNCS[function])
     for name, function in (("neg", "negative"), ("abs", "absolute"), ("invert", "invert")):
         setattr(ndarray, f"__{name}__", lambda self, function=UFUNCS[function]: function(self))
