@@ -69,7 +69,10 @@ class Flat(Layer):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier, as an extractor of features (features.Extractor)."""
+    """A trained classifier, as an extractor of features (features.Extractor).
+
+    Another process gets its arrays, and makes its own, on its own card.
+    """
 
     body: Sequential
     head: Sequential
@@ -85,6 +88,9 @@ class Classifier:
     resize = "lanczos"
     dimension = FEATURES
     classifies = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (_state(self), "cpu" if self.xp is np else "cuda")
 
     @property
     def name(self) -> str:
@@ -258,34 +264,43 @@ def kept() -> list[Path]:
 
 def save(path: Path, classifier: Classifier) -> None:
     """Write it whole, or not at all."""
-    c = classifier
     try:
         make_folder(path.parent)
     except OSError as error:
         raise FailedWork(f"{path.parent} cannot be made ({error.strerror or error})") from None
-    hdf5_state.save(path, {
-        "format": FORMAT, "version": VERSION, "dataset": c.dataset, "size": c.size, "channels": c.channels,
-        "classes": json.dumps(c.classes), "accuracy": c.accuracy, "trained": c.trained,
-        "body": c.body.arrays(), "head": c.head.arrays()})
+    hdf5_state.save(path, _state(classifier))
+
+
+def _state(c: Classifier) -> dict[str, Any]:
+    """What its file holds."""
+    return {"format": FORMAT, "version": VERSION, "dataset": c.dataset, "size": c.size, "channels": c.channels,
+            "classes": json.dumps(c.classes), "accuracy": c.accuracy, "trained": c.trained,
+            "body": c.body.arrays(), "head": c.head.arrays()}
 
 
 def load(path: Path, device: str = "cpu") -> Classifier:
     """Read what `save` wrote. The file is not trusted: FailedWork with one line for anything else."""
     state = hdf5_state.load(path)
+    devices.device_module(device)  # a GPU that is missing is no fault of the file
     with doubting(str(path)):
-        if state.get("format") != FORMAT or state.get("version") != VERSION:
-            raise FailedWork("is not a classifier of this version")
-        dataset, size, channels = state["dataset"], state["size"], state["channels"]
-        classes, accuracy, trained = from_json(state["classes"]), state["accuracy"], state["trained"]
-        if not (type(size) is int and SIZES[0] <= size <= SIZES[1] and channels in (1, 3) and dataset in trainable()
-                and isinstance(classes, list) and 2 <= len(classes) <= 10_000
-                and all(type(name) is str and name.isprintable() for name in classes)
-                and type(accuracy) is float and 0 <= accuracy <= 1 and isinstance(trained, dict)):
-            raise ValueError("not sizes, names and numbers of a classifier")
-        rng = Bounded(max(a.size for part in ("body", "head") for a in state[part].values()))
-        body, head = make_network(rng, size, channels, len(classes))
-        body.load(state["body"])
-        head.load(state["head"])
+        return _opened(state, device)
+
+
+def _opened(state: dict[str, Any], device: str) -> Classifier:
+    """The classifier that a file of `save` holds. FailedWork, or whatever comes of it, for anything else."""
+    if state.get("format") != FORMAT or state.get("version") != VERSION:
+        raise FailedWork("is not a classifier of this version")
+    dataset, size, channels = state["dataset"], state["size"], state["channels"]
+    classes, accuracy, trained = from_json(state["classes"]), state["accuracy"], state["trained"]
+    if not (type(size) is int and SIZES[0] <= size <= SIZES[1] and channels in (1, 3) and dataset in trainable()
+            and isinstance(classes, list) and 2 <= len(classes) <= 10_000
+            and all(type(name) is str and name.isprintable() for name in classes)
+            and type(accuracy) is float and 0 <= accuracy <= 1 and isinstance(trained, dict)):
+        raise ValueError("not sizes, names and numbers of a classifier")
+    rng = Bounded(max(a.size for part in ("body", "head") for a in state[part].values()))
+    body, head = make_network(rng, size, channels, len(classes))
+    body.load(state["body"])
+    head.load(state["head"])
     xp = devices.device_module(device)
     return _made(body.to(xp), head.to(xp), dataset, size, channels, tuple(classes), accuracy, trained, xp)
 

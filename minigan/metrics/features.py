@@ -74,15 +74,20 @@ class InceptionFeatures:
     """Inception's 2048 features of the last pooling, as an Extractor.
 
     kind: how to run the weights, if not as their own kind (inception_table.KINDS); resize: if not the kind's.
+    Another process gets what it is made of, and makes its own, on its own card.
     """
 
     dimension = 2048
 
-    def __init__(self, weights: Weights, kind: str | None = None, resize: str | None = None, xp: Any = np):
+    def __init__(self, weights: Weights, kind: str | None = None, resize: str | None = None, device: str = "cpu"):
+        self.made_of = weights, kind, resize, device
         self.name, self.digest = kind or weights.kind, weights.digest
-        self.network = Inception(weights.tensors, self.name, resize, xp)
-        self.resize, self.xp = self.network.resize, xp
-        self.classifies = weights.classifies
+        self.xp = devices.device_module(device)
+        self.network = Inception(weights.tensors, self.name, resize, self.xp)
+        self.resize, self.classifies = self.network.resize, weights.classifies
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InceptionFeatures, self.made_of
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return devices.to_host(self.network.features(images)["2048"])
@@ -133,7 +138,6 @@ class FunctionFeatures:
         return features
 
 
-@dataclass(frozen=True)
 class SharedOut:
     """An extractor whose blocks of images are computed elsewhere, while this process goes on: an Extractor, too.
 
@@ -141,29 +145,10 @@ class SharedOut:
     ahead: blocks that are begun before the first of them is waited for.
     """
 
-    extractor: Extractor
-    begin: Callable[[np.ndarray], Callable[[], np.ndarray]]
-    ahead: int
-
-    @property
-    def name(self) -> str:
-        return self.extractor.name
-
-    @property
-    def digest(self) -> str:
-        return self.extractor.digest
-
-    @property
-    def resize(self) -> str:
-        return self.extractor.resize
-
-    @property
-    def dimension(self) -> int:
-        return self.extractor.dimension
-
-    @property
-    def classifies(self) -> bool:
-        return self.extractor.classifies
+    def __init__(self, extractor: Extractor, begin: Callable[[np.ndarray], Callable[[], np.ndarray]], ahead: int):
+        self.extractor, self.begin, self.ahead = extractor, begin, ahead
+        self.name, self.digest, self.resize = extractor.name, extractor.digest, extractor.resize
+        self.dimension, self.classifies = extractor.dimension, extractor.classifies
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return self.extractor.features(images)

@@ -1,5 +1,9 @@
 """Extraction of features: what a classifier or Inception says of images, cached, resumed, doubted."""
 
+import contextlib
+import pickle
+from dataclasses import replace
+
 import emulated_cupy
 import golden_inception
 import numpy as np
@@ -134,8 +138,8 @@ def test_a_gpu_is_given_the_next_block_before_the_one_before_it_is_waited_for(im
     expected = features.InceptionFeatures(weights).network.features(images)["2048"]
     monkeypatch.setattr(inception, "GROUP", 2)
     monkeypatch.setattr(features.InceptionFeatures, "dimension", expected.shape[1])
-    with emulated_cupy.installed() as cupy:
-        of_gpu = features.InceptionFeatures(weights, xp=cupy)
+    with emulated_cupy.installed():
+        of_gpu = features.InceptionFeatures(weights, device="cuda")
         events = []
 
         def begin(block):
@@ -148,6 +152,22 @@ def test_a_gpu_is_given_the_next_block_before_the_one_before_it_is_waited_for(im
     assert events == ["begin", "begin", "wait", "begin", "wait", "wait"]
     assert (counts.to_host, counts.to_host_later, counts.graphs) == (0, 3, 3)  # 5 groups, of which 2 ran as they are
     assert abs(found - expected).max() < 1e-5 * abs(expected).max()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_another_process_makes_its_own_extractor_of_the_same_features(device, images, narrow, monkeypatch, rng):
+    """Emulated. What is sent names no array module, and holds no CUDA graph, though this one has made some."""
+    weights = Weights(narrow, golden_inception.seeded(inception.tensors(narrow)), "", "", "d" * 64, "")
+    made = classifier.Classifier(*classifier.make_network(rng, 16, 3, 4), "shapes", 16, 3, tuple("abcd"), 0.5, {}, "")
+    monkeypatch.setattr(inception, "GROUP", 2)
+    on_gpu = emulated_cupy.installed() if device == "cuda" else contextlib.nullcontext(np)
+    with on_gpu as xp:
+        of_classes = replace(made, body=made.body.to(xp), head=made.head.to(xp), xp=xp)
+        for extractor in (features.InceptionFeatures(weights, device=device), of_classes):
+            expected = extractor.features(images)
+            there = pickle.loads(pickle.dumps(extractor))
+            assert there.xp is xp and there.features(images).tobytes() == expected.tobytes()
+            assert there.logits(expected).tobytes() == extractor.logits(expected).tobytes()
 
 
 def test_a_pictures_features_do_not_depend_on_the_others(rng):

@@ -7,25 +7,14 @@ Each block is computed as it is in one process, so its features have the same by
 from __future__ import annotations
 
 import contextlib
-import copyreg
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from minigan.metrics.features import Extractor, SharedOut, computed
 from minigan.parallel.mpi import Group
-
-
-def _module(name: str) -> ModuleType:
-    return sys.modules[name]
-
-
-# An extractor knows its array module; it goes by its name to the other processes, where the trainer has imported it.
-copyreg.pickle(ModuleType, lambda module: (_module, (module.__name__,)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 from minigan.data.datasets import DATASETS
-from minigan.engine import devices
 from minigan.errors import FailedWork, WrongUse, choose
 from minigan.metrics import classifier, inception_weights
 from minigan.metrics.features import Extractor, InceptionFeatures, SharedOut
@@ -77,7 +76,7 @@ def open_extractor(protocol: Protocol, weights: Path | None, device: str, datase
     if read.kind != protocol.weights:
         raise WrongUse(f"{weights or 'the weights'} are of {read.kind}; protocol {protocol.name} takes those of "
                        f"{protocol.weights}; choose one that takes these: --protocol {'|'.join(serving(read.kind))}")
-    made = InceptionFeatures(read, protocol.network, protocol.resize or None, devices.device_module(device))
+    made = InceptionFeatures(read, protocol.network, protocol.resize or None, device)
     remarks = [] if read.known else [
         f"{weights or 'the weights'}: not the published file, so scores are comparable only to others with the "
         f"digest {read.digest[:12]}"]
