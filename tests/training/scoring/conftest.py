@@ -37,4 +37,6 @@ def run(cache, tmp_path_factory):
 def images(run):
     """Its images, as minigan sample draws them."""
     saved = restore.newest(run)
-    return sampling.draw(saved.gen, sampling.latents(np.random.default_rng(0), saved.e, 120))
+    images = sampling.draw(saved.gen, sampling.latents(np.random.default_rng(0), saved.e, 120))
+    assert len(np.unique(images, axis=0)) == len(images), "tests compare parts of them"
+    return images
