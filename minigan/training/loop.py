@@ -33,7 +33,7 @@ from minigan.training.gan import Training
 from minigan.training.interrupts import Interrupted, stop_signals
 from minigan.training.recording import event_files, sample_grids
 from minigan.training.recording.records import NotFinite, Records, last_logged
-from minigan.training.scoring.learning_curve import Curve
+from minigan.training.scoring.learning_curve import Curve, check_for_later
 
 Callback = Callable[[dict[str, Any]], Any]  # gets each line of the log as it is written; True: save and stop
 Say = Callable[[str], None]
@@ -60,6 +60,8 @@ def fit(experiment: Experiment, out: Path, overwrite: bool = False, quiet: bool 
     validate.check_names(experiment)
     experiment = validate.with_precision(experiment)
     run_folder.check_new(out, overwrite)  # before the data, which may be an hour's download
+    if line := check_for_later(experiment):
+        say(line)
     training, curve = opening.begun(experiment, quiet, verbose, say, own, given)
     with run_folder.locked(out) as is_there:
         run_folder.create(out, experiment, _provenance(experiment, group), overwrite)

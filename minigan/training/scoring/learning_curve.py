@@ -15,6 +15,7 @@ from minigan.experiment.experiment import Experiment
 from minigan.experiment.streams import stream
 from minigan.metrics import features, protocols
 from minigan.metrics.features import Images
+from minigan.metrics.inception_weights import Weights
 from minigan.metrics.measures import Origin, ScoreInputs, measure
 from minigan.metrics.protocols import PROTOCOLS, Protocol
 from minigan.parallel.mpi import ALONE, Group
@@ -70,11 +71,7 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False, group: Group =
     """
     if not e.score_every:
         return None
-    weights = None if e.score_weights is None else Path(e.score_weights)
-    read = None
-    if e.score in (None, *PROTOCOLS):
-        read = named_weights(weights, e.score, e.dataset)
-    protocol, _ = protocol_for(e.score, e.score_count, e.dataset, read)
+    protocol, weights, read = _asked(e)
     if protocol.per_class:
         raise WrongUse(f"--score {e.score} is not measured while a run trains; measure it afterwards: minigan score")
     names = tuple(name for name in protocol.scores if name in QUICK) or protocol.scores
@@ -90,3 +87,24 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False, group: Group =
                 real = features.extract(computing, features.of_images(data.images, rows), quiet)
             where = f"{e.dataset} {digest_of(data.images)[:12]}"
     return Curve(protocol, names, helped, real, where)
+
+
+def check_for_later(e: Experiment) -> str:
+    """What to say of an experiment that names a protocol or weights, and asks for no scores on the way; else "".
+
+    minigan score takes them from the run. WrongUse or FailedWork, now and not then, for weights that it would refuse.
+    """
+    if e.score_every or e.score is None and e.score_weights is None:
+        return ""
+    protocol, weights, read = _asked(e)
+    if weights is not None:
+        open_extractor(protocol, weights, "cpu", e.dataset, None, read)
+    named = " and ".join(word for word, value in (("--score", e.score), ("--score-weights", weights)) if value)
+    return f"{named}: for minigan score afterwards; to measure scores while it trains, add --score-every N"
+
+
+def _asked(e: Experiment) -> tuple[Protocol, Path | None, Weights | None]:
+    """The protocol, the file of weights that was named, and what is in it if Inception's are."""
+    weights = None if e.score_weights is None else Path(e.score_weights)
+    read = named_weights(weights, e.score, e.dataset) if e.score in (None, *PROTOCOLS) else None
+    return protocol_for(e.score, e.score_count, e.dataset, read)[0], weights, read

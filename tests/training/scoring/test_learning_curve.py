@@ -61,6 +61,19 @@ def test_a_run_without_scores_has_no_best(tmp_path, capsys):
     assert "without --score-every" in said(["sample", tmp_path / "b", "--best"], capsys, 2)[1]
 
 
+def test_weights_without_scores_are_looked_at_and_kept_for_minigan_score(cache, tmp_path, capsys):
+    """And it is said how they would be used while the run trains."""
+    (tmp_path / "none.h5").write_bytes(b"no weights")
+    words = ["train", "shapes", *SMALL, "--iterations", "1", "--out", tmp_path / "r", "-q", "--score-weights"]
+    for path, says in ((tmp_path / "none.h5", "none.h5"), (tmp_path / "absent.h5", "absent.h5")):
+        error = said([*words, path], capsys, 1)[1]
+        assert error.count("\n") == 1 and says in error and not (tmp_path / "r").exists()
+    error = said([*words, cache / "classifiers" / "shapes-16.h5"], capsys)[1]
+    assert error.splitlines()[0].endswith(
+        "--score-weights: for minigan score afterwards; to measure scores while it trains, add --score-every N")
+    assert "scores" not in run_folder.read_log(tmp_path / "r")[-1]
+
+
 def test_a_missing_classifier_is_said_before_the_run_begins(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINIGAN_CACHE", str(tmp_path / "empty"))
     error = said(["train", "shapes", *SMALL, "--score-every", "2", "--out", tmp_path / "r"], capsys, 2)[1]
