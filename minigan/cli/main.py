@@ -25,7 +25,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what the terminal's encoding lacks
-    code = run(sys.argv[1:])
+    code = _run_once(sys.argv[1:])
     if code and code < 128:
         _end_the_others(code)
     for stream in (sys.stdout, sys.stderr):
@@ -34,6 +34,21 @@ def main() -> None:
         except OSError:  # Python would try once more as it ends, complain, and leave with another exit code
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
+
+
+def _run_once(arguments: list[str]) -> int:
+    """Run the command line; where MPI started this process with others, by process 0 alone what one process does.
+
+    A training is one of all processes, and a grid's runs are shared out among them.
+    """
+    if arguments[:1] and arguments[0] in ("train", "sweep", "reproduce"):
+        return run(arguments)
+    rank, size = mpi.of_one()
+    if rank:
+        return 0
+    if size > 1:
+        to_stderr(f"minigan: MPI started {size} processes for what one does: process 0 does it, the others have ended")
+    return run(arguments)
 
 
 def _end_the_others(code: int) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the command line asks for the group before it needs NumPy
 
 # How mpiexec and srun tell their processes how many they are.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
+# And which of them one is.
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK")
 
 SMALL = 1 << 16  # bytes from all processes that go in one message rather than in two: then its delay counts
 
@@ -137,7 +139,7 @@ def started_with() -> Group:
 
     WrongUse if MPI has started several and mpi4py is missing, or is that of another MPI, which sees one.
     """
-    if _number(SIZES) < 2 and not ("SLURM_MPI_TYPE" in os.environ and _number(("SLURM_STEP_NUM_TASKS",)) > 1):
+    if _started() < 2:
         return ALONE
     try:
         from mpi4py import MPI
@@ -172,6 +174,16 @@ def end_with(error: Exception) -> None:
             sys.excepthook(type(error), error, error.__traceback__)
 
 
+def of_one() -> tuple[int, int]:
+    """(rank, size) of this process, among those that MPI started for what one can do: they are not joined.
+
+    From now on it stays apart, and the others may end; (0, 1) where it was started as any program is.
+    """
+    stay_apart()
+    size = _started()
+    return (_number((*RANKS, "SLURM_PROCID"), 0), size) if size > 1 else (0, 1)
+
+
 def untold() -> str:
     """What to add to the refusal of a run's folder, where a launcher seems to have started this process with others and
     none of SIZES says so: each would train alone. "" elsewhere."""
@@ -182,5 +194,11 @@ def untold() -> str:
             " or srun of the MPI that mpi4py was built for)")
 
 
-def _number(names: Sequence[str]) -> int:
-    return max((int(value) for name in names if (value := os.environ.get(name, "")).isdecimal()), default=1)
+def _started() -> int:
+    """How many processes MPI, or srun with it, has started, as far as the environment says."""
+    by_srun = os.environ.get("SLURM_MPI_TYPE", "none") != "none"  # srun --mpi=none: each is a program by itself
+    return max(_number(SIZES), _number(("SLURM_STEP_NUM_TASKS",)) if by_srun else 1)
+
+
+def _number(names: Sequence[str], otherwise: int = 1) -> int:
+    return max((int(value) for name in names if (value := os.environ.get(name, "")).isdecimal()), default=otherwise)

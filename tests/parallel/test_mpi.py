@@ -226,6 +226,30 @@ def test_runs_of_a_grid_are_trained_by_one_process_each_though_mpi_started_sever
     assert not any("processes" in run.machine for run in runs)
 
 
+def test_what_one_process_does_is_done_once_though_mpi_started_several(data, tmp_path):
+    """By process 0, which says so; the others do not wait for it, and mpi4py is not asked."""
+    assert main.run(words(data, tmp_path / "run", iterations=1)[2:]) == 0
+    said = "minigan: MPI started 3 processes for what one does: process 0 does it, the others have ended\n"
+    for given, code in ((["info"], 0), (["sample", tmp_path / "run", "-n", "4", "--out", tmp_path / "a.npz"], 0),
+                        (["score", tmp_path / "nowhere"], 2)):
+        alone, by_three = (start(count, "-m", "minigan", *given) for count in (0, 3))
+        assert sorted((said + tiny.ended(alone)).splitlines()) == sorted(tiny.ended(by_three).splitlines())
+        assert alone.returncode == by_three.returncode == code
+
+
+def test_of_one_is_the_first_of_those_that_mpi_started(monkeypatch):
+    for name in (*mpi.SIZES, *mpi.RANKS, "SLURM_MPI_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(mpi, "_apart", ContextVar("apart", default=False))
+    for given, expected in (({}, (0, 1)), ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, (3, 4)),
+                            ({"SLURM_MPI_TYPE": "pmi2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, (1, 2)),
+                            ({"SLURM_MPI_TYPE": "none", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, (0, 1))):
+        with monkeypatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, value)
+            assert mpi.of_one() == expected
+
+
 def test_a_launcher_of_another_mpi_is_refused_before_each_process_trains_alone(data, tmp_path):
     """As Open MPI's mpiexec starts a process whose mpi4py is MPICH's."""
     done = subprocess.run([sys.executable, *words(data, tmp_path / "run")], text=True, capture_output=True,
