@@ -110,6 +110,8 @@ def connected(where: str) -> Iterator[Workers]:
         except (TimeoutError, distributed.TimeoutError):
             raise FailedWork(f"--dask {where}: the scheduler has no workers; start some: dask worker {where} "
                              "--nthreads 1") from None
+        if kind == "local":
+            client.register_plugin(_ignoring_ctrl_c(distributed))
         workers = Workers(client, where)
         _check_versions(workers)
         try:
@@ -130,6 +132,16 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _ignoring_ctrl_c(distributed: Any) -> Any:
+    """The same of a worker that Dask starts later, in place of one that died: a plugin, which each worker sets up."""
+    class Ignoring(distributed.WorkerPlugin):  # type: ignore[misc]
+        name = "ignoring Ctrl-C"
+
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return Ignoring()
 
 
 @contextlib.contextmanager
