@@ -3,8 +3,8 @@
     python bench/conv_layers.py [cnn] [resnet] [--batch 64] [--width 1] [--repeats 5] [--json]
 
 The convolutions are those that an update of the discriminator and one of the generator call (SN, hinge loss, TF32).
-Each is run in every way (size of tile, number of parts), compared with columns, and timed: so many runs TOGETHER as a
-CUDA graph, so that the host is not timed; the median of the repeats. What they read is in the L2 cache then, as it is
+Each is run in every way (size of tile, number of parts), compared with columns, and timed: 20 runs as a CUDA graph, so
+that the host is not timed; the median of the repeats. What they read is in the L2 cache then, as it is
 not in an update, for all candidates alike. `usual` is the way that engine/loops/conv.py takes by itself. At the end
 stand lines for its table CHOSEN, for those where another way is at least 3 % faster.
 """
@@ -12,7 +12,6 @@ stand lines for its table CHOSEN, for those where another way is at least 3 % fa
 import argparse
 import json
 import os
-import statistics
 import sys
 from collections import Counter
 
@@ -22,7 +21,7 @@ import numpy as np
 from minigan.engine import cublas, im2col
 from minigan.engine.loops import conv
 
-TOGETHER, FASTER, DIFFERENCE = 20, 0.97, 1e-3  # the last relative to the largest number: both sides round to TF32
+FASTER, DIFFERENCE = 0.97, 1e-3  # the last relative to the largest number: both sides round to TF32
 LAUNCHERS = {name: getattr(conv, f"launch_{name}") for name in ("conv", "conv_transposed", "conv_weights")}
 
 
@@ -75,21 +74,6 @@ def by_columns(kernel, a, b, out, given):
     os.environ[conv.SWITCH] = "1"
 
 
-def microseconds(cupy, stream, function, repeats):
-    """Of one run, as part of a graph of many."""
-    pool = cupy.cuda.MemoryPool()
-    with stream, cupy.cuda.using_allocator(pool.malloc):
-        function()
-        stream.synchronize()
-        stream.begin_capture()
-        for _ in range(TOGETHER):
-            function()
-        graph = stream.end_capture()
-        times = gpu.in_turn(cupy, {"": graph.launch}, repeats)[""]
-        stream.synchronize()
-    return 1e3 * statistics.median(times) / TOGETHER
-
-
 def measured(cupy, stream, args, key, calls, sizes):
     """A dict: what the layer is, microseconds in each way."""
     kernel, a_shape, b_shape, given = key
@@ -105,8 +89,8 @@ def measured(cupy, stream, args, key, calls, sizes):
         if not abs(found - expected).max() <= DIFFERENCE * abs(expected).max():
             sys.exit(f"bench/conv_layers.py: {key} in {way} is off by {abs(found - expected).max():.1e} "
                      f"of {abs(expected).max():.1e}")
-        times[way] = microseconds(cupy, stream, lambda way=way: launch(a, b, *given, way=way), args.repeats)
-    columns = microseconds(cupy, stream, lambda: by_columns(kernel, a, b, out, given), args.repeats)
+        times[way] = gpu.microseconds(cupy, stream, lambda way=way: launch(a, b, *given, way=way), args.repeats)
+    columns = gpu.microseconds(cupy, stream, lambda: by_columns(kernel, a, b, out, given), args.repeats)
     best = min(times, key=times.get)
     flop = 2 * sizes[0] * sizes[1] * sizes[2] * (sizes[3] if len(sizes) > 3 else 1)
     return {"kernel": kernel, "factors": [a_shape, b_shape], "given": given, "calls": calls, "sizes": sizes[:3],

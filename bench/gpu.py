@@ -1,6 +1,6 @@
 """What are the kernels worth on a GPU? Ratios within one run, timed with CUDA events.
 
-    python bench/gpu.py [sn] [figure10] [updates] [inception]
+    python bench/gpu.py [sn] [figure10] [job] [kernels] [updates] [inception]
                         [--model cnn|resnet] [--batch 64] [--width 1] [--repeats 20] [--json]
 
 sn        spectral normalization of all layers of the discriminator, forward and backward: the kernels of
@@ -8,6 +8,13 @@ sn        spectral normalization of all layers of the discriminator, forward and
           saved that CuPy allows (the kernels alone also do without writing W / sigma)
 figure10  100 generator updates with 5 of the discriminator each: no normalization, SN, WGAN-GP (Miyato et al. 2018,
           Figure 10)
+job       the paper's job, iterations of SN as a training does them without what it writes: how many a second by each
+          --precision, and the hours of all of them
+kernels   every kernel that an update of each network launches, and cuBLAS's products, in the usual precision: the
+          milliseconds of all its launches in both updates, and the share of the limit (1: at the limit). The limit of a
+          launch is the longer of two: a copy that reads and writes as many bytes as its arrays have, each once, and its
+          multiplications at the rate of a large product; both are measured in the same run. Launches are timed as
+          conv_layers.py times them, so that small arrays lie in the L2 cache, those of the copy, too
 updates   an update of the discriminator and of the generator, as a CUDA graph and without (--no-graph), beside PyTorch
           on the same card, eager and as a CUDA graph (if torch with CUDA is installed): each --precision, PyTorch with
           the same (bf16: its autocast)
@@ -21,15 +28,19 @@ the median of the rounds' ratios. The numbers hold for the card that is named at
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
+import math
+import pkgutil
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from minigan.engine import cublas, devices
+from minigan.engine import cublas, devices, loops
 from minigan.engine.loops import power_iteration, spectral_norm
 from minigan.errors import WrongUse
 from minigan.experiment import presets
@@ -45,6 +56,8 @@ TOLERANCES = {"float32": TOLERANCE, "tf32": 0.5, "bf16": 0.5}
 KIND, IMAGES, COMPARED = "inception-2015-12-05", 500, 4  # of Inception: its network, images, those compared in float64
 FEATURES = {"float32": 1e-4, "tf32": 3e-2, "bf16": 0.2}  # how far features may be from float64's, of the largest
 TOGETHER = 5  # updates, as in a training: the host draws for one while the GPU works on the one before
+COPIED, SIDE = 256 << 20, 4096  # bytes of the large array that is copied; of the matrices of the large product
+LAUNCHES = 20  # of a kernel, in a graph that is timed
 WARM_UPS = 3  # rounds that are not counted: an update is recorded as a graph in its third
 
 
@@ -127,7 +140,7 @@ def bench_sn(cupy, args):
     return rows(in_turn(cupy, candidates, args.repeats), "CuPy")
 
 
-# ---- figure10, updates ---------------------------------------------------------------------------------------------
+# ---- figure10 ------------------------------------------------------------------------------------------------------
 
 def training(device, args, **chosen):
     e = presets.experiment("cifar10", **{
@@ -165,6 +178,128 @@ def bench_figure10(cupy, args):
     found = rows(in_turn(cupy, {name: run.iterate for name, run in runs.items()}, args.repeats), "none")
     return [row | {"seconds_per_100_updates": row["ms"] / 10} for row in found]
 
+
+# ---- job -----------------------------------------------------------------------------------------------------------
+
+def bench_job(cupy, args):
+    e = presets.experiment("cifar10", model=args.model, norm="sn")
+    runs = {}
+    for precision in cublas.PRECISIONS:
+        check_training(args, TOLERANCES[precision], precision=precision)
+        runs[f"SN, {precision}"] = training("cuda", args, n_dis=e.n_dis, precision=precision)
+    times = in_turn(cupy, {name: run.iterate for name, run in runs.items()}, args.repeats, TOGETHER)
+    return [row | {"iterations_per_second": 1e3 / row["ms"], "iterations": e.iterations,
+                   "hours": e.iterations * row["ms"] / 3.6e6} for row in rows(times, "SN, float32")]
+
+
+# ---- kernels -------------------------------------------------------------------------------------------------------
+
+# What a launch multiplies, by its arguments; the others multiply nothing that counts.
+MULTIPLIED = {
+    "conv": lambda x, W, stride, pad, size, *rest: len(x) * math.prod(size) * W.size,
+    "conv_transposed": lambda gy, W, *rest: gy.size * W.size // len(W),
+    "conv_weights": lambda x, gy, kernel, *rest: gy.size * math.prod(kernel) * x.shape[3],
+    "cuBLAS": lambda a, b, *rest: a.size * b.shape[1]}
+# The arrays that a launch writes where it has read them.
+CHANGED = {"adam_all": lambda ws, gs, ms, vs, *rest: [*ws, *ms, *vs], "bias_leaky": lambda y, *rest: [y]}
+
+
+def launched(cupy, run):
+    """{(name, bytes, multiplications, shapes): [how many launches, the first of them, to be done again]} of an update
+    of both networks."""
+    found, inside = {}, False
+
+    def noted(name, function):
+        def launch(*args, **named):
+            nonlocal inside
+            outer, inside = inside, True
+            result = function(*args, **named)
+            inside = outer
+            if not outer:  # what a launcher launches on its way is its own
+                given = arrays_in(cupy, [*args, *named.values()])
+                key = (name, bytes_moved(cupy, name, args, given, result),
+                       MULTIPLIED[name](*args) if name in MULTIPLIED else 0, str([a.shape for a in given.values()]))
+                found.setdefault(key, [0, partial(function, *args, **named)])[0] += 1
+            return result
+        return launch
+    files = pkgutil.iter_modules(loops.__path__)
+    modules = [importlib.import_module(f"{loops.__name__}.{file.name}") for file in files]
+    places = [(module, name, name.removeprefix("launch_")) for module in modules for name in vars(module)
+              if name.startswith("launch_")]
+    before = [(*place, getattr(*place[:2])) for place in [(cublas, "product", "cuBLAS"), *places]]
+    try:
+        for module, name, shown, function in before:
+            setattr(module, name, noted(shown, function))
+        run.update_discriminator(RATE)
+        run.update_generator(RATE)
+    finally:
+        for module, name, _, function in before:
+            setattr(module, name, function)
+    return found
+
+
+def arrays_in(cupy, thing):
+    """All of CuPy's arrays in it, by their place in memory."""
+    if isinstance(thing, cupy.ndarray):
+        return {thing.data.ptr: thing}
+    if not isinstance(thing, list | tuple):
+        return {}
+    return {place: a for part in thing for place, a in arrays_in(cupy, part).items()}
+
+
+def bytes_moved(cupy, name, args, given, result):
+    """Bytes that a launch must read and write: of each array once, of those that it changes in place twice."""
+    changed = arrays_in(cupy, CHANGED[name](*args) if name in CHANGED else [])
+    return sum(a.nbytes * (1 + (place in changed)) for place, a in (given | arrays_in(cupy, result)).items())
+
+
+def microseconds(cupy, stream, function, repeats):
+    """Of one run, as part of a graph of many."""
+    pool = cupy.cuda.MemoryPool()
+    with stream, cupy.cuda.using_allocator(pool.malloc):
+        function()
+        stream.synchronize()
+        stream.begin_capture()
+        for _ in range(LAUNCHES):
+            function()
+        graph = stream.end_capture()
+        times = in_turn(cupy, {"": graph.launch}, repeats)[""]
+        stream.synchronize()
+    return 1e3 * statistics.median(times) / LAUNCHES
+
+
+def bench_kernels(cupy, args):
+    """First what the card does at its best, then a row for each kernel, those of the most time first."""
+    precision = cublas.usual_precision(cupy)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    run = training("cuda", args, n_dis=1, graph=False, precision=precision)
+
+    def timed(function):
+        return microseconds(cupy, stream, function, args.repeats)
+
+    def copied(count):
+        """Microseconds in which so many bytes are read and written, half of them each."""
+        a = cupy.zeros((max(1, count // 8),), np.float32)
+        b = cupy.empty_like(a)
+        return timed(lambda: cupy.copyto(b, a))
+    with cublas.precision(cupy, precision):
+        large, a = copied(2 * COPIED), cupy.ones((SIDE, SIDE), np.float32)
+        product = timed(lambda: cublas.product(a, a))
+        found = [{"name": f"copy of {COPIED >> 20} MiB", "ms": large / 1e3, "ratio": 1.0,
+                  "GB_per_second": 2 * COPIED / large / 1e3},
+                 {"name": f"product of {SIDE} x {SIDE}, {precision}", "ms": product / 1e3, "ratio": 1.0,
+                  "TFLOP_per_second": 2 * SIDE ** 3 / product / 1e6}]
+        totals, calls = {}, launched(cupy, run)
+        while calls:  # the arrays of each are freed when it was timed
+            (name, moved, done, _), (count, call) = calls.popitem()
+            took, limit = timed(call), max(copied(moved), product * done / SIDE ** 3)
+            total = totals.get(name, (0, 0.0, 0.0))
+            totals[name] = total[0] + count, total[1] + count * took, total[2] + count * limit
+    return found + [{"name": name, "ms": took / 1e3, "ratio": limit / took, "launches": count, "limit_ms": limit / 1e3}
+                    for name, (count, took, limit) in sorted(totals.items(), key=lambda item: -item[1][1])]
+
+
+# ---- updates -------------------------------------------------------------------------------------------------------
 
 def bench_updates(cupy, args):
     return [row for precision in cublas.PRECISIONS for row in updates(cupy, args, precision)]
@@ -261,7 +396,8 @@ def fidelity(cupy, weights, precision):
     return features
 
 
-PARTS = {"sn": bench_sn, "figure10": bench_figure10, "updates": bench_updates, "inception": bench_inception}
+PARTS = {"sn": bench_sn, "figure10": bench_figure10, "job": bench_job, "kernels": bench_kernels,
+         "updates": bench_updates, "inception": bench_inception}
 
 
 def main(words=None):
@@ -303,8 +439,8 @@ def show(part, found):
     """Print a part's rows, as soon as they are there."""
     print(f"\n{part}")
     for row in found:
-        more = "".join(f"   {name.replace('_', ' ')} {value:.4g}" for name, value in row.items()
-                       if name not in ("name", "ms", "ratio"))
+        more = "".join(f"   {name.replace('_', ' ')} {value:{',' if isinstance(value, int) else '.4g'}}"
+                       for name, value in row.items() if name not in ("name", "ms", "ratio"))
         print(f"  {row['name']:52}{row['ms']:10.3f} ms{row['ratio']:8.2f}{more}", flush=True)
 
 

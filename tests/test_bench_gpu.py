@@ -30,14 +30,21 @@ def test_every_part_runs_emulated(cupy, narrow, capsys, monkeypatch):
     monkeypatch.setattr(inception, "GROUP", 2)
     monkeypatch.setattr(gpu, "torch_candidates", lambda args, precision: {})
     monkeypatch.setattr(gpu, "check_training", lambda args, tolerance, **chosen: checked.append((tolerance, chosen)))
-    monkeypatch.setattr(gpu, "TOGETHER", 1)
+    for name, small in {"TOGETHER": 1, "LAUNCHES": 1, "SIDE": 64, "COPIED": 1 << 16}.items():
+        monkeypatch.setattr(gpu, name, small)
     gpu.main([*SMALL, "--json"])
-    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 4 + [0.5, 0.5]
+    assert [tolerance for tolerance, _ in checked] == [gpu.TOLERANCE] * 3 + 2 * [gpu.TOLERANCE, 0.5, 0.5]
     assert {"norm": "sn"} in [chosen for _, chosen in checked]
     results = json.loads(capsys.readouterr().out)
     assert "emulated" in results["machine"]["card"]  # its times say nothing, and it says so
     assert [row["name"] for row in results["sn"]] == ["kernels", "CuPy", "CuPy, tuned"]
     assert [row["name"] for row in results["figure10"]] == ["none", "SN", "WGAN-GP"]
+    assert [row["name"] for row in results["job"]] == ["SN, float32", "SN, tf32", "SN, bf16"]
+    assert all(row["hours"] * row["iterations_per_second"] * 3600 == pytest.approx(100_000) for row in results["job"])
+    copy, product, *kernels = results["kernels"]
+    assert copy["name"] == "copy of 0 MiB" and product["name"] == "product of 64 x 64, tf32"
+    assert {"im2col", "cuBLAS", "adam_all", "power_iterations"} < {row["name"] for row in kernels}
+    assert all(row["ratio"] == pytest.approx(row["limit_ms"] / row["ms"]) for row in kernels)
     assert [row["name"] for row in results["updates"]] == [
         f"{who}, {kind}, minigan{graph}" for kind in ("float32", "tf32", "bf16")
         for who in ("discriminator", "generator") for graph in (", graph", "")]
@@ -46,6 +53,30 @@ def test_every_part_runs_emulated(cupy, narrow, capsys, monkeypatch):
     assert 0 < exact < 1e-5 < rounded < gpu.FEATURES["tf32"] and 2 * rounded < more < gpu.FEATURES["bf16"]
     gpu.main(["sn", *SMALL])
     assert "CuPy, tuned" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("implicit", ["0", "1"])
+def test_launches_are_counted_as_the_two_updates_are_by_hand(implicit, cupy, monkeypatch):
+    """Multiplications of all products, as columns and by conv.cu; bytes of Adam's arrays and of one product's."""
+    monkeypatch.setenv(conv.SWITCH, implicit)
+    run = gpu.training("cuda", argparse.Namespace(model="cnn", batch=4, width=0.05), n_dis=1, graph=False,
+                       precision="tf32")
+    found = gpu.launched(cupy, run)
+    assert ("im2col" in {name for name, *_ in found}) == (implicit == "0")
+
+    def products(network, pixels):
+        """Of a forward on 4 images, layer by layer: each weight once for each pixel of the smaller of two images."""
+        weights = [W.size for name, W in network.parameters().items() if name.endswith("/W")]
+        return [4 * side * side * W for side, W in zip(pixels, weights, strict=True)]
+    dis, gen = products(run.dis, (32, 16, 16, 8, 8, 4, 4, 1)), products(run.gen, (1, 4, 8, 16, 32))
+    # D: 2 forwards, with gradients of weights and of inputs but the images'; G's forward. G: 1 of each of both, but no
+    # gradient of D's weights, nor of the latents
+    expected = 2 * 3 * sum(dis) - 2 * dis[0] + sum(gen) + 2 * sum(dis) + 3 * sum(gen) - gen[0]
+    assert sum(count * done for (_, _, done, _), (count, _) in found.items()) == expected
+    assert sorted(moved for name, moved, *_ in found if name == "adam_all") == [
+        4 * (7 * sum(p.size for p in network.parameters().values()) + 2) for network in (run.dis, run.gen)]
+    first = 4 * 32 * 32 * 27 + 27 * 3 + 4 * 32 * 32 * 3  # columns, weights and result of D's first convolution
+    assert (("cuBLAS", 4 * first, 4 * 32 * 32 * 27 * 3) in {key[:3] for key in found}) == (implicit == "0")
 
 
 def test_pytorch_gets_the_same_network_and_the_same_precision(cupy, monkeypatch, capsys):
@@ -112,7 +143,7 @@ def test_ways_of_convolutions_are_timed_emulated(cupy, monkeypatch, capsys):
     monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
     import conv_layers
     monkeypatch.setenv(conv.SWITCH, "0")  # which the program changes
-    monkeypatch.setattr(conv_layers, "TOGETHER", 1)
+    monkeypatch.setattr(conv_layers.gpu, "LAUNCHES", 1)
     monkeypatch.setattr(conv_layers, "ways", lambda *sizes: [conv.Way(64, 64), conv.Way(64, 64, 2)])
     small = ["cnn", "--width", "0.02", "--batch", "1", "--repeats", "1"]
     conv_layers.main([*small, "--json"])
