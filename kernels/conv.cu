@@ -11,8 +11,9 @@
 // A block of 128 threads makes ROWS x COLUMNS results, each of its four warps a quarter. It copies 32 of the depth at a
 // time into one of three stages of shared memory, asynchronously, while it multiplies what came two steps before.
 // Grid: (tiles of rows, tiles of columns, parts of the depth; conv_transposed: phases x parts). Where the depth is cut
-// into parts, each part has results of its own, which add_parts adds.
-// Determinism: fixed order; ROWS, COLUMNS and the number of parts decide it. No atomics.
+// into parts, each block leaves its part of the results; the last of GROUP neighbours adds theirs, in order, the last of
+// GROUP such groups those, and so on: parts (s.parts, s.count), tickets one int a block, 0 before and after.
+// Determinism: fixed order; ROWS, COLUMNS and the number of parts decide it. No float atomics.
 
 #ifndef ROWS  // 32, 64 or 128; engine/loops/conv.py says which
 #define ROWS 64
@@ -22,6 +23,7 @@
 #endif
 #define DEPTH 32  // of a step
 #define STAGES 3
+#define GROUP 16  // parts that one block adds
 #define STAGE (DEPTH * (ROWS + COLUMNS))  // numbers: A's tile, then B's
 #define HEIGHT (ROWS / 32)  // a warp's quarter, in products of 16 rows
 #define WIDTH (COLUMNS / 16)  // and 8 columns
@@ -171,19 +173,75 @@ __device__ __forceinline__ void results(const float (&acc)[HEIGHT][WIDTH][4], Pu
             for (int e = 0; e < 4; e++) put(row + 16 * i + e / 2 * 8, column + 8 * j + e % 2, acc[i][j][e]);
 }
 
-// leaky(z * scale + bias).
-__device__ __forceinline__ float ended(float z, const float* scale, const float* bias, int has_scale, int has_bias,
-                                       float slope) {
-    if (has_scale) z *= scale[0];
-    if (has_bias) z += bias[0];
-    return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;
+// What is done to a result when it is complete.
+struct End {
+    const float* scale;
+    const float* bias;  // that of the block's first column
+    int has_scale;
+    int has_bias;
+    float slope;
+};
+
+// leaky(z * scale + bias of this column of the block).
+__device__ __forceinline__ float ended(float z, const End& end, int column) {
+    if (end.has_scale) z *= end.scale[0];
+    if (end.has_bias) z += end.bias[column];
+    return z < 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;
+}
+
+// True in every thread of the block that comes here last of `blocks`; it sees all that the others wrote before.
+__device__ __forceinline__ bool is_last_block(int* ticket, int blocks) {
+    extern __shared__ __align__(16) float shared[];  // the tiles are done with
+    __syncthreads();  // all threads have written
+    if (threadIdx.x == 0) {
+        __threadfence();  // release: what this block wrote is visible before its ticket is
+        bool last = atomicAdd(ticket, 1) == blocks - 1;
+        __threadfence();  // acquire: nothing below is read before the ticket was drawn
+        if (last) *ticket = 0;  // for the next launch
+        shared[0] = last ? 1.0f : 0.0f;
+    }
+    __syncthreads();
+    return shared[0] == 1.0f;
+}
+
+// Writes the block's results, of one part, to out; or to parts, and the last block adds these. place(row, column): where
+// in out, -1 outside.
+template <class Place>
+__device__ __forceinline__ void finish(const float (&acc)[HEIGHT][WIDTH][4], const Shape& s, int part, float* out,
+                                       float* parts, int* tickets, const End& end, Place place) {
+    float* to = s.parts == 1 ? out : parts + part * s.count;
+    results(acc, [&](int i, int j, float value) {
+        long long at = place(i, j);
+        if (at >= 0) to[at] = s.parts == 1 ? ended(value, end, j) : value;
+    });
+    // the counters of this tile and phase: one for each part; a group has that of its first part, plus its level
+    tickets += ((blockIdx.z - part) * gridDim.y + blockIdx.y * s.parts) * gridDim.x + blockIdx.x * s.parts;
+    int left = s.parts, step = 1;
+    for (int level = 0; left > 1; level++) {
+        int first = part / GROUP * GROUP, members = min(GROUP, left - first);
+        if (!is_last_block(tickets + first * step + level, members)) return;  // the same in all threads
+        left = (left + GROUP - 1) / GROUP;
+#pragma unroll 1
+        for (int e = threadIdx.x; e < ROWS * COLUMNS; e += 128) {
+            int j = e % COLUMNS;
+            long long at = place(e / COLUMNS, j);
+            if (at < 0) continue;
+            float* mine = parts + first * step * s.count + at;
+            float sum = mine[0];
+            for (int m = 1; m < members; m++) sum += mine[m * step * s.count];
+            if (left == 1) out[at] = ended(sum, end, j);
+            else mine[0] = sum;
+        }
+        part /= GROUP;
+        step *= GROUP;
+    }
 }
 
 // ---- kernels -------------------------------------------------------------------------------------------------------
 
-// out (parts, N, oh, ow, O) = leaky(conv of x and weights * scale + bias).
-extern "C" __global__ void conv(Shape s, const float* x, const float* weights, float* out, const float* scale,
-                                const float* bias, int has_scale, int has_bias, float slope) {
+// out (N, oh, ow, O) = leaky(conv of x and weights * scale + bias).
+extern "C" __global__ void conv(Shape s, const float* x, const float* weights, float* out, float* parts, int* tickets,
+                                const float* scale, const float* bias, int has_scale, int has_bias, float slope) {
     int pixels = s.N * s.oh * s.ow, depth = s.kh * s.kw * s.C;
     int p0 = blockIdx.x * ROWS, o0 = blockIdx.y * COLUMNS, part = blockIdx.z;
     int all = (depth + DEPTH - 1) / DEPTH, first = all * part / s.parts, end = all * (part + 1) / s.parts;
@@ -222,21 +280,19 @@ extern "C" __global__ void conv(Shape s, const float* x, const float* weights, f
     };
     float acc[HEIGHT][WIDTH][4];
     product(acc, end - first, true, true, load);
-    results(acc, [&](int i, int j, float value) {
+    finish(acc, s, part, out, parts, tickets, {scale, bias + o0, has_scale, has_bias, slope}, [&](int i, int j) {
         int p = p0 + i, o = o0 + j;
-        if (p < pixels && o < s.O)
-            out[part * s.count + (long long)p * s.O + o] =
-                ended(value, scale, bias + o, has_scale, has_bias, slope);
+        return p < pixels && o < s.O ? (long long)p * s.O + o : -1;
     });
 }
 
-// out (parts, N, H, W, C) = leaky(the input gradient of conv at output gradient gy * scale + bias).
+// out (N, H, W, C) = leaky(the input gradient of conv at output gradient gy * scale + bias).
 // Pixel y of x meets tap dy of window i if y = i * stride + dy - top: its taps are those with dy % stride = phase, for
 // phase = (y + top) % stride, and tap phase + stride * m meets window (y + top) / stride - m, rounded down. So pixels of one
 // phase (of both axes) are a convolution of gy with every stride-th tap.
-extern "C" __global__ void conv_transposed(Shape s, const float* gy, const float* weights, float* out,
-                                           const float* scale, const float* bias, int has_scale, int has_bias,
-                                           float slope) {
+extern "C" __global__ void conv_transposed(Shape s, const float* gy, const float* weights, float* out, float* parts,
+                                           int* tickets, const float* scale, const float* bias, int has_scale,
+                                           int has_bias, float slope) {
     int part = blockIdx.z % s.parts, phase = blockIdx.z / s.parts, py = phase / s.stride, px = phase % s.stride;
     int y_first = ((py - s.top) % s.stride + s.stride) % s.stride, i_first = (y_first + s.top) / s.stride;
     int x_first = ((px - s.left) % s.stride + s.stride) % s.stride, j_first = (x_first + s.left) / s.stride;
@@ -280,13 +336,12 @@ extern "C" __global__ void conv_transposed(Shape s, const float* gy, const float
     };
     float acc[HEIGHT][WIDTH][4];
     product(acc, end - first, true, false, load);
-    results(acc, [&](int i, int j, float value) {
+    finish(acc, s, part, out, parts, tickets, {scale, bias + c0, has_scale, has_bias, slope}, [&](int i, int j) {
         int p = p0 + i, c = c0 + j;
-        if (p >= pixels || c >= s.C) return;
+        if (p >= pixels || c >= s.C) return -1ll;
         int q = p / width, n = q / height, y = y_first + s.stride * (q - n * height);
         int x = x_first + s.stride * (p - q * width);
-        out[part * s.count + ((long long)(n * s.H + y) * s.W + x) * s.C + c] =
-            ended(value, scale, bias + c, has_scale, has_bias, slope);
+        return ((long long)(n * s.H + y) * s.W + x) * s.C + c;
     });
 }
 
@@ -301,9 +356,11 @@ __device__ __forceinline__ Tap tap_of(const Shape& s, int k) {
     return {dy, dx, (dy * s.W + dx) * s.C + k - tap * s.C};
 }
 
-// out (parts, O, kh, kw, C) = the weight gradient of conv at input x and output gradient gy.
-extern "C" __global__ void conv_weights(Shape s, const float* gy, const float* x, float* out, const float* scale,
-                                        const float* bias, int has_scale, int has_bias, float slope) {
+// out (O, kh, kw, C) = the weight gradient of conv at input x and output gradient gy. No bias: columns are numbers of
+// a window.
+extern "C" __global__ void conv_weights(Shape s, const float* gy, const float* x, float* out, float* parts,
+                                        int* tickets, const float* scale, const float* bias, int has_scale,
+                                        int has_bias, float slope) {
     int pixels = s.N * s.oh * s.ow, numbers = s.kh * s.kw * s.C;
     int o0 = blockIdx.x * ROWS, k0 = blockIdx.y * COLUMNS, part = blockIdx.z;
     int all = (pixels + DEPTH - 1) / DEPTH, first = all * part / s.parts, end = all * (part + 1) / s.parts;
@@ -336,20 +393,8 @@ extern "C" __global__ void conv_weights(Shape s, const float* gy, const float* x
     };
     float acc[HEIGHT][WIDTH][4];
     product(acc, end - first, false, false, load);
-    results(acc, [&](int i, int j, float value) {
+    finish(acc, s, part, out, parts, tickets, {scale, bias, has_scale, has_bias, slope}, [&](int i, int j) {
         int o = o0 + i, k = k0 + j;
-        if (o < s.O && k < numbers)
-            out[part * s.count + (long long)o * numbers + k] =
-                ended(value, scale, bias, has_scale, has_bias, slope);
+        return o < s.O && k < numbers ? (long long)o * numbers + k : -1;
     });
-}
-
-// out = leaky(sum of the parts * scale + bias). Block (256), one thread a number of out; bias (C,).
-extern "C" __global__ void add_parts(const float* from, float* out, int parts, long long count, int C,
-                                     const float* scale, const float* bias, int has_scale, int has_bias, float slope) {
-    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    float sum = from[i];
-    for (int part = 1; part < parts; part++) sum += from[part * count + i];
-    out[i] = ended(sum, scale, bias + i % C, has_scale, has_bias, slope);
 }

@@ -26,8 +26,8 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;"),
         ("windows", "col2im", "x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;",
          "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;"),
-        ("conv", "ended", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
-         "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;")],
+        ("conv", "ended", "return z < 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;",
+         "return z <= 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;")],
     "a bank of shared memory is met twice, which tests/engine/loops/test_conv.py notices; the numbers are the same": [
         ("conv", "place", "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 8)) * 4 + k % 4;",
          "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 7)) * 4 + k % 4;")
@@ -52,8 +52,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         for changed in ([line.replace("? 4", "? 5")] if "? 4" in line else
                         [line[:m.start()] + "/ 15" + line[m.end():] for m in re.finditer("/ 16", line)])],
     "the emulator's shared memory is aligned anyway; NVIDIA's compiler takes powers of 2 alone": [
-        ("conv", "product", "extern __shared__ __align__(16) float shared[];",
-         f"extern __shared__ __align__({size}) float shared[];") for size in (15, 17)],
+        ("conv", function, "extern __shared__ __align__(16) float shared[];",
+         f"extern __shared__ __align__({size}) float shared[];")
+        for size in (15, 17) for function in ("product", "is_last_block")],
     "with slope 1 both branches are gy; y, which is some array then, is read for nothing": [
         ("batch_norm", "before_leaky", "return slope == 1.0f || y[i] > 0.0f ? gy : gy * slope;",
          "return slope == 2.0f || y[i] > 0.0f ? gy : gy * slope;")],

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minigan.engine import cublas
-from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
+from minigan.engine.cuda import check, kernels_take, launch, table, tickets
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
 from minigan.engine.loops.rounding import tf32
@@ -180,19 +180,16 @@ def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[
         return
     way = chosen(kernel, rows, columns, depth, phases) if way is None else way
     parts = max(1, min(way.parts, -(-depth // DEPTH)))
-    target = out if parts == 1 else array_module(out).empty((parts, out.size), np.float32)
     divisors = [_divisor(d) for d in (channels, shape["kw"], shape["ow"], shape["oh"])]
     wide = [run % 4 == 0 and a.data.ptr % 16 == 0 for a, run in zip(factors, runs, strict=True)]
     filled = table(FILE, "Shape", **shape, wide_a=wide[0], wide_b=wide[1], parts=parts, count=out.size,
                    factors=[factor for factor, _ in divisors], shifts=[shift for _, shift in divisors])
-    done = (*scale_and_bias(kernel, out, scale, bias), slope_of(kernel, slope))
-    undone = (*scale_and_bias(kernel, out, None, None), np.float32(1))
-    launch(FILE, kernel, (-(-rows // way.rows), -(-columns // way.columns), phases * parts), (BLOCK,),
-           (filled, *factors, target, *(done if parts == 1 else undone)),
+    grid, xp = (-(-rows // way.rows), -(-columns // way.columns), phases * parts), array_module(out)
+    unadded = out if parts == 1 else xp.empty((parts, out.size), np.float32)  # of one part nothing is left to add
+    launch(FILE, kernel, grid, (BLOCK,),
+           (filled, *factors, out, unadded, tickets(xp, math.prod(grid)), *scale_and_bias(kernel, out, scale, bias),
+            slope_of(kernel, slope)),
            STAGES * DEPTH * (way.rows + way.columns) * 4, defines=(("ROWS", way.rows), ("COLUMNS", way.columns)))
-    if parts > 1:
-        launch(FILE, "add_parts", one_each(out.size), (THREADS,),
-               (target, out, np.int32(parts), np.int64(out.size), np.int32(out.shape[-1]), *done))
 
 
 def _divisor(d: int) -> Pair:
