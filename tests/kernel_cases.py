@@ -22,6 +22,7 @@ from minigan.engine.loops import (
     rounding,
     sample_norms,
     spectral_norm,
+    spread,
     sums,
     windows,
 )
@@ -190,6 +191,9 @@ CONVOLUTIONS = [  # x, O, kernel, stride, (top, left), (oh, ow), (rows, columns,
     ((2, 5, 4, 5), 36, (3, 3), 2, (1, 1), (3, 2), (128, 64, 1)),
     ((1, 8, 8, 33), 34, (2, 2), 1, (0, 1), (7, 9), (128, 128, 1)),
     ((2, 4, 4, 8), 3, (4, 4), 2, (1, 1), (2, 2), (32, 128, 1)),
+    ((1, 4, 3, 64), 70, (3, 3), 1, (1, 1), (4, 3), (64, 64, 18)),  # so many parts that they are added in two groups
+    ((1, 4, 6, 4), 20, (4, 4), 2, (1, 1), (2, 3), (64, 64, 2)),  # parts of each phase
+    ((1, 24, 23, 4), 5, (2, 2), 1, (1, 1), (24, 23), (64, 64, 18)),
 ]
 
 
@@ -405,6 +409,34 @@ def images(rng, *factors):
             yield normal(rng, shape), factor
 
 
+def weights(rng, wide):
+    """Weights (O, kh, kw, C), or wide ones, with factor and whether they are turned round."""
+    for O, kh, kw, C in [(1, 1, 1, 1), (2, 3, 3, 5), (7, 3, 2, 33), (40, 1, 3, 3)]:
+        for turned, factor in ((False, 0.25), (True, 1.0), (True, -3.0)):
+            a, b = (C, O) if turned and wide else (O, C)
+            yield normal(rng, (a, kh + wide, kw + wide, b)), factor, turned
+
+
+def spread_twin(W, factor, turned):
+    O, kh, kw, C = W.shape
+    wide = np.zeros((C if turned else O, kh + 1, kw + 1, O if turned else C))
+    for y, x, dy, dx in np.ndindex(kh, kw, 2, 2):
+        if turned:
+            wide[:, kh - 1 - y + dy, kw - 1 - x + dx] += factor * W[:, y, x].T
+        else:
+            wide[:, y + dy, x + dx] += factor * W[:, y, x]
+    return wide
+
+
+def gather_twin(wide, factor, turned):
+    """The adjoint of spread_twin."""
+    a, kh, kw, b = wide.shape[0], wide.shape[1] - 1, wide.shape[2] - 1, wide.shape[3]
+    W = np.zeros((b if turned else a, kh, kw, a if turned else b))
+    for y, x, dy, dx in np.ndindex(kh, kw, 2, 2):
+        W[:, y, x] += factor * (wide[:, kh - 1 - y + dy, kw - 1 - x + dx].T if turned else wide[:, y + dy, x + dx])
+    return W
+
+
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -439,4 +471,6 @@ CASES = [
     Case(sample_norms.launch_sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
     Case(resample.launch_upsample2x, resample.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),
     Case(resample.launch_pool2x, resample.pool2x, lambda rng: images(rng, 0.25, 1.0)),
+    Case(spread.launch_spread2x2, spread_twin, lambda rng: weights(rng, False)),
+    Case(spread.launch_gather2x2, gather_twin, lambda rng: weights(rng, True)),
 ]

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
+from minigan.engine.cuda import compact
 from minigan.engine.devices import Array, array_module
 from minigan.engine.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
 from minigan.engine.loops.activation import bias_leaky_gradient
+from minigan.engine.loops.spread import gather2x2, spread2x2
 from minigan.engine.ops import LeakyMask
-from minigan.engine.pool_ops import Fold, Pair, mean_pool2d, pair, steps, upsample2d
+from minigan.engine.pool_ops import Pair, mean_pool2d, pair, steps, upsample2d
 from minigan.engine.scaled import LateScale, Scaled
 
 
@@ -168,8 +170,7 @@ def upsample_conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, slop
     _check("upsample_conv2d", x, W, b, 3, 0, 1, (0, 0), slope)
     if W.shape[1:3] != (3, 3):
         return conv2d(upsample2d(x), W, b, 1, W.shape[1] // 2, slope)
-    wide = spread2x2(ops.transpose(W, (3, 1, 2, 0))[:, ::-1, ::-1])
-    return conv_transpose2d(x, wide, b, 2, 1, slope)
+    return conv_transpose2d(x, Spread(turned=True)(W), b, 2, 1, slope)
 
 
 def conv_mean_pool2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None) -> Tensor:
@@ -181,16 +182,33 @@ def conv_mean_pool2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None) -> 
     _check("conv_mean_pool2d", x, W, b, 3, 0, 1, (0, 0), 1.0)
     if W.shape[1:3] != (3, 3):
         return mean_pool2d(conv2d(x, W, b, 1, W.shape[1] // 2))
-    if isinstance(W, Scaled):
-        return conv2d(x, W.then(lambda W: spread2x2(W) * 0.25), b, 2, 1)
-    return conv2d(x, spread2x2(W) * 0.25, b, 2, 1)
+    return conv2d(x, W.then(Spread(0.25)) if isinstance(W, Scaled) else Spread(0.25)(W), b, 2, 1)
 
 
-def spread2x2(W: Tensor) -> Tensor:
-    """The kernel (O, kh + 1, kw + 1, C) of W (O, kh, kw, C) followed by a 2x2 sum."""
-    O, kh, kw, C = W.shape
-    return Fold((kh, kw), 1, (0, 0), (O, kh + 1, kw + 1, C))(
-        ops.broadcast_to(ops.reshape(W, (O, 1, 1, kh, kw, C)), (O, 2, 2, kh, kw, C)))
+class Spread(Op):
+    """spread2x2: the kernel of W followed by a sum of 2 x 2 pixels, times factor; turned: for upsampling before it."""
+
+    def __init__(self, factor: float = 1.0, turned: bool = False):
+        self.factor, self.turned = factor, turned
+
+    def forward(self, W: Array) -> Array:
+        return spread2x2(compact(W), self.factor, self.turned)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (Gather(self.factor, self.turned)(gy),)
+
+
+class Gather(Op):
+    """gather2x2, the adjoint of Spread."""
+
+    def __init__(self, factor: float = 1.0, turned: bool = False):
+        self.factor, self.turned = factor, turned
+
+    def forward(self, wide: Array) -> Array:
+        return gather2x2(compact(wide), self.factor, self.turned)
+
+    def backward(self, gW: Tensor) -> tuple[Tensor]:
+        return (Spread(self.factor, self.turned)(gW),)
 
 
 # ---- inside ------------------------------------------------------------------------------------------------
@@ -198,6 +216,10 @@ def spread2x2(W: Tensor) -> Tensor:
 def _check(name: str, x: Tensor, W: Tensor | Scaled, b: Tensor | None, in_axis: int, out_axis: int, stride: int,
            pad: Pair, slope: float) -> None:
     W = W.W if isinstance(W, Scaled) else W
+    if (x.ndim == W.ndim == 4 and x.shape[3] == W.shape[in_axis] and x.dtype == W.dtype and stride >= 1
+            and min(pad) >= 0 and 0 <= slope <= 1
+            and (b is None or b.shape == (W.shape[out_axis],) and b.dtype == x.dtype)):
+        return
     given = f"(x {x.shape} {x.dtype}, W {W.shape} {W.dtype}"
     given += f", b {b.shape} {b.dtype})" if b is not None else ")"
     if x.ndim != 4 or W.ndim != 4:
@@ -208,6 +230,5 @@ def _check(name: str, x: Tensor, W: Tensor | Scaled, b: Tensor | None, in_axis: 
         raise ValueError(f"{name}: expected a bias of {W.shape[out_axis]} numbers {given}")
     if x.dtype != W.dtype or (b is not None and b.dtype != x.dtype):
         raise TypeError(f"{name}: the dtypes differ {given}; convert them")
-    if stride < 1 or min(pad) < 0 or not 0 <= slope <= 1:
-        raise ValueError(f"{name}: expected stride >= 1, pad >= 0 and a slope of 0 to 1, "
-                         f"got stride {stride}, pad {pad}, slope {slope}")
+    raise ValueError(f"{name}: expected stride >= 1, pad >= 0 and a slope of 0 to 1, "
+                     f"got stride {stride}, pad {pad}, slope {slope}")

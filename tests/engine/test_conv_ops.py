@@ -9,7 +9,7 @@ from checks import check_grads
 
 from minigan.engine import conv_ops, im2col, ops, pool_ops, thread_pool, winograd
 from minigan.engine.autograd import Op, Tensor, grad
-from minigan.engine.conv_ops import ConvWeights, conv2d, conv_mean_pool2d, conv_transpose2d, spread2x2, upsample_conv2d
+from minigan.engine.conv_ops import ConvWeights, Spread, conv2d, conv_mean_pool2d, conv_transpose2d, upsample_conv2d
 from minigan.engine.pool_ops import max_pool2d, mean_pool2d, sum_pool2d, upsample2d, upsample_bilinear2d, windows
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -679,13 +679,14 @@ def test_the_3x3_ways_multiply_less(monkeypatch, rng):
         assert counts[1] == 2.25 * counts[0]
 
 
-def test_spread2x2_is_the_kernel_followed_by_a_sum(rng):
-    W = rng.standard_normal((2, 3, 2, 3))
-    expected = np.zeros((2, 4, 3, 3))
+@pytest.mark.parametrize("turned", [False, True])
+def test_spread_is_the_kernel_followed_by_a_sum(turned, rng):
+    W = rng.standard_normal((2, 3, 2, 5))
+    expected = np.zeros((5, 4, 3, 2) if turned else (2, 4, 3, 5))
     for dy, dx in np.ndindex(2, 2):
-        expected[:, dy:dy + 3, dx:dx + 2] += W
-    np.testing.assert_allclose(spread2x2(Tensor(W)).data, expected, rtol=1e-14)
-    check_grads(spread2x2, W)
+        expected[:, dy:dy + 3, dx:dx + 2] += np.rot90(W, 2, (1, 2)).swapaxes(0, 3) if turned else W
+    np.testing.assert_allclose(Spread(0.25, turned)(Tensor(W)).data, 0.25 * expected, rtol=1e-14)
+    check_grads(lambda W: Spread(0.25, turned)(W), W)
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

@@ -695,7 +695,7 @@ def scaled(x, W0, b, W1, W2):
 
 def pool(x):
     return ops.sum(pool_ops.max_pool2d(x, 3, 2, 1)) * pool_ops.sum_pool2d(pool_ops.upsample2d(x), 3, 2, 1) \
-        + conv_ops.spread2x2(ops.transpose(x, (0, 1, 2, 3)))[:, :5, :6] ** 2
+        + conv_ops.Spread()(ops.transpose(x, (0, 1, 2, 3)))[:, :5, :6] ** 2
 
 
 def derivatives(function, arrays):

@@ -93,6 +93,19 @@ def test_many_blocks_share_one_matrix(cupy, rng):
             ([W[::-1].copy()], [W], [u], [v], np.array([3], np.float32)))
 
 
+def test_parts_of_a_convolution_are_added_in_groups_of_groups(cupy, rng):
+    """Of 18 parts, four at a time: 5, then 2, then 1. On a GPU three rounds are for more than 256."""
+    text = cuda.source("conv.cu")
+    assert text.count("#define GROUP 16") == 1
+    with changed("conv", text.replace("#define GROUP 16", "#define GROUP 4")):
+        for case in CASES:
+            if case.launcher.__module__.endswith(".conv"):
+                for which, seed in ORDERS[:4]:
+                    with emulator.order(which, seed):
+                        for arguments in [a for a in case.inputs(rng) if a[-1].parts == 18]:
+                            run(cupy, case, arguments)
+
+
 # ---- seeded bugs ---------------------------------------------------------------------------------------------------
 
 TICKET = "__threadfence();  // release: what this block wrote is visible before its ticket is"
@@ -182,9 +195,17 @@ BUGS = [
     ("conv", "conv", "copy4", "there ? 16 : 0", "16"),
     ("conv", "conv", "conv", "min(p0 + row + 16 * r, pixels - 1)", "p0 + row + 16 * r"),
     ("conv", "conv", "conv", "bool there = k < depth && o < s.O;", "bool there = k < depth;"),
-    ("conv", "conv", "conv", "bias + o,", "bias,"),
-    ("conv", "conv", "add_parts", "part < parts; part++", "part < parts - 1; part++"),
-    ("conv", "conv", "add_parts", "bias + i % C", "bias + i / C"),
+    ("conv", "conv", "conv", "bias + o0,", "bias,"),
+    ("conv", "conv", "finish", "m < members; m++", "m < members - 1; m++"),
+    ("conv", "conv", "finish", "+ first * step + level", "+ first * step"),
+    ("conv", "conv", "finish", "+ blockIdx.x * s.parts;", ";"),
+    ("conv", "conv", "finish", "ended(sum, end, j)", "sum"),
+    ("conv", "conv", "is_last_block", TICKET, ""),
+    ("conv", "conv", "is_last_block", ACQUIRE, ""),
+    ("conv", "conv", "is_last_block", RESET, ""),
+    ("conv", "conv", "is_last_block", "__syncthreads();  // all threads have written", ""),
+    ("conv_transposed", "conv", "finish", "(blockIdx.z - part) * gridDim.y + ", ""),
+    ("conv_weights", "conv", "finish", "left = (left + GROUP - 1) / GROUP;", "left = left / GROUP;"),
     ("conv_transposed", "conv", "conv_transposed", "(s.kh - py + s.stride - 1) / s.stride", "s.kh / s.stride"),
     ("conv_transposed", "conv", "conv_transposed", "(unsigned)(i0[r] - di) < (unsigned)s.oh", "i0[r] - di < s.oh"),
     ("conv_transposed", "conv", "conv_transposed", "q / max(height, 1)", "q / height"),
@@ -269,6 +290,16 @@ BUGS = [
      "norms[blockIdx.x] = squares"),
     ("sample_norms_gradient", "sample_norms", "sample_norms_gradient", "norms[n] == 0.0f ? 0.0f : ", ""),
     ("sample_norms_gradient", "sample_norms", "sample_norms_gradient", "i / size", "i % size"),
+    # spread.cu
+    ("spread2x2", "spread", "spread2x2", "i >= kh || ", ""),
+    ("spread2x2", "spread", "spread2x2", "j < 0 || ", ""),
+    ("spread2x2", "spread", "spread2x2", "kw - 1 - j", "j"),
+    ("spread2x2", "spread", "spread2x2", "turned ? O : C", "C"),
+    ("spread2x2", "spread", "spread2x2", "if (at >= count) return;", ""),
+    ("gather2x2", "spread", "gather2x2", "kh - 1 - i + dy", "i + dy"),
+    ("gather2x2", "spread", "gather2x2", "(long long)c * (kh + 1)", "(long long)c * kh"),
+    ("gather2x2", "spread", "gather2x2", "sum * factor", "sum"),
+    ("gather2x2", "spread", "gather2x2", "if (at >= count) return;", "if (at > count) return;"),
     # resample.cu
     ("upsample2x", "resample", "upsample2x", "row / 2 * W", "row * W"),
     ("upsample2x", "resample", "upsample2x", "int j = (int)(pixel % (2 * W));", "int j = (int)(pixel % W);"),
