@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, ClassVar, overload
@@ -24,6 +25,7 @@ from minigan.engine.loops.sums import add_all
 from minigan.engine.products import elementwise
 
 _count = itertools.count()
+_age = operator.attrgetter("order")
 _recording = ContextVar("recording", default=True)  # each thread's own: one may be in backward, another in forward
 
 
@@ -284,11 +286,13 @@ def _path(root: Op | None, wanted: set[Op | None]) -> list[Op]:
         if node is not None and node not in seen and node.order >= oldest:
             seen.add(node)
             stack.extend(node.parents)
-    reaching: set[Op] = set()
-    for node in sorted(seen, key=lambda node: node.order):
-        if node in wanted or any(parent in reaching for parent in node.parents):
+    reaching: set[Op | None] = set()
+    path = []
+    for node in sorted(seen, key=_age):
+        if node in wanted or not reaching.isdisjoint(node.parents):
             reaching.add(node)
-    return sorted(reaching, key=lambda node: -node.order)
+            path.append(node)
+    return path[::-1]
 
 
 def is_recording() -> bool:

@@ -32,6 +32,8 @@ _tickets: dict[tuple[Any, int, int], Array] = {}  # (array module, device, strea
 _outgrown: list[Array] = []  # tickets that were too few; a CUDA graph may use them still
 
 _C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
+_NUMBERS = frozenset(_C_TYPES.values())
+_FLOAT32 = np.dtype(np.float32)  # to compare a dtype with it is faster than with its type
 
 
 # ---- which arrays ----------------------------------------------------------------------------------------------------
@@ -41,8 +43,12 @@ def kernels_take(*arrays: Array | None) -> bool:
 
     The one decision of its kind: every loop with a kernel asks this first, and goes on with array operations if not.
     """
-    return array_module(*arrays) is not np and all(
-        a is None or (a.dtype == np.float32 and a.flags.c_contiguous) for a in arrays)
+    if array_module(*arrays) is np:
+        return False
+    for a in arrays:
+        if a is not None and not (a.dtype == _FLOAT32 and a.flags.c_contiguous):
+            return False
+    return True
 
 
 def compact(x: Array) -> Array:
@@ -58,28 +64,36 @@ def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], **arrays: Ar
     """
     xp = array_module(*arrays.values())
     for name, a in arrays.items():
-        if a is None:
-            continue
-        if xp is np or not isinstance(a, xp.ndarray):
-            raise TypeError(f"{launcher}: expected {name} to be a CuPy array, got {type(a).__name__}")
-        if a.dtype != np.float32:
-            raise TypeError(f"{launcher}: expected {name} in float32, got {a.dtype}")
-        if not a.flags.c_contiguous:
-            raise ValueError(f"{launcher}: expected {name} to be C-contiguous, got a view of shape {a.shape}; copy it")
-        shape = shapes.get(name)
-        if shape is not None and tuple(a.shape) != tuple(shape):
-            raise ValueError(f"{launcher}: expected {name} of shape {tuple(shape)}, got {a.shape}")
+        if a is not None and not _fits(xp, a, shapes.get(name)):
+            raise _refusal(launcher, xp, name, a, shapes.get(name))
     return xp
 
 
 def check_lists(launcher: str, lists: dict[str, Sequence[Array]], shapes: dict[str, list[Any]]) -> Any:
     """`check` of every array of every list; the array module (None for empty lists)."""
     xp = None
-    for i, arrays in enumerate(zip(*lists.values(), strict=True)):
-        names = [f"{name}s[{i}]" for name in lists]
-        expected = {f"{name}s[{i}]": shape[i] for name, shape in shapes.items()}
-        xp = check(launcher, expected, **dict(zip(names, arrays, strict=True)))
+    for name, arrays in lists.items():
+        for i, (a, shape) in enumerate(zip(arrays, shapes.get(name) or [None] * len(arrays), strict=True)):
+            xp = array_module(a) if xp is None or xp is np else xp
+            if not _fits(xp, a, shape):
+                raise _refusal(launcher, xp, f"{name}s[{i}]", a, shape)
     return xp
+
+
+def _fits(xp: Any, a: Any, shape: Sequence[int] | None) -> bool:
+    return (xp is not np and isinstance(a, xp.ndarray) and a.dtype == _FLOAT32 and a.flags.c_contiguous
+            and (shape is None or a.shape == tuple(shape)))
+
+
+def _refusal(launcher: str, xp: Any, name: str, a: Any, shape: Sequence[int] | None) -> Exception:
+    """What is wrong with an array that does not fit."""
+    if xp is np or not isinstance(a, xp.ndarray):
+        return TypeError(f"{launcher}: expected {name} to be a CuPy array, got {type(a).__name__}")
+    if a.dtype != _FLOAT32:
+        return TypeError(f"{launcher}: expected {name} in float32, got {a.dtype}")
+    if not a.flags.c_contiguous:
+        return ValueError(f"{launcher}: expected {name} to be C-contiguous, got a view of shape {a.shape}; copy it")
+    return ValueError(f"{launcher}: expected {name} of shape {tuple(shape or ())}, got {a.shape}")
 
 
 # ---- sizes of a launch -----------------------------------------------------------------------------------------------
@@ -89,6 +103,7 @@ def one_each(count: int) -> tuple[int]:
     return (-(-count // THREADS),)
 
 
+@cache
 def column_grid(rows: int, C: int) -> tuple[tuple[int, int], tuple[int, int], np.int64]:
     """(grid, block, rows of a block) of the kernels that add up columns; from the shape alone, so sums stay equal."""
     width = min(32, 1 << (C - 1).bit_length())  # a warp reads 32 neighbouring channels; few channels: several rows
@@ -180,22 +195,23 @@ def launch(file: str, kernel: str, grid: Sequence[int], block: Sequence[int], ar
     if xp is np:
         raise TypeError(f"{kernel}: expected CuPy arrays among the arguments, got {_names(args)}")
     for a in args:
-        by_value = isinstance(a, np.int32 | np.int64 | np.float32) or (
-            isinstance(a, np.ndarray) and a.size == 1 and a.dtype.names is not None)
-        if not by_value and array_module(a) is not xp:
+        if type(a) not in _NUMBERS and not isinstance(a, xp.ndarray) and not (
+                isinstance(a, np.ndarray) and a.size == 1 and a.dtype.names is not None):
             raise TypeError(f"{kernel}: expected CuPy arrays, structs, np.int32, np.int64 and np.float32, "
                             f"got {_names(args)}")
     if 0 in grid:
         return
-    if any(size > limit for size, limit in zip(grid, LIMITS, strict=False)):
-        raise ValueError(f"{kernel}: expected a grid of at most {LIMITS} blocks, got {tuple(grid)}")
+    for size, limit in zip(grid, LIMITS, strict=False):
+        if size > limit:
+            raise ValueError(f"{kernel}: expected a grid of at most {LIMITS} blocks, got {tuple(grid)}")
     device = xp.cuda.Device().id
     key = (xp, device, file, defines, kernel)
-    if key not in _functions:
-        _functions[key] = _module(xp, device, file, defines).get_function(kernel)
+    function = _functions.get(key)
+    if function is None:
+        function = _functions[key] = _module(xp, device, file, defines).get_function(kernel)
         if shared_mem > SHARED:
-            _functions[key].max_dynamic_shared_size_bytes = shared_mem
-    _functions[key](tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
+            function.max_dynamic_shared_size_bytes = shared_mem
+    function(tuple(grid), tuple(block), tuple(args), shared_mem=shared_mem)
 
 
 @cache

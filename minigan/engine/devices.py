@@ -110,8 +110,11 @@ def device_module(device: str) -> Any:
 def array_module(*arrays: Array) -> Any:
     """numpy or cupy, by the first array that is a CuPy one."""
     cupy = sys.modules.get("cupy")  # an array can be CuPy's only if somebody imported CuPy
-    if cupy is not None and any(isinstance(a, cupy.ndarray) for a in arrays):
-        return cupy
+    if cupy is not None:  # asked a thousand times in an update, hence a plain loop
+        kind = cupy.ndarray
+        for a in arrays:
+            if isinstance(a, kind):
+                return cupy
     return np
 
 

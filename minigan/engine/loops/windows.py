@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from functools import lru_cache
 
 import numpy as np
 
@@ -116,9 +117,10 @@ def _strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Arra
     return array_module(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
+@lru_cache(1024)  # one for each place of a network where it is needed
 def _windows(launcher: str, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
-             **values: int) -> np.ndarray:
-    """The struct Windows."""
+             count: int) -> np.ndarray:
+    """The struct Windows, to be read alone."""
     if len(x_shape) != 4 or min(*kernel, stride) < 1 or min(size) < 0:
         raise ValueError(f"{launcher}: expected images (N, H, W, C), kernel >= 1, stride >= 1, size >= 0, "
                          f"got {x_shape}, kernel {kernel}, stride {stride}, size {size}")
@@ -127,4 +129,4 @@ def _windows(launcher: str, x_shape: tuple[int, ...], kernel: Pair, stride: int,
     if max(math.prod((kh, kw, C)), reach) >= 1 << 31:
         raise ValueError(f"{launcher}: expected places within an image below 2^31, got {x_shape}, kernel {kernel}")
     return table(FILE, "Windows", H=H, W=W, C=C, kh=kh, kw=kw, stride=stride, top=top, left=left, oh=oh, ow=ow,
-                 **values)
+                 count=count)
