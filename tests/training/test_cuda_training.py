@@ -17,12 +17,12 @@ from emulated_cupy.counts import count_operation
 from minigan.cli import main
 from minigan.engine import conv_ops, cublas, devices, im2col, ops
 from minigan.engine.autograd import Tensor
-from minigan.engine.machine import machine as this_machine
 from minigan.engine.loops import conv
+from minigan.engine.machine import machine as this_machine
 from minigan.experiment.presets import experiment
 from minigan.networks.own import NONE, own
 from minigan.nn.spectral_norms import spectral_norm
-from minigan.training import loop
+from minigan.training import loop, opening
 from minigan.training.assembly import with_own
 from minigan.training.gan import Training
 
@@ -210,7 +210,7 @@ def test_too_little_memory_at_any_time_in_any_words_is_failed_work(where, error,
     """Beginning with the upload of the images."""
     def starved(*given, **how):
         raise error
-    monkeypatch.setattr(loop, where, starved) if where == "Training" else monkeypatch.setattr(
+    monkeypatch.setattr(opening, where, starved) if where == "Training" else monkeypatch.setattr(
         Training, where.partition(".")[2], starved)
     code = main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run"), "--quiet"])
     err = capsys.readouterr().err
