@@ -316,6 +316,9 @@ def updates(cupy, args, precision):
         what = f"{who}, {precision}, "
         times = in_turn(cupy, {what + name: taken[who] for name, taken in candidates.items()}, args.repeats, TOGETHER)
         found += rows(times, what + "minigan, graph")
+    for row in found:
+        if row["name"].endswith("minigan, graph"):
+            row["pool_MiB"] = with_graphs.graphs.pool.total_bytes() / 2**20  # that both graphs share
     if with_graphs.graphs.remarks:
         sys.exit("bench/gpu.py: " + "; ".join(with_graphs.graphs.remarks))
     return found
