@@ -3,7 +3,7 @@
 // Definitions in engine/loops/conv.py: conv, conv_transposed, conv_weights. Needs compute capability 8.0.
 // Layout: x (N, H, W, C), weights (O, kh, kw, C), y (N, oh, ow, O); y[n, i, j, o] is the sum over dy, dx, c of
 // x[n, i * stride + dy - top, j * stride + dx - left, c] * weights[o, dy, dx, c], x being zero outside. float32; the
-// factors are rounded to TF32 (10 bits behind the point), the sums are float32.
+// factors are rounded to TF32 or bfloat16 on their way to the tensor cores, the sums are float32.
 // Each kernel is a product of matrices A (rows, depth) and B (columns, depth), out = A B^T:
 //   conv             A pixels of y x (tap, c): windows of x         B weights (o, (tap, c))
 //   conv_transposed  A pixels of x x (tap, o): gy                   B weights (c, (tap, o))
@@ -21,6 +21,10 @@
 #ifndef COLUMNS  // 32, 64 or 128
 #define COLUMNS 64
 #endif
+#ifndef BITS  // of a rounded factor, behind the point: 10, TF32's, or 7, bfloat16's
+#define BITS 10
+#endif
+#define DEEP (BITS == 10 ? 8 : 16)  // of the depth, what tensor cores multiply at a time
 #define DEPTH 32  // of a step
 #define STAGES 3
 #define GROUP 16  // parts that one block adds
@@ -83,13 +87,28 @@ __device__ __forceinline__ unsigned tf32(float x) {
     return rounded;
 }
 
-// d += a b of a warp: 16 x 8 results, 8 deep. Lane 4 g + t has of a rows g and g + 8, columns t and t + 4; of b rows t
-// and t + 4, column g; of d rows g and g + 8, columns 2 t and 2 t + 1.
+// Both as bfloat16 (7 bits behind the point), the nearest, of two the even one; `first` is the lower half.
+__device__ __forceinline__ unsigned bf16(float first, float second) {
+    unsigned rounded;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(rounded) : "f"(second), "f"(first));
+    return rounded;
+}
+
+// d += a b of a warp: 16 x 8 results, DEEP deep. Lane 4 g + t has of d rows g and g + 8, columns 2 t and 2 t + 1. Of a it
+// has rows g and g + 8, of b column g; and of the depth what a and b agree on, since it is only added up: here t and t + 4
+// in TF32, in bfloat16 (t, t + 4) and (t + 8, t + 12).
 __device__ __forceinline__ void multiply(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if BITS == 10
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
                  "{%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
 }
 
 // ---- tiles ---------------------------------------------------------------------------------------------------------
@@ -104,6 +123,16 @@ __device__ __forceinline__ void copy(bool wide, float* to, const float* from, bo
 __device__ __forceinline__ int place(bool by_rows, int size, int i, int k) {
     if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 8)) * 4 + k % 4;
     return k * size + (i ^ (k % 2 * 16 + k % 4 / 2 * 8));
+}
+
+// Number k of row i of a tile as tensor cores take it: in bfloat16 with number k + 4.
+__device__ __forceinline__ unsigned factor(const float* tile, bool by_rows, int size, int i, int k) {
+    float first = tile[place(by_rows, size, i, k)];
+#if BITS == 10
+    return tf32(first);
+#else
+    return bf16(first, tile[place(by_rows, size, i, k + 4)]);
+#endif
 }
 
 // n / d for 0 <= n < 2^31: factor = ceil(2^(31 + shift) / d), shift = ceil(log2 d).
@@ -141,17 +170,18 @@ __device__ __forceinline__ void product(float (&acc)[HEIGHT][WIDTH][4], int step
         const float* A = shared + step % STAGES * STAGE;
         const float* B = A + ROWS * DEPTH;
 #pragma unroll 2  // all four would not fit into the registers of every architecture
-        for (int k = 0; k < DEPTH; k += 8) {
+        for (int k = 0; k < DEPTH; k += DEEP) {
             unsigned a[HEIGHT][4], b[WIDTH][2];
 #pragma unroll
             for (int i = 0; i < HEIGHT; i++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    a[i][e] = tf32(A[place(a_by_rows, ROWS, row + 16 * i + e % 2 * 8, k + e / 2 * 4 + t)]);
+                    a[i][e] = factor(A, a_by_rows, ROWS, row + 16 * i + e % 2 * 8, k + e / 2 * (DEEP / 2) + t);
 #pragma unroll
             for (int j = 0; j < WIDTH; j++)
 #pragma unroll
-                for (int e = 0; e < 2; e++) b[j][e] = tf32(B[place(b_by_rows, COLUMNS, column + 8 * j, k + e * 4 + t)]);
+                for (int e = 0; e < 2; e++)
+                    b[j][e] = factor(B, b_by_rows, COLUMNS, column + 8 * j, k + e * (DEEP / 2) + t);
 #pragma unroll
             for (int i = 0; i < HEIGHT; i++)
 #pragma unroll

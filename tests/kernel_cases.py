@@ -224,27 +224,31 @@ def bf16_twin(x, y):
                      .astype(np.uint16) for a in (x, y))
 
 
+ROUNDINGS = {"tf32": rounded_to_tf32, "bf16": rounded_to_bf16}
+
+
 def convolutions(rng):
-    """(x, W, gy, scale, stride, pad, size, way) of every one; some numbers lie in the middle of two of TF32's."""
-    for x_shape, O, kernel, stride, pad, size, way in CONVOLUTIONS:
+    """(x, W, gy, scale, stride, pad, size, way) of every one; some numbers lie between two that can be held."""
+    for k, (x_shape, O, kernel, stride, pad, size, way) in enumerate(CONVOLUTIONS):
         x, W = normal(rng, x_shape), normal(rng, (O, *kernel, x_shape[3]))
-        W[0] = np.float32(1 + 2 ** -11)
+        W[0] = np.float32(1 + (2 ** -11 if k % 2 else 2 ** -8))
         yield x, W, normal(rng, (len(x), *size, O)), normal(rng, (1,)), stride, pad, size, conv.Way(*way)
 
 
 def conv_inputs(rng):
     for k, (x, W, _, scale, stride, pad, size, way) in enumerate(convolutions(rng)):
-        yield x, W, stride, pad, size, None, None, 1.0, None, way
+        yield x, W, stride, pad, size, None, None, 1.0, None, way, "tf32"
         yield (x, W, stride, pad, size, scale if k % 2 else None, normal(rng, W.shape[:1]) if k % 3 else None,
-               (0.0, 0.1, 1.0)[k % 3], None, way)
+               (0.0, 0.1, 1.0)[k % 3], None, way, "bf16")
     x, W, _, _, _, _, _, way = next(convolutions(rng))
-    yield x, W, 1, (-1, -2), (3, 2), None, None, 1.0, None, way
+    for precision in ROUNDINGS:
+        yield x, W, 1, (-1, -2), (3, 2), None, None, 1.0, None, way, precision
     infinite, minus = np.full((1, 1, 1, 4), np.inf, np.float32), np.full((3, 1, 1, 4), -1, np.float32)
-    yield infinite, minus, 1, (0, 0), (1, 1), None, None, 0.0, None, way
+    yield infinite, minus, 1, (0, 0), (1, 1), None, None, 0.0, None, way, "tf32"
 
 
-def conv_twin(x, W, stride, pad, size, scale, bias, slope, out, way):
-    y, x, W = np.zeros((len(x), *size, len(W))), rounded_to_tf32(x), rounded_to_tf32(W)
+def conv_twin(x, W, stride, pad, size, scale, bias, slope, out, way, precision):
+    y, (x, W) = np.zeros((len(x), *size, len(W))), map(ROUNDINGS[precision], (x, W))
     for i, j, dy, dx, yy, xx in taps(x.shape, W.shape[1:3], stride, pad, size):
         y[:, i, j] += x[:, yy, xx] @ W[:, dy, dx].T
     return activation.leaky(y * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
@@ -252,27 +256,28 @@ def conv_twin(x, W, stride, pad, size, scale, bias, slope, out, way):
 
 def conv_transposed_inputs(rng):
     for k, (x, W, gy, scale, stride, pad, _, way) in enumerate(convolutions(rng)):
-        yield gy, W, stride, pad, x.shape[1:3], None, None, 1.0, None, way
+        yield gy, W, stride, pad, x.shape[1:3], None, None, 1.0, None, way, "bf16"
         yield (gy, W, stride, pad, x.shape[1:3], scale if k % 2 else None, normal(rng, x.shape[3:]) if k % 3 else None,
-               (0.0, 0.1, 1.0)[k % 3], None, way)
+               (0.0, 0.1, 1.0)[k % 3], None, way, "tf32")
 
 
-def conv_transposed_twin(gy, W, stride, pad, size, scale, bias, slope, out, way):
-    x, gy, W = np.zeros((len(gy), *size, W.shape[3])), rounded_to_tf32(gy), rounded_to_tf32(W)
+def conv_transposed_twin(gy, W, stride, pad, size, scale, bias, slope, out, way, precision):
+    x, (gy, W) = np.zeros((len(gy), *size, W.shape[3])), map(ROUNDINGS[precision], (gy, W))
     for i, j, dy, dx, yy, xx in taps(x.shape, W.shape[1:3], stride, pad, gy.shape[1:3]):
         x[:, yy, xx] += gy[:, i, j] @ W[:, dy, dx]
     return activation.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
 
 
 def conv_weights_inputs(rng):
-    for x, W, gy, _, stride, pad, _, way in convolutions(rng):
-        yield x, gy, W.shape[1:3], stride, pad, way
+    for k, (x, W, gy, _, stride, pad, _, way) in enumerate(convolutions(rng)):
+        yield x, gy, W.shape[1:3], stride, pad, way, ("tf32", "bf16")[k % 2]
     x, W, gy, _, _, _, _, way = next(convolutions(rng))
-    yield x, gy[:, :3, :2].copy(), (3, 3), 1, (-1, -2), way
+    for precision in ROUNDINGS:
+        yield x, gy[:, :3, :2].copy(), (3, 3), 1, (-1, -2), way, precision
 
 
-def conv_weights_twin(x, gy, kernel, stride, pad, way):
-    W, x, gy = np.zeros((gy.shape[3], *kernel, x.shape[3])), rounded_to_tf32(x), rounded_to_tf32(gy)
+def conv_weights_twin(x, gy, kernel, stride, pad, way, precision):
+    W, (x, gy) = np.zeros((gy.shape[3], *kernel, x.shape[3])), map(ROUNDINGS[precision], (x, gy))
     for i, j, dy, dx, yy, xx in taps(x.shape, kernel, stride, pad, gy.shape[1:3]):
         W[:, dy, dx] += gy[:, i, j].T @ x[:, yy, xx]
     return W

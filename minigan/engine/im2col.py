@@ -11,7 +11,7 @@ Tiles hold a few images or rows, so that on a CPU the gathered columns never lea
 of a large layer never fill its memory. Bias and activation are done on the tile as well. What a tile holds depends on
 the shapes alone, so the result has the same bytes for any number of threads.
 
-On a GPU, loops/conv.py does without columns, where its switch is on and products may be rounded to TF32.
+On a GPU, loops/conv.py does without columns, where its switch is on and products may be rounded.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     taken. top and left may be negative (windows that begin inside x). taps: winograd.transformed(W), if it is kept from
     one call to the next; then that way is taken.
     """
-    if taps is None and isinstance(epilogue, Epilogue) and conv.used(
-            W.shape[1:3], x, W, out, epilogue.b, epilogue.scale):
-        conv.launch_conv(x, W, stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out)
+    if taps is None and isinstance(epilogue, Epilogue) and (
+            precision := conv.used(W.shape[1:3], x, W, out, epilogue.b, epilogue.scale)):
+        conv.launch_conv(x, W, stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out,
+                         precision=precision)
         return
     _run(x, _pieces(x, W, stride, top, left, out, epilogue, taps), out.size * W.size // len(W))
 
@@ -91,8 +92,9 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C). On a GPU all windows of one image are made at once, if
     they are no more than CUDA_TILE_BYTES; of larger images the phases are, tile by tile, as on a CPU.
     """
-    if conv.used(W.shape[1:3], gy, W, out, epilogue.b, epilogue.scale):
-        conv.launch_conv_transposed(gy, W, stride, pad, out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out)
+    if precision := conv.used(W.shape[1:3], gy, W, out, epilogue.b, epilogue.scale):
+        conv.launch_conv_transposed(gy, W, stride, pad, out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out,
+                                    precision=precision)
         return
     (_, kh, kw, C), xp = W.shape, array_module(W)
     windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one image, in bytes
@@ -124,8 +126,8 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     (N, oh, ow, O), (kh, kw), C, xp = gy.shape, kernel, x.shape[3], array_module(x)
     if N == 0:
         return xp.zeros((O, kh, kw, C), x.dtype)
-    if conv.used(kernel, x, gy):
-        return conv.launch_conv_weights(x, gy, kernel, stride, pad)
+    if precision := conv.used(kernel, x, gy):
+        return conv.launch_conv_weights(x, gy, kernel, stride, pad, precision=precision)
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     if xp is np and stride == 1 and O <= THIN < C:  # windows of the thinner one: the roles change, the taps turn round

@@ -117,8 +117,11 @@ PTX = {  # what the runtime knows of it, by the text -> the shim's function, whi
     "cp.async.commit_group;": "emu_commit",
     "cp.async.wait_group %0;": "emu_wait",
     "cvt.rna.tf32.f32 %0, %1;": "emu_round",
+    "cvt.rn.bf16x2.f32 %0, %1, %2;": "emu_round2",
     "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};":
-        "emu_mma",
+        "emu_mma8",
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};":
+        "emu_mma16",
 }
 
 

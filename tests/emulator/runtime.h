@@ -63,6 +63,7 @@ struct Copy {
 struct Lane {
     float* d[4];
     unsigned int a[4], b[2];
+    int deep;  // 8: TF32; 16: bfloat16, two numbers in each of a and b
 };
 
 enum State : int { READY, AT_BARRIER, AT_WARP_OP, DONE };

@@ -91,26 +91,36 @@ uint64_t shuffled(const Warp& warp, const Group& group, int lane) {
     return group.bits[source];
 }
 
-float factor(unsigned int bits) {  // of tensor cores: they read no more than TF32 of it
-    bits &= 0xffffe000u;
+float number(unsigned int bits) {
     float x;
     memcpy(&x, &bits, 4);
     return x;
 }
 
-// mma.m16n8k8 of float32 sums, by the layout of its fragments in the PTX manual.
+float tf32_of(unsigned int bits) { return number(bits & 0xffffe000u); }  // tensor cores read no more of it
+float bf16_of(unsigned int bits, int half) { return number(half ? bits & 0xffff0000u : bits << 16); }
+
+// mma.m16n8k8 of TF32 and mma.m16n8k16 of bfloat16, with float32 sums, by the layout of their fragments in the PTX manual.
 void multiply(const Group& group) {
-    float A[16][8], B[8][8];
+    float A[16][16], B[16][8];
+    const int deep = reinterpret_cast<const Lane*>(group.bits[0])->deep;
     for (int lane = 0; lane < 32; lane++) {
         const Lane& mine = *reinterpret_cast<const Lane*>(group.bits[lane]);
         const int g = lane / 4, t = lane % 4;
-        for (int e = 0; e < 4; e++) A[g + e % 2 * 8][t + e / 2 * 4] = factor(mine.a[e]);
-        for (int e = 0; e < 2; e++) B[t + e * 4][g] = factor(mine.b[e]);
+        if (deep == 8) {
+            for (int e = 0; e < 4; e++) A[g + e % 2 * 8][t + e / 2 * 4] = tf32_of(mine.a[e]);
+            for (int e = 0; e < 2; e++) B[t + e * 4][g] = tf32_of(mine.b[e]);
+            continue;
+        }
+        for (int half = 0; half < 2; half++) {
+            for (int e = 0; e < 4; e++) A[g + e % 2 * 8][2 * t + e / 2 * 8 + half] = bf16_of(mine.a[e], half);
+            for (int e = 0; e < 2; e++) B[2 * t + e * 8 + half][g] = bf16_of(mine.b[e], half);
+        }
     }
     for (int lane = 0; lane < 32; lane++) {
         const Lane& mine = *reinterpret_cast<const Lane*>(group.bits[lane]);
         for (int e = 0; e < 4; e++)
-            for (int k = 0; k < 8; k++)
+            for (int k = 0; k < deep; k++)
                 *mine.d[e] += A[lane / 4 + e / 2 * 8][k] * B[k][lane % 4 * 2 + e % 2];
     }
 }
@@ -419,6 +429,13 @@ unsigned int emu_tf32(float x) {
     unsigned int bits;
     memcpy(&bits, &x, 4);
     return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & 0xffffe000u;
+}
+
+// cvt.rn.bf16x2: 7 bits behind the point, of two equally near the even one; what is no number becomes 0x7fff.
+unsigned int emu_bf16(float x) {
+    unsigned int bits;
+    memcpy(&bits, &x, 4);
+    return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
 }
 
 void emu_copy(unsigned int to, const void* from, int size, int given) {

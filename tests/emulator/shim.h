@@ -83,12 +83,13 @@ EMU_INLINE void __syncwarp(unsigned int mask = 0xffffffffu) { emu_syncwarp(mask)
 
 // ---- PTX: module.py puts these calls in the place of inline assembly -------------------------------------------------
 
-struct emu_lane { float* d[4]; unsigned int a[4], b[2]; };  // emu::Lane in runtime.h
+struct emu_lane { float* d[4]; unsigned int a[4], b[2]; int deep; };  // emu::Lane in runtime.h
 extern "C" {
 void emu_copy(unsigned int to, const void* from, int size, int given);
 void emu_commit();
 void emu_wait(int newest);
 unsigned int emu_tf32(float x);
+unsigned int emu_bf16(float x);
 void emu_multiply(emu_lane* lane);
 }
 // An address of shared memory has 32 bits on a GPU, and the kernel casts it to as many; the runtime knows the rest.
@@ -96,11 +97,17 @@ EMU_INLINE unsigned long long __cvta_generic_to_shared(const void* p) { return (
 EMU_INLINE void emu_copy4(unsigned int to, const void* from, int given) { emu_copy(to, from, 16, given); }
 EMU_INLINE void emu_copy1(unsigned int to, const void* from, int given) { emu_copy(to, from, 4, given); }
 EMU_INLINE void emu_round(unsigned int& rounded, float x) { rounded = emu_tf32(x); }
-EMU_INLINE void emu_mma(float& d0, float& d1, float& d2, float& d3, unsigned int a0, unsigned int a1, unsigned int a2,
-                        unsigned int a3, unsigned int b0, unsigned int b1) {
-    emu_lane lane = {{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}};
-    emu_multiply(&lane);
+EMU_INLINE void emu_round2(unsigned int& both, float upper, float lower) {
+    both = emu_bf16(upper) << 16 | emu_bf16(lower);
 }
+#define EMU_MMA(name, deep)                                                                                          \
+    EMU_INLINE void name(float& d0, float& d1, float& d2, float& d3, unsigned int a0, unsigned int a1,               \
+                         unsigned int a2, unsigned int a3, unsigned int b0, unsigned int b1) {                       \
+        emu_lane lane = {{&d0, &d1, &d2, &d3}, {a0, a1, a2, a3}, {b0, b1}, deep};                                    \
+        emu_multiply(&lane);                                                                                         \
+    }
+EMU_MMA(emu_mma8, 8)
+EMU_MMA(emu_mma16, 16)
 
 #define EMU_SHUFFLE(name, how, Operand)                                                                              \
     template <class T> EMU_INLINE T name(unsigned int mask, T value, Operand operand, int width = 32) {              \

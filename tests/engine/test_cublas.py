@@ -7,6 +7,7 @@ import pytest
 from minigan.engine import cublas, devices, ops, products
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d
+from minigan.engine.loops import conv
 
 
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -111,9 +112,11 @@ def test_with_numpy_nothing_is_rounded(rng):
         assert (products.matmul(a, a) == a @ a).all()
 
 
+@pytest.mark.parametrize("columns", [True, False])
 @pytest.mark.parametrize("name", cublas.PRECISIONS)
-def test_a_gradient_penalty_is_near_float64s_in_every_precision(name, cupy, rng):
+def test_a_gradient_penalty_is_near_float64s_in_every_precision(name, columns, cupy, rng, monkeypatch):
     """Gradients of the length of a gradient: second derivatives, of a smooth network, beside float64's on the CPU."""
+    monkeypatch.setenv(conv.SWITCH, "0" if columns else "1")
     x, W, v = (0.5 * rng.standard_normal(shape) for shape in ((4, 8, 8, 6), (12, 3, 3, 6), (4 * 4 * 12, 1)))
 
     def gradients(xp, dtype):

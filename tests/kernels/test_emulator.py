@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from emulator import build
 from emulator import module as emulator_module
-from kernel_cases import rounded_to_tf32
+from kernel_cases import rounded_to_bf16, rounded_to_tf32
 
 HERE = Path(__file__).resolve().parents[1]
 SEEDED = (HERE / "emulator" / "seeded_bugs.cu").read_text(encoding="utf-8")
@@ -88,6 +88,27 @@ extern "C" __global__ void multiplied(const float* A, const float* B, float* out
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
     for (int e = 0; e < 4; e++) out[(g + e / 2 * 8) * 8 + 2 * t + e % 2] = d[e];
 }
+
+// out (16, 8) += A (16, 16) B (16, 8), as they lie, of numbers rounded to bfloat16
+extern "C" __global__ void multiplied16(const float* A, const float* B, float* out) {
+    unsigned a[4], b[2];
+    float d[4];
+    int g = threadIdx.x / 4, t = threadIdx.x % 4;
+    for (int e = 0; e < 4; e++) {
+        const float* from = A + (g + e % 2 * 8) * 16 + 2 * t + e / 2 * 8;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(a[e]) : "f"(from[1]), "f"(from[0]));
+    }
+    for (int e = 0; e < 2; e++) {
+        const float* from = B + (2 * t + e * 8) * 8 + g;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(b[e]) : "f"(from[8]), "f"(from[0]));
+    }
+    for (int e = 0; e < 4; e++) d[e] = out[(g + e / 2 * 8) * 8 + 2 * t + e % 2];
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    for (int e = 0; e < 4; e++) out[(g + e / 2 * 8) * 8 + 2 * t + e % 2] = d[e];
+}
 """
 
 
@@ -126,16 +147,18 @@ def test_a_copy_checks_both_addresses(ptx, start, to, count, kind):
     assert caught.value.kinds == {kind}
 
 
-def test_tensor_cores_multiply_what_is_rounded(ptx):
+@pytest.mark.parametrize("kernel, deep, rounded, between", [
+    ("multiplied", 8, rounded_to_tf32, 1 + 2 ** -11), ("multiplied16", 16, rounded_to_bf16, 1 + 2 ** -8)])
+def test_tensor_cores_multiply_what_is_rounded(kernel, deep, rounded, between, ptx):
     rng = np.random.default_rng(0)
-    A, B, C = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, 8), (8, 8), (16, 8)))
-    A[0, 0] = 1 + 2 ** -11  # in the middle of two of TF32's
+    A, B, C = (rng.standard_normal(shape).astype(np.float32) for shape in ((16, deep), (deep, 8), (16, 8)))
+    A[0, 0] = between  # in the middle of two numbers that can be held
     out = on_device(C)
-    ptx.launch("multiplied", 1, 32, [on_device(A), on_device(B), out])
-    exact = C + rounded_to_tf32(A.astype(np.float64)) @ rounded_to_tf32(B.astype(np.float64))
-    np.testing.assert_allclose(numbers(out).reshape(16, 8), exact, rtol=0, atol=1e-6)
+    ptx.launch(kernel, 1, 32, [on_device(A), on_device(B), out])
+    exact = C + rounded(A.astype(np.float64)) @ rounded(B.astype(np.float64))
+    np.testing.assert_allclose(numbers(out).reshape(16, 8), exact, rtol=0, atol=2e-6)
     with pytest.raises(emulator.KernelFault, match="the warp has not 32 lanes"):
-        ptx.launch("multiplied", 1, 16, [on_device(A), on_device(B), out])
+        ptx.launch(kernel, 1, 16, [on_device(A), on_device(B), out])
 
 
 def test_unknown_ptx_is_refused():

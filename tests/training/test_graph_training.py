@@ -95,15 +95,16 @@ def test_a_training_by_graphs_is_the_same_to_the_byte_on_a_gpu(chosen, iteration
     compare(chosen, iterations)
 
 
-def test_convolutions_without_columns_are_recorded_too_emulated(cupy, monkeypatch):
+@pytest.mark.parametrize("precision", conv.BITS)
+def test_convolutions_without_columns_are_recorded_too_emulated(precision, cupy, monkeypatch):
     monkeypatch.setenv(conv.SWITCH, "1")
     with emulated_cupy.counted() as counts:
-        compare({"precision": "tf32", "gp": 10.0, "batch_size": 3}, graphs.WARM_UPS + 2)
+        compare({"precision": precision, "gp": 10.0, "batch_size": 3}, graphs.WARM_UPS + 2)
     assert set(counts.kernels) >= {"conv", "conv_transposed", "conv_weights"}
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("chosen", [{"gp": 10.0}, {"model": "resnet"}])
+@pytest.mark.parametrize("chosen", [{"gp": 10.0}, {"model": "resnet"}, {"gp": 10.0, "precision": "bf16"}])
 def test_convolutions_without_columns_are_recorded_too_on_a_gpu(chosen, real_cupy, monkeypatch):
     monkeypatch.setenv(conv.SWITCH, "1")
     compare({"precision": "tf32", "width": 0.25} | chosen, 20)

@@ -1,7 +1,7 @@
 """Convolutions on tensor cores, without columns in memory: kernels/conv.cu.
 
-Factors are rounded to TF32 on their way in, sums are float32. engine/im2col.py is the way of everything else: CPUs,
-float32 products, older cards.
+Factors are rounded to TF32 or bfloat16 on their way in, sums are float32. engine/im2col.py is the way of everything
+else: CPUs, float32 products, older cards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minigan.engine import cublas
 from minigan.engine.cuda import check, kernels_take, launch, table, tickets
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
-from minigan.engine.loops.rounding import tf32
+from minigan.engine.loops.rounding import BITS, ROUNDED
 from minigan.engine.loops.windows import col2im, im2col
 
 FILE = "conv.cu"
@@ -47,14 +47,17 @@ class Way:
 CHOSEN: dict[tuple[str, int, int, int], Way] = {}
 
 
-def used(kernel: Pair, *arrays: Array | None) -> bool:
-    """Whether the engine's convolutions with a kernel of this size, and of these arrays, are done here.
+def used(kernel: Pair, *arrays: Array | None) -> str | None:
+    """The precision in which the engine's convolutions of these arrays are done here, with a kernel of this size.
 
-    They are if the switch is on, products may be rounded to TF32, the card has it, and the kernels take the arrays. A
-    kernel of one pixel needs no columns, and is left to cuBLAS.
+    None if they are not. They are if the switch is on, products are to be rounded, the card has that, and the kernels
+    take the arrays. A kernel of one pixel needs no columns, and is left to cuBLAS.
     """
-    return (kernel != (1, 1) and kernels_take(*arrays) and os.environ.get(SWITCH) == "1"
-            and _has_tf32(array_module(*arrays)))
+    if kernel == (1, 1) or not kernels_take(*arrays) or os.environ.get(SWITCH) != "1":
+        return None
+    xp = array_module(*arrays)
+    precision = cublas.current_precision(xp)
+    return precision if precision in ROUNDED and _capable(xp, xp.cuda.Device().id) else None
 
 
 def chosen(kernel: str, rows: int, columns: int, depth: int, phases: int = 1) -> Way:
@@ -72,49 +75,51 @@ def chosen(kernel: str, rows: int, columns: int, depth: int, phases: int = 1) ->
 
 
 def conv(x: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None, bias: Array | None = None,
-         slope: float = 1.0, out: Array | None = None, way: Way | None = None) -> Array:
+         slope: float = 1.0, out: Array | None = None, way: Way | None = None, precision: str = "tf32") -> Array:
     """leaky(y * scale + bias) of y[n,i,j,o] = sum of x[n, i*stride + dy - top, j*stride + dx - left, c] * W[o,dy,dx,c].
 
     x (N, H, W, C), zero outside; W (O, kh, kw, C); pad is (top, left) and may be negative; size (oh, ow); scale: one
-    number; bias (O,). Returns (N, oh, ow, O), `out` if it is given.
+    number; bias (O,). precision: what x and W are rounded to, tf32 or bf16.
+    Returns (N, oh, ow, O), `out` if it is given.
     """
     if kernels_take(x, W, scale, bias, out):
-        return launch_conv(x, W, stride, pad, size, scale, bias, slope, out, way)
-    y = im2col(tf32(x), W.shape[1:3], stride, pad, size) @ tf32(W).reshape(len(W), -1).T
+        return launch_conv(x, W, stride, pad, size, scale, bias, slope, out, way, precision)
+    rounded = ROUNDED[precision]
+    y = im2col(rounded(x), W.shape[1:3], stride, pad, size) @ rounded(W).reshape(len(W), -1).T
     return _into(out, bias_leaky(y.reshape(len(x), *size, len(W)), bias, slope, scale))
 
 
 def launch_conv(x: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None,
                 bias: Array | None = None, slope: float = 1.0, out: Array | None = None,
-                way: Way | None = None) -> Array:
+                way: Way | None = None, precision: str = "tf32") -> Array:
     O, shape = len(W), (len(x), *size, len(W))
     xp = check("conv", {"weights": (O, *W.shape[1:3], x.shape[3]), "bias": (O,), "out": shape}, x=x, weights=W,
                scale=scale, bias=bias, out=out)
     y = xp.empty(shape, np.float32) if out is None else out
     depth = W.size // max(1, O)
-    _launch("conv", (x, W), y, (math.prod(shape[:3]), O, depth), 1, way, (scale, bias, slope),
+    _launch("conv", (x, W), y, (math.prod(shape[:3]), O, depth), 1, way, precision, (scale, bias, slope),
             _shape(x.shape, W.shape, stride, pad, size), x.shape[3], (x.shape[3], x.shape[3]))
     return y
 
 
 def conv_transposed(gy: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None,
                     bias: Array | None = None, slope: float = 1.0, out: Array | None = None,
-                    way: Way | None = None) -> Array:
+                    way: Way | None = None, precision: str = "tf32") -> Array:
     """leaky(gx * scale + bias) of gx, the input gradient of a convolution of images of this size, pad and stride.
 
     gy (N, oh, ow, O), its output gradient; W (O, kh, kw, C); pad is (top, left), not negative; bias (C,).
     Returns (N, *size, C), `out` if it is given.
     """
     if kernels_take(gy, W, scale, bias, out):
-        return launch_conv_transposed(gy, W, stride, pad, size, scale, bias, slope, out, way)
-    (N, oh, ow, O), (_, kh, kw, C) = gy.shape, W.shape
-    columns = tf32(gy).reshape(-1, O) @ tf32(W).reshape(O, -1)
+        return launch_conv_transposed(gy, W, stride, pad, size, scale, bias, slope, out, way, precision)
+    (N, oh, ow, O), (_, kh, kw, C), rounded = gy.shape, W.shape, ROUNDED[precision]
+    columns = rounded(gy).reshape(-1, O) @ rounded(W).reshape(O, -1)
     return col2im(columns, (N, *size, C), (kh, kw), stride, pad, (oh, ow), scale, bias, slope, out)
 
 
 def launch_conv_transposed(gy: Array, W: Array, stride: int, pad: Pair, size: Pair, scale: Array | None = None,
                            bias: Array | None = None, slope: float = 1.0, out: Array | None = None,
-                           way: Way | None = None) -> Array:
+                           way: Way | None = None, precision: str = "tf32") -> Array:
     (N, oh, ow, O), (_, kh, kw, C) = gy.shape, W.shape
     shape = (N, *size, C)
     xp = check("conv_transposed", {"weights": (O, kh, kw, C), "bias": (C,), "out": shape}, gy=gy, weights=W,
@@ -122,35 +127,34 @@ def launch_conv_transposed(gy: Array, W: Array, stride: int, pad: Pair, size: Pa
     gx = xp.empty(shape, np.float32) if out is None else out
     pixels = N * -(-size[0] // stride) * -(-size[1] // stride)
     _launch("conv_transposed", (gy, W), gx, (pixels, C, -(-kh // stride) * -(-kw // stride) * O), stride * stride,
-            way, (scale, bias, slope), _shape(shape, W.shape, stride, pad, (oh, ow)), O, (O, C))
+            way, precision, (scale, bias, slope), _shape(shape, W.shape, stride, pad, (oh, ow)), O, (O, C))
     return gx
 
 
-def conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pair, way: Way | None = None) -> Array:
+def conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pair, way: Way | None = None,
+                 precision: str = "tf32") -> Array:
     """The weight gradient (O, kh, kw, C) of a convolution with input x (N, H, W, C), output gradient gy (N, oh, ow, O).
 
     pad is (top, left) and may be negative.
     """
     if kernels_take(x, gy):
-        return launch_conv_weights(x, gy, kernel, stride, pad, way)
-    O, columns = gy.shape[3], im2col(tf32(x), kernel, stride, pad, gy.shape[1:3])
-    return (tf32(gy).reshape(-1, O).T @ columns).reshape(O, *kernel, x.shape[3])
+        return launch_conv_weights(x, gy, kernel, stride, pad, way, precision)
+    O, rounded = gy.shape[3], ROUNDED[precision]
+    columns = im2col(rounded(x), kernel, stride, pad, gy.shape[1:3])
+    return (rounded(gy).reshape(-1, O).T @ columns).reshape(O, *kernel, x.shape[3])
 
 
-def launch_conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pair, way: Way | None = None) -> Array:
+def launch_conv_weights(x: Array, gy: Array, kernel: Pair, stride: int, pad: Pair, way: Way | None = None,
+                        precision: str = "tf32") -> Array:
     (N, oh, ow, O), C = gy.shape, x.shape[3]
     xp = check("conv_weights", {"gy": (len(x), oh, ow, O)}, x=x, gy=gy)
     gW = xp.empty((O, *kernel, C), np.float32)
-    _launch("conv_weights", (gy, x), gW, (O, math.prod(kernel) * C, N * oh * ow), 1, way, (None, None, 1.0),
+    _launch("conv_weights", (gy, x), gW, (O, math.prod(kernel) * C, N * oh * ow), 1, way, precision, (None, None, 1.0),
             _shape(x.shape, gW.shape, stride, pad, (oh, ow)), C, (O, C))
     return gW
 
 
 # ---- inside ----------------------------------------------------------------------------------------------------------
-
-def _has_tf32(xp: Any) -> bool:
-    return cublas.current_precision(xp) == "tf32" and _capable(xp, xp.cuda.Device().id)
-
 
 @cache
 def _capable(xp: Any, device: int) -> bool:
@@ -165,8 +169,8 @@ def _shape(x_shape: tuple[int, ...], W_shape: tuple[int, ...], stride: int, pad:
 
 
 def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[int, int, int], phases: int,
-            way: Way | None, end: tuple[Array | None, Array | None, float], shape: dict[str, int], channels: int,
-            runs: Pair) -> None:
+            way: Way | None, precision: str, end: tuple[Array | None, Array | None, float], shape: dict[str, int],
+            channels: int, runs: Pair) -> None:
     """out = one of the products, in parts if the way says so.
 
     sizes: rows, columns and depth, those of the largest phase. channels: those of the depth. runs: how many neighbours
@@ -189,7 +193,8 @@ def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[
     launch(FILE, kernel, grid, (BLOCK,),
            (filled, *factors, out, unadded, tickets(xp, math.prod(grid)), *scale_and_bias(kernel, out, scale, bias),
             slope_of(kernel, slope)),
-           STAGES * DEPTH * (way.rows + way.columns) * 4, defines=(("ROWS", way.rows), ("COLUMNS", way.columns)))
+           STAGES * DEPTH * (way.rows + way.columns) * 4,
+           defines=(("ROWS", way.rows), ("COLUMNS", way.columns), ("BITS", BITS[precision])))
 
 
 def _divisor(d: int) -> Pair:

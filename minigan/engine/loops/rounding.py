@@ -26,6 +26,10 @@ def bf16(x: Array) -> Array:
     return xp.where(xp.isfinite(x), near.view(np.float32).astype(x.dtype), x)
 
 
+ROUNDED = {"tf32": tf32, "bf16": bf16}
+BITS = {"tf32": 10, "bf16": 7}  # behind the point
+
+
 def to_bf16(x: Array, y: Array) -> tuple[Array, Array]:
     """Both in bfloat16: new arrays of uint16, which has its bits, since NumPy has no such dtype. What is not a number
     becomes 0x7fff."""
