@@ -117,7 +117,8 @@ def test_with_numpy_nothing_is_rounded(rng):
 def test_a_gradient_penalty_is_near_float64s_in_every_precision(name, columns, cupy, rng, monkeypatch):
     """Gradients of the length of a gradient: second derivatives, of a smooth network, beside float64's on the CPU."""
     monkeypatch.setenv(conv.SWITCH, "0" if columns else "1")
-    x, W, v = (0.5 * rng.standard_normal(shape) for shape in ((4, 8, 8, 6), (12, 3, 3, 6), (4 * 4 * 12, 1)))
+    x, W, v = (scale * rng.standard_normal(shape) for scale, shape in (
+        (0.5, (4, 8, 8, 6)), (0.5, (12, 3, 3, 6)), (0.05, (4 * 4 * 12, 1))))  # so small that the last tanh is not flat
 
     def gradients(xp, dtype):
         inputs = [Tensor(xp.asarray(a.astype(dtype)), requires_grad=True) for a in (x, W, v)]
@@ -130,8 +131,8 @@ def test_a_gradient_penalty_is_near_float64s_in_every_precision(name, columns, c
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == np.float32
         off = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
-        assert off < 16 * UNITS[name] + 1e-5  # sums in float32 and CUDA's tanh round, too
-        assert off > UNITS[name] / 16 or name == "float32"  # it was rounded
+        assert off < 8 * UNITS[name] + 1e-5  # sums in float32 and CUDA's tanh round, too
+        assert off > UNITS[name] / 2 or name == "float32"  # it was rounded
 
 
 @pytest.mark.parametrize("capability, usual", [("70", "float32"), ("75", "float32"), ("80", "tf32"), ("120", "tf32")])

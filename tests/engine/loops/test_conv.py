@@ -79,8 +79,8 @@ def critic(rng):
     return [(a * 0.2).astype(np.float32) for a in (x, W1, W2, b)]
 
 
-# Of the largest number. Factors are off by up to 2^-11 and 2^-8 of themselves, and a gradient of a gradient is a product
-# of six. Where rounding turns a ReLU, which bfloat16's does more often, gradients jump by 1 - slope of their own.
+# Of the largest number. Factors are off by up to 2^-11 and 2^-8 of themselves, and the gradient of a gradient is a
+# product of six. Where rounding turns a ReLU, as bfloat16 often does, gradients jump by 1 - slope of their own.
 TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "bf16": 10 * 2 ** -8}
 
 
