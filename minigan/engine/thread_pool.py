@@ -8,13 +8,14 @@ kernel of BLAS (machine.blas).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -107,6 +108,20 @@ def parallel(work: Callable[[Any], Any], items: Iterable[Any], large: bool = Fal
     if failures:
         raise failures[min(failures)]
     return results
+
+
+@contextlib.contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Inside, this thread's calls of `parallel` use at most so many threads, itself included."""
+    before = getattr(_mine, "threads", None)
+    _mine.threads = count if before is None else min(before, count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _mine.threads
+        else:
+            _mine.threads = before
 
 
 def blocks(count: int, size: int) -> list[slice]:

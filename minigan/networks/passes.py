@@ -1,5 +1,5 @@
-"""Several forwards of a discriminator at once on a CPU, or the halves of one, each on threads of its own:
-nn/side_by_side.py."""
+"""Several forwards of a discriminator at once on a CPU, or the halves of one, each on threads of its own or in a second
+process: nn/side_by_side.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.devices import Array
 from minigan.engine.scaled import Scaled
 from minigan.networks.discriminator import Discriminator
+from minigan.networks.elsewhere import Elsewhere, numbers_and_logits
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.layers import Layer, Pass
 from minigan.nn.losses import gradient_norms
@@ -23,6 +24,8 @@ from minigan.nn.weight_norms import Gain, Normalized
 # images times weights from which threads pay; below, they would mostly wait for the interpreter's lock
 APART = 1 << 22  # whole forwards
 HALVES = 1 << 26  # halves of one
+
+ELSEWHERE = 1 << 19, 1 << 24  # the same, from and up to which a second process pays for whole forwards
 
 
 @dataclass(frozen=True)
@@ -48,36 +51,45 @@ def can_share(dis: Discriminator) -> bool:
         isinstance(p.data, np.ndarray) for layer in layers for p in layer.params.values())
 
 
-def at_once(dis: Discriminator, forwards: Sequence[Forward]) -> list[Tensor]:
-    """The result of each; weights are normalized for one after the other, as if they came one after the other."""
-    functions, inputs = [], []
-    for forward in forwards:
+def at_once(dis: Discriminator, forwards: Sequence[Forward], elsewhere: Elsewhere | None = None) -> list[Tensor]:
+    """The result of each; weights are normalized for one after the other, as if they came one after the other.
+
+    elsewhere: who does all but the last of them, where that pays.
+    """
+    functions, inputs, away = [], [], {}
+    size = len(forwards[0].x) * _weights(dis)
+    there = elsewhere is not None and ELSEWHERE[0] <= size < ELSEWHERE[1] and elsewhere.is_there(dis)
+    others = elsewhere.rounds() if elsewhere is not None and there else None
+    for i, forward in enumerate(forwards):
         layers = [layer for path, layer in dis.walk() if layer.weighted and (forward.classify or path != "classify")]
 
         def function(x: Tensor, *weights: Tensor, forward: Forward = forward, layers: list[Layer] = layers) -> Tensor:
             return forward.run(x, Pass(True, forward.labels, dict(zip(layers, weights, strict=True))))
         functions.append(function)
-        inputs.append([forward.x, *(layer.norm.weight(layer, (), True) for layer in layers)])
+        weights = [layer.norm.weight(layer, (), True) for layer in layers]
+        inputs.append([forward.x, *weights])
+        if others is not None and i < len(forwards) - 1:  # it begins while the next one's weights are normalized
+            away[len(forwards) - 1 - i] = others.begin(dis, forward.x, weights, forward.labels, forward.classify)
     variables = [p for _, layer in dis.walk() for name, p in layer.params.items() if name != "W"]
     # the last first, as `grad` would come to them: gradients are then added in the same order, and have the same bytes
-    apart = len(forwards[0].x) * _weights(dis) >= APART
-    return side_by_side(functions[::-1], inputs[::-1], variables, apart)[::-1]
+    return side_by_side(functions[::-1], inputs[::-1], variables, size >= APART, away)[::-1]
 
 
 def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Tensor, Array | None],
-           x_hat: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+           x_hat: Tensor | None, elsewhere: Elsewhere | None = None
+           ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     """What the discriminator's loss is made of: (numbers of real images, classifier's logits of them, numbers of fakes,
     losses.gradient_norms at x_hat with the labels of the real ones), all (N,) but logits (N, classes); None where
-    there is no classifier, and no x_hat. real and fake: images and their labels.
+    there is no classifier, and no x_hat. real and fake: images and their labels.  elsewhere: as at_once has it.
     """
-    classify, number_and_logits = dis.condition == "ac", _numbers_and_logits(dis)
+    classify, number_and_logits = dis.condition == "ac", numbers_and_logits(dis, dis.condition == "ac")
 
     def norms(x: Tensor, how: Pass) -> Tensor:
         return gradient_norms(lambda x: dis.forward(x, how), x)
     forwards = [Forward(number_and_logits, *real, classify), Forward(dis.forward, *fake)]
     if x_hat is not None:
         forwards.append(Forward(norms, x_hat, real[1]))
-    y, of_fake, *of_hat = at_once(dis, forwards)
+    y, of_fake, *of_hat = at_once(dis, forwards, elsewhere)
     found = of_hat[0] if of_hat else None
     return (y[:, 0], y[:, 1:], of_fake, found) if classify else (y, None, of_fake, found)
 
@@ -95,7 +107,7 @@ def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None) -> tup
     No image sees another, and nothing that they share has a gradient: the discriminator's weights are constants, as the
     generator's update has them, and are normalized once.
     """
-    classify, of_half = dis.condition == "ac", _numbers_and_logits(dis)
+    classify, of_half = dis.condition == "ac", numbers_and_logits(dis, dis.condition == "ac")
     with no_grad():
         weights: dict[Normalized, Tensor | Scaled] = {
             layer: layer.norm.weight(layer, (), True) for path, layer in dis.walk()
@@ -107,15 +119,6 @@ def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None) -> tup
     functions = [half(None if labels is None else labels[cut]) for cut in cuts]
     y = ops.concatenate(side_by_side(functions, [[x[cut]] for cut in cuts]))
     return (y[:, 0], y[:, 1:]) if classify else (y, None)
-
-
-def _numbers_and_logits(dis: Discriminator) -> Callable[[Tensor, Pass], Tensor]:
-    """The discriminator with one result: the numbers (N,), or, with a classifier, those and the logits
-    (N, 1 + classes)."""
-    def number_and_logits(x: Tensor, how: Pass) -> Tensor:
-        y, logits = dis.judged(x, how, dis.condition == "ac")
-        return y if logits is None else ops.concatenate([ops.reshape(y, (-1, 1)), logits], 1)
-    return number_and_logits
 
 
 def _weights(dis: Discriminator) -> int:

@@ -13,6 +13,7 @@ from minigan.data.pixels import SCALINGS
 from minigan.errors import WrongUse, choose
 from minigan.experiment.experiment import CONDITIONS, FEATURES, LATENTS, NETWORKS, Experiment, option_name, own_names
 from minigan.experiment.streams import stream
+from minigan.networks.elsewhere import Structure
 from minigan.networks.models import GENERATOR_OPTIONS, MODELS, OPTIONS
 from minigan.networks.norms import (
     GENERATOR_NORMS,
@@ -67,13 +68,16 @@ def make_discriminator(e: Experiment, rng: np.random.Generator, size: int, chann
     copy of own."""
     if own.discriminator is not None:
         return copy.deepcopy(own.discriminator)
-    dis = MODELS[e.model].discriminator(
-        rng, size, channels, _of_discriminator(e), e.width * e.width_dis, classes,
-        "" if e.condition == "none" else e.condition, init=e.init_dis or e.init,
-        **_given(e, OPTIONS))
+    dis = structure_of(e, size, channels, classes).made(rng, norm_of_discriminator(e), e.init_dis or e.init)
     _spread((layer for _, layer in dis.walk()), e.norm, e)
     set_batch_norm(dis, e.bn_eps, e.bn_decay)
     return dis
+
+
+def structure_of(e: Experiment, size: int, channels: int, classes: int) -> Structure:
+    """What an experiment's discriminator is, but for its numbers and its norm."""
+    return Structure(e.model, size, channels, e.width * e.width_dis, classes,
+                     "" if e.condition == "none" else e.condition, _given(e, OPTIONS))
 
 
 def _given(e: Experiment, names: Iterable[str]) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def _given(e: Experiment, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(e, name) for name in names if getattr(e, name) is not None}
 
 
-def _of_discriminator(e: Experiment) -> Normalization:
+def norm_of_discriminator(e: Experiment) -> Normalization:
     """--norm, with the normalization of features that --features names, or the model has without a penalty (--gp)."""
     norm, model = normalization(e), MODELS[e.model]
     if e.features != "model":

@@ -19,6 +19,7 @@ from minigan.formats import untrusted
 from minigan.metrics import thumbnails
 from minigan.networks import passes
 from minigan.networks.discriminator import Discriminator
+from minigan.networks.elsewhere import Elsewhere
 from minigan.networks.norms import penalties
 from minigan.networks.own import NONE, Own, try_discriminator, try_generator
 from minigan.nn.feature_norms import BatchNorm, synchronize
@@ -29,7 +30,7 @@ from minigan.nn.optimizers import OPTIMIZERS, SCHEDULES
 from minigan.nn.over_processes import mean
 from minigan.nn.weight_norms import largest_singular_value
 from minigan.parallel.mpi import ALONE, Group
-from minigan.training.assembly import make_discriminator, make_generator
+from minigan.training.assembly import make_discriminator, make_generator, norm_of_discriminator, structure_of
 from minigan.training.batches import Draws, Inputs, check_images
 from minigan.training.sampling import draw, latents
 
@@ -109,6 +110,9 @@ class Training:
         self.iteration = 0
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
         self.at_once = own == NONE  # whether the discriminator's forwards are side by side, where they can be
+        self.elsewhere: Elsewhere | None = None  # who does some of them on a CPU with several cores
+        if own.discriminator is None and self.xp is np and group.size == 1:
+            self.elsewhere = Elsewhere(structure_of(e, size, channels, self.classes), norm_of_discriminator(e))
 
     def iterate(self) -> tuple[Tensor, Tensor]:
         """One iteration; returns the last losses of discriminator and generator."""
@@ -161,7 +165,8 @@ class Training:
         x_hat = between(x_real, x_fake, share) if e.gp else None
         norms: Tensor | None = None
         if self._side_by_side(self.dis):
-            real, classified, fake, norms = passes.judged(self.dis, (x_real, y_real), (x_fake, y_fake), x_hat)
+            real, classified, fake, norms = passes.judged(self.dis, (x_real, y_real), (x_fake, y_fake), x_hat,
+                                                          self.elsewhere)
         else:
             (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
             if x_hat is not None:

@@ -1,0 +1,156 @@
+"""A second process of this one's own, that computes beside it: memory that both see, and lines between them.
+
+Two threads of one Python process give its lock to each other at every short call of NumPy; two processes have a lock
+each. The memory is a file without a name (Linux's memfd); the lines, JSON, go through the other's standard input and
+output. It reads until its input ends: when this process closes it, or has ended in whatever way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import select
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+Place = tuple[int, tuple[int, ...], str]  # of an array in the shared memory: first byte, shape, dtype
+
+LINE = 64  # bytes, a line of the cache: where arrays begin
+
+
+class Gone(Exception):
+    """The other process has ended, or cannot be started."""
+
+
+class SharedMemory:
+    """Memory that grows, by its file's descriptor, and the arrays in it."""
+
+    def __init__(self, file: int):
+        self.file, self.size = file, 0
+
+    def array(self, place: Place) -> np.ndarray:
+        """The array at a place, without a copy; arrays from before the memory grew stay valid."""
+        start, shape, dtype = place
+        end = start + math.prod(shape) * np.dtype(dtype).itemsize
+        if end > self.size:
+            size = max(-(-end // mmap.PAGESIZE) * mmap.PAGESIZE, os.fstat(self.file).st_size)
+            os.ftruncate(self.file, size)
+            self.map, self.size = mmap.mmap(self.file, size), size
+        return np.ndarray(tuple(shape), dtype, self.map if self.size else b"", start)
+
+
+def places(start: int, arrays: Iterable[tuple[tuple[int, ...], np.dtype]]) -> tuple[list[Place], int]:
+    """A place for an array of each (shape, dtype), one behind the other from byte `start` on; and where they end."""
+    found = []
+    for shape, dtype in arrays:
+        found.append((start, shape, dtype.str))
+        start += -(-math.prod(shape) * dtype.itemsize // LINE) * LINE
+    return found, start
+
+
+class SecondProcess:
+    """python -c "from <module> import serve; serve(...)", with this process's import path and nothing to print on.
+
+    module: a module of minigan's with a function `serve` that calls `answer_all`. Gone if it cannot be started. It ends
+    with this object at the latest; Ctrl-C in a terminal does not reach it.
+    """
+
+    def __init__(self, module: str):
+        if not hasattr(os, "memfd_create") or not sys.executable:
+            raise Gone
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import serve; serve(int(sys.argv[1]))"
+        one = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}  # minigan's share
+        file = -1
+        try:
+            file = os.memfd_create("minigan")
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, pass_fds=(file,), start_new_session=True, env=os.environ | one)
+        except OSError as error:
+            if file >= 0:
+                os.close(file)
+            raise Gone from error
+        self.memory = SharedMemory(file)
+        self.due = 0  # answers
+        self.close = weakref.finalize(self, _end, self.process, file)
+        _running.add(self)
+
+    def tell(self, **words: Any) -> None:
+        """Send a line, which will be answered. Gone if nobody is there."""
+        self.due += 1
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(words).encode() + b"\n")
+            self.process.stdin.flush()
+        except (OSError, ValueError) as error:  # ValueError: closed
+            raise Gone from error
+
+    def has_answered(self) -> bool:
+        """Whether an answer, or the end, has come, so that `answer` will not wait."""
+        assert self.process.stdout is not None
+        return not self.process.stdout.closed and bool(select.select([self.process.stdout], [], [], 0)[0])
+
+    def answer(self) -> Any:
+        """Wait for the answer to the oldest line that has none. Gone if none will come."""
+        assert self.process.stdout is not None
+        try:
+            line = self.process.stdout.readline()
+        except (OSError, ValueError) as error:
+            raise Gone from error
+        if not line.endswith(b"\n"):
+            raise Gone
+        self.due -= 1
+        return json.loads(line)
+
+
+_running: weakref.WeakSet[SecondProcess] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """In a process that this one forked: neither end what is the parent's, nor keep it from seeing the parent's end."""
+    for other in _running:
+        other.close.detach()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in (other.process.stdin, other.process.stdout):
+            if stream is not None and not stream.closed:
+                os.dup2(nothing, stream.fileno(), inheritable=False)
+        os.close(nothing)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def _end(process: subprocess.Popen[bytes], file: int) -> None:
+    """End the other process, which has nothing that could be lost."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:  # a line that was never sent
+                pass
+    os.close(file)
+
+
+def answer_all(file: int, answer: Callable[..., Any]) -> None:
+    """The life of the other process: answer(memory, **line) for each line, until there are no more.
+
+    file: the shared memory's descriptor. Whatever is printed goes nowhere. An error ends the process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing, as SecondProcess has started it
+    memory = SharedMemory(file)
+    for line in sys.stdin.buffer:
+        answers.write(json.dumps(answer(memory, **json.loads(line))).encode() + b"\n")
+        answers.flush()
