@@ -8,7 +8,10 @@ here. It computes as this process does, so the bytes are the same; of its first 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +25,10 @@ from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
 from minigan.nn.layers import Layer, Pass
 from minigan.parallel.second_process import Gone, Place, SecondProcess, SharedMemory, answer_all, places
+
+# images times weights from and up to which a second process is worth a try: below, its answers take longer than the
+# work; above, threads do as well, and it would take memory
+LEAST, MOST = 1 << 16, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,32 @@ def numbers_and_logits(dis: Discriminator, classify: bool) -> Callable[[Tensor, 
     return number_and_logits
 
 
+class Race:
+    """Which of two ways is faster on this machine now: both are taken in turn, then the faster one for a while.
+
+    The results of both have the same bytes. took: tells how long one of them was.
+    """
+
+    TRIES, KEPT = 6, 300  # of each way, then of the faster; the first of the other way is done here as well
+
+    def __init__(self) -> None:
+        self.times: tuple[list[float], list[float]] = [], []
+        self.left, self.faster = 0, False
+
+    def second(self) -> bool:
+        """Whether the next one goes the second way."""
+        return self.faster if self.left else len(self.times[0]) > len(self.times[1])
+
+    def took(self, second: bool, seconds: float) -> None:
+        self.left = max(0, self.left - 1)
+        self.times[second].append(seconds)
+        if min(map(len, self.times)) >= self.TRIES:
+            self.faster = statistics.median(self.times[1]) < statistics.median(self.times[0])
+            self.left = self.KEPT
+        if self.left:
+            self.times = [], []
+
+
 # ---- here ----------------------------------------------------------------------------------------------------------
 
 class Elsewhere:
@@ -70,6 +103,20 @@ class Elsewhere:
         self.known: set[str] | None = None  # names of its parameters
         self.round = 0
         self.remarks: list[str] = []
+        self.race = Race()
+
+    @contextmanager
+    def timed(self, dis: Discriminator, count: int) -> Iterator[Elsewhere | None]:
+        """Around an update of the discriminator with so many real images: this, if it is to be asked for passes now.
+
+        Where machines have other work, or networks are large, it would not pay; so the time of updates decides.
+        """
+        ask = LEAST <= count * sum(p.size for p in dis.parameters().values()) < MOST and self.is_there(dis)
+        second = ask and self.race.second()
+        began = time.perf_counter()
+        yield self if second else None
+        if ask and not self.over:
+            self.race.took(second, time.perf_counter() - began)
 
     def is_there(self, dis: Discriminator, wait: bool = False) -> bool:
         """Whether passes of this discriminator can be asked for; wait: for its start."""
@@ -244,8 +291,6 @@ class Passes:
         self.dis, shapes = made, {name: p.shape for name, p in made.parameters().items()}
         self.weighted = {path: layer for path, layer in made.walk() if layer.weighted}
         self.variables = [(layer, name) for _, layer in made.walk() for name in layer.params if name != "W"]
-        for layer in self.weighted.values():
-            layer.params["W"] = Tensor(np.zeros(0, np.float32))  # each pass brings its own
         return shapes
 
     def forward(self, memory: SharedMemory, number: int, arrays: list[tuple[Place, bool]], labels: Place | None,
@@ -258,6 +303,8 @@ class Passes:
         given = [Tensor(memory.array(place), requires_grad=need and record) for place, need in arrays]
         layers = [layer for path, layer in self.weighted.items() if classify or path != "classify"]
         weights, variables = given[1:len(layers) + 1], given[len(layers) + 1:]
+        for layer, W in zip(layers, weights, strict=True):
+            layer.params["W"] = W  # for its shape
         for (layer, name), p in zip(self.variables, variables, strict=True):
             layer.params[name] = p
         how = Pass(True, None if labels is None else memory.array(labels), dict(zip(layers, weights, strict=True)))

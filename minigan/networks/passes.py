@@ -25,8 +25,6 @@ from minigan.nn.weight_norms import Gain, Normalized
 APART = 1 << 22  # whole forwards
 HALVES = 1 << 26  # halves of one
 
-ELSEWHERE = 1 << 19, 1 << 24  # the same, from and up to which a second process pays for whole forwards
-
 
 @dataclass(frozen=True)
 class Forward:
@@ -54,12 +52,11 @@ def can_share(dis: Discriminator) -> bool:
 def at_once(dis: Discriminator, forwards: Sequence[Forward], elsewhere: Elsewhere | None = None) -> list[Tensor]:
     """The result of each; weights are normalized for one after the other, as if they came one after the other.
 
-    elsewhere: who does all but the last of them, where that pays.
+    elsewhere: who does all but the last of them, and is there.
     """
     functions, inputs, away = [], [], {}
     size = len(forwards[0].x) * _weights(dis)
-    there = elsewhere is not None and ELSEWHERE[0] <= size < ELSEWHERE[1] and elsewhere.is_there(dis)
-    others = elsewhere.rounds() if elsewhere is not None and there else None
+    others = None if elsewhere is None else elsewhere.rounds()
     for i, forward in enumerate(forwards):
         layers = [layer for path, layer in dis.walk() if layer.weighted and (forward.classify or path != "classify")]
 

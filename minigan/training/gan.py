@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -151,22 +152,26 @@ class Training:
             x_real = self.real(x)
             with no_grad():
                 x_fake = self.gen(Tensor(x.z), True, x.fake_labels)
-            loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share)
+            loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share, elsewhere)
             return [loss.detach(), *grad(loss, list(self.dis.parameters().values()))]
-        loss, *gradients = self.together(of_part, x)
-        self.opt_dis.apply(gradients, x.rate)
-        self.dis.after_update()
+        with self._second_process() as elsewhere:
+            loss, *gradients = self.together(of_part, x)
+            self.opt_dis.apply(gradients, x.rate)
+            self.dis.after_update()
         return loss
 
     def discriminator_loss(self, x_real: Tensor, y_real: Any, x_fake: Tensor, y_fake: Any,
-                           share: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """What the discriminator minimizes, with all penalties; and its outputs (N,) for real images and fakes."""
+                           share: Any, elsewhere: Elsewhere | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the discriminator minimizes, with all penalties; and its outputs (N,) for real images and fakes.
+
+        elsewhere: who computes some of these, with the same results.
+        """
         e = self.e
         x_hat = between(x_real, x_fake, share) if e.gp else None
         norms: Tensor | None = None
         if self._side_by_side(self.dis):
             real, classified, fake, norms = passes.judged(self.dis, (x_real, y_real), (x_fake, y_fake), x_hat,
-                                                          self.elsewhere)
+                                                          elsewhere)
         else:
             (real, classified), (fake, _) = self.judge(x_real, y_real, True), self.judge(x_fake, y_fake)
             if x_hat is not None:
@@ -211,6 +216,21 @@ class Training:
     def _side_by_side(self, dis: Layer) -> TypeGuard[Discriminator]:
         """Whether forwards of the discriminator, or halves of one, go side by side."""
         return self.at_once and isinstance(dis, Discriminator) and passes.can_share(dis)
+
+    def _second_process(self) -> AbstractContextManager[Elsewhere | None]:
+        """Around a step of the discriminator: the second process, if it is to do a share of it."""
+        if self.elsewhere is None or not self._side_by_side(self.dis):
+            return nullcontext()
+        return self.elsewhere.timed(self.dis, self.e.batch_size // self.e.accumulate)
+
+    def remarks(self) -> list[str]:
+        """What is to be said since it was asked last."""
+        found: list[str] = []
+        for of in (self.graphs, self.elsewhere):
+            if of is not None:
+                found += of.remarks
+                of.remarks.clear()
+        return found
 
     def judge(self, x: Tensor, labels: Any, classify: bool = False) -> tuple[Tensor, Tensor | None]:
         """The discriminator's numbers (N,), and its auxiliary classifier's logits (N, classes) if wanted and there."""

@@ -209,8 +209,8 @@ def _iterate(training: Training, records: Records, progress: ProgressLine, forec
     while not stop:
         rates = training.rates()
         losses = training.iterate()
-        while training.graphs is not None and training.graphs.remarks:
-            progress.say(training.graphs.remarks.pop(0))
+        for remark in training.remarks():
+            progress.say(remark)
         if forecast is not None and (text := forecast.after(training.iteration)):
             progress.say(text)
         last = training.iteration == training.e.iterations

@@ -1,11 +1,17 @@
 """The discriminator's forwards at once: the same bytes as one after the other, for any number of threads."""
 
+import dataclasses
+import functools
+import os
+
 import numpy as np
 import pytest
 from test_draw_and_step import CHOICES, contents, remembered, training
 
-from minigan.engine import thread_pool
-from minigan.networks import passes
+from minigan.engine import ops, thread_pool
+from minigan.engine.autograd import Tensor, grad
+from minigan.networks import cnn, elsewhere, models, passes
+from minigan.nn import side_by_side
 
 every_choice = pytest.mark.parametrize(
     "chosen", [*CHOICES.values(), {"norm": "none", "loss": "wasserstein", "gp": 10.0}], ids=[*CHOICES, "wgan-gp"])
@@ -35,6 +41,144 @@ def test_forwards_at_once_have_the_same_bytes_for_any_number_of_threads(chosen):
     finally:
         thread_pool.set_threads(before)
     assert len(found) == 1
+
+
+def second_process(t, monkeypatch):
+    """The training's second process, waited for, and asked in every update."""
+    monkeypatch.setattr(elsewhere, "LEAST", 0)
+    monkeypatch.setattr(elsewhere.Race, "second", lambda self: True)
+    assert t.elsewhere.is_there(t.dis, wait=True)
+    return t.elsewhere
+
+
+@pytest.fixture
+def two_threads():
+    before = thread_pool.thread_count()
+    yield thread_pool.set_threads(2)
+    thread_pool.set_threads(before)
+
+
+linux = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="there is no second process elsewhere")
+
+
+@linux
+@every_choice
+def test_a_second_process_gives_the_same_bytes(chosen, two_threads, monkeypatch):
+    """The first of three updates compares them, the others use them."""
+    alone, helped = training(chosen, batch_size=8), training(chosen, batch_size=8)
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    used = []
+    forward = side_by_side.SideBySide.forward
+    monkeypatch.setattr(side_by_side.SideBySide, "forward", lambda self, *arrays: used.append(
+        [not given.trial for given in self.elsewhere.values()]) or forward(self, *arrays))
+    for _ in range(3):
+        losses = [t.iterate() for t in (alone, helped)]
+        assert losses[0][0].data.tobytes() == losses[1][0].data.tobytes()
+        assert contents(alone) == contents(helped)
+    assert not other.over and not helped.remarks()
+    if chosen.get("norm") == "bn":  # one after the other
+        assert not used
+    elif chosen.get("norm") == "sn-conv":  # from the second update on
+        assert [relied for relied in used if relied] == [[False]] + [[True]] * 4
+    else:
+        share = 2 if chosen.get("gp") else 1
+        assert [relied for relied in used if relied] == [[False] * share] + [[True] * share] * 5
+
+
+@linux
+@pytest.mark.parametrize("last", ["forward", "backward", "between"])
+def test_a_second_process_that_is_killed_changes_no_byte(last, two_threads, monkeypatch):
+    alone, helped = training({"gp": 1.0}), training({"gp": 1.0})
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    alone.iterate(), helped.iterate()
+    if last == "between":
+        other.process.process.kill()
+        other.process.process.wait()
+    ask = other.ask
+
+    def killing(**words):
+        sent = ask(**words)
+        if words["do"] == last:
+            other.process.process.kill()
+        return sent
+    other.ask = killing
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+    assert contents(alone) == contents(helped)
+    remark, = helped.remarks()
+    assert "has ended" in remark and other.over and not helped.remarks()
+
+
+@linux
+def test_a_second_process_that_computes_otherwise_is_not_relied_on(two_threads, monkeypatch):
+    """As where somebody has put another model of the same name into MODELS."""
+    table = dataclasses.replace(cnn.TABLE_3, slope=0.3)
+    steeper = functools.partial(cnn.CNNDiscriminator, table=table)
+    monkeypatch.setitem(models.MODELS, "cnn", dataclasses.replace(models.MODELS["cnn"], discriminator=steeper))
+    alone, helped = training({}), training({})
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+    assert contents(alone) == contents(helped) and other.over
+    assert "other bytes" in helped.remarks()[0]
+    wider = functools.partial(cnn.CNNDiscriminator, table=dataclasses.replace(cnn.TABLE_3, dis=(64,) * 7))
+    monkeypatch.setitem(models.MODELS, "cnn", dataclasses.replace(models.MODELS["cnn"], discriminator=wider))
+    t = training({}, width=0.1)
+    assert not t.elsewhere.is_there(t.dis, wait=True)
+
+
+@linux
+def test_who_was_interrupted_does_not_take_an_old_answer(two_threads, monkeypatch):
+    alone, helped = training({}), training({})
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    alone.iterate(), helped.iterate()
+    x = helped.draws.discriminator(helped.opt_dis.begin(1e-3))
+    with monkeypatch.context() as patched:
+        patched.setattr(elsewhere.Away, "result", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            helped.step_discriminator(x)
+    alone.load(helped.state())
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+    assert contents(alone) == contents(helped) and other.over
+
+
+@linux
+def test_a_graph_that_the_second_process_has_forgotten_is_made_again(two_threads, monkeypatch):
+    t = training({})
+    other = second_process(t, monkeypatch)
+    t.iterate()
+    rng, W = np.random.default_rng(1), t.dis.layers["conv2"].params["W"]
+    one, two = (Tensor(rng.standard_normal((4, 16, 16, 3)).astype(np.float32)) for _ in range(2))
+    real, _, fake, _ = passes.judged(t.dis, (one, None), (two, None), None, other)
+    passes.judged(t.dis, (two, None), (one, None), None, other)
+    u = {name: a.copy() for name, a in t.dis.arrays().items()}
+    found = grad(ops.sum(real * 2.0 - fake), W).data
+    asked = [grad(ops.sum(real * 2.0 - fake), W).data for _ in range(2)]  # and once more
+    assert all(found.tobytes() == again.tobytes() for again in asked) and np.abs(found).max() > 0
+    assert all((u[name] == a).all() for name, a in t.dis.arrays().items()) and not other.over
+
+
+@linux
+def test_one_thread_starts_no_process(two_threads, monkeypatch):
+    monkeypatch.setattr(elsewhere, "LEAST", 0)
+    thread_pool.set_threads(1)
+    t = training({})
+    t.iterate()
+    assert t.elsewhere.process is None
+    thread_pool.set_threads(2)
+    t.iterate()
+    assert t.elsewhere.process is not None
+
+
+def test_the_faster_of_two_ways_is_taken_until_the_other_one_is():
+    race, taken = elsewhere.Race(), []
+    for n in range(4 * race.KEPT):
+        taken.append(race.second())
+        first = 1.0 if n < 2 * race.KEPT else 2.0
+        race.took(taken[-1], 1.5 if taken[-1] else first)
+    assert sum(taken[:2 * race.KEPT]) < 4 * race.TRIES and taken[1]
+    assert sum(taken[-race.KEPT // 2:]) > 0.9 * (race.KEPT // 2)
 
 
 halved = pytest.mark.parametrize("chosen", [CHOICES[name] for name in ("sn", "bssn", "ac", "projection")])
