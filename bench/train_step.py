@@ -8,10 +8,10 @@ named), both with WGAN-GP's loss and no normalization (cnn-gp, resnet-gp), and t
 their own sizes. minigan and PyTorch run in a process each, step by step in turn, the other one idle. PyTorch uses the
 faster of its two memory layouts, its own spectral_norm, and no gradients of the discriminator's weights in the
 generator's step. Each step is timed --repeats times after a warm-up of two seconds; the ratio is the median of the
-pairs' ratios, beside the least and the largest. "share" is the step's multiplications (those of the network as the paper writes it,
-whatever shortcuts the code takes) per second, over those of a plain sgemm in the same run. Memory is each process's
-peak (its resident set), PyTorch's and NumPy's own code included; minigan's second process, where it has one, is added,
-so what both see counts twice.
+pairs' ratios, beside the least and the largest. "share" is the step's multiplications (those of the network as the
+paper writes it, whatever shortcuts the code takes) per second, over those of a plain sgemm in the same run. Memory is
+each process's peak (its resident set), PyTorch's and NumPy's own code included; that of minigan's second process,
+where it has one, is added, so what both see counts twice.
 """
 
 import argparse

@@ -223,6 +223,11 @@ class Training:
             return nullcontext()
         return self.elsewhere.timed(self.dis, self.e.batch_size // self.e.accumulate)
 
+    def close(self) -> None:
+        """End its second process, if it has one. It can still be trained, to the same bytes."""
+        if self.elsewhere is not None:
+            self.elsewhere.leave()
+
     def remarks(self) -> list[str]:
         """What is to be said since it was asked last."""
         found: list[str] = []

@@ -177,6 +177,7 @@ def _loop(training: Training, curve: Curve | None, out: Path, is_there: Callable
                 raise FailedWork(opening.out_of_memory(e, training.iteration, records.good, error)) from None
             raise
         finally:
+            training.close()
             progress.close()
         sample_grids.save_progress(out, training.iteration)
         last = training.iteration == e.iterations

@@ -3,11 +3,16 @@
 import dataclasses
 import functools
 import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from test_draw_and_step import CHOICES, contents, remembered, training
+from tiny import contents as contents_of_run
+from tiny import pictures, run_until, words
 
+from minigan.cli import main
 from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad
 from minigan.networks import cnn, elsewhere, models, passes
@@ -157,6 +162,39 @@ def test_a_graph_that_the_second_process_has_forgotten_is_made_again(two_threads
     asked = [grad(ops.sum(real * 2.0 - fake), W).data for _ in range(2)]  # and once more
     assert all(found.tobytes() == again.tobytes() for again in asked) and np.abs(found).max() > 0
     assert all((u[name] == a).all() for name, a in t.dis.arrays().items()) and not other.over
+
+
+@linux
+def test_runs_with_a_second_process_go_on_to_the_same_bytes_and_leave_none(two_threads, monkeypatch, tmp_path, capsys):
+    data, is_there, asked = pictures(tmp_path / "data"), elsewhere.Elsewhere.is_there, []
+    run = [*words(data, tmp_path / "alone"), "-q"]
+    assert main.run([*run, "--threads", "1"]) == 0
+    monkeypatch.setattr(elsewhere, "LEAST", 0)
+    monkeypatch.setattr(elsewhere.Race, "second", lambda self: True)
+    monkeypatch.setattr(elsewhere.Elsewhere, "is_there",
+                        lambda self, dis: asked.append(self) or is_there(self, dis, True))
+    run = [*words(data, tmp_path / "helped"), "-q", "--threads", "2"]
+    assert run_until(run, 4, monkeypatch) == 130
+    assert main.run(["train", "--resume", str(tmp_path / "helped"), "-q", "--threads", "2"]) == 0
+    assert contents_of_run(tmp_path / "helped") == contents_of_run(tmp_path / "alone")
+    assert len(asked) == 10 and not any(other.trial for other in asked)
+    assert all(not Path(f"/proc/{other.process.process.pid}").exists() for other in asked)
+    assert "second process" not in capsys.readouterr().err
+
+
+@linux
+@pytest.mark.parametrize("missing", ["memfd_create", "executable"])
+def test_where_no_process_can_be_started_updates_are_as_before(missing, two_threads, monkeypatch, tmp_path):
+    monkeypatch.setattr(elsewhere, "LEAST", 0)
+    if missing == "memfd_create":
+        monkeypatch.delattr(os, missing)
+    else:
+        monkeypatch.setattr(sys, missing, str(tmp_path / "none"))
+    alone, helped = training({}), training({})
+    alone.elsewhere = None
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+    assert contents(alone) == contents(helped) and helped.elsewhere.over and not helped.remarks()
 
 
 @linux
