@@ -1,6 +1,6 @@
-// Bias and leaky ReLU, their gradient, and the sum over rows that a bias' gradient is.
+// Bias and leaky ReLU, their gradient, the sum over rows that a bias' gradient is, and the gradient of tanh.
 //
-// Twins in engine/loops/activation.py: bias_leaky, bias_leaky_gradient, sum_rows.
+// Twins in engine/loops/activation.py: bias_leaky, bias_leaky_gradient, sum_rows, tanh_gradient.
 // Layout: (rows, C), whatever stood before the channels. float32.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
 
@@ -69,7 +69,14 @@ extern "C" __global__ void leaky_gradient(const float* gy, const float* y, float
     gz[i] = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
 }
 
-// The same, and gb (C,) = the sum of gz over the rows, in one pass over gy.
+// gx = gy * (1 - y^2), y = tanh(x). Block (256), one thread a number.
+extern "C" __global__ void tanh_gradient(const float* gy, const float* y, float* gx, long long count) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    gx[i] = gy[i] * (1.0f - y[i] * y[i]);
+}
+
+// gz as in leaky_gradient, and gb (C,) = the sum of gz over the rows, in one pass over gy.
 // Block (bx, by), bx * by = 256, by a power of two: bx columns; grid (ceil(C / bx), groups of rows_per_block rows).
 // parts (groups, C); tickets: one int a strip of columns, 0 before and after.
 extern "C" __global__ void bias_leaky_gradient(const float* gy, const float* y, float* gz, float* gb, float* parts,

@@ -17,6 +17,7 @@ from minigan.engine.loops import (
     adam,
     batch_norm,
     conv,
+    losses,
     power_iteration,
     resample,
     rounding,
@@ -317,6 +318,12 @@ def bias_gradient_twin(gy, y, slope, want_bias):
     return gz, gz.reshape(-1, gz.shape[-1]).sum(0) if want_bias else None
 
 
+def tanh_inputs(rng):
+    for shape in SHAPES:
+        yield normal(rng, shape), np.tanh(normal(rng, shape))
+    yield normal(rng, (0, 4)), normal(rng, (0, 4))
+
+
 def one_array_inputs(rng):
     for shape in SHAPES:
         yield (normal(rng, shape),)
@@ -387,6 +394,21 @@ def pairs_inputs(rng):
         yield tuple([normal(rng, shape) for shape in shapes] for _ in range(2))
 
 
+def mean_inputs(rng):
+    for shape in ((1,), (5,), (700,), (3, 64), (0,)):
+        for function, sign, shift in (("linear", -1.0, 0.5), ("relu", -1.0, 1.0), ("softplus", 1.0, 0.0),
+                                      ("softplus", -1.0, 0.0), ("square", 1.0, -1.0)):
+            yield 10 * normal(rng, shape), function, sign, shift
+    yield np.array([1.0, -1.0, 200.0, -200.0], np.float32), "softplus", 1.0, 0.0
+    yield SPECIAL[0], "relu", 1.0, 0.0
+
+
+def mean_gradient_inputs(rng):
+    for arguments in mean_inputs(rng):
+        yield normal(rng, ()), *arguments
+    yield normal(rng, ()), np.array([-1.0, 0.0, 1.0, -1.0], np.float32), "relu", 1.0, 0.0  # at the kink it is 0
+
+
 def samples(rng):
     for shape in [(1, 1), (3, 5), (2, 17, 31, 3), (5, 256), (4, 1, 1000)]:
         g = normal(rng, shape)
@@ -443,7 +465,7 @@ def gather_twin(wide, factor, turned):
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    return rng.standard_normal(shape).astype(np.float32)
+    return np.asarray(rng.standard_normal(shape), np.float32)
 
 
 CASES = [
@@ -463,6 +485,7 @@ CASES = [
     Case(conv.launch_conv_weights, conv_weights_twin, conv_weights_inputs, 1e-5),
     Case(activation.launch_bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
     Case(activation.launch_bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
+    Case(activation.launch_tanh_gradient, lambda gy, y: gy * (1 - y ** 2), tanh_inputs),
     Case(activation.launch_sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
     Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, statistics_inputs),
     Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, moved_inputs, in_place=(4, 5)),
@@ -472,6 +495,8 @@ CASES = [
     Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
     Case(sums.launch_add_all, sums.add_all, pairs_inputs),
+    Case(losses.launch_mean_of, losses.mean_of, mean_inputs),
+    Case(losses.launch_mean_of_gradient, losses.mean_of_gradient, mean_gradient_inputs),
     Case(sample_norms.launch_sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),
     Case(sample_norms.launch_sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
     Case(resample.launch_upsample2x, resample.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),

@@ -18,7 +18,7 @@ import numpy as np
 from minigan.engine import products
 from minigan.engine.autograd import Add, Op, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.activation import bias_leaky_gradient, leaky
+from minigan.engine.loops.activation import bias_leaky_gradient, leaky, tanh_gradient
 from minigan.engine.products import elementwise
 from minigan.engine.shape_ops import broadcast_to as broadcast_to
 from minigan.engine.shape_ops import concatenate as concatenate
@@ -127,6 +127,9 @@ class Tanh(Op):
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         y = self.output(self.y)
         return (gy * (1 - y * y),)
+
+    def fused_backward(self, gy: Array) -> tuple[Array]:
+        return (tanh_gradient(gy, self.y),)
 
 
 class Sigmoid(Op):

@@ -13,6 +13,7 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor, grad
 from minigan.engine.devices import Array, array_module
+from minigan.engine.loops import losses
 from minigan.engine.loops.sample_norms import sample_norms, sample_norms_gradient
 
 
@@ -28,22 +29,45 @@ class Loss:
     middle: float | None = 0.0
 
 
+def mean_of(function: str, x: Tensor, sign: float = 1.0, shift: float = 0.0) -> Tensor:
+    """The mean of function(sign * x + shift), one of loops.losses.FUNCTIONS: a scalar Tensor."""
+    return MeanOf(function, sign, shift)(x)
+
+
+class MeanOf(FusedOp):
+    """mean_of, in one launch on a GPU, and one for its gradient."""
+
+    def __init__(self, function: str, sign: float, shift: float):
+        self.function, self.sign, self.shift = function, sign, shift
+
+    def forward(self, x: Array) -> Array:
+        return losses.mean_of(x, self.function, self.sign, self.shift)
+
+    def composed(self, x: Tensor) -> Tensor:
+        z = x * self.sign + self.shift
+        return ops.mean({"linear": lambda: z, "relu": lambda: ops.relu(z), "softplus": lambda: ops.softplus(z),
+                         "square": lambda: z ** 2}[self.function]())
+
+    def fused_backward(self, gy: Array) -> tuple[Array]:
+        return (losses.mean_of_gradient(gy, self.saved[0].data, self.function, self.sign, self.shift),)
+
+
 LOSSES = {
     # Miyato et al. 2018, Eq. (15) with D = sigmoid(f): -log D = softplus(-f), -log(1 - D) = softplus(f)
-    "ns": Loss(lambda real, fake: ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake)),
-               lambda fake: ops.mean(ops.softplus(-fake))),
+    "ns": Loss(lambda real, fake: mean_of("softplus", real, -1) + mean_of("softplus", fake),
+               lambda fake: mean_of("softplus", fake, -1)),
     # Goodfellow et al. 2014, Eq. (1): the generator minimizes log(1 - D), which is flat where D is sure
-    "minimax": Loss(lambda real, fake: ops.mean(ops.softplus(-real)) + ops.mean(ops.softplus(fake)),
-                    lambda fake: -ops.mean(ops.softplus(fake))),
+    "minimax": Loss(lambda real, fake: mean_of("softplus", real, -1) + mean_of("softplus", fake),
+                    lambda fake: -mean_of("softplus", fake)),
     # Mao et al. 2017, Eq. (2), with a = 0, b = c = 1 (their Eq. (9))
-    "lsgan": Loss(lambda real, fake: (ops.mean((real - 1) ** 2) + ops.mean(fake ** 2)) * 0.5,
-                  lambda fake: ops.mean((fake - 1) ** 2) * 0.5, middle=0.5),
+    "lsgan": Loss(lambda real, fake: (mean_of("square", real, 1, -1) + mean_of("square", fake)) * 0.5,
+                  lambda fake: mean_of("square", fake, 1, -1) * 0.5, middle=0.5),
     # Miyato et al. 2018, Eq. (16) and (17)
-    "hinge": Loss(lambda real, fake: ops.mean(ops.relu(1 - real)) + ops.mean(ops.relu(1 + fake)),
-                  lambda fake: -ops.mean(fake)),
+    "hinge": Loss(lambda real, fake: mean_of("relu", real, -1, 1) + mean_of("relu", fake, 1, 1),
+                  lambda fake: mean_of("linear", fake, -1)),
     # Arjovsky et al. 2017, Eq. (2) and (3); the discriminator must be kept Lipschitz: by --gp, or a --norm
-    "wasserstein": Loss(lambda real, fake: ops.mean(fake) - ops.mean(real),
-                        lambda fake: -ops.mean(fake), middle=None),
+    "wasserstein": Loss(lambda real, fake: mean_of("linear", fake) + mean_of("linear", real, -1),
+                        lambda fake: mean_of("linear", fake, -1), middle=None),
 }
 
 

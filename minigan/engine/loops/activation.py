@@ -1,4 +1,5 @@
-"""Bias and leaky ReLU, their gradient, and the sum over rows that a bias' gradient is: kernels/activation.cu."""
+"""Bias and leaky ReLU, their gradient, the sum over rows that a bias' gradient is, and the gradient of tanh:
+kernels/activation.cu."""
 
 from __future__ import annotations
 
@@ -124,6 +125,24 @@ def launch_sum_rows(x: Array) -> Array:
     launch(FILE, "sum_rows", grid, block,
            (x, total, parts, tickets(xp, grid[0]), np.int32(C), np.int64(x.size // C), per_block))
     return total
+
+
+def tanh_gradient(gy: Array, y: Array) -> Array:
+    """gy * (1 - y^2), the gradient before a tanh whose result is y."""
+    gy = compact(gy)
+    if kernels_take(gy, y):
+        return launch_tanh_gradient(gy, y)
+    gx = y * y
+    xp = array_module(gx)
+    xp.subtract(y.dtype.type(1), gx, out=gx)
+    return xp.multiply(gy, gx, out=gx)
+
+
+def launch_tanh_gradient(gy: Array, y: Array) -> Array:
+    xp = check("tanh_gradient", {"y": gy.shape}, gy=gy, y=y)
+    gx = xp.empty_like(gy)
+    launch(FILE, "tanh_gradient", one_each(gy.size), (THREADS,), (gy, y, gx, np.int64(gy.size)))
+    return gx
 
 
 # ---- arguments of kernels that end with bias and leaky ReLU --------------------------------------------------------
