@@ -35,6 +35,7 @@ import math
 import pkgutil
 import statistics
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -415,7 +416,7 @@ def main(words=None):
     if unknown := [part for part in args.parts if part not in PARTS]:
         parser.error(f"unknown part '{unknown[0]}'; choose from: {', '.join(PARTS)}")
     cupy, facts = machine("bench/gpu.py")
-    results = {"machine": facts}
+    results, begin = {"machine": facts}, time.monotonic()
     if not args.json:
         print("\n".join(f"{name:8} {value}" for name, value in facts.items()))
         print(f"{args.model}, {SIZE} x {SIZE} pixels, batch {args.batch}, width {args.width:g}", flush=True)
@@ -423,8 +424,11 @@ def main(words=None):
         results[part] = PARTS[part](cupy, args)
         if not args.json:
             show(part, results[part])
+    results["seconds"] = time.monotonic() - begin
     if args.json:
         print(json.dumps(results, indent=2))
+    else:
+        print(f"\nall of it took {results['seconds']:.0f} s")
 
 
 def machine(program):

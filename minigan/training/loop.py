@@ -98,6 +98,8 @@ def _resume(out: Path, is_there: Callable[[], bool], before: Experiment, chosen:
             verbose: bool, callback: Callback | None, say: Say, own: Own, tensorboard: bool) -> None:
     experiment = resuming.continued(out, before, chosen, say)
     assembly.check_own(experiment, own, str(out))
+    if chosen.keys() & {"score", "score_weights"} and (line := check_for_later(experiment)):
+        say(line)
     tensorboard = tensorboard or event_files.is_there(out, say)
     saved = restore.newest(out, own=own) if run_folder.checkpoints_in(out) else None
     if saved is not None:

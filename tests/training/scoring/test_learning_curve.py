@@ -72,6 +72,8 @@ def test_weights_without_scores_are_looked_at_and_kept_for_minigan_score(cache, 
     assert error.splitlines()[0].endswith(
         "--score-weights: for minigan score afterwards; to measure scores while it trains, add --score-every N")
     assert "scores" not in run_folder.read_log(tmp_path / "r")[-1]
+    error = said(["train", "--resume", tmp_path / "r", "-q", "--score-weights", tmp_path / "absent.h5"], capsys, 1)[1]
+    assert error.count("\n") == 1 and "absent.h5" in error
 
 
 def test_a_missing_classifier_is_said_before_the_run_begins(tmp_path, monkeypatch, capsys):
