@@ -31,9 +31,9 @@ def layers(args, model):
     calls, sizes, asked, chosen = Counter(), {}, [], conv.chosen
 
     def noted(kernel):
-        def launch(a, b, *rest):
+        def launch(a, b, *rest, **named):
             key = (kernel, a.shape, b.shape, rest[:3])
-            found = LAUNCHERS[kernel](a, b, *rest)
+            found = LAUNCHERS[kernel](a, b, *rest, **named)
             calls[key] += 1
             sizes[key] = asked[-1][1:]
             return found

@@ -154,7 +154,7 @@ def test_ways_of_convolutions_are_timed_emulated(cupy, monkeypatch, capsys):
     assert calls["conv"] == 3 * 7 + 2 * 1 + 3 and calls["conv_weights"] == 2 * 7 + 4
     assert all(row["best_us"] <= row["usual_us"] and row["columns_us"] > 0 for row in results["cnn"])
     launch = conv_layers.LAUNCHERS["conv"]
-    monkeypatch.setitem(conv_layers.LAUNCHERS, "conv", lambda *given, way=None: launch(*given, way=way) * (
-        1 if way is None else 1.01))
+    monkeypatch.setitem(conv_layers.LAUNCHERS, "conv", lambda *given, way=None, **how: (
+        launch(*given, way=way, **how) * (1 if way is None else 1.01)))
     with pytest.raises(SystemExit, match="is off by"):
         conv_layers.main(small)

@@ -94,7 +94,7 @@ def test_the_discriminator_says_the_same_of_bytes_and_of_numbers_and_has_gradien
     (lambda run: run.keep(run.folder / "log.jsonl"), "log.jsonl is a file; choose another path"),
     (lambda run: run.resume(quiet="no"), "quiet: expected True or False, got 'no'"),
     (lambda run: run.resume(epochs=3), "epochs: here it is iterations; a run is counted in updates"),
-    (lambda run: run.resume(amp=True), "amp: here it is precision; float32 or tf32"),
+    (lambda run: run.resume(amp=True), "amp: here it is precision; float32, tf32 or bf16"),
     (lambda run: run.resume(multi_gpu=True), "multi_gpu: there is none here, mpiexec -n 4 starts a training on 4"),
     (lambda run: run.resume(iterations=0), "iterations: expected 1 to 1,000,000,000, got 0"),
     (lambda run: run.score(weights=3), "weights: expected a file, or a function of images, got 3"),
