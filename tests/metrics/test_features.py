@@ -168,6 +168,9 @@ def test_another_process_makes_its_own_extractor_of_the_same_features(device, im
             there = pickle.loads(pickle.dumps(extractor))
             assert there.xp is xp and there.features(images).tobytes() == expected.tobytes()
             assert there.logits(expected).tobytes() == extractor.logits(expected).tobytes()
+        ahead = pickle.loads(pickle.dumps(features.SharedOut(of_classes, features.InceptionFeatures(
+            weights, device=device).begin, 1)))  # as instrument.open_extractor makes it for a GPU
+        assert ahead.extractor.xp is ahead.begin.__self__.xp is xp
 
 
 def test_a_pictures_features_do_not_depend_on_the_others(rng):

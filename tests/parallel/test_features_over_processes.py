@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import emulated_cupy
+import emulator
 import pytest
 import tiny
 from parallel.test_mpi import MPIEXEC
@@ -47,14 +49,18 @@ print(f"process {group.rank}: {Colours.done} images", flush=True)
 """
 TRAIN = """
 import sys
+import emulated_cupy, emulator
 from minigan.cli import main
 from minigan.parallel import mpi
 from minigan.training.scoring import features_over_processes
 from scored import few_drawings
 compute = features_over_processes.computed
-features_over_processes.computed = lambda extractor, images: print(
-    f"[process {mpi.group().rank}: {len(images)} images]", flush=True) or compute(extractor, images)
-with few_drawings(sys.argv[1]):
+def told(extractor, images):
+    card = "" if extractor.xp.__name__ == "numpy" else f" on card {extractor.xp.cuda.Device().id}"
+    print(f"[process {mpi.group().rank}: {len(images)} images{card}]", flush=True)
+    return compute(extractor, images)
+features_over_processes.computed = told
+with few_drawings(sys.argv[1]), emulated_cupy.installed(cards=2), emulator.checking(False):
     sys.argv[1:] = sys.argv[2:]
     main.main()
 """
@@ -75,13 +81,14 @@ def test_blocks_go_to_the_processes_in_turn_and_features_are_those_of_one():
     assert sorted(re.findall(r"process (\d): (\d+) images", said)) == [("0", "1200"), ("1", "1000"), ("2", "1000")]
 
 
-def test_scores_of_a_training_are_those_that_one_process_measures(tmp_path):
-    """Of the same weights, by the same protocol."""
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_scores_of_a_training_are_those_that_one_process_measures(device, tmp_path):
+    """Of the same weights, by the same protocol; emulated where each process has a card of its own."""
     cache, run = tmp_path / "cache", tmp_path / "run"
-    with few_drawings(cache):
+    with few_drawings(cache), emulated_cupy.installed(), emulator.checking(False):
         assert main.run(["classifier", "train", "shapes", "--size", "16", "--epochs", "1", "-q"]) == 0
         words = ["shapes", *SMALL, "--out", run, "--iterations", "2", "--score-every", "2", "--score", "classifier",
-                 "--score-count", "290", "-q"]
+                 "--score-count", "290", "-q", "--device", device]
         said = said_by(2, TRAIN, cache, "train", *words)
         logged = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         training, _ = opening.opened(run_record.read(run), quiet=True)
@@ -90,4 +97,6 @@ def test_scores_of_a_training_are_those_that_one_process_measures(tmp_path):
         expected = curve.scores(training)
     assert logged[-1]["scores"] == expected and len(expected) >= 2
     # of the real images' blocks and of the fakes', process 1 has the second
-    assert sorted(re.findall(r"\[process (\d): (\d+) images", said)) == 2 * [("0", "250")] + 2 * [("1", "40")]
+    on = ("", "") if device == "cpu" else (" on card 0", " on card 1")
+    assert sorted(re.findall(r"\[process (\d): (\d+) images([^]]*)\]", said)) == [
+        *2 * [("0", "250", on[0])], *2 * [("1", "40", on[1])]]

@@ -13,22 +13,24 @@ from typing import Any
 
 import numpy as np
 
+from minigan.engine.devices import take_card
 from minigan.metrics.features import Extractor, SharedOut, computed
 from minigan.parallel.mpi import Group
 
 
 @dataclass(frozen=True)
 class Help:
-    """Process 0's word that blocks follow.  extractor: None for the one of the time before."""
+    """Process 0's word that blocks follow, before them the extractor if it is a new one.  device: on which it works."""
 
-    extractor: Extractor | None
+    device: str
+    new: bool
 
 
 class Helped:
     """An extractor of process 0, which is sent to the others when it is first needed."""
 
-    def __init__(self, extractor: Extractor, group: Group):
-        self.extractor, self.group, self.known = extractor, group, False
+    def __init__(self, extractor: Extractor, group: Group, device: str = "cpu"):
+        self.extractor, self.group, self.device, self.known = extractor, group, device, False
 
     @contextlib.contextmanager
     def together(self) -> Iterator[Extractor]:
@@ -37,7 +39,9 @@ class Helped:
             yield self.extractor
             return
         comm, size = self.group.comm, self.group.size
-        self.group.from_first(Help(None if self.known else self.extractor))
+        self.group.from_first(Help(self.device, new=not self.known))
+        if not self.known:
+            self.group.from_first(self.extractor)
         self.known = True
         sent, count = [], 0
 
@@ -70,7 +74,9 @@ class Helper:
     def next(self) -> Any:
         """What process 0 says next; until then features are computed for it."""
         while isinstance(told := self.group.from_first(), Help):
-            self.extractor = told.extractor or self.extractor
+            if told.device == "cuda":
+                take_card(self.group.place)  # before the extractor arrives, which is made on it
+            self.extractor = self.group.from_first() if told.new else self.extractor
             assert self.extractor is not None, "the first time it is sent"
             while (images := self.group.comm.recv(source=0)) is not None:
                 self.group.comm.send(computed(self.extractor, images), 0)

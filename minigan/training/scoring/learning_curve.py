@@ -80,7 +80,7 @@ def open_curve(e: Experiment, data: Dataset, quiet: bool = False, group: Group =
     if set(protocol.scores) - protocols.OF_PIXELS:
         extractor, _ = open_extractor(protocol, weights, e.device, e.dataset, data.images.shape[1], read)
         names = tuple(scores_of(list(names), extractor, protocol)[0])
-        helped = Helped(extractor, group if e.device == "cpu" else ALONE)  # a GPU alone takes seconds
+        helped = Helped(extractor, group, e.device)
         if set(names) != {"IS"}:
             rows = protocol.rows(len(data.images), data.labels)
             with helped.together() as computing:
