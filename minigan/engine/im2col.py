@@ -30,13 +30,14 @@ from minigan.engine.devices import Array, array_module
 from minigan.engine.loops import conv
 from minigan.engine.loops.activation import bias_leaky
 from minigan.engine.loops.windows import col2im, framed, im2col
-from minigan.engine.products import product
+from minigan.engine.products import product, turned
 from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, tiles
 
 TILE_BYTES = 2 << 20  # gathered columns of one tile; of 0.25 to 8 MiB the best on two machines
 CUDA_TILE_BYTES = 256 << 20  # the same on a GPU, where a tile is one launch of each kernel; at least a row of windows
 THIN = 4  # so few output channels waste a product of matrices with windows; images have 1 or 3
 BY_COLUMN = 128  # output channels up to which a weight gradient is faster as columns^T gy than as gy^T columns
+TURNED = 2048  # rows of windows from which weights are turned round beforehand, so that BLAS packs them faster
 LANES = 8  # independent partial sums of a weight gradient
 
 SMALL = 1 << 26  # multiplications, about 2 ms; below this the threads cost more than they save
@@ -131,8 +132,8 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)
     if xp is np and stride == 1 and O <= THIN < C:  # windows of the thinner one: the roles change, the taps turn round
-        turned = correlate_weights(gy, x, kernel, 1, (kh - 1 - pad[0], kw - 1 - pad[1]))
-        return xp.ascontiguousarray(turned[:, ::-1, ::-1].transpose(3, 1, 2, 0))
+        swapped = correlate_weights(gy, x, kernel, 1, (kh - 1 - pad[0], kw - 1 - pad[1]))
+        return xp.ascontiguousarray(swapped[:, ::-1, ::-1].transpose(3, 1, 2, 0))
     K = kh * kw * C
     # fewer where a product of matrices would get thin, or take less than a quarter of a millisecond
     lanes = max(1, min(LANES, N, N * oh * ow // 512, N * oh * ow * O * K >> 23)) if xp is np else 1
@@ -155,7 +156,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     _run(x, [functools.partial(lane, i) for i in range(lanes)], gy.size * K)
     for other in totals[1:]:
         totals[0] += other
-    return xp.ascontiguousarray(totals[0].T if by_column else totals[0]).reshape(O, kh, kw, C)
+    return (turned(totals[0]) if by_column else totals[0]).reshape(O, kh, kw, C)
 
 
 def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array, epilogue: Epilogue) -> None:
@@ -194,6 +195,8 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
     if xp is np and stride == 1 and O <= THIN:
         return _thin_pieces(x, W, top, left, out, epilogue)
     matrix = W.reshape(O, kh * kw * C).T
+    if xp is np and matrix.strides[0] < matrix.strides[1] and N * oh * ow >= TURNED:
+        matrix = turned(matrix.T)
     # every product packs the weights anew: where they do not stay in the cache, with more rows for each time
     budget = _tile_bytes(xp) * (2 if W.nbytes > TILE_BYTES and matrix.strides[0] < matrix.strides[1] else 1)
 
