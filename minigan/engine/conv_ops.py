@@ -15,8 +15,8 @@ from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
 from minigan.engine.cuda import compact
 from minigan.engine.devices import Array, array_module
-from minigan.engine.im2col import Epilogue, correlate, correlate_transposed, correlate_weights
-from minigan.engine.loops.activation import bias_leaky_gradient
+from minigan.engine.im2col import correlate, correlate_transposed, correlate_weights
+from minigan.engine.loops.activation import Epilogue, bias_leaky_gradient
 from minigan.engine.loops.spread import gather2x2, spread2x2
 from minigan.engine.ops import LeakyMask
 from minigan.engine.pool_ops import Pair, mean_pool2d, pair, steps, upsample2d

@@ -28,7 +28,7 @@ from minigan.engine import winograd
 from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops import conv
-from minigan.engine.loops.activation import bias_leaky
+from minigan.engine.loops.activation import Epilogue
 from minigan.engine.loops.windows import col2im, framed, im2col
 from minigan.engine.products import product, turned
 from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, tiles
@@ -42,19 +42,6 @@ LANES = 8  # independent partial sums of a weight gradient
 
 SMALL = 1 << 26  # multiplications, about 2 ms; below this the threads cost more than they save
 Piece = Callable[[], Any]  # a share of the work that any thread may do, at any time
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """What is done to a tile of results (rows, O) in place: leaky(tile * scale + b)."""
-
-    b: Array | None = None  # (O,)
-    slope: float = 1.0  # of the leaky ReLU; 1: none
-    scale: Array | None = None  # one element
-
-    def __call__(self, tile: Array) -> None:
-        if self.b is not None or self.slope != 1 or self.scale is not None:
-            bias_leaky(tile, self.b, self.slope, self.scale)
 
 
 NOTHING = Epilogue()
@@ -188,10 +175,9 @@ def _pieces(x: Array, W: Array, stride: int, top: int, left: int, out: Array, ep
             taps: Array | None = None) -> list[Piece]:
     """`correlate`, cut into its tiles."""
     (O, kh, kw, C), (N, oh, ow, _), xp = W.shape, out.shape, array_module(x)
-    if taps is None and xp is np and stride == 1 and winograd.pays(N, (oh, ow), (kh, kw), C, O, x.dtype):
-        taps = winograd.transformed(W)
-    if taps is not None:
-        return winograd.pieces(x, taps, top, left, out, epilogue)
+    if isinstance(epilogue, Epilogue) and (taps is not None or xp is np and stride == 1 and winograd.pays(
+            N, (oh, ow), (kh, kw), C, O, x.dtype)):
+        return winograd.pieces(x, W, taps, top, left, out, epilogue)
     if xp is np and stride == 1 and O <= THIN:
         return _thin_pieces(x, W, top, left, out, epilogue)
     matrix = W.reshape(O, kh * kw * C).T

@@ -20,12 +20,14 @@ largest result. float64 always takes im2col.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minigan.engine.devices import Array
+from minigan.engine.loops.activation import Epilogue
 from minigan.engine.loops.windows import framed
 from minigan.engine.products import turned
 from minigan.engine.thread_pool import BLOCK, FEW, blocks, parallel, scratch, tiles
@@ -33,10 +35,11 @@ from minigan.engine.thread_pool import BLOCK, FEW, blocks, parallel, scratch, ti
 M, R = 4, 3  # outputs per tile and axis; taps
 T = M + R - 1  # pixels of a window, and points
 POINTS = (0.0, -1.0, 1.0, -0.5, 2.0)  # and infinity; small numbers keep the rounding small
-MANY = 48  # tiles; fewer do not make up for the transform of the weights, which are read and written four times over
+MANY = 16  # tiles; fewer do not make up for the transform of the weights
 WIDE = 64  # channels; with fewer, the products are thin and the transforms are most of the work
 TILE_BYTES = 5 << 20  # transformed windows of a group of tiles, per thread: 64 of 512 channels
 MOST = 144  # tiles of a group; with more, little is won by reading the weights once for all, and the cache is left
+CHANNELS = 32  # output channels whose weights are transformed, used and forgotten at once: they stay in the cache
 APART = 16  # numbers between the rows of what is transformed
 GROUP_BYTES = 32 << 20  # transformed windows held at once for a weight gradient
 
@@ -66,49 +69,71 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def transformed(W: Array) -> Array:
-    """G applied to W (O, 3, 3, C): (t*t, C, O) in memory, what `pieces` multiplies by."""
+    """G applied to W (O, 3, 3, C): (t*t, C, O) in memory, what `pieces` multiplies by. Shared out over the threads."""
     O, _, _, C = W.shape
-    if W.strides[0] < W.strides[3]:  # a view of (3, 3, C, O)
-        return _transform_weights(W.transpose(1, 2, 3, 0).reshape(R * R, C * O)).reshape(T * T, C, O)
-    return _transform_weights(turned(W.reshape(O, R * R * C)).reshape(R * R, C * O)).reshape(T * T, C, O)
-
-
-def _transform_weights(taps: Array) -> Array:
-    """G @ taps (r*r, n), shared out over the threads."""
-    out = _apart(np.empty((T * T, taps.shape[1] + APART), taps.dtype))
+    of_pixels = _of_pixels(W)
+    out = _apart(np.empty((T * T, C * O + APART), W.dtype))
     G = matrices()[1]
-    parallel(lambda part: np.matmul(G, taps[:, part], out=out[:, part]), blocks(taps.shape[1], BLOCK), least=FEW)
-    return out
+    parallel(lambda part: np.matmul(G, of_pixels[:, part], out=out[:, part]), blocks(C * O, BLOCK), least=FEW)
+    return out.reshape(T * T, C, O)
 
 
-def pieces(x: Array, taps: Array, top: int, left: int, out: Array,
-           epilogue: Callable[[Array], Any]) -> list[Callable[[], None]]:
-    """im2col.correlate with stride 1, cut into groups of tiles. x (N, H, W, C), out (N, oh, ow, O).
+def _of_pixels(W: Array) -> Array:
+    """Weights (O, 3, 3, C), or a view of (3, 3, C, O), as a matrix (r*r, C * O)."""
+    O, _, _, C = W.shape
+    if W.strides[0] < W.strides[3]:
+        return W.transpose(1, 2, 3, 0).reshape(R * R, C * O)
+    return turned(W.reshape(O, R * R * C)).reshape(R * R, C * O)
 
-    taps: the transformed weights.
+
+def pieces(x: Array, W: Array, taps: Array | None, top: int, left: int, out: Array,
+           epilogue: Epilogue) -> list[Callable[[], None]]:
+    """im2col.correlate with stride 1, cut into groups of tiles, or of output channels if one group has all tiles.
+
+    x (N, H, W, C), W (O, 3, 3, C), out (N, oh, ow, O). taps: transformed(W), where it is kept; else None.
     """
-    (_, C, O), (N, oh, ow, _) = taps.shape, out.shape
-    A = matrices()[0]
+    (O, _, _, C), (N, oh, ow, _) = W.shape, out.shape
     th, tw = -(-oh // M), -(-ow // M)
+    if taps is None and N * th * tw <= most(max(C, O), x.dtype):
+        return _pieces_by_channels(x, W, top, left, (th, tw), out, epilogue)
+    kept = transformed(W) if taps is None else taps
 
     def group(images: slice, rows: slice) -> None:
-        n, height = images.stop - images.start, rows.stop - rows.start
-        count = n * height * tw
-        V = _rows("V", T * T, count * C, x.dtype)
-        _transform(x[images], top - M * rows.start, left, (height, tw), V)
-        products = _rows("products", T * T, count * O, x.dtype)
-        np.matmul(V.reshape(T * T, count, C), taps, out=products.reshape(T * T, count, O))
-        y = np.matmul(A, products, out=scratch("windows", (M * M, count * O), x.dtype))
-        epilogue(y.reshape(-1, O))
-        y = y.reshape(M, M, n, height, tw, O)
-        target = out[images, M * rows.start:M * rows.stop]
-        for i in range(M):
-            for j in range(M):
-                to = target[:, i::M, j::M]
-                to[...] = y[i, j, :, :to.shape[1], :to.shape[2]]
+        grid = rows.stop - rows.start, tw
+        V = _rows("V", T * T, (images.stop - images.start) * math.prod(grid) * C, x.dtype)
+        _transform(x[images], top - M * rows.start, left, grid, V)
+        _finish(V, kept, grid, out[images, M * rows.start:M * rows.stop], epilogue)
+    return [functools.partial(group, *part) for part in tiles(N, th, tw, most(max(C, O), x.dtype))]
 
-    return [functools.partial(group, *part)
-            for part in tiles(N, th, tw, most(max(C, O), x.dtype))]
+
+def _pieces_by_channels(x: Array, W: Array, top: int, left: int, grid: tuple[int, int], out: Array,
+                        epilogue: Epilogue) -> list[Callable[[], None]]:
+    """The windows are transformed at once, here, the weights as they are needed: all of them are more than the cache
+    holds, and than the windows are."""
+    (O, _, _, C), G = W.shape, matrices()[1]
+    V = _apart(np.empty((T * T, len(x) * math.prod(grid) * C + APART), x.dtype))
+    _transform(x, top, left, grid, V)
+
+    def some(channels: slice) -> None:
+        of_pixels = _of_pixels(W[channels])
+        taps = np.matmul(G, of_pixels, out=_rows("taps", T * T, of_pixels.shape[1], W.dtype))
+        _finish(V, taps.reshape(T * T, C, -1), grid, out[..., channels], epilogue.of(channels))
+    return [functools.partial(some, channels) for channels in blocks(O, CHANNELS)]
+
+
+def _finish(V: Array, taps: Array, grid: tuple[int, int], out: Array, epilogue: Epilogue) -> None:
+    """Multiply transformed windows V (t*t, n * th * tw * C) by weights (t*t, C, O), and transform back to out
+    (n, oh, ow, O)."""
+    (_, C, O), count = taps.shape, len(out) * math.prod(grid)
+    products = _rows("products", T * T, count * O, V.dtype)
+    np.matmul(V.reshape(T * T, count, C), taps, out=products.reshape(T * T, count, O))
+    y = np.matmul(matrices()[0], products, out=scratch("windows", (M * M, count * O), V.dtype))
+    epilogue(y.reshape(-1, O))
+    y = y.reshape(M, M, len(out), *grid, O)
+    for i in range(M):
+        for j in range(M):
+            to = out[:, i::M, j::M]
+            to[...] = y[i, j, :, :to.shape[1], :to.shape[2]]
 
 
 def most(channels: int, dtype: Any) -> int:
@@ -119,40 +144,51 @@ def most(channels: int, dtype: Any) -> int:
 def correlate_weights(x: Array, gy: Array, top: int, left: int) -> Array:
     """im2col.correlate_weights with stride 1: the weight gradient (O, 3, 3, C)."""
     (N, oh, ow, O), C = gy.shape, x.shape[3]
-    G = matrices()[1]
-    th, tw = -(-oh // M), -(-ow // M)
+    grid = -(-oh // M), -(-ow // M)
+    of_image, G = math.prod(grid), matrices()[1]
+    group = min(N, max(1, GROUP_BYTES // (T * T * of_image * (C + O) * x.dtype.itemsize)))
+    V, Z = (_apart(np.empty((T * T, group * of_image * n + APART), x.dtype)) for n in (C, O))
+    gW = np.empty((O, R, R, C), x.dtype)
+
+    def back(channels: slice, total: Array) -> None:
+        """total (t*t, channels, C): their transformed weight gradient."""
+        found = G.T @ total.reshape(T * T, -1)
+        gW[channels] = found.reshape(R, R, -1, C).transpose(2, 0, 1, 3)
+
+    if group == N and N * of_image <= 2 * MOST:
+        _transform_both(x, gy, top, left, grid, V, Z)
+
+        def some(channels: slice) -> None:
+            total = _rows("products", T * T, (channels.stop - channels.start) * C, x.dtype).reshape(T * T, -1, C)
+            np.matmul(Z.reshape(T * T, -1, O)[:, :, channels].transpose(0, 2, 1), V.reshape(T * T, -1, C), out=total)
+            back(channels, total)
+        parallel(some, blocks(O, CHANNELS))
+        return gW
+
     total = np.zeros((T * T, O, C), x.dtype)
-    group = max(1, GROUP_BYTES // (T * T * th * tw * (C + O) * x.dtype.itemsize))
-    step = max(1, most(max(C, O), x.dtype) // (th * tw))
-    V_all, Z_all = (_apart(np.empty((T * T, min(group, N) * th * tw * n + APART), x.dtype)) for n in (C, O))
+    for images in blocks(N, group):
+        count = (images.stop - images.start) * of_image
+        V_part, Z_part = V[:, :count * C], Z[:, :count * O]
+        _transform_both(x[images], gy[images], top, left, grid, V_part, Z_part)
 
-    for first in range(0, N, group):
-        count = min(group, N - first)
-        tiles = count * th * tw
-        _accumulate(total, x[first:first + count], gy[first:first + count], top, left, (th, tw),
-                    V_all[:, :tiles * C], Z_all[:, :tiles * O], step)
-    gW = G.T @ total.reshape(T * T, O * C)
-    return np.ascontiguousarray(gW.reshape(R, R, O, C).transpose(2, 0, 1, 3))
+        def multiply(points: slice, V: Array = V_part, Z: Array = Z_part) -> None:
+            for i in range(points.start, points.stop):
+                total[i] += np.matmul(Z[i].reshape(-1, O).T, V[i].reshape(-1, C),
+                                      out=scratch("product", (O, C), total.dtype))
+        parallel(multiply, blocks(T * T, T))
+    back(slice(None), total)
+    return gW
 
 
-def _accumulate(total: Array, x: Array, gy: Array, top: int, left: int, grid: tuple[int, int], V: Array, Z: Array,
-                step: int) -> None:
-    """Add a group of images to the transformed weight gradient; V and Z are room for their transforms."""
-    (_, O, C), count = total.shape, len(x)
-    of_image = grid[0] * grid[1]
+def _transform_both(x: Array, gy: Array, top: int, left: int, grid: tuple[int, int], V: Array, Z: Array) -> None:
+    """_transform and _transform_gradient of some images at a time, shared out over the threads."""
+    C, O, of_image = x.shape[3], gy.shape[3], math.prod(grid)
 
-    def transform(n: int) -> None:
-        stop = min(n + step, count)
-        _transform(x[n:stop], top, left, grid, V[:, n * of_image * C:stop * of_image * C])
-        _transform_gradient(gy[n:stop], grid, Z[:, n * of_image * O:stop * of_image * O])
-
-    def multiply(points: slice) -> None:
-        for i in range(points.start, points.stop):
-            total[i] += np.matmul(Z[i].reshape(-1, O).T, V[i].reshape(-1, C),
-                                  out=scratch("product", (O, C), total.dtype))
-
-    parallel(transform, range(0, count, step))
-    parallel(multiply, blocks(T * T, T))
+    def some(images: slice) -> None:
+        tiles = slice(images.start * of_image, images.stop * of_image)
+        _transform(x[images], top, left, grid, V[:, tiles.start * C:tiles.stop * C])
+        _transform_gradient(gy[images], grid, Z[:, tiles.start * O:tiles.stop * O])
+    parallel(some, blocks(len(x), most(max(C, O), x.dtype) // of_image))
 
 
 def _transform(x: Array, top: int, left: int, tiles: tuple[int, int], V: Array) -> None:

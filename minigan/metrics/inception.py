@@ -16,8 +16,8 @@ import numpy as np
 from minigan.engine import winograd
 from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.graphs import Graphs
-from minigan.engine.im2col import Epilogue, correlate
-from minigan.engine.loops.activation import bias_leaky
+from minigan.engine.im2col import correlate
+from minigan.engine.loops.activation import Epilogue, bias_leaky
 from minigan.engine.products import matmul
 from minigan.engine.thread_pool import blocks, parallel
 from minigan.errors import WrongUse, choose, listed

@@ -399,8 +399,8 @@ def test_winograd_at_any_offset(top, left, rng):
     x, W = rng.standard_normal((2, 9, 10, 3)), rng.standard_normal((2, 3, 3, 3))
     room = np.full((2, 14, 22, 2), 7, np.float32)
     out = room[:, 1::2, ::2]
-    taps = winograd.transformed(W.astype(np.float32))
-    for piece in winograd.pieces(x.astype(np.float32), taps, top, left, out, im2col.NOTHING):
+    W32 = W.astype(np.float32)
+    for piece in winograd.pieces(x.astype(np.float32), W32, winograd.transformed(W32), top, left, out, im2col.NOTHING):
         piece()
     far = 40
     padded = np.pad(x, ((0, 0), (far, far), (far, far), (0, 0)))[:, far - top:far - top + 9, far - left:far - left + 13]

@@ -3,6 +3,7 @@ kernels/activation.cu."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,23 @@ def bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Arra
     if b is not None:
         y += b
     return leaky(y, slope, out=y) if slope != 1 else y
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What is done to a tile of results (rows, O) in place: leaky(tile * scale + b)."""
+
+    b: Array | None = None  # (O,)
+    slope: float = 1.0  # of the leaky ReLU; 1: none
+    scale: Array | None = None  # one element
+
+    def __call__(self, tile: Array) -> None:
+        if self.b is not None or self.slope != 1 or self.scale is not None:
+            bias_leaky(tile, self.b, self.slope, self.scale)
+
+    def of(self, channels: slice) -> Epilogue:
+        """What is done to some of the channels alone."""
+        return Epilogue(None if self.b is None else self.b[channels], self.slope, self.scale)
 
 
 def launch_bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
