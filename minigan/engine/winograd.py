@@ -155,7 +155,7 @@ def correlate_weights(x: Array, gy: Array, top: int, left: int) -> Array:
         found = G.T @ total.reshape(T * T, -1)
         gW[channels] = found.reshape(R, R, -1, C).transpose(2, 0, 1, 3)
 
-    if group == N and N * of_image <= 2 * MOST:
+    if N * of_image <= most(max(C, O), x.dtype):  # as `pieces`
         _transform_both(x, gy, top, left, grid, V, Z)
 
         def some(channels: slice) -> None:
