@@ -18,6 +18,8 @@ from minigan.formats.progress import to_stderr, write_if_possible
 from minigan.parallel import mpi
 from minigan.training.interrupts import Interrupted
 
+HELP = ("-h", "--help", "--help-all")  # which one process prints
+
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
@@ -41,7 +43,7 @@ def _run_once(arguments: list[str]) -> int:
 
     A training is one of all processes, and a grid's runs are shared out among them.
     """
-    if arguments[:1] and arguments[0] in ("train", "sweep", "reproduce"):
+    if arguments[:1] and arguments[0] in ("train", "sweep", "reproduce") and not {*HELP} & {*arguments}:
         return run(arguments)
     rank, size = mpi.of_one()
     if rank:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # the command line asks for the group before it needs NumPy
 
 # How mpiexec and srun tell their processes how many they are.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
-# And which of them one is.
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK")
+# And which of them one is; the first that is set counts: mpiexec may have been started by a task of Slurm's.
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 
 SMALL = 1 << 16  # bytes from all processes that go in one message rather than in two: then its delay counts
 
@@ -181,7 +181,8 @@ def of_one() -> tuple[int, int]:
     """
     stay_apart()
     size = _started()
-    return (_number((*RANKS, "SLURM_PROCID"), 0), size) if size > 1 else (0, 1)
+    ranks = [int(value) for name in RANKS if (value := os.environ.get(name, "")).isdecimal()]
+    return (ranks[0], size) if size > 1 and ranks else (0, 1)
 
 
 def untold() -> str:
@@ -200,5 +201,5 @@ def _started() -> int:
     return max(_number(SIZES), _number(("SLURM_STEP_NUM_TASKS",)) if by_srun else 1)
 
 
-def _number(names: Sequence[str], otherwise: int = 1) -> int:
-    return max((int(value) for name in names if (value := os.environ.get(name, "")).isdecimal()), default=otherwise)
+def _number(names: Sequence[str]) -> int:
+    return max((int(value) for name in names if (value := os.environ.get(name, "")).isdecimal()), default=1)

@@ -241,7 +241,8 @@ def test_of_one_is_the_first_of_those_that_mpi_started(monkeypatch):
     for name in (*mpi.SIZES, *mpi.RANKS, "SLURM_MPI_TYPE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(mpi, "_apart", ContextVar("apart", default=False))
-    for given, expected in (({}, (0, 1)), ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, (3, 4)),
+    for given, expected in (({}, (0, 1)), ({"PMI_SIZE": "2", "PMI_RANK": "0", "SLURM_PROCID": "3"}, (0, 2)),
+                            ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}, (3, 4)),
                             ({"SLURM_MPI_TYPE": "pmi2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, (1, 2)),
                             ({"SLURM_MPI_TYPE": "none", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, (0, 1))):
         with monkeypatch.context() as patch:
