@@ -103,20 +103,22 @@ class Elsewhere:
         self.known: set[str] | None = None  # names of its parameters
         self.round = 0
         self.remarks: list[str] = []
-        self.race = Race()
+        self.races = {"discriminator": Race(), "generator": Race()}
 
     @contextmanager
-    def timed(self, dis: Discriminator, count: int) -> Iterator[Elsewhere | None]:
-        """Around an update of the discriminator with so many real images: this, if it is to be asked for passes now.
+    def timed(self, whose: str, dis: Discriminator, count: int) -> Iterator[Elsewhere | None]:
+        """Around the gradients of an update, whose name is in `races`, with a batch of `count`: this, if it is to be
+        asked for passes now.
 
         Where machines have other work, or networks are large, it would not pay; so the time of updates decides.
         """
         ask = LEAST <= count * sum(p.size for p in dis.parameters().values()) < MOST and self.is_there(dis)
-        second = ask and self.race.second()
+        race = self.races[whose]
+        second = ask and race.second()
         began = time.perf_counter()
         yield self if second else None
         if ask and not self.over:
-            self.race.took(second, time.perf_counter() - began)
+            race.took(second, time.perf_counter() - began)
 
     def is_there(self, dis: Discriminator, wait: bool = False) -> bool:
         """Whether passes of this discriminator can be asked for; wait: for its start."""

@@ -11,7 +11,6 @@ import numpy as np
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.devices import Array
-from minigan.engine.scaled import Scaled
 from minigan.networks.discriminator import Discriminator
 from minigan.networks.elsewhere import Elsewhere, numbers_and_logits
 from minigan.nn.feature_norms import BatchNorm
@@ -19,11 +18,13 @@ from minigan.nn.layers import Layer, Pass
 from minigan.nn.losses import gradient_norms
 from minigan.nn.side_by_side import side_by_side
 from minigan.nn.spectral_norms import OperatorNorm
-from minigan.nn.weight_norms import Gain, Normalized
+from minigan.nn.weight_norms import Gain
 
 # images times weights from which threads pay; below, they would mostly wait for the interpreter's lock
 APART = 1 << 22  # whole forwards
-HALVES = 1 << 26  # halves of one
+HALVES_APART = 1 << 26  # halves of one
+
+HALVES = 1 << 22  # the same from which one is done in halves; below 64 Mi these pay in two processes
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,14 @@ def at_once(dis: Discriminator, forwards: Sequence[Forward], elsewhere: Elsewher
 
     elsewhere: who does all but the last of them, and is there.
     """
-    functions, inputs, away = [], [], {}
     size = len(forwards[0].x) * _weights(dis)
+    return _at_once(dis, forwards, lambda layer: layer.norm.weight(layer, (), True), size >= APART, elsewhere)
+
+
+def _at_once(dis: Discriminator, forwards: Sequence[Forward], weight: Callable[[Layer], Tensor], apart: bool,
+             elsewhere: Elsewhere | None) -> list[Tensor]:
+    """weight: gives a layer's weights in use, asked once for each forward.  apart: as of side_by_side."""
+    functions, inputs, away = [], [], {}
     others = None if elsewhere is None else elsewhere.rounds()
     for i, forward in enumerate(forwards):
         layers = [layer for path, layer in dis.walk() if layer.weighted and (forward.classify or path != "classify")]
@@ -63,13 +70,13 @@ def at_once(dis: Discriminator, forwards: Sequence[Forward], elsewhere: Elsewher
         def function(x: Tensor, *weights: Tensor, forward: Forward = forward, layers: list[Layer] = layers) -> Tensor:
             return forward.run(x, Pass(True, forward.labels, dict(zip(layers, weights, strict=True))))
         functions.append(function)
-        weights = [layer.norm.weight(layer, (), True) for layer in layers]
+        weights = [weight(layer) for layer in layers]
         inputs.append([forward.x, *weights])
         if others is not None and i < len(forwards) - 1:  # it begins while the next one's weights are normalized
             away[len(forwards) - 1 - i] = others.begin(dis, forward.x, weights, forward.labels, forward.classify)
     variables = [p for _, layer in dis.walk() for name, p in layer.params.items() if name != "W"]
     # the last first, as `grad` would come to them: gradients are then added in the same order, and have the same bytes
-    return side_by_side(functions[::-1], inputs[::-1], variables, size >= APART, away)[::-1]
+    return side_by_side(functions[::-1], inputs[::-1], variables, apart, away)[::-1]
 
 
 def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Tensor, Array | None],
@@ -97,24 +104,22 @@ def halves_pay(dis: Discriminator, count: int) -> bool:
     return count > 1 and count * _weights(dis) >= HALVES
 
 
-def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None) -> tuple[Tensor, Tensor | None]:
+def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None,
+                     elsewhere: Elsewhere | None = None) -> tuple[Tensor, Tensor | None]:
     """The numbers (N,) and the classifier's logits (N, classes) or None of the generator's fakes, whose two halves go
-    forward and back on a thread each.
+    forward and back on a thread or in a process each.
 
     No image sees another, and nothing that they share has a gradient: the discriminator's weights are constants, as the
-    generator's update has them, and are normalized once.
+    generator's update has them, and are normalized once.  elsewhere: who does the first half, and is there.
     """
     classify, of_half = dis.condition == "ac", numbers_and_logits(dis, dis.condition == "ac")
     with no_grad():
-        weights: dict[Normalized, Tensor | Scaled] = {
-            layer: layer.norm.weight(layer, (), True) for path, layer in dis.walk()
-            if layer.weighted and (classify or path != "classify")}
-    cuts = slice(0, len(x) // 2), slice(len(x) // 2, len(x))
-
-    def half(mine: Array | None) -> Callable[[Tensor], Tensor]:
-        return lambda x: of_half(x, Pass(True, mine, weights))
-    functions = [half(None if labels is None else labels[cut]) for cut in cuts]
-    y = ops.concatenate(side_by_side(functions, [[x[cut]] for cut in cuts]))
+        weights = {layer: layer.norm.weight(layer, (), True) for path, layer in dis.walk()
+                   if layer.weighted and (classify or path != "classify")}
+    halves = [Forward(of_half, x[cut], None if labels is None else labels[cut], classify)
+              for cut in (slice(0, len(x) // 2), slice(len(x) // 2, len(x)))]
+    apart = len(x) * _weights(dis) >= HALVES_APART
+    y = ops.concatenate(_at_once(dis, halves, lambda layer: weights[layer], apart, elsewhere))
     return (y[:, 0], y[:, 1:]) if classify else (y, None)
 
 

@@ -154,10 +154,10 @@ class Training:
                 x_fake = self.gen(Tensor(x.z), True, x.fake_labels)
             loss, _, _ = self.discriminator_loss(x_real, x.real_labels, x_fake, x.fake_labels, x.share, elsewhere)
             return [loss.detach(), *grad(loss, list(self.dis.parameters().values()))]
-        with self._second_process() as elsewhere:
+        with self._second_process("discriminator", self.e.batch_size) as elsewhere:
             loss, *gradients = self.together(of_part, x)
-            self.opt_dis.apply(gradients, x.rate)
-            self.dis.after_update()
+        self.opt_dis.apply(gradients, x.rate)
+        self.dis.after_update()
         return loss
 
     def discriminator_loss(self, x_real: Tensor, y_real: Any, x_fake: Tensor, y_fake: Any,
@@ -189,14 +189,15 @@ class Training:
         def of_part(x: Inputs) -> list[Tensor]:
             x_fake, dis = self.gen(Tensor(x.z), True, x.fake_labels), self.dis
             if self._side_by_side(dis) and passes.halves_pay(dis, len(x_fake)):
-                fake, classified = passes.judged_in_halves(dis, x_fake, x.fake_labels)
+                fake, classified = passes.judged_in_halves(dis, x_fake, x.fake_labels, elsewhere)
             else:
                 fake, classified = self.judge(x_fake, x.fake_labels, True)
             loss = self.loss.generator(fake)
             if classified is not None:
                 loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
             return [loss.detach(), *grad(loss, list(self.gen.parameters().values()))]
-        loss, *gradients = self.together(of_part, x)
+        with self._second_process("generator", (self.e.gen_batch_size or self.e.batch_size)) as elsewhere:
+            loss, *gradients = self.together(of_part, x)
         self.opt_gen.apply(gradients, x.rate)
         self.gen.after_update()
         if self.average is not None:
@@ -217,11 +218,13 @@ class Training:
         """Whether forwards of the discriminator, or halves of one, go side by side."""
         return self.at_once and isinstance(dis, Discriminator) and passes.can_share(dis)
 
-    def _second_process(self) -> AbstractContextManager[Elsewhere | None]:
-        """Around a step of the discriminator: the second process, if it is to do a share of it."""
-        if self.elsewhere is None or not self._side_by_side(self.dis):
+    def _second_process(self, whose: str, count: int) -> AbstractContextManager[Elsewhere | None]:
+        """Around an update's gradients, of a batch of so many: the second process, if it is to do a share of them."""
+        count //= self.e.accumulate
+        if self.elsewhere is None or not self._side_by_side(self.dis) or (
+                whose == "generator" and not passes.halves_pay(self.dis, count)):
             return nullcontext()
-        return self.elsewhere.timed(self.dis, self.e.batch_size // self.e.accumulate)
+        return self.elsewhere.timed(whose, self.dis, count)
 
     def close(self) -> None:
         """End its second process, if it has one. It can still be trained, to the same bytes."""

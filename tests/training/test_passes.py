@@ -243,7 +243,29 @@ def test_fakes_judged_in_halves_update_the_generator_as_those_judged_whole(chose
 @halved
 def test_fakes_judged_in_halves_have_the_same_bytes_for_any_number_of_threads(chosen, monkeypatch):
     monkeypatch.setattr(passes, "HALVES", 0)
+    monkeypatch.setattr(passes, "HALVES_APART", 0)
     test_forwards_at_once_have_the_same_bytes_for_any_number_of_threads(chosen)
+
+
+@linux
+@halved
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_second_process_judges_a_half_with_the_same_bytes(chosen, parts, two_threads, monkeypatch):
+    monkeypatch.setattr(passes, "HALVES", 0)
+    alone, helped = (training(chosen, batch_size=8, gen_batch_size=10, accumulate=parts) for _ in range(2))
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    told, tell = [], type(other.process).tell
+    monkeypatch.setattr(type(other.process), "tell",
+                        lambda self, **words: told.append((words, other.trial)) or tell(self, **words))
+    helped.update_generator(1e-3), alone.update_generator(1e-3)
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+        assert contents(alone) == contents(helped)
+    assert not other.over and not helped.remarks()
+    halves = [(words, trial) for words, trial in told if words["do"] == "forward" and not any(
+        need for _, need in words["arrays"][1:2])]  # weights are constants
+    assert len(halves) == 3 * parts and [trial for _, trial in halves] == [True] + [False] * (3 * parts - 1)
+    assert {words["arrays"][0][0][1][0] for words, _ in halves} == {10 // parts // 2}
 
 
 def test_forwards_are_at_once_where_they_leave_each_other_alone():
