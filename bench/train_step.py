@@ -5,13 +5,13 @@
 The discriminator's and the generator's step (the generator's forward under the discriminator's step included). Cases:
 both networks at 32 x 32 (hinge loss, spectral normalization, Adam, batches of 64: cnn, resnet; these two if none is
 named), both with WGAN-GP's loss and no normalization (cnn-gp, resnet-gp), and the presets shapes and fashion-mnist with
-their own sizes. minigan and PyTorch run in a process each, step by step in turn, the other one idle. PyTorch uses the
-faster of its two memory layouts, its own spectral_norm, and no gradients of the discriminator's weights in the
-generator's step. Each step is timed --repeats times after a warm-up of two seconds; the ratio is the median of the
-pairs' ratios, beside the least and the largest. "share" is the step's multiplications (those of the network as the
-paper writes it, whatever shortcuts the code takes) per second, over those of a plain sgemm in the same run. Memory is
-each process's peak (its resident set), PyTorch's and NumPy's own code included; that of minigan's second process,
-where it has one, is added, so what both see counts twice.
+their own sizes. minigan and PyTorch run in a process each, in turn, the other one idle: a step, or as many as take a
+fifth of a second. PyTorch uses the faster of its two memory layouts, its own spectral_norm, and no gradients of the
+discriminator's weights in the generator's step. --repeats turns of each are timed after a warm-up of two seconds; the
+ratio is the median of the pairs' ratios, beside the least and the largest. "share" is the step's multiplications (those
+of the network as the paper writes it, whatever shortcuts the code takes) per second, over those of a plain sgemm in the
+same run. Memory is each process's peak (its resident set), PyTorch's and NumPy's own code included; that of minigan's
+second process, where it has one, is added, so what both see counts twice.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import sys
 import time
 from pathlib import Path
 
+TURN = 0.2  # seconds; of short steps several, since what the other process did last is felt in the first of them
 WARM_UP = 2  # seconds; minigan tries in its first updates whether a second process pays
 LR, BETAS = 2e-4, (0.0, 0.9)
 PLAIN = {"batch_size": 64, "gen_batch_size": 64, "n_dis": 1, "lr": LR, "beta1": BETAS[0], "beta2": BETAS[1]}
@@ -165,7 +166,7 @@ def peak_of_children():
 
 
 def work(library, case, batch, threads):
-    """Answer each line on stdin: time one step, or say the peak memory."""
+    """Answer each line on stdin: the mean time of a step in a turn of it, or the peak memory."""
     steps, facts = (minigan_steps if library == "minigan" else torch_steps)(case, batch, threads)
     print(json.dumps(facts), flush=True)
     for line in sys.stdin:
@@ -173,9 +174,11 @@ def work(library, case, batch, threads):
         if name == "memory":
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + peak_of_children(), flush=True)
             continue
-        begin = time.perf_counter()
-        steps[name]()
-        print(time.perf_counter() - begin, flush=True)
+        begin, count = time.perf_counter(), 0
+        while not count or time.perf_counter() - begin < TURN:
+            steps[name]()
+            count += 1
+        print((time.perf_counter() - begin) / count, flush=True)
 
 
 class Worker:
