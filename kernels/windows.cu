@@ -1,8 +1,9 @@
 // Windows of images as rows of a matrix, and back: what makes a convolution one product of matrices.
 //
-// Twins in engine/loops/windows.py: im2col, col2im. Each is the adjoint of the other.
+// Twins in engine/loops/windows.py: im2col, im2col_bf16, col2im. im2col and col2im are each other's adjoints.
 // Layout: x (N, H, W, C); columns (count, kh * kw * C): row (n, i, j), column (dy, dx, c), which is pixel
-//     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32.
+//     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32; columns
+//     may be bfloat16, four numbers in a uint2.
 // Determinism: each result is written by one thread, its sum in a fixed order: a gather both ways, no atomics.
 
 struct Windows {
@@ -41,8 +42,9 @@ extern "C" __global__ void im2col(Windows w, const float* x, float* columns) {
     }
 }
 
-// The same four channels at a time: C divisible by 4, x and columns aligned to 16 bytes.
-extern "C" __global__ void im2col4(Windows w, const float4* x, float4* columns) {
+// The same four channels at a time, each four written as `as` makes them: C divisible by 4.
+template <class Four, class As>
+__device__ void copy_fours(Windows w, const float4* x, Four* columns, As as) {
     long long window = (long long)blockIdx.x * 8 + threadIdx.y;
     if (window >= w.count) return;
     int C = w.C / 4;
@@ -51,8 +53,27 @@ extern "C" __global__ void im2col4(Windows w, const float4* x, float4* columns) 
         long long pixel = pixel_of(w, window, k / C);
         float4 value = {0.0f, 0.0f, 0.0f, 0.0f};
         if (pixel >= 0) value = x[pixel * C + k % C];
-        columns[window * length + k] = value;
+        columns[window * length + k] = as(value);
     }
+}
+
+// x and columns aligned to 16 bytes.
+extern "C" __global__ void im2col4(Windows w, const float4* x, float4* columns) {
+    copy_fours(w, x, columns, [](float4 value) { return value; });
+}
+
+// The nearest number with 7 bits behind the point, of two the even one: the upper half of float32.
+__device__ unsigned bf16(float x) {
+    unsigned bits = __float_as_uint(x);
+    if (x != x) return 0x7fffu;  // not a number, whatever its bits are
+    return (bits + 0x7fffu + (bits >> 16) % 2) >> 16;
+}
+
+// x aligned to 16 bytes, columns to 8.
+extern "C" __global__ void im2col4_bf16(Windows w, const float4* x, uint2* columns) {
+    copy_fours(w, x, columns, [](float4 value) {
+        return uint2{bf16(value.y) << 16 | bf16(value.x), bf16(value.w) << 16 | bf16(value.z)};
+    });
 }
 
 // x = leaky(scale * sum + bias), the sum being that of all numbers of `columns` which were taken from this pixel and

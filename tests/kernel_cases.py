@@ -158,6 +158,16 @@ def im2col_twin(x, kernel, stride, pad, size):
     return columns.reshape(-1, kernel[0] * kernel[1] * x.shape[3])
 
 
+def im2col_bf16_twin(x, kernel, stride, pad, size):
+    return bf16_twin(im2col_twin(x, kernel, stride, pad, size))[0]
+
+
+def im2col_bf16_inputs(rng):
+    yield from im2col_inputs(rng)
+    x = np.array([np.inf, np.nan, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -np.inf, 3.4e38, 0, -1], np.float32).reshape(1, 1, 1, 8)
+    yield x, (1, 1), 1, (0, 0), (1, 1)
+
+
 def col2im_inputs(rng):
     for k, (shape, kernel, stride, pad, size) in enumerate(GEOMETRY):
         columns = normal(rng, (shape[0] * size[0] * size[1], kernel[0] * kernel[1] * shape[3]))
@@ -215,14 +225,15 @@ def bf16_inputs(rng):
     for shapes in (((3, 5), (4, 4)), ((1,), (7,)), ((2, 256), (512,)), ((2, 300), (1, 1)), ((0, 4), (4, 9)),
                    ((5, 1), (1, 0))):
         yield tuple(normal(rng, shape) for shape in shapes)
+    yield odd,
     yield odd, np.array([0x7fffffff, 0xffffffff], np.uint32).view(np.float32)
 
 
-def bf16_twin(x, y):
+def bf16_twin(*arrays):
     """The upper halves of float32's bits."""
     with np.errstate(over="ignore"):
-        return tuple(np.where(np.isnan(a), 0x7fff, rounded_to_bf16(a).astype(np.float32).view(np.uint32) >> 16)
-                     .astype(np.uint16) for a in (x, y))
+        return [np.where(np.isnan(a), 0x7fff, rounded_to_bf16(a).astype(np.float32).view(np.uint32) >> 16)
+                .astype(np.uint16) for a in arrays]
 
 
 ROUNDINGS = {"tf32": rounded_to_tf32, "bf16": rounded_to_bf16}
@@ -477,6 +488,7 @@ CASES = [
     Case(spectral_norm.launch_scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
          scale_inputs, 1e-7),
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
+    Case(windows.launch_im2col_bf16, im2col_bf16_twin, im2col_bf16_inputs, 0.0),
     Case(windows.launch_col2im, col2im_twin, col2im_inputs),
     # on a GPU the order of the sums within a product is tensor cores' own
     Case(rounding.launch_to_bf16, bf16_twin, bf16_inputs, 0.0),

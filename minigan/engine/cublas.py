@@ -26,6 +26,7 @@ WORKSPACE = 32 << 20  # bytes; what cuBLAS asks for on Hopper. It chooses its wa
 FLOAT32, BFLOAT16, DEFAULT_WAY = 0, 14, -1  # cudaDataType, cublasGemmAlgo_t
 # how factors are rounded -> cudaDataType of the factors, cublasComputeType_t: 32F, 32F_FAST_TF32
 PRECISIONS = {"float32": (FLOAT32, 68), "tf32": (FLOAT32, 77), "bf16": (BFLOAT16, 68)}
+_FACTORS = (np.dtype(np.float32), np.dtype(np.uint16))  # the bits of bfloat16
 TENSOR_CORES = 80  # compute capability from which on they multiply TF32 and bfloat16
 
 # (array module, device, thread) -> its handle, for good: graphs use its work space; None: there is no library. A thread
@@ -36,10 +37,10 @@ _handles: dict[tuple[Any, int, int], Handle | None] = {}
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b of two of CuPy's matrices, into `out` if it is given. float32 goes to cuBLAS as it lies in memory.
 
-    What float32 is rounded to, `precision` says.
+    What float32 is rounded to, `precision` says; in bf16 a factor may be rounded already (rounding.to_bf16).
     """
     xp = array_module(a)
-    if a.dtype != np.float32 or b.dtype != np.float32:
+    if a.dtype not in _FACTORS or b.dtype not in _FACTORS:
         return xp.dot(a, b, out=out)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"product: expected matrices (m, k) and (k, n), got {a.shape} and {b.shape}")
@@ -114,7 +115,9 @@ class Handle:
         (a, a_transposed, a_row), (b, b_transposed, b_row) = _as_it_lies(a), _as_it_lies(b)
         kind, compute = PRECISIONS[self.precision]
         if kind == BFLOAT16:
-            a, b = to_bf16(a, b)
+            a, b = _in_bf16(a, b)
+        elif a.dtype != np.float32 or b.dtype != np.float32:
+            raise ValueError(f"product: expected float32 factors in {self.precision}, got {a.dtype} and {b.dtype}")
         # cuBLAS has columns where we have rows: it is asked for out^T = b^T a^T
         _checked("cublasGemmEx", self.library.cublasGemmEx(
             self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, kind, b_row,
@@ -129,6 +132,13 @@ def _as_it_lies(x: Array) -> tuple[Array, int, int]:
     if x.flags.f_contiguous:
         return x.T, 1, max(1, x.shape[0])
     return array_module(x).ascontiguousarray(x), 0, max(1, x.shape[1])
+
+
+def _in_bf16(a: Array, b: Array) -> tuple[Array, Array]:
+    """Both in bfloat16, those that are float32 rounded in one launch."""
+    rounded = iter(to_bf16(*exact) if (exact := [x for x in (a, b) if x.dtype == np.float32]) else [])
+    a, b = (next(rounded) if x.dtype == np.float32 else x for x in (a, b))
+    return a, b
 
 
 def _current(xp: Any) -> Handle | None:

@@ -7,7 +7,10 @@ import pytest
 from minigan.engine import cublas, devices, ops, products
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d
+from minigan.engine.im2col import correlate, correlate_weights
 from minigan.engine.loops import conv
+from minigan.engine.loops.rounding import to_bf16
+from minigan.engine.loops.windows import im2col, im2col_bf16
 
 
 @pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -93,6 +96,40 @@ def test_what_a_precision_holds_is_multiplied_exactly(name, cupy, rng):
     with cublas.precision(cupy, name):
         y = cublas.product(cupy.asarray(a), cupy.asarray(b)).get()
     assert (y == a.astype(np.int64) @ b.astype(np.int64)).all()
+
+
+def test_a_factor_may_be_rounded_already(cupy, rng):
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((33, 20), (20, 7)))
+    given = [cupy.asarray(a), cupy.asarray(np.ascontiguousarray(b.T)).T]
+    rounded = [to_bf16(given[0])[0], to_bf16(given[1].T)[0].T]
+    with cublas.precision(cupy, "bf16"):
+        expected = cublas.product(*given).get()
+        for x, y in ((given[0], rounded[1]), (rounded[0], given[1]), rounded):
+            assert cublas.product(x, y).get().tobytes() == expected.tobytes()
+    for name in ("float32", "tf32"):
+        with cublas.precision(cupy, name), pytest.raises(ValueError, match=f"expected float32 factors in {name}"):
+            cublas.product(given[0], rounded[1])
+
+
+def test_columns_of_bf16_have_half_the_bytes_and_give_the_same_products(cupy, rng):
+    x, W, gy = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in (
+        (3, 6, 5, 8), (7, 4, 4, 8), (3, 3, 2, 7)))
+    y, columns = cupy.empty((3, 3, 2, 7), np.float32), im2col_bf16(x, (4, 4), 2, (1, 1), (3, 2))
+    assert columns.dtype.itemsize == 2
+    with cublas.precision(cupy, "bf16"):
+        correlate(x, W, 2, 1, 1, y)
+        gW = correlate_weights(x, gy, (4, 4), 2, (1, 1))
+        wide, pixels = im2col(x, (4, 4), 2, (1, 1), (3, 2)), gy.reshape(-1, 7).T
+        assert cublas.product(wide, W.reshape(7, -1).T).get().tobytes() == y.get().tobytes()
+        assert cublas.product(pixels, wide).get().tobytes() == gW.get().tobytes()
+
+
+def test_the_engine_takes_columns_of_bf16_emulated(rng):
+    with emulated_cupy.installed() as cupy, emulated_cupy.counted() as counts:
+        x, W = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, 4, 4, 8), (4, 3, 3, 8)))
+        with cublas.precision(cupy, "bf16"):
+            correlate(x, W, 1, 1, 1, cupy.empty((1, 4, 4, 4), np.float32))
+    assert dict(counts.kernels) == {"im2col4_bf16": 1, "to_bf16": 1}  # the latter of W
 
 
 def test_a_precision_ends_where_it_is_left(cupy, rng):

@@ -30,21 +30,24 @@ ROUNDED = {"tf32": tf32, "bf16": bf16}
 BITS = {"tf32": 10, "bf16": 7}  # behind the point
 
 
-def to_bf16(x: Array, y: Array) -> tuple[Array, Array]:
-    """Both in bfloat16: new arrays of uint16, which has its bits, since NumPy has no such dtype. What is not a number
-    becomes 0x7fff."""
-    if kernels_take(x, y):
-        return launch_to_bf16(x, y)
-    return _bits(x), _bits(y)
+def to_bf16(*arrays: Array) -> list[Array]:
+    """One or two arrays in bfloat16: new arrays of uint16, which has its bits, since NumPy has no such dtype.
+
+    What is not a number becomes 0x7fff.
+    """
+    if kernels_take(*arrays):
+        return launch_to_bf16(*arrays)
+    return [_bits(x) for x in arrays]
 
 
-def launch_to_bf16(x: Array, y: Array) -> tuple[Array, Array]:
+def launch_to_bf16(*arrays: Array) -> list[Array]:
     """In one launch."""
+    x, y = arrays if len(arrays) == 2 else (*arrays, arrays[0].reshape(-1)[:0])
     xp = check("to_bf16", {}, x=x, y=y)
-    rounded = xp.empty(x.shape, np.uint16), xp.empty(y.shape, np.uint16)
+    rounded = [xp.empty(a.shape, np.uint16) for a in (x, y)]
     launch(FILE, "to_bf16", one_each((x.size + 1) // 2 + (y.size + 1) // 2), (THREADS,),
            (x, rounded[0], np.int64(x.size), y, rounded[1], np.int64(y.size)))
-    return rounded
+    return rounded[:len(arrays)]
 
 
 def _bits(x: Array) -> Array:

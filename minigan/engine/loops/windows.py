@@ -11,6 +11,7 @@ import numpy as np
 from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
+from minigan.engine.loops.rounding import launch_to_bf16, to_bf16
 from minigan.engine.thread_pool import scratch
 
 FILE = "windows.cu"
@@ -49,6 +50,26 @@ def launch_im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair, ou
         windows = _windows("im2col", x.shape, kernel, stride, pad, size, count=count)
         wide = C % 4 == 0 and x.data.ptr % 16 == 0 and columns.data.ptr % 16 == 0
         launch(FILE, "im2col4" if wide else "im2col", (-(-count // 8),), (32, 8), (windows, x, columns))
+    return columns
+
+
+def im2col_bf16(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair) -> Array:
+    """im2col in bfloat16: uint16, which has its bits (rounding.to_bf16)."""
+    if kernels_take(x):
+        return launch_im2col_bf16(x, kernel, stride, pad, size)
+    return to_bf16(im2col(x, kernel, stride, pad, size))[0]
+
+
+def launch_im2col_bf16(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair) -> Array:
+    """In one launch where four channels can be read at once, else in two."""
+    N, _, _, C = x.shape
+    if C % 4 or x.data.ptr % 16:
+        return launch_to_bf16(launch_im2col(x, kernel, stride, pad, size))[0]
+    xp, count = check("im2col_bf16", {}, x=x), N * size[0] * size[1]
+    columns = xp.empty((count, kernel[0] * kernel[1] * C), np.uint16)
+    if columns.size:
+        windows = _windows("im2col_bf16", x.shape, kernel, stride, pad, size, count=count)
+        launch(FILE, "im2col4_bf16", (-(-count // 8),), (32, 8), (windows, x, columns))
     return columns
 
 
