@@ -1,8 +1,8 @@
 """Which way of kernels/conv.cu is the best for each convolution of a network? Beside columns and cuBLAS, on one card.
 
-    python bench/conv_layers.py [cnn] [resnet] [--batch 64] [--width 1] [--repeats 5] [--json]
+    python bench/conv_layers.py [cnn] [resnet] [--precision tf32|bf16] [--batch 64] [--width 1] [--repeats 5] [--json]
 
-The convolutions are those that an update of the discriminator and one of the generator call (SN, hinge loss, TF32).
+The convolutions are those that an update of the discriminator and one of the generator call (SN, hinge loss).
 Each is run in every way (size of tile, number of parts), compared with columns, and timed: 20 runs as a CUDA graph, so
 that the host is not timed; the median of the repeats. What they read is in the L2 cache then, as it is
 not in an update, for all candidates alike. `usual` is the way that engine/loops/conv.py takes by itself. At the end
@@ -10,6 +10,7 @@ stand lines for its table CHOSEN, for those where another way is at least 3 % fa
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ import numpy as np
 from minigan.engine import cublas, im2col
 from minigan.engine.loops import conv
 
-FASTER, DIFFERENCE = 0.97, 1e-3  # the last relative to the largest number: both sides round to TF32
+FASTER, DIFFERENCE = 0.97, 1e-3  # the last relative to the largest number: both sides round alike
 LAUNCHERS = {name: getattr(conv, f"launch_{name}") for name in ("conv", "conv_transposed", "conv_weights")}
 
 
@@ -43,7 +44,7 @@ def layers(args, model):
         for kernel in LAUNCHERS:
             setattr(conv, f"launch_{kernel}", noted(kernel))
         run = gpu.training("cuda", argparse.Namespace(**vars(args) | {"model": model}), n_dis=1, graph=False,
-                           precision="tf32")
+                           precision=args.precision)
         run.update_discriminator(gpu.RATE)
         run.update_generator(gpu.RATE)
     finally:
@@ -79,7 +80,8 @@ def measured(cupy, stream, args, key, calls, sizes):
     kernel, a_shape, b_shape, given = key
     rng = np.random.default_rng(0)
     a, b = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in (a_shape, b_shape))
-    launch, usual = LAUNCHERS[kernel], conv.chosen(kernel, *sizes)
+    launch = functools.partial(LAUNCHERS[kernel], precision=args.precision)
+    usual = conv.chosen(kernel, *sizes)
     out = launch(a, b, *given)
     by_columns(kernel, a, b, out, given)
     expected = out.get()
@@ -109,6 +111,7 @@ def described(row):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="bench/conv_layers.py", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help="cnn, resnet (default: both)")
+    parser.add_argument("--precision", choices=["tf32", "bf16"], default="tf32")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=5)
@@ -118,7 +121,7 @@ def main(arguments=None):
     (cupy, facts), results = gpu.machine("bench/conv_layers.py"), {}
     stream = cupy.cuda.Stream(non_blocking=True)
     for model in args.models or ["cnn", "resnet"]:
-        with cublas.precision(cupy, "tf32"):
+        with cublas.precision(cupy, args.precision):
             results[model] = [measured(cupy, stream, args, key, *found) for key, found in layers(args, model).items()]
     if args.json:
         print(json.dumps({"machine": facts, **results}, indent=1))

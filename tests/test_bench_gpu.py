@@ -139,13 +139,14 @@ def test_without_a_card_it_says_so(capsys, monkeypatch):
     assert "unknown part 'nothing'" in capsys.readouterr().err
 
 
-def test_ways_of_convolutions_are_timed_emulated(cupy, monkeypatch, capsys):
+@pytest.mark.parametrize("precision", conv.BITS)
+def test_ways_of_convolutions_are_timed_emulated(precision, cupy, monkeypatch, capsys):
     monkeypatch.syspath_prepend(Path(gpu.__file__).parent)
     import conv_layers
     monkeypatch.setenv(conv.SWITCH, "0")  # which the program changes
     monkeypatch.setattr(conv_layers.gpu, "LAUNCHES", 1)
     monkeypatch.setattr(conv_layers, "ways", lambda *sizes: [conv.Way(64, 64), conv.Way(64, 64, 2)])
-    small = ["cnn", "--width", "0.02", "--batch", "1", "--repeats", "1"]
+    small = ["cnn", "--width", "0.02", "--batch", "1", "--repeats", "1", "--precision", precision]
     conv_layers.main([*small, "--json"])
     results = json.loads(capsys.readouterr().out)
     assert "emulated" in results["machine"]["card"]
