@@ -25,7 +25,7 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: Array, beta1: float, beta
         raise ValueError(f"adam: expected C-contiguous w, m and v, got strides {w.strides}, {m.strides}, {v.strides} "
                          f"for shape {w.shape}")
     xp, kind = array_module(w), w.dtype.type
-    flat = [a.reshape(-1) for a in (w, g, m, v)]
+    flat = [a.reshape(-1) for a in (w, _by_rows(g), m, v)]
 
     def block(part: slice) -> None:
         w, g, m, v = (a[part] for a in flat)
@@ -42,6 +42,19 @@ def adam(w: Array, g: Array, m: Array, v: Array, rate: Array, beta1: float, beta
         parallel(block, blocks(w.size, BLOCK), least=FEW)
     else:
         block(slice(None))
+
+
+def _by_rows(g: Array) -> Array:
+    """g, C-contiguous if it is a NumPy matrix that was transposed, as a dense layer's gradient is.
+
+    NumPy copies column by column, and the numbers of a column, often a power of two apart, take the same few lines of
+    the cache in turn. A copy with columns 64 bytes longer comes first: (2048, 128) in 0.09 ms in place of 0.5.
+    """
+    if not isinstance(g, np.ndarray) or g.ndim != 2 or g.flags.c_contiguous or not g.flags.f_contiguous:
+        return g
+    wide = np.empty((g.shape[1], len(g) + 64 // g.itemsize), g.dtype)[:, :len(g)]
+    np.copyto(wide, g.T)
+    return np.ascontiguousarray(wide.T)
 
 
 def adam_all(ws: Sequence[Array], gs: Sequence[Array], ms: Sequence[Array], vs: Sequence[Array], rate: Array,
