@@ -1,11 +1,12 @@
 """What does Python need to enqueue an update on a GPU, without a graph? On a device that computes nothing.
 
-    python bench/host_cost.py [cnn] [resnet] [--precision float32|tf32] [--repeats 40] [--batch 64] [--profile] [--json]
+    python bench/host_cost.py [cnn] [resnet] [--precision float32|tf32] [--repeats 40] [--batch 64] [--width 1]
+                              [--profile] [--json]
 
-An update of the discriminator and one of the generator (SN, hinge loss, 32 x 32 pixels, all channels), with
-bench/null_cupy.py in the place of CuPy: arrays without numbers, kernels and operations that are counted and not run. So
-the time is our own Python's: what is drawn, the graph of operations, checks, tables of arguments, and little for each
-array. What CuPy, cuBLAS and the driver need for a launch comes to it on a card; `bench/gpu.py updates` measures both.
+An update of the discriminator and one of the generator (SN, hinge loss, 32 x 32 pixels), with bench/null_cupy.py in the
+place of CuPy: arrays without numbers, kernels and operations that are counted and not run. So the time is our own
+Python's: what is drawn, the graph of operations, checks, tables of arguments, and little for each array. What CuPy,
+cuBLAS and the driver need for a launch comes to it on a card; `bench/gpu.py updates` measures both.
 --profile: where it goes, by cProfile (which makes everything slower). MINIGAN_IMPLICIT_CONV=1 and --precision tf32:
 with convolutions without columns. The median over the repeats; candidates take turns.
 """
@@ -33,7 +34,7 @@ def candidates(models, args):
     found = {}
     for model in models:
         e = presets.experiment("cifar10", model=model, device="cuda", graph=False, precision=args.precision,
-                               batch_size=args.batch)
+                               batch_size=args.batch, width=args.width)
         images = np.zeros((2 * args.batch, 32, 32, 3), np.uint8)
         training = gan.Training(e, images)
         for update in UPDATES:
@@ -76,6 +77,7 @@ def main(words=None):
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)

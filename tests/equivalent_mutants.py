@@ -28,6 +28,13 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;"),
         ("conv", "ended", "return z < 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;",
          "return z <= 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;")],
+    "0 is on both sides of the kink": [
+        ("losses", "value_of", line, line.replace("z <", "z <=")) for line in (
+            "if (function == RELU) return z < 0.0f ? 0.0f : z;",
+            "if (function == SOFTPLUS) return (z < 0.0f ? 0.0f : z) + log1pf(expf(-fabsf(z)));")
+    ] + [("losses", "slope_of",
+          "if (function == SOFTPLUS) return expf(z < 0.0f ? z : 0.0f) / (1.0f + expf(-fabsf(z)));",
+          "if (function == SOFTPLUS) return expf(z <= 0.0f ? z : 0.0f) / (1.0f + expf(-fabsf(z)));")],
     "a bank of shared memory is met twice, which tests/engine/loops/test_conv.py notices; the numbers are the same": [
         ("conv", "place", "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 8)) * 4 + k % 4;",
          "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 7)) * 4 + k % 4;")
@@ -79,6 +86,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         *(("power_iteration spectral_norm sample_norms", "block_sum", "__shared__ float parts[32];",
            f"__shared__ float parts[{size}];") for size in (31, 33)),
         ("activation", "add_up", "__shared__ float shared[256];", "__shared__ float shared[257];"),
+        ("losses", "mean_of", "__shared__ float sums[256];", "__shared__ float sums[257];"),
         ("batch_norm", "batch_statistics", "__shared__ Moments shared[256];", "__shared__ Moments shared[257];"),
         ("batch_norm", "normalize_sums", "__shared__ float2 shared[256];", "__shared__ float2 shared[257];"),
         *(("power_iteration", "sn_wtu", "__shared__ float sums[8][32];", f"__shared__ float sums{sizes};")

@@ -408,7 +408,7 @@ def pairs_inputs(rng):
 def mean_inputs(rng):
     for shape in ((1,), (5,), (700,), (3, 64), (0,)):
         for function, sign, shift in (("linear", -1.0, 0.5), ("relu", -1.0, 1.0), ("softplus", 1.0, 0.0),
-                                      ("softplus", -1.0, 0.0), ("square", 1.0, -1.0)):
+                                      ("softplus", -1.0, 0.0), ("square", 2.0, -1.0)):
             yield 10 * normal(rng, shape), function, sign, shift
     yield np.array([1.0, -1.0, 200.0, -200.0], np.float32), "softplus", 1.0, 0.0
     yield SPECIAL[0], "relu", 1.0, 0.0

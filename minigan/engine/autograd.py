@@ -140,17 +140,18 @@ class Op:
         for x in inputs:
             if not isinstance(x, Tensor):
                 raise TypeError(f"{type(self).__name__}: expected a Tensor, got {type(x).__name__}; use Tensor(x)")
-        record = _recording.get() and any(x.node is not None for x in inputs)
-        self.needs = tuple(record and x.node is not None for x in inputs)
+        parents = tuple([x.node for x in inputs])
+        record = _recording.get() and any(parents)
+        self.needs = tuple([record and node is not None for node in parents])
         try:
-            data = self.forward(*(x.data for x in inputs))
+            data = self.forward(*[x.data for x in inputs])
         except (ValueError, IndexError) as error:  # NumPy's own words do not say which operation it was
             given = ", ".join(f"{x.shape} {x.dtype}" for x in inputs)
             raise ValueError(f"{type(self).__name__}: {error} (given {given})") from error
         if not record:
             return [Tensor(d) for d in data] if isinstance(data, list) else Tensor(data)
         self.order = next(_count)  # a result is always younger than its inputs
-        self.parents = tuple(x.node for x in inputs)
+        self.parents = parents
         self.saved = {i: inputs[i] for i in self.saves}
         if isinstance(data, list):
             return [Tensor(d, node=Result(self, i, len(data))) for i, d in enumerate(data)]
@@ -242,7 +243,7 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
                 continue
             if node in wanted:
                 found[node] = g
-            node.needs = tuple(parent in on_path for parent in node.parents)
+            node.needs = tuple([parent in on_path for parent in node.parents])
             if not any(node.needs):
                 continue
             if isinstance(node, Result):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def used(kernel: Pair, *arrays: Array | None) -> str | None:
     None if they are not. They are if the switch is on, products are to be rounded, the card has that, and the kernels
     take the arrays. A kernel of one pixel needs no columns, and is left to cuBLAS.
     """
-    if kernel == (1, 1) or not kernels_take(*arrays) or os.environ.get(SWITCH) != "1":
+    if kernel == (1, 1) or os.environ.get(SWITCH) != "1" or not kernels_take(*arrays):
         return None
     xp = array_module(*arrays)
     precision = cublas.current_precision(xp)
@@ -62,8 +62,11 @@ def used(kernel: Pair, *arrays: Array | None) -> str | None:
 
 def chosen(kernel: str, rows: int, columns: int, depth: int, phases: int = 1) -> Way:
     """How a product of these sizes is done: as CHOSEN says, else in large tiles, and parts to keep a GPU busy."""
-    if (kernel, rows, columns, depth) in CHOSEN:
-        return CHOSEN[kernel, rows, columns, depth]
+    return CHOSEN.get((kernel, rows, columns, depth)) or _usual(rows, columns, depth, phases)
+
+
+@cache
+def _usual(rows: int, columns: int, depth: int, phases: int) -> Way:
     if columns <= 32:
         way = Way(128, 32)
     elif rows <= 32:
@@ -184,10 +187,8 @@ def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[
         return
     way = chosen(kernel, rows, columns, depth, phases) if way is None else way
     parts = max(1, min(way.parts, -(-depth // DEPTH)))
-    divisors = [_divisor(d) for d in (channels, shape["kw"], shape["ow"], shape["oh"])]
-    wide = [run % 4 == 0 and a.data.ptr % 16 == 0 for a, run in zip(factors, runs, strict=True)]
-    filled = table(FILE, "Shape", **shape, wide_a=wide[0], wide_b=wide[1], parts=parts, count=out.size,
-                   factors=[factor for factor, _ in divisors], shifts=[shift for _, shift in divisors])
+    wide = tuple(run % 4 == 0 and a.data.ptr % 16 == 0 for a, run in zip(factors, runs, strict=True))
+    filled = _filled(tuple(shape.items()), channels, wide, parts, out.size)
     grid, xp = (-(-rows // way.rows), -(-columns // way.columns), phases * parts), array_module(out)
     unadded = out if parts == 1 else xp.empty((parts, out.size), np.float32)  # of one part nothing is left to add
     launch(FILE, kernel, grid, (BLOCK,),
@@ -195,6 +196,16 @@ def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[
             slope_of(kernel, slope)),
            STAGES * DEPTH * (way.rows + way.columns) * 4,
            defines=(("ROWS", way.rows), ("COLUMNS", way.columns), ("BITS", BITS[precision])))
+
+
+@lru_cache(1024)  # one for each place of a network where it is needed
+def _filled(fields: tuple[tuple[str, int], ...], channels: int, wide: tuple[bool, ...], parts: int,
+            count: int) -> np.ndarray:
+    """The struct Shape, to be read alone. fields: of _shape."""
+    shape = dict(fields)
+    divisors = [_divisor(d) for d in (channels, shape["kw"], shape["ow"], shape["oh"])]
+    return table(FILE, "Shape", **shape, wide_a=wide[0], wide_b=wide[1], parts=parts, count=count,
+                 factors=[factor for factor, _ in divisors], shifts=[shift for _, shift in divisors])
 
 
 def _divisor(d: int) -> Pair:
