@@ -62,11 +62,13 @@ extern "C" __global__ void bias_leaky(float* y, const float* scale, const float*
     y[i] = leaky(z, slope);
 }
 
-// gz = gy * (1 where y > 0, else slope). Block (256), one thread a number.
-extern "C" __global__ void leaky_gradient(const float* gy, const float* y, float* gz, float slope, long long count) {
+// gz = gy * (1 where y > 0, else slope), plus `before` if it is there. Block (256), one thread a number.
+extern "C" __global__ void leaky_gradient(const float* gy, const float* y, const float* before, float* gz,
+                                          int has_before, float slope, long long count) {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    gz[i] = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
+    float g = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
+    gz[i] = has_before ? before[i] + g : g;
 }
 
 // gx = gy * (1 - y^2), y = tanh(x). Block (256), one thread a number.

@@ -164,16 +164,17 @@ extern "C" __global__ void normalize_sums(const float* gy, const float* x, const
     }
 }
 
-// gx = gamma * inverse * (gz - gbeta / rows - hat * ggamma / rows), hat = (x - mean) * inverse.
-// Block (256), one thread a number.
+// gx = gamma * inverse * (gz - gbeta / rows - hat * ggamma / rows), hat = (x - mean) * inverse; plus `before` if it is
+// there. Block (256), one thread a number.
 extern "C" __global__ void normalize_gradient(const float* gy, const float* x, const float* y, const float* gamma,
                                               const float* mean, const float* inverse, const float* ggamma,
-                                              const float* gbeta, float* gx, float slope, float share, int C,
-                                              long long count) {
+                                              const float* gbeta, const float* before, float* gx, int has_before,
+                                              float slope, float share, int C, long long count) {
     long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     int c = (int)(i % C);
     float gz = before_leaky(gy[i], y, i, slope);
     float hat = (x[i] - mean[c]) * inverse[c];
-    gx[i] = gamma[c] * inverse[c] * (gz - (gbeta[c] + hat * ggamma[c]) * share);  // share: 1 / rows
+    float g = gamma[c] * inverse[c] * (gz - (gbeta[c] + hat * ggamma[c]) * share);  // share: 1 / rows
+    gx[i] = has_before ? before[i] + g : g;
 }

@@ -324,6 +324,18 @@ def bias_gradient_inputs(rng):
     yield normal(rng, (0, 4)), normal(rng, (0, 4)), 0.1, True
 
 
+def leaky_gradient_inputs(rng):
+    for k, shape in enumerate([*SHAPES, (0, 4)]):
+        for slope in (0.0, 0.1):
+            y = normal(rng, shape)
+            y[..., ::3] = 0  # at the kink the slope counts
+            yield normal(rng, shape), y, slope, normal(rng, shape) if k % 2 else None
+
+
+def leaky_gradient_twin(gy, y, slope, before):
+    return activation.leaky_mask(gy, y, slope) + (0 if before is None else before)
+
+
 def bias_gradient_twin(gy, y, slope, want_bias):
     gz = activation.leaky_mask(gy, y, slope)
     return gz, gz.reshape(-1, gz.shape[-1]).sum(0) if want_bias else None
@@ -373,14 +385,15 @@ def normalize_gradient_inputs(rng):
             inverse = np.abs(normal(rng, shape[-1:])) + np.float32(0.5)
             y = activation.leaky(x * gamma + mean, slope)
             yield normal(rng, shape), x, None if slope == 1 else y, gamma, mean, inverse, slope
+            yield normal(rng, shape), x, y, gamma, mean, inverse, slope, normal(rng, shape)
 
 
-def normalize_gradient_twin(gy, x, y, gamma, mean, inverse, slope):
+def normalize_gradient_twin(gy, x, y, gamma, mean, inverse, slope, before=0):
     """The closed form in one piece, written apart from loops.batch_norm: gz, gz's mean, and gz * hat's mean."""
     gz, axes, count = gy * (1 if y is None else np.where(y > 0, 1, slope)), tuple(range(x.ndim - 1)), x[..., 0].size
     hat = (x - mean) * inverse
     gbeta, ggamma = gz.sum(axes), (gz * hat).sum(axes)
-    return gamma * inverse * (gz - gbeta / count - hat * ggamma / count), ggamma, gbeta
+    return before + gamma * inverse * (gz - gbeta / count - hat * ggamma / count), ggamma, gbeta
 
 
 # ---- the rest ------------------------------------------------------------------------------------------------------
@@ -497,6 +510,7 @@ CASES = [
     Case(conv.launch_conv_weights, conv_weights_twin, conv_weights_inputs, 1e-5),
     Case(activation.launch_bias_leaky, bias_leaky_twin, bias_leaky_inputs, in_place=(0,)),
     Case(activation.launch_bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
+    Case(activation.launch_leaky_gradient, leaky_gradient_twin, leaky_gradient_inputs),
     Case(activation.launch_tanh_gradient, lambda gy, y: gy * (1 - y ** 2), tanh_inputs),
     Case(activation.launch_sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
     Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, statistics_inputs),

@@ -121,6 +121,8 @@ class Op:
         results; `gy` is then a list as well, with None for results that nothing depends on.
     backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations.
     fused_backward(gy) -> the same on plain arrays, faster; optional.
+    adds: fused_backward takes a second argument, what the first input's gradient is so far, and adds that to its part.
+        `grad` gives it on a GPU, where a sum of its own is a launch and a way through memory.
     needs: per input, whether its gradient is wanted (forward: ever; backward: now); the others may be None.
     saves: the inputs that `backward` reads, as `self.saved[i]`; nothing else keeps them alive.
     """
@@ -129,6 +131,7 @@ class Op:
     needs: tuple[bool, ...] = ()
     parents: tuple[Op | None, ...] = ()
     fused_backward: Any = None
+    adds = False
 
     def forward(self, *arrays: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -249,7 +252,9 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
             if isinstance(node, Result):
                 pending.setdefault(node.parents[0], [None] * node.count)[node.index] = g
                 continue
-            for parent, part in zip(node.parents, _backward(node, g, create_graph), strict=True):
+            before = pending.pop(node.parents[0], None) if node.adds and not create_graph and node.needs[0] \
+                and not isinstance(g.data, np.ndarray) else None
+            for parent, part in zip(node.parents, _backward(node, g, create_graph, before), strict=True):
                 if parent not in on_path or part is None:
                     continue
                 if parent not in pending:
@@ -270,9 +275,11 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
     return gradients[0] if single else gradients
 
 
-def _backward(node: Op, gy: Any, create_graph: bool) -> Sequence[Tensor | None]:
+def _backward(node: Op, gy: Any, create_graph: bool, before: Tensor | None) -> Sequence[Tensor | None]:
     if create_graph or node.fused_backward is None:
         return node.backward(gy)
+    if before is not None:
+        return [None if g is None else Tensor(g) for g in node.fused_backward(gy.data, before.data)]
     data = [None if g is None else g.data for g in gy] if isinstance(gy, list) else gy.data
     return [None if g is None else Tensor(g) for g in node.fused_backward(data)]
 

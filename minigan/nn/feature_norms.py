@@ -113,6 +113,8 @@ class BatchNormalize(FusedOp):
     Inputs x (..., C), gamma (C,), beta (C,).  running: the running mean and variance (C,), moved in forward.
     """
 
+    adds = True
+
     def __init__(self, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None, decay: float = 0.0):
         self.eps, self.slope, self.decay = eps, slope, decay
         self.running: tuple[Array | None, Array | None] = running or (None, None)
@@ -127,6 +129,6 @@ class BatchNormalize(FusedOp):
         y = normalized(x, self.eps, ALONE)[0] * gamma + beta
         return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
 
-    def fused_backward(self, gy: Array) -> tuple[Array, Array, Array]:
+    def fused_backward(self, gy: Array, before: Array | None = None) -> tuple[Array, Array, Array]:
         return normalize_gradient(gy, self.saved[0].data, self.y, self.saved[1].data, self.mean, self.inverse,
-                                  self.slope)
+                                  self.slope, before)

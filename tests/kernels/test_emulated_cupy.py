@@ -30,7 +30,7 @@ from minigan.engine.scaled import Scaled
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import Conv2d, Linear, Pass
-from minigan.nn.losses import SampleNorms
+from minigan.nn.losses import SampleNorms, mean_of
 from minigan.nn.optimizers import OPTIMIZERS
 from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll, normalize_together
 from minigan.nn.weight_norms import largest_singular_value
@@ -677,6 +677,9 @@ def functions():
     f("linear", (3, 5), (4, 5), b)(lambda x, W, b: conv_ops.linear(x, W, b))
     f("batch-normalize", (3, 2, 2, 4), b, b)(
         lambda x, g, b: BatchNormalize(1e-2, 0.1)(x, g, b))
+    f("added-to-a-gradient", (3, 2, 4), b, b)(added)
+    f("losses", (3, 5), (3, 5))(lambda x, y: mean_of("relu", x, -1, 0.3) + mean_of("softplus", y, -1) * 2
+                                + mean_of("square", x, 1, -0.5) + mean_of("linear", x, -1) * mean_of("softplus", x))
     f("spectral-normalize", (4, 6))(lambda W: SpectralNormalize(*power_iteration(W.data, W.data[:, 0], 2))(W))
     f("scaled", x, (4, 3, 3, 3), b, (2, 40), (4, 3, 3, 4))(scaled)
     f("sample-norms", (3, 2, 5))(lambda x: SampleNorms()(x))
@@ -691,6 +694,13 @@ def scaled(x, W0, b, W1, W2):
     W0, W1, W2 = (Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
     y = conv_ops.conv_mean_pool2d(conv_ops.upsample_conv2d(conv_ops.conv2d(x, W0, b, 1, 1, 0.1), W2), W2)
     return conv_ops.linear(ops.reshape(y, (len(y), -1))[:, :40], W1)
+
+
+def added(x, gamma, beta):
+    """What a leaky ReLU and a batch normalization add to a gradient that is there already: of a variable, and not."""
+    h = x * x
+    y = BatchNormalize(1e-2, 0.1)(h, gamma, beta) + ops.leaky_relu(h) * 3 + BatchNormalize(1e-2)(x, gamma, beta) * h
+    return y + ops.leaky_relu(x, 0.2) * x + ops.broadcast_to(ops.mean(h, 0), h.shape)
 
 
 def pool(x):

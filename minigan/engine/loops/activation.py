@@ -94,6 +94,24 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     return gz, total(parts) if want_bias else None
 
 
+def leaky_gradient(gy: Array, y: Array, slope: float, before: Array | None = None) -> Array:
+    """The first result of bias_leaky_gradient, plus `before`, of gy's shape, if it is given."""
+    gy, before = compact(gy), None if before is None else compact(before)
+    if kernels_take(gy, y, before):
+        return launch_leaky_gradient(gy, y, slope, before)
+    gz = bias_leaky_gradient(gy, y, slope, False)[0]
+    return gz if before is None else gz + before
+
+
+def launch_leaky_gradient(gy: Array, y: Array, slope: float, before: Array | None = None) -> Array:
+    xp = check("leaky_gradient", {"y": gy.shape, "before": gy.shape}, gy=gy, y=y, before=before)
+    gz = xp.empty_like(gy)
+    launch(FILE, "leaky_gradient", one_each(gy.size), (THREADS,),
+           (gy, y, gy if before is None else before, gz, np.int32(before is not None),
+            slope_of("leaky_gradient", slope), np.int64(gy.size)))
+    return gz
+
+
 def _leaky_mask_here(gy: Array, y: Array, slope: float, out: Array) -> Array:
     """leaky_mask, of NumPy's arrays, with work arrays that are used again."""
     mask = np.greater(y, 0, out=scratch("mask", y.shape, np.bool_))
@@ -109,11 +127,10 @@ def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,
                                want_bias: bool) -> tuple[Array, Array | None]:
     if y is None or slope == 1:
         return gy, launch_sum_rows(gy) if want_bias else None
+    if not want_bias:
+        return launch_leaky_gradient(gy, y, slope), None
     xp = check("bias_leaky_gradient", {"y": gy.shape}, gy=gy, y=y)
     gz, factor = xp.empty_like(gy), slope_of("bias_leaky_gradient", slope)
-    if not want_bias:
-        launch(FILE, "leaky_gradient", one_each(gy.size), (THREADS,), (gy, y, gz, factor, np.int64(gy.size)))
-        return gz, None
     C = gy.shape[-1]
     if gy.size == 0:
         return gz, xp.zeros((C,), np.float32)

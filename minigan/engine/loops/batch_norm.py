@@ -106,13 +106,14 @@ def launch_normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -
 
 
 def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean: Array, inverse: Array,
-                       slope: float = 1.0) -> tuple[Array, Array, Array]:
+                       slope: float = 1.0, before: Array | None = None) -> tuple[Array, Array, Array]:
     """Gradients (gx, ggamma, gbeta) of leaky(gamma * (x - mean) * inverse + beta), mean and inverse taken from x.
 
-    gy, x (..., C); y: the result, needed if slope != 1; gamma, mean, inverse (C,): 1 / sqrt(variance + eps).
+    gy, x (..., C); y: the result, needed if slope != 1; gamma, mean, inverse (C,): 1 / sqrt(variance + eps). before:
+    added to gx, of its shape, if given.
     """
-    if kernels_take(gy, x, y, gamma, mean, inverse):
-        return launch_normalize_gradient(gy, x, y, gamma, mean, inverse, slope)
+    if kernels_take(gy, x, y, gamma, mean, inverse, before):
+        return launch_normalize_gradient(gy, x, y, gamma, mean, inverse, slope, before)
     xp, C = array_module(x), x.shape[-1]
     g_rows, rows = gy.reshape(-1, C), x.reshape(-1, C)
     y_rows = None if y is None else y.reshape(-1, C)
@@ -144,17 +145,19 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
         parallel(finish, row_blocks(rows), least=FEW)
     else:
         finish(slice(None))
+    if before is not None:
+        gx += before.reshape(gx.shape)
     return gx.reshape(x.shape), ggamma, gbeta
 
 
 def launch_normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean: Array, inverse: Array,
-                              slope: float = 1.0) -> tuple[Array, Array, Array]:
+                              slope: float = 1.0, before: Array | None = None) -> tuple[Array, Array, Array]:
     if y is None or slope == 1:
         y, slope = gy, 1.0  # not read
     C, channels = x.shape[-1], x.shape[-1:]
     xp = check("normalize_gradient", {"gy": x.shape, "y": x.shape, "gamma": channels, "mean": channels,
-                                      "inverse": channels},
-               gy=gy, x=x, y=y, gamma=gamma, mean=mean, inverse=inverse)
+                                      "inverse": channels, "before": x.shape},
+               gy=gy, x=x, y=y, gamma=gamma, mean=mean, inverse=inverse, before=before)
     if x.size == 0:
         raise ValueError(f"normalize_gradient: expected at least one row and one channel, got x {x.shape}")
     rows, factor = x.size // C, slope_of("normalize_gradient", slope)
@@ -165,6 +168,6 @@ def launch_normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array
            (gy, x, y, mean, inverse, ggamma, gbeta, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(rows),
             per_block))
     launch(FILE, "normalize_gradient", one_each(x.size), (THREADS,),
-           (gy, x, y, gamma, mean, inverse, ggamma, gbeta, gx, factor, np.float32(1 / rows), np.int32(C),
-            np.int64(x.size)))
+           (gy, x, y, gamma, mean, inverse, ggamma, gbeta, gx if before is None else before, gx,
+            np.int32(before is not None), factor, np.float32(1 / rows), np.int32(C), np.int64(x.size)))
     return gx, ggamma, gbeta
