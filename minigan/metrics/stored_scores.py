@@ -222,7 +222,9 @@ def _cell(found: Sequence[Score]) -> str:
     values = [score.value for score in by_seed.values()]
     if len(values) == 1:
         return _of_one(next(iter(by_seed.values())))
-    return f"{rounded(float(np.mean(values)))} \u00b1 {rounded(float(np.std(values, ddof=1)))} ({len(values)} seeds)"
+    with np.errstate(over="ignore"):  # of numbers that somebody else wrote; then the spread is infinite
+        mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    return f"{rounded(mean)} \u00b1 {rounded(spread)} ({len(values)} seeds)"
 
 
 def _of_one(score: Score) -> str:

@@ -63,6 +63,7 @@ def run(tmp_path):
     return folder
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # it would be lines of Python's on the terminal
 @pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
 @pytest.mark.parametrize("words", [
     ["report", "RUN"], ["report", "RUN", "--out", "both.html"], ["log", "RUN"], ["log", "RUN", "--csv", "-"],
