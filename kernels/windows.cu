@@ -1,6 +1,6 @@
 // Windows of images as rows of a matrix, and back: what makes a convolution one product of matrices.
 //
-// Twins in engine/loops/windows.py: im2col, im2col_bf16, col2im. im2col and col2im are each other's adjoints.
+// Twins in engine/loops/windows.py: im2col, im2col_bf16, col2im, col2im_bf16. im2col and col2im are each other's adjoints.
 // Layout: x (N, H, W, C); columns (count, kh * kw * C): row (n, i, j), column (dy, dx, c), which is pixel
 //     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32; columns
 //     may be bfloat16, four numbers in a uint2.
@@ -76,10 +76,11 @@ extern "C" __global__ void im2col4_bf16(Windows w, const float4* x, uint2* colum
     });
 }
 
-// x = leaky(scale * sum + bias), the sum being that of all numbers of `columns` which were taken from this pixel and
-// channel. Block (256), one thread a number of x. scale (1,), bias (C,); slope 1: no activation.
-extern "C" __global__ void col2im(Windows w, const float* columns, float* x, const float* scale, const float* bias,
-                                  int has_scale, int has_bias, float slope) {
+// x = leaky(scale * sum + bias), the sum being that of all numbers of `columns`, read by `as`, which were taken from this
+// pixel and channel. Block (256), one thread a number of x. scale (1,), bias (C,); slope 1: no activation.
+template <class Number, class As>
+__device__ void collect(Windows w, const Number* columns, float* x, const float* scale, const float* bias, int has_scale,
+                        int has_bias, float slope, As as) {
     long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= w.count) return;
     int c = (int)(at % w.C);
@@ -95,9 +96,20 @@ extern "C" __global__ void col2im(Windows w, const float* columns, float* x, con
         for (int j = j0; j < w.ow && j * w.stride <= px; j++) {
             long long window = (n * w.oh + i) * w.ow + j;
             int tap = (py - i * w.stride) * w.kw + px - j * w.stride;
-            sum += columns[(window * w.kh * w.kw + tap) * w.C + c];
+            sum += as(columns[(window * w.kh * w.kw + tap) * w.C + c]);
         }
     if (has_scale) sum *= scale[0];
     if (has_bias) sum += bias[c];
     x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;
+}
+
+extern "C" __global__ void col2im(Windows w, const float* columns, float* x, const float* scale, const float* bias,
+                                  int has_scale, int has_bias, float slope) {
+    collect(w, columns, x, scale, bias, has_scale, has_bias, slope, [](float number) { return number; });
+}
+
+extern "C" __global__ void col2im_bf16(Windows w, const unsigned short* columns, float* x, const float* scale,
+                                       const float* bias, int has_scale, int has_bias, float slope) {
+    collect(w, columns, x, scale, bias, has_scale, has_bias, slope,
+            [](unsigned short bits) { return __uint_as_float((unsigned)bits << 16); });
 }

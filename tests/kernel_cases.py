@@ -52,6 +52,11 @@ class Case:
         return getattr(sys.modules[self.launcher.__module__], self.name)
 
 
+def in_dtype(dtype: Any) -> Callable[[Any], Any]:
+    """For `mapped`: an array in another dtype, but of bits those that they are."""
+    return lambda a: a if a.dtype == np.uint16 else a.astype(dtype)
+
+
 def mapped(function: Callable, tree: Any) -> Any:
     """The tree of tuples and lists with function(array) for each array."""
     if isinstance(tree, tuple | list):
@@ -166,6 +171,15 @@ def im2col_bf16_inputs(rng):
     yield from im2col_inputs(rng)
     x = np.array([np.inf, np.nan, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -np.inf, 3.4e38, 0, -1], np.float32).reshape(1, 1, 1, 8)
     yield x, (1, 1), 1, (0, 0), (1, 1)
+
+
+def col2im_bf16_inputs(rng):
+    for columns, *how in col2im_inputs(rng):
+        yield bf16_twin(columns)[0], *how
+
+
+def col2im_bf16_twin(columns, *how):
+    return col2im_twin((columns.astype(np.uint32) << 16).view(np.float32).astype(np.float64), *how)
 
 
 def col2im_inputs(rng):
@@ -503,6 +517,7 @@ CASES = [
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
     Case(windows.launch_im2col_bf16, im2col_bf16_twin, im2col_bf16_inputs, 0.0),
     Case(windows.launch_col2im, col2im_twin, col2im_inputs),
+    Case(windows.launch_col2im_bf16, col2im_bf16_twin, col2im_bf16_inputs),
     # on a GPU the order of the sums within a product is tensor cores' own
     Case(rounding.launch_to_bf16, bf16_twin, bf16_inputs, 0.0),
     Case(conv.launch_conv, conv_twin, conv_inputs, 1e-5),

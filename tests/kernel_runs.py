@@ -4,7 +4,7 @@ import contextlib
 import re
 
 import numpy as np
-from kernel_cases import leaves, mapped
+from kernel_cases import in_dtype, leaves, mapped
 
 from minigan.engine import cuda
 
@@ -32,7 +32,7 @@ def run(cupy, case, arguments, offset=0):
     """
     given = mapped(lambda a: placed(cupy, a, offset), arguments)
     result = mapped(lambda a: a.get(), case.launcher(*given))
-    exact = mapped(lambda a: a.astype(np.float64), arguments)
+    exact = mapped(in_dtype(np.float64), arguments)
     expected = case.twin(*exact)
     compare(case, result, expected)
     for i, (before, after, twins) in enumerate(zip(arguments, given, exact, strict=True)):

@@ -26,7 +26,7 @@ WORKSPACE = 32 << 20  # bytes; what cuBLAS asks for on Hopper. It chooses its wa
 FLOAT32, BFLOAT16, DEFAULT_WAY = 0, 14, -1  # cudaDataType, cublasGemmAlgo_t
 # how factors are rounded -> cudaDataType of the factors, cublasComputeType_t: 32F, 32F_FAST_TF32
 PRECISIONS = {"float32": (FLOAT32, 68), "tf32": (FLOAT32, 77), "bf16": (BFLOAT16, 68)}
-_FACTORS = (np.dtype(np.float32), np.dtype(np.uint16))  # the bits of bfloat16
+_TAKEN = (np.dtype(np.float32), np.dtype(np.uint16))  # the bits of bfloat16
 TENSOR_CORES = 80  # compute capability from which on they multiply TF32 and bfloat16
 
 # (array module, device, thread) -> its handle, for good: graphs use its work space; None: there is no library. A thread
@@ -37,17 +37,18 @@ _handles: dict[tuple[Any, int, int], Handle | None] = {}
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b of two of CuPy's matrices, into `out` if it is given. float32 goes to cuBLAS as it lies in memory.
 
-    What float32 is rounded to, `precision` says; in bf16 a factor may be rounded already (rounding.to_bf16).
+    What float32 is rounded to, `precision` says; in bf16 a factor may be rounded already (rounding.to_bf16), and `out`
+    may be to be: uint16.
     """
     xp = array_module(a)
-    if a.dtype not in _FACTORS or b.dtype not in _FACTORS:
+    if a.dtype not in _TAKEN or b.dtype not in _TAKEN:
         return xp.dot(a, b, out=out)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"product: expected matrices (m, k) and (k, n), got {a.shape} and {b.shape}")
     shape = (a.shape[0], b.shape[1])
     if out is None:
         out = xp.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+    elif out.shape != shape or out.dtype not in _TAKEN or not out.flags.c_contiguous:
         raise ValueError(f"product: expected out {shape} float32, C-contiguous, got {out.shape} {out.dtype}")
     handle = _current(xp)
     if handle is None:
@@ -116,12 +117,13 @@ class Handle:
         kind, compute = PRECISIONS[self.precision]
         if kind == BFLOAT16:
             a, b = _in_bf16(a, b)
-        elif a.dtype != np.float32 or b.dtype != np.float32:
-            raise ValueError(f"product: expected float32 factors in {self.precision}, got {a.dtype} and {b.dtype}")
+        elif any(x.dtype != np.float32 for x in (a, b, out)):
+            raise ValueError(f"product: expected float32 in {self.precision}, got {a.dtype}, {b.dtype} and {out.dtype}")
         # cuBLAS has columns where we have rows: it is asked for out^T = b^T a^T
         _checked("cublasGemmEx", self.library.cublasGemmEx(
             self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, kind, b_row,
-            a.data.ptr, kind, a_row, ctypes.byref(self.zero), out.data.ptr, FLOAT32, max(1, n), compute, DEFAULT_WAY))
+            a.data.ptr, kind, a_row, ctypes.byref(self.zero), out.data.ptr,
+            FLOAT32 if out.dtype == np.float32 else BFLOAT16, max(1, n), compute, DEFAULT_WAY))
 
 
 def _as_it_lies(x: Array) -> tuple[Array, int, int]:

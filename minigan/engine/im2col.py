@@ -29,7 +29,7 @@ from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops import conv
 from minigan.engine.loops.activation import Epilogue
-from minigan.engine.loops.windows import col2im, framed, im2col, im2col_bf16
+from minigan.engine.loops.windows import col2im, col2im_bf16, framed, im2col, im2col_bf16
 from minigan.engine.products import product, turned
 from minigan.engine.thread_pool import blocks, parallel, scratch, thread_count, tiles
 
@@ -148,12 +148,14 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
 
 def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array, epilogue: Epilogue) -> None:
     """correlate_transposed on a GPU: all windows of some images in one product, then each pixel collects its own."""
-    (N, oh, ow, O), K = gy.shape, W.size // len(W)
+    (N, oh, ow, O), K, xp = gy.shape, W.size // len(W), array_module(gy)
     step = max(1, CUDA_TILE_BYTES // max(1, oh * ow * K * gy.dtype.itemsize))
+    # in bfloat16 as well, if products are: half the bytes
+    dtype, add_up = (np.uint16, col2im_bf16) if cublas.current_precision(xp) == "bf16" else (np.float32, col2im)
     for images in blocks(N, step):
         g = gy[images].reshape(-1, O)
-        columns = product(g, W.reshape(O, K), scratch("columns", (len(g), K), gy.dtype, array_module(gy)))
-        col2im(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow), epilogue.scale, epilogue.b,
+        columns = product(g, W.reshape(O, K), scratch("columns", (len(g), K), dtype, xp))
+        add_up(columns, out[images].shape, W.shape[1:3], stride, pad, (oh, ow), epilogue.scale, epilogue.b,
                epilogue.slope, out[images])
 
 

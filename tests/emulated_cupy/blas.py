@@ -19,7 +19,7 @@ from emulator import build
 
 _INT, _POINTER, _FLOAT = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
 _MULTIPLY = ctypes.CFUNCTYPE(_INT, _POINTER, _POINTER, ctypes.c_size_t, *[_INT] * 5, _FLOAT, _POINTER, _INT, _POINTER,
-                             _INT, _FLOAT, _POINTER, _INT, _INT, _INT)
+                             _INT, _FLOAT, _POINTER, _INT, _INT, _INT, _INT)
 INTERNAL_ERROR = 14
 BITS = {68: 23, 77: 10}  # cublasComputeType_t -> of a float32 factor, behind the point: all, TF32's
 BFLOAT16 = 14  # cudaDataType; the other is float32, 0
@@ -35,15 +35,16 @@ def library() -> str:
 
 @_MULTIPLY
 def _multiply(stream: Any, workspace: Any, nbytes: int, ta: int, tb: int, m: int, n: int, k: int, alpha: float, A: int,
-              lda: int, B: int, ldb: int, beta: float, C: int, ldc: int, kind: int, compute: int) -> int:
+              lda: int, B: int, ldb: int, beta: float, C: int, ldc: int, kind: int, C_kind: int,
+              compute: int) -> int:
     """C = A B in columns, A (m, k) and B (k, n), transposed where ta and tb say so: C^T = B^T A^T in rows."""
     try:
         if (alpha, beta) != (1, 0) or (stream or 0) != streams.get_current_stream().ptr:
             raise streams.CUDARuntimeError("cublasGemmEx: its handle is on another stream, or alpha and beta are not "
                                            "1 and 0")
-        factor = "<u2" if kind == BFLOAT16 else "<f4"
+        factor, result = ("<u2" if each == BFLOAT16 else "<f4" for each in (kind, C_kind))
         a, b, c = (_Matrix(*given) for given in (
-            (B, n, k, ldb, not tb, factor), (A, k, m, lda, not ta, factor), (C, n, m, ldc, True, "<f4")))
+            (B, n, k, ldb, not tb, factor), (A, k, m, lda, not ta, factor), (C, n, m, ldc, True, result)))
         capture = streams.capture_of("cublasGemmEx")
         if capture is None:
             if m and n:
@@ -77,7 +78,9 @@ class _Matrix:
 
 def _product(c: np.ndarray, a: np.ndarray, b: np.ndarray, compute: int) -> None:
     with np.errstate(all="ignore"):
-        np.copyto(c, np.matmul(_float32(a, compute), _float32(b, compute)))
+        exact = np.matmul(_float32(a, compute), _float32(b, compute))
+        np.copyto(c, exact if c.dtype == np.float32 else (_rounded(exact, 7).view(np.uint32) >> np.uint32(16)).astype(
+            np.uint16))
     if c.size:
         emulator.memory.written(c.ctypes.data, c.nbytes)
 

@@ -3,7 +3,7 @@
 
 using Multiply = int (*)(void* stream, void* workspace, size_t bytes, int ta, int tb, int m, int n, int k, float alpha,
                          const void* A, int lda, const void* B, int ldb, float beta, void* C, int ldc, int kind,
-                         int compute);
+                         int C_kind, int compute);
 struct Handle {
     void* stream = nullptr;
     void* workspace = nullptr;
@@ -39,13 +39,14 @@ int cublasGemmEx(Handle* handle, int ta, int tb, int m, int n, int k, const void
                  int compute, int algorithm) {
     if (!handle || !multiply) return NOT_INITIALIZED;
     const int FLOAT32 = 0, BFLOAT16 = 14;
-    if (A_type != B_type || C_type != FLOAT32 || algorithm != -1) return NOT_SUPPORTED;
+    if (A_type != B_type || (C_type != FLOAT32 && C_type != A_type) || algorithm != -1) return NOT_SUPPORTED;
     if (A_type != FLOAT32 && A_type != BFLOAT16) return NOT_SUPPORTED;
     if (compute != 68 && (compute != 77 || A_type != FLOAT32)) return NOT_SUPPORTED;
     if (ta < 0 || ta > 1 || tb < 0 || tb > 1 || m < 0 || n < 0 || k < 0) return INVALID_VALUE;
     if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m || lda < 1 || ldb < 1 || ldc < 1) return INVALID_VALUE;
     return multiply(handle->stream, handle->workspace, handle->bytes, ta, tb, m, n, k, *static_cast<const float*>(alpha),
-                    A, lda, B, ldb, *static_cast<const float*>(beta), C, ldc, A_type, compute);
+                    A, lda, B, ldb, *static_cast<const float*>(beta), C, ldc, A_type, C_type,
+                    compute);
 }
 
 }

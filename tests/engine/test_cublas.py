@@ -7,7 +7,7 @@ import pytest
 from minigan.engine import cublas, devices, ops, products
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d
-from minigan.engine.im2col import correlate, correlate_weights
+from minigan.engine.im2col import correlate, correlate_transposed, correlate_weights
 from minigan.engine.loops import conv
 from minigan.engine.loops.rounding import to_bf16
 from minigan.engine.loops.windows import im2col, im2col_bf16
@@ -107,7 +107,7 @@ def test_a_factor_may_be_rounded_already(cupy, rng):
         for x, y in ((given[0], rounded[1]), (rounded[0], given[1]), rounded):
             assert cublas.product(x, y).get().tobytes() == expected.tobytes()
     for name in ("float32", "tf32"):
-        with cublas.precision(cupy, name), pytest.raises(ValueError, match=f"expected float32 factors in {name}"):
+        with cublas.precision(cupy, name), pytest.raises(ValueError, match=f"expected float32 in {name}"):
             cublas.product(given[0], rounded[1])
 
 
@@ -124,12 +124,24 @@ def test_columns_of_bf16_have_half_the_bytes_and_give_the_same_products(cupy, rn
         assert cublas.product(pixels, wide).get().tobytes() == gW.get().tobytes()
 
 
+def test_a_product_may_be_rounded_to_bf16_as_well(cupy, rng):
+    a, b = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((33, 20), (20, 7)))
+    out = cupy.empty((33, 7), np.uint16)
+    with cublas.precision(cupy, "bf16"):
+        assert cublas.product(a, b, out) is out
+        assert out.get().tobytes() == to_bf16(cublas.product(a, b))[0].get().tobytes()
+    with pytest.raises(ValueError, match="expected float32 in float32"):
+        cublas.product(a, b, out)
+
+
 def test_the_engine_takes_columns_of_bf16_emulated(rng):
     with emulated_cupy.installed() as cupy, emulated_cupy.counted() as counts:
         x, W = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, 4, 4, 8), (4, 3, 3, 8)))
         with cublas.precision(cupy, "bf16"):
-            correlate(x, W, 1, 1, 1, cupy.empty((1, 4, 4, 4), np.float32))
-    assert dict(counts.kernels) == {"im2col4_bf16": 1, "to_bf16": 1}  # the latter of W
+            correlate(x, W, 1, 1, 1, y := cupy.empty((1, 4, 4, 4), np.float32))
+            assert dict(counts.kernels) == {"im2col4_bf16": 1, "to_bf16": 1}  # the latter of W
+            correlate_transposed(y, W, 1, (1, 1), x)
+    assert dict(counts.kernels) == {"im2col4_bf16": 1, "to_bf16": 2, "col2im_bf16": 1}
 
 
 def test_a_precision_ends_where_it_is_left(cupy, rng):

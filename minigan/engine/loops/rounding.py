@@ -50,6 +50,11 @@ def launch_to_bf16(*arrays: Array) -> list[Array]:
     return rounded[:len(arrays)]
 
 
+def from_bf16(bits: Array) -> Array:
+    """uint16 with the bits of bfloat16 as float32."""
+    return (bits.astype(np.uint32) * np.uint32(1 << 16)).view(np.float32)
+
+
 def _bits(x: Array) -> Array:
     xp, bits = array_module(x), bf16(x.astype(np.float32)).view(np.uint32) >> np.uint32(16)
     return xp.where(xp.isnan(x), np.uint16(0x7fff), bits.astype(np.uint16))

@@ -11,7 +11,7 @@ import numpy as np
 from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
-from minigan.engine.loops.rounding import launch_to_bf16, to_bf16
+from minigan.engine.loops.rounding import from_bf16, launch_to_bf16, to_bf16
 from minigan.engine.thread_pool import scratch
 
 FILE = "windows.cu"
@@ -101,16 +101,25 @@ def col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, 
 def launch_col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
                   scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
                   out: Array | None = None) -> Array:
-    N, _, _, C = x_shape
-    rows = N * size[0] * size[1], kernel[0] * kernel[1] * C
-    if columns.size != math.prod(rows):
-        raise ValueError(f"col2im: expected columns of shape {rows}, got {columns.shape}")
-    xp = check("col2im", {"bias": (C,), "out": tuple(x_shape)}, columns=columns, scale=scale, bias=bias, out=out)
-    x = xp.empty(tuple(x_shape), np.float32) if out is None else out
-    windows = _windows("col2im", x_shape, kernel, stride, pad, size, count=x.size)
-    launch(FILE, "col2im", one_each(x.size), (THREADS,),
-           (windows, columns, x, *scale_and_bias("col2im", x, scale, bias), slope_of("col2im", slope)))
-    return x
+    check("col2im", {}, columns=columns)
+    return _collect("col2im", columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out)
+
+
+def col2im_bf16(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
+                scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
+                out: Array | None = None) -> Array:
+    """col2im of columns in bfloat16: uint16, which has its bits (rounding.to_bf16). Sums and x are float32."""
+    if array_module(columns) is not np:
+        return launch_col2im_bf16(columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out)
+    return col2im(from_bf16(columns), x_shape, kernel, stride, pad, size, scale, bias, slope, out)
+
+
+def launch_col2im_bf16(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
+                       scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
+                       out: Array | None = None) -> Array:
+    if columns.dtype != np.uint16 or not columns.flags.c_contiguous:
+        raise TypeError(f"col2im_bf16: expected columns in uint16, C-contiguous, got {columns.dtype}")
+    return _collect("col2im_bf16", columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out)
 
 
 def framed(x: Array, top: int, left: int, height: int, width: int) -> Array:
@@ -129,6 +138,21 @@ def framed(x: Array, top: int, left: int, height: int, width: int) -> Array:
         _last.border = border
     frame[:, y0:y1, x0:x1] = source
     return frame
+
+
+def _collect(kernel_name: str, columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair,
+             size: Pair, scale: Array | None, bias: Array | None, slope: float, out: Array | None) -> Array:
+    """The launch of either kernel that adds windows up."""
+    N, _, _, C = x_shape
+    rows = N * size[0] * size[1], kernel[0] * kernel[1] * C
+    if columns.size != math.prod(rows):
+        raise ValueError(f"{kernel_name}: expected columns of shape {rows}, got {columns.shape}")
+    check(kernel_name, {"bias": (C,), "out": tuple(x_shape)}, scale=scale, bias=bias, out=out)
+    x = array_module(columns).empty(tuple(x_shape), np.float32) if out is None else out
+    windows = _windows(kernel_name, x_shape, kernel, stride, pad, size, count=x.size)
+    launch(FILE, kernel_name, one_each(x.size), (THREADS,),
+           (windows, columns, x, *scale_and_bias(kernel_name, x, scale, bias), slope_of(kernel_name, slope)))
+    return x
 
 
 def _strided(x: Array, shape: tuple[int, ...], strides: tuple[int, ...]) -> Array:

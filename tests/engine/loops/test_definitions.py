@@ -6,7 +6,7 @@ The kernels against the same twins are in tests/kernels/test_kernels.py.
 import emulated_cupy
 import numpy as np
 import pytest
-from kernel_cases import CASES, leaves, mapped
+from kernel_cases import CASES, in_dtype, leaves, mapped
 
 from minigan.engine import cuda
 
@@ -36,11 +36,18 @@ def compare(found, expected, rtol, dtype):
         np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale, equal_nan=True)
 
 
+def has_bits(arguments):
+    """Whether some of them are bfloat16, which goes with float32 alone."""
+    return any(getattr(a, "dtype", None) == np.uint16 for a in leaves(arguments))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_a_definition_computes_what_its_twin_computes(case, dtype, rng):
     for arguments in case.inputs(rng):
-        given, exact = (mapped(lambda a, kind=kind: a.astype(kind), arguments) for kind in (dtype, np.float64))
+        if dtype == np.float64 and has_bits(arguments):
+            continue
+        given, exact = (mapped(in_dtype(kind), arguments) for kind in (dtype, np.float64))
         rtol = 1e-12 if dtype == np.float64 else max(case.rtol, 1e-5)  # NumPy adds up rows one after the other
         compare(results(case, case.definition, given), results(case, case.twin, exact), rtol, dtype)
 
@@ -56,6 +63,8 @@ def test_float32_on_a_gpu_is_the_launchers_and_float64_has_no_kernel(case, cupy,
                     found = results(case, function, given)
                 both.append((c.kernels, [a if a is None else a.get().tobytes() for a in found]))
             assert both[0] == both[1]
+        if has_bits(arguments):
+            continue
         given = mapped(lambda a: cupy.array(a.astype(np.float64)), arguments)
         with emulated_cupy.counted() as c:
             found = [a if a is None else a.get() for a in results(case, case.definition, given)]
