@@ -59,7 +59,8 @@ __device__ void copy_fours(Windows w, const float4* x, Four* columns, As as) {
 
 // x and columns aligned to 16 bytes.
 extern "C" __global__ void im2col4(Windows w, const float4* x, float4* columns) {
-    copy_fours(w, x, columns, [](float4 value) { return value; });
+    auto as = [](float4 value) { return value; };
+    copy_fours(w, x, columns, as);
 }
 
 // The nearest number with 7 bits behind the point, of two the even one: the upper half of float32.
@@ -71,9 +72,10 @@ __device__ unsigned bf16(float x) {
 
 // x aligned to 16 bytes, columns to 8.
 extern "C" __global__ void im2col4_bf16(Windows w, const float4* x, uint2* columns) {
-    copy_fours(w, x, columns, [](float4 value) {
+    auto as = [](float4 value) {
         return uint2{bf16(value.y) << 16 | bf16(value.x), bf16(value.w) << 16 | bf16(value.z)};
-    });
+    };
+    copy_fours(w, x, columns, as);
 }
 
 // x = leaky(scale * sum + bias), the sum being that of all numbers of `columns`, read by `as`, which were taken from this
@@ -105,11 +107,12 @@ __device__ void collect(Windows w, const Number* columns, float* x, const float*
 
 extern "C" __global__ void col2im(Windows w, const float* columns, float* x, const float* scale, const float* bias,
                                   int has_scale, int has_bias, float slope) {
-    collect(w, columns, x, scale, bias, has_scale, has_bias, slope, [](float number) { return number; });
+    auto as = [](float number) { return number; };
+    collect(w, columns, x, scale, bias, has_scale, has_bias, slope, as);
 }
 
 extern "C" __global__ void col2im_bf16(Windows w, const unsigned short* columns, float* x, const float* scale,
                                        const float* bias, int has_scale, int has_bias, float slope) {
-    collect(w, columns, x, scale, bias, has_scale, has_bias, slope,
-            [](unsigned short bits) { return __uint_as_float((unsigned)bits << 16); });
+    auto as = [](unsigned short bits) { return __uint_as_float((unsigned)bits << 16); };
+    collect(w, columns, x, scale, bias, has_scale, has_bias, slope, as);
 }

@@ -47,10 +47,14 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          "for (int step = 0; step <= STAGES - 1; step++) {"),
         ("conv", "product", "if (step < steps) load(A, A + ROWS * DEPTH, step);",
          "if (step <= steps) load(A, A + ROWS * DEPTH, step);"),
-        ("conv", "product", "if (next < steps) load(other, other + ROWS * DEPTH, next);",
-         "if (next <= steps) load(other, other + ROWS * DEPTH, next);"),
+        ("conv", "product", "for (int step = 0; step < STAGES - 1; step++) {",
+         "for (int step = 0; step < STAGES - 0; step++) {"),
+        *(("conv", "product", "if (next < steps) load(other, other + ROWS * DEPTH, next);",
+           f"if ({changed}) load(other, other + ROWS * DEPTH, next);") for changed in ("next <= steps", "true")),
         *(("conv", kernel, line, line.replace("DEPTH - 1", changed)) for kernel, line in STEPS
           for changed in ("DEPTH - 0", "DEPTH + 1"))],
+    "how far a loop is unrolled": [
+        ("conv", "product", "#pragma unroll 2", f"#pragma unroll {n}") for n in (1, 3)],
     "it waits for younger copies, too, that nobody needs yet": [
         ("conv", "wait_for_step", 'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 2) : "memory");',
          'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 3) : "memory");')],
