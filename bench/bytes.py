@@ -7,7 +7,8 @@ they are done (Winograd's, where that way is taken), MB of arrays that it reads 
 Winograd's transforms that it writes and reads again on the way. All is counted from shapes. "limit" is the longest of
 three: multiplications over a plain sgemm's rate, arrays over the rate at which a large array is copied, arrays and
 columns over that of a small one in the cache; all three rates are measured in the same run. What is not within one of
-these operations (Python, the loss, small operations) is "the rest". Then the step's own time on one thread and on all.
+these operations (Python, the loss, small operations) is "the rest". Then the step's own time on one thread and on all
+of this process's; a second process (networks/elsewhere.py) does no share of it.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 from train_step import CASES, minigan_steps
 
 from minigan.engine import conv_ops, ops, products, thread_pool, winograd
+from minigan.networks import elsewhere
 from minigan.nn import feature_norms, optimizers, spectral_norms
 
 F = 4  # bytes of a number
@@ -126,6 +128,7 @@ def main():
     parser.add_argument("case", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
+    elsewhere.MOST = 0
     watch = Watch()
     for case in args.case or ["cnn"]:
         steps, _ = minigan_steps(case, 0, 1)
