@@ -22,8 +22,15 @@ def leaky(x: Array, slope: float, out: Array = None) -> Array:
         raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
     xp = array_module(x)
     if slope == 0:
-        return xp.maximum(x, x.dtype.type(0), out=out)
+        return at_least(xp, x, 0, out)
     return xp.maximum(x, x * x.dtype.type(slope), out=out)
+
+
+def at_least(xp: Any, x: Array, low: float, out: Array = None) -> Array:
+    """max(x, low); out may be x. NumPy's maximum of an array and a number does them one by one, its clip does not and
+    takes a third of the time."""
+    low = x.dtype.type(low)
+    return np.clip(x, low, x.dtype.type(np.inf), out=out) if xp is np else xp.maximum(x, low, out=out)
 
 
 def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
@@ -31,7 +38,7 @@ def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
     xp = array_module(gy, y)
     if slope == 0:
         return xp.multiply(gy, y > 0, out=out)
-    factor = xp.maximum((y > 0).astype(gy.dtype), gy.dtype.type(slope))
+    factor = at_least(xp, (y > 0).astype(gy.dtype), slope)
     return xp.multiply(gy, factor, out=out)
 
 
@@ -88,7 +95,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     g_rows, y_rows, to_rows = (a.reshape(-1, a.shape[-1]) for a in (gy, y, gz))
 
     def block(part: slice) -> Array | None:
-        to = _leaky_mask_here(g_rows[part], y_rows[part], slope, to_rows[part])
+        to = leaky_mask_here(g_rows[part], y_rows[part], slope, to_rows[part])
         return column_sums(to) if want_bias else None
     parts = parallel(block, row_blocks(to_rows) or [slice(0)], least=FEW)
     return gz, total(parts) if want_bias else None
@@ -112,15 +119,13 @@ def launch_leaky_gradient(gy: Array, y: Array, slope: float, before: Array | Non
     return gz
 
 
-def _leaky_mask_here(gy: Array, y: Array, slope: float, out: Array) -> Array:
+def leaky_mask_here(gy: Array, y: Array, slope: float, out: Array) -> Array:
     """leaky_mask, of NumPy's arrays, with work arrays that are used again."""
-    mask = np.greater(y, 0, out=scratch("mask", y.shape, np.bool_))
-    if slope == 0:
-        return np.multiply(gy, mask, out=out)
     factor = scratch("factor", y.shape, gy.dtype)
-    np.copyto(factor, mask)
-    np.maximum(factor, gy.dtype.type(slope), out=factor)
-    return np.multiply(gy, factor, out=out)
+    np.copyto(factor, np.greater(y, 0, out=scratch("mask", y.shape, np.bool_)))
+    if slope == 0:
+        return np.multiply(gy, factor, out=out)
+    return np.multiply(gy, at_least(np, factor, slope, factor), out=out)
 
 
 def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,
