@@ -196,9 +196,13 @@ class Round:
         where, self.end = places(self.end, [*((a.shape, a.dtype) for a in sent), y])
         if not to.over:
             memory = to.process.memory
-            memory.array(where[-1])  # the last first: the memory grows once
-            for a, place in zip(sent, where, strict=False):
-                memory.array(place)[...] = a
+            try:
+                memory.array(where[-1])  # the last first: the memory grows once
+                for a, place in zip(sent, where, strict=False):
+                    memory.array(place)[...] = a
+            except Gone as error:
+                to.leave(f"there is no memory to share with the second process ({error}); its part is done here, with "
+                         "the same results")
         arrays = [(place, t.requires_grad) for place, t in zip(where, given, strict=False)]
         record = is_recording() and any(need for _, need in arrays)
         to.ask(do="forward", number=self.count, arrays=arrays, labels=None if labels is None else where[-2],

@@ -27,7 +27,7 @@ LINE = 64  # bytes, a line of the cache: where arrays begin
 
 
 class Gone(Exception):
-    """The other process has ended, or cannot be started."""
+    """The other process has ended or cannot be started, or there is no memory for both."""
 
 
 class SharedMemory:
@@ -37,13 +37,19 @@ class SharedMemory:
         self.file, self.size = file, 0
 
     def array(self, place: Place) -> np.ndarray:
-        """The array at a place, without a copy; arrays from before the memory grew stay valid."""
+        """The array at a place, without a copy; arrays from before the memory grew stay valid.
+
+        Gone if it cannot grow (ulimit -v, say).
+        """
         start, shape, dtype = place
         end = start + math.prod(shape) * np.dtype(dtype).itemsize
         if end > self.size:
-            size = max(-(-end // mmap.PAGESIZE) * mmap.PAGESIZE, os.fstat(self.file).st_size)
-            os.ftruncate(self.file, size)
-            self.map, self.size = mmap.mmap(self.file, size), size
+            try:
+                size = max(-(-end // mmap.PAGESIZE) * mmap.PAGESIZE, os.fstat(self.file).st_size)
+                os.ftruncate(self.file, size)
+                self.map, self.size = mmap.mmap(self.file, size), size
+            except OSError as error:
+                raise Gone(str(error)) from error
         return np.ndarray(tuple(shape), dtype, self.map if self.size else b"", start)
 
 
@@ -60,12 +66,12 @@ class SecondProcess:
     """python -c "from <module> import serve; serve(...)", with this process's import path and nothing to print on.
 
     module: a module of minigan's with a function `serve` that calls `answer_all`. Gone if it cannot be started. It ends
-    with this object at the latest; Ctrl-C in a terminal does not reach it.
+    with this object at the latest, and not before it for a signal that asks this process to stop.
     """
 
     def __init__(self, module: str):
-        if not hasattr(os, "memfd_create") or not sys.executable:
-            raise Gone
+        if not hasattr(os, "memfd_create") or not sys.executable or getattr(sys, "frozen", False):
+            raise Gone  # frozen (PyInstaller): sys.executable is the program itself, and no Python
         code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import serve; serve(int(sys.argv[1]))"
         one = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")}  # minigan's share
         file = -1
@@ -96,7 +102,11 @@ class SecondProcess:
     def has_answered(self) -> bool:
         """Whether an answer, or the end, has come, so that `answer` will not wait."""
         assert self.process.stdout is not None
-        return not self.process.stdout.closed and bool(select.select([self.process.stdout], [], [], 0)[0])
+        if self.process.stdout.closed:
+            return False
+        found = select.poll()  # select.select() takes no descriptor above 1023
+        found.register(self.process.stdout, select.POLLIN)
+        return bool(found.poll(0))
 
     def answer(self) -> Any:
         """Wait for the answer to the oldest line that has none. Gone if none will come."""
@@ -108,16 +118,22 @@ class SecondProcess:
         if not line.endswith(b"\n"):
             raise Gone
         self.due -= 1
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError as error:  # something printed before `answer_all`, by Python's own start say
+            raise Gone from error
 
 
 _running: weakref.WeakSet[SecondProcess] = weakref.WeakSet()
 
 
 def _leave_to_parent() -> None:
-    """In a process that this one forked: neither end what is the parent's, nor keep it from seeing the parent's end."""
+    """In a process that this one forked: neither end nor write what is the parent's, nor keep it from seeing the
+    parent's end."""
     for other in _running:
-        other.close.detach()
+        if other.close.detach():
+            os.close(other.memory.file)
+        other.memory = SharedMemory(-1)
         nothing = os.open(os.devnull, os.O_RDWR)
         for stream in (other.process.stdin, other.process.stdout):
             if stream is not None and not stream.closed:
@@ -145,9 +161,11 @@ def _end(process: subprocess.Popen[bytes], file: int) -> None:
 def answer_all(file: int, answer: Callable[..., Any]) -> None:
     """The life of the other process: answer(memory, **line) for each line, until there are no more.
 
-    file: the shared memory's descriptor. Whatever is printed goes nowhere. An error ends the process.
+    file: the shared memory's descriptor. Whatever is printed goes nowhere. An error ends the process. Signals that ask
+    a training to stop, which a job's end sends to all its processes, do not: the first process still needs this one.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for asking in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(asking, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing, as SecondProcess has started it
     memory = SharedMemory(file)

@@ -118,13 +118,57 @@ def test_an_error_there_and_a_killed_process_are_told(start):
         killed.answer()
 
 
-def test_ctrl_c_does_not_end_it(start):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_ask_a_training_to_stop_do_not_end_it(start, signum):
     other = start()
     other.tell(do="pid")
     pid = other.answer()
-    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signum)
     other.tell(do="pid")
     assert other.answer() == pid and os.getpgid(pid) != os.getpgid(0)  # nor does the terminal's reach it
+
+
+def test_what_others_print_is_no_answer(tmp_path, monkeypatch, start):
+    (tmp_path / "doubling.py").write_text("print('hello from sitecustomize')\n" + SERVE)
+    other = start()
+    other.tell(do="pid")
+    with pytest.raises(Gone):
+        other.answer()
+
+
+def test_memory_that_cannot_grow_is_told():
+    fcntl = pytest.importorskip("fcntl")
+    file = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    with pytest.raises(Gone, match="not permitted"):
+        SharedMemory(file).array((0, (4,), "<f4"))
+    os.close(file)
+
+
+def test_an_answer_is_seen_above_1023_open_files(start):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip(f"no more than {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        other = start()
+        other.tell(do="pid")
+        until = time.monotonic() + 20
+        while not other.has_answered() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert other.has_answered() and other.answer() > 0
+    finally:
+        for file in opened:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_frozen_program_is_not_started_again(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(Gone):
+        SecondProcess("doubling")
 
 
 def test_it_ends_with_what_started_it(start):
@@ -164,3 +208,22 @@ os._exit(0)
     parent.wait(20)
     parent.stdout.close()
     assert ends(pid, 3)
+
+
+def test_a_fork_does_not_write_what_the_parent_and_its_other_process_share(tmp_path):
+    """It is told that there is nobody."""
+    parent, _ = script(tmp_path, """
+from minigan.parallel.second_process import Gone
+place = 0, (2,), "<f4"
+other.memory.array(place)[...] = 1
+if os.fork() == 0:
+    try:
+        other.memory.array(place)[...] = 2
+    except Gone:
+        os._exit(7)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]), other.memory.array(place).tolist(), flush=True)
+""")
+    assert parent.stdout.readline() == "7 [1.0, 1.0]\n"
+    parent.wait(20)
+    parent.stdout.close()

@@ -115,6 +115,17 @@ def test_a_second_process_that_is_killed_changes_no_byte(last, two_threads, monk
 
 
 @linux
+def test_where_memory_cannot_be_shared_updates_are_as_before(two_threads, monkeypatch):
+    alone, helped = training({"gp": 1.0}), training({"gp": 1.0})
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    monkeypatch.setattr(os, "ftruncate", lambda *_: (_ for _ in ()).throw(OSError(12, "Cannot allocate memory")))
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+    assert contents(alone) == contents(helped) and other.over
+    assert "no memory to share" in helped.remarks()[0]
+
+
+@linux
 def test_a_second_process_that_computes_otherwise_is_not_relied_on(two_threads, monkeypatch):
     """As where somebody has put another model of the same name into MODELS."""
     table = dataclasses.replace(cnn.TABLE_3, slope=0.3)
