@@ -29,8 +29,10 @@ import emulated_cupy  # noqa: E402
 import emulator  # noqa: E402
 from emulated_cupy import device  # noqa: E402
 
-from minigan.engine import graphs  # noqa: E402
+from minigan.engine import cublas, graphs  # noqa: E402
 from minigan.experiment import presets  # noqa: E402
+from minigan.experiment.experiment import CONDITIONS  # noqa: E402
+from minigan.networks.models import MODELS  # noqa: E402
 from minigan.training import gan  # noqa: E402
 
 CLASSES = 1000  # of images, if the networks know any
@@ -110,12 +112,12 @@ def recorded(args):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet-imagenet")
+    parser.add_argument("--model", choices=sorted(MODELS), default="resnet-imagenet")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--condition", default="none")
-    parser.add_argument("--precision", default="tf32")
+    parser.add_argument("--condition", choices=CONDITIONS, default="none")
+    parser.add_argument("--precision", choices=[*cublas.PRECISIONS], default="tf32")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
     found = recorded(args)

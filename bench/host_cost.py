@@ -1,14 +1,14 @@
 """What does Python need to enqueue an update on a GPU, without a graph? On a device that computes nothing.
 
-    python bench/host_cost.py [cnn] [resnet] [--precision float32|tf32] [--repeats 40] [--batch 64] [--width 1]
+    python bench/host_cost.py [cnn] [resnet] [--precision float32|tf32|bf16] [--repeats 40] [--batch 64] [--width 1]
                               [--profile] [--json]
 
 An update of the discriminator and one of the generator (SN, hinge loss, 32 x 32 pixels), with bench/null_cupy.py in the
 place of CuPy: arrays without numbers, kernels and operations that are counted and not run. So the time is our own
 Python's: what is drawn, the graph of operations, checks, tables of arguments, and little for each array. What CuPy,
 cuBLAS and the driver need for a launch comes to it on a card; `bench/gpu.py updates` measures both.
---profile: where it goes, by cProfile (which makes everything slower). MINIGAN_IMPLICIT_CONV=1 and --precision tf32:
-with convolutions without columns. The median over the repeats; candidates take turns.
+--profile: where it goes, by cProfile (which makes everything slower). MINIGAN_IMPLICIT_CONV=1 and --precision tf32
+or bf16: with convolutions without columns. The median over the repeats; candidates take turns.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from minigan.engine import cublas
 from minigan.experiment import presets
 from minigan.training import gan
 
-UPDATES, RATE, WARM_UPS = ("discriminator", "generator"), 2e-4, 3
+MODELS, UPDATES, RATE, WARM_UPS = ("cnn", "resnet"), ("discriminator", "generator"), 2e-4, 3
 
 
 def candidates(models, args):
@@ -73,15 +73,17 @@ def profile(models, args):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", choices=["cnn", "resnet", []], help="both by default")
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="cnn, resnet; both by default")
+    parser.add_argument("--precision", choices=[*cublas.PRECISIONS], default="float32")
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
-    models = args.models or ["cnn", "resnet"]
+    models = args.models or [*MODELS]
+    if unknown := [model for model in models if model not in MODELS]:
+        parser.error(f"unknown model '{unknown[0]}'; choose from: {', '.join(MODELS)}")
     with null_cupy.installed(cublas):
         if args.profile:
             return profile(models, args)

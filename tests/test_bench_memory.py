@@ -26,6 +26,13 @@ def test_the_pool_cuts_the_smallest_piece_that_is_large_enough_and_joins_neighbo
     assert pool.total == 21
 
 
+@pytest.mark.parametrize("words", [["--model", "vgg"], ["--condition", "colour"], ["--precision", "fp8"]])
+def test_what_it_does_not_know_is_one_line(words, capsys):
+    with pytest.raises(SystemExit):
+        graph_memory.main(words)
+    assert f"invalid choice: '{words[1]}'" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_graphs_are_recorded_and_what_a_training_holds_is_its_parameters_moments_and_images(capsys):
     graph_memory.main(["--model", "cnn", "--size", "32", "--batch", "16", "--json"])
     training, dis, gen, pool = (row["MiB"] for row in json.loads(capsys.readouterr().out))

@@ -52,6 +52,14 @@ def test_every_kernel_is_counted_as_often_as_in_the_emulated_cupy(model, switch,
     assert all(row["ms"] > 0 for row in rows)
 
 
+@pytest.mark.parametrize("words, said", [(["vgg"], "unknown model 'vgg'; choose from: cnn, resnet"),
+                                         (["--precision", "fp8"], "invalid choice: 'fp8'")])
+def test_what_it_does_not_know_is_one_line(words, said, host_cost, capsys):
+    with pytest.raises(SystemExit):
+        host_cost.main(words)
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_it_prints_one_row_for_each_update(host_cost, capsys):
     host_cost.main(["cnn", "--repeats", "1", "--batch", "2", "--width", "0.1", "--json"])
     rows = json.loads(capsys.readouterr().out)

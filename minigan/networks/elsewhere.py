@@ -213,7 +213,7 @@ class Round:
 
 @dataclass
 class Away:
-    """A pass that the other process does: side_by_side.Elsewhere."""
+    """A pass that the other process does: side_by_side.DoneElsewhere."""
 
     of: Round
     number: int

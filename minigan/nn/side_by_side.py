@@ -6,7 +6,7 @@ gradients, which are added in their order. Each is computed as it would be alone
 any number of threads; where there are more threads than functions, each function splits its operations over its share.
 
 Short operations still wait for each other: one thread at a time may hold Python's lock. So some of the functions may be
-done by another process (`Elsewhere`), again with the same bytes.
+done by another process (`DoneElsewhere`), again with the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minigan.engine.thread_pool import at_most, parallel, thread_count
 Function = Callable[..., Tensor]
 
 
-class Elsewhere(Protocol):
+class DoneElsewhere(Protocol):
     """A function that another process does, and has begun with its forward."""
 
     @property
@@ -52,7 +52,7 @@ class Elsewhere(Protocol):
 
 
 def side_by_side(functions: Sequence[Function], inputs: Sequence[Sequence[Tensor]], variables: Sequence[Tensor] = (),
-                 apart: bool = True, elsewhere: Mapping[int, Elsewhere] | None = None) -> list[Tensor]:
+                 apart: bool = True, elsewhere: Mapping[int, DoneElsewhere] | None = None) -> list[Tensor]:
     """[function(*its inputs) for each], computed at once, with derivatives of every order.
 
     functions: each gives one Tensor, draws no random numbers and changes nothing that another reads. Each may be called
@@ -70,7 +70,7 @@ class SideBySide(Op):
     """Inputs: those of all functions one after the other, then the variables; a result for each function."""
 
     def __init__(self, functions: Sequence[Function], counts: Sequence[int], apart: bool = True,
-                 elsewhere: Mapping[int, Elsewhere] | None = None):
+                 elsewhere: Mapping[int, DoneElsewhere] | None = None):
         self.least = 2 if apart else len(functions) + 1
         ends = list(accumulate(counts))
         self.functions, self.elsewhere = list(functions), dict(elsewhere or {})
