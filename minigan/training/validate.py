@@ -28,7 +28,8 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 def check_names(e: Experiment) -> None:
-    """WrongUse, with the choices, for a name that is not known; and for networks that cannot be made for these data."""
+    """WrongUse, with the choices, for a name that is not known; and for what does not go together: networks that cannot
+    be made for these data, options that do nothing."""
     assembly.check_names(e, CHOICES)
     assembly.check_networks(e)
     _check_labels(e)
@@ -36,12 +37,14 @@ def check_names(e: Experiment) -> None:
     if e.skip_bad and not datasets.DATASETS[e.dataset].skips_bad:
         others = ", ".join(name for name, row in datasets.DATASETS.items() if row.skips_bad)
         raise WrongUse(f"--skip-bad does nothing here: it is for images in files: {others}; leave it out")
+    if e.device == "cpu" and e.precision not in (None, "float32"):
+        raise WrongUse(f"--precision {e.precision} needs --device cuda: a CPU multiplies float32 as it is; leave it "
+                       "out")
 
 
 def with_precision(e: Experiment) -> Experiment:
-    """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card.
-
-    WrongUse for a CPU, which multiplies float32 as it is, and for bf16 on a card without it.
+    """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card; None on
+    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it.
     """
     if e.device != "cpu":
         xp = devices.device_module(e.device)
@@ -49,9 +52,6 @@ def with_precision(e: Experiment) -> Experiment:
             raise WrongUse("--precision bf16 needs a GPU of compute capability 8.0 or newer, and this one has "
                            f"{int(xp.cuda.Device().compute_capability) / 10}; --precision float32 runs on it")
         return dataclasses.replace(e, precision=e.precision or cublas.usual_precision(xp))
-    if e.precision not in (None, "float32"):
-        raise WrongUse(f"--precision {e.precision} needs --device cuda: a CPU multiplies float32 as it is; leave it "
-                       "out")
     return dataclasses.replace(e, precision=None)
 
 

@@ -74,10 +74,12 @@ def test_on_a_cpu_it_goes_on_in_float32_and_says_so(cupy, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 def test_a_cpu_refuses_to_round_before_anything_is_made(precision, tmp_path, capsys):
+    said = f"minigan: --precision {precision} needs --device cuda: a CPU multiplies float32 as it is; leave it out"
     assert main.run(words(tmp_path, "run", "--precision", precision, device="cpu")) == 2
-    assert capsys.readouterr().err.strip() == (
-        f"minigan: --precision {precision} needs --device cuda: a CPU multiplies float32 as it is; leave it out")
+    assert capsys.readouterr().err.strip() == said
     assert not (tmp_path / "run").exists()
+    assert main.run(["explain", "shapes", "--precision", precision]) == 2
+    assert capsys.readouterr() == ("", said + "\n")
 
 
 def test_a_card_without_bf16_refuses_it(cupy, tmp_path, monkeypatch, capsys):
