@@ -244,23 +244,25 @@ __device__ __forceinline__ void finish(const float (&acc)[HEIGHT][WIDTH][4], con
         long long at = place(i, j);
         if (at >= 0) to[at] = s.parts == 1 ? ended(value, end, j) : value;
     });
-    // the counters of this tile and phase: one for each part; a group has that of its first part, plus its level
+    // the counters of this tile and phase: one for each part; a group has that of its first part, plus its level, but
+    // one of a single member that of before, or it could have none
     tickets += ((blockIdx.z - part) * gridDim.y + blockIdx.y * s.parts) * gridDim.x + blockIdx.x * s.parts;
     int left = s.parts, step = 1;
     for (int level = 0; left > 1; level++) {
         int first = part / GROUP * GROUP, members = min(GROUP, left - first);
-        if (!is_last_block(tickets + first * step + level, members)) return;  // the same in all threads
+        int* mine = tickets + first * step + (members > 1 ? level : 0);
+        if (!is_last_block(mine, members)) return;  // the same in all threads
         left = (left + GROUP - 1) / GROUP;
 #pragma unroll 1
         for (int e = threadIdx.x; e < ROWS * COLUMNS; e += 128) {
             int j = e % COLUMNS;
             long long at = place(e / COLUMNS, j);
             if (at < 0) continue;
-            float* mine = parts + first * step * s.count + at;
-            float sum = mine[0];
-            for (int m = 1; m < members; m++) sum += mine[m * step * s.count];
+            float* theirs = parts + first * step * s.count + at;
+            float sum = theirs[0];
+            for (int m = 1; m < members; m++) sum += theirs[m * step * s.count];
             if (left == 1) out[at] = ended(sum, end, j);
-            else mine[0] = sum;
+            else theirs[0] = sum;
         }
         part /= GROUP;
         step *= GROUP;
