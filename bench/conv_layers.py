@@ -32,6 +32,7 @@ def layers(args, model):
     """{(kernel, shape and shape of its factors, three more arguments): (calls, sizes of the product)} of both updates.
     """
     calls, sizes, asked, chosen = Counter(), {}, [], conv.chosen
+    before = {kernel: getattr(conv, f"launch_{kernel}") for kernel in LAUNCHERS}
 
     def noted(kernel):
         def launch(a, b, *rest, **named):
@@ -51,7 +52,7 @@ def layers(args, model):
         run.update_generator(gpu.RATE)
     finally:
         conv.chosen = chosen
-        for kernel, launch in LAUNCHERS.items():
+        for kernel, launch in before.items():
             setattr(conv, f"launch_{kernel}", launch)
     return {key: (calls[key], sizes[key]) for key in calls}
 
