@@ -112,7 +112,7 @@ class Training:
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
         self.at_once = own == NONE  # whether the discriminator's forwards are side by side, where they can be
         self.elsewhere: Elsewhere | None = None  # who does some of them on a CPU with several cores
-        if own.discriminator is None and self.xp is np and group.size == 1:
+        if self.at_once and self.xp is np and group.size == 1:
             self.elsewhere = Elsewhere(structure_of(e, size, channels, self.classes), norm_of_discriminator(e))
 
     def iterate(self) -> tuple[Tensor, Tensor]:
