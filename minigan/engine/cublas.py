@@ -82,9 +82,7 @@ def current_precision(xp: Any) -> str:
 
 
 def usual_precision(xp: Any) -> str:
-    """What PyTorch's convolutions round to on the current device, unless they are told otherwise: TF32 where there is.
-
-    """
+    """What PyTorch's convolutions round to on the current device by themselves: TF32 where there is."""
     return "tf32" if has_tensor_cores(xp) else "float32"
 
 

@@ -20,6 +20,7 @@ from minigan.formats import notebook
 Progress = Callable[[int, int, str], None]  # (done, total, what), called now and then and at the end: progress_bar
 LIVE_S = 0.2  # at most five redraws a second: more cannot be read and costs time on slow terminals
 WINDOW_S = 30.0  # the rate is that of the last half minute, so that it follows a change and does not jitter
+FIRST_S = 1.0  # one iteration alone says the rate if it took so long: the first one of a fast training takes memory
 
 
 class ProgressLine:
@@ -119,7 +120,7 @@ class ProgressLine:
         total = f"{self.total:,}"
         shown = [f"  {name} {at_a_glance(value)}" for name, value in numbers.items()]
         rate = left = ""
-        if t1 > t0 and i1 > i0:
+        if t1 > t0 and (i1 > i0 + 1 or i1 > i0 and t1 - t0 >= FIRST_S):
             seconds = (t1 - t0) / (i1 - i0)
             rate = f"   {1 / seconds:,.1f} it/s" if seconds <= 1 else f"   {seconds:,.1f} s/it"
             left = f"   left {duration(seconds * (self.total - iteration))}" if iteration < self.total else ""

@@ -67,7 +67,7 @@ class Race:
     The results of both have the same bytes. took: tells how long one of them was.
     """
 
-    TRIES, KEPT = 6, 300  # of each way, then of the faster; the first of the other way is done here as well
+    TRIES, KEPT = 6, 300  # of each way, then of the faster; the very first of the second way is done both ways
 
     def __init__(self) -> None:
         self.times: tuple[list[float], list[float]] = [], []
