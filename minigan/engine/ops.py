@@ -80,9 +80,9 @@ class Power(Op):
         return x ** x.dtype.type(self.exponent)
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
-        if self.exponent in (0, 1):
-            return (gy * self.exponent,)
-        return (gy * power(self.saved[0], self.exponent - 1) * self.exponent,)
+        if self.exponent == 1:
+            return (gy,)
+        return (gy * power(self.saved[0], self.exponent - 1) * self.exponent if self.exponent else gy * 0.0,)
 
 
 # ---- functions of one element ------------------------------------------------------------------------------

@@ -87,18 +87,14 @@ def parallel(work: Callable[[Any], Any], items: Iterable[Any], large: bool = Fal
     places = itertools.count()  # shared: whoever is free takes the next item
 
     def run() -> None:
-        before, _mine.threads = getattr(_mine, "threads", None), mine
-        for place in places:
-            if place >= len(items) or failures:
-                break
-            try:
-                results[place] = work(items[place])
-            except BaseException as error:
-                failures[place] = error
-        if before is None:
-            del _mine.threads
-        else:
-            _mine.threads = before
+        with at_most(mine):
+            for place in places:
+                if place >= len(items) or failures:
+                    break
+                try:
+                    results[place] = work(items[place])
+                except BaseException as error:
+                    failures[place] = error
 
     others = [pool.submit(run) for _ in range(min(count, len(items)) - 1)]
     run()

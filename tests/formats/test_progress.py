@@ -63,6 +63,14 @@ def test_a_line_says_where_how_fast_how_long_and_the_losses(clock, columns):
     ]
 
 
+@pytest.mark.parametrize("seconds, shown", [
+    (0.9, " 1/10   dis 1.000\n"), (2.0, " 1/10   2.0 s/it   left 18 s   dis 1.000\n")])
+def test_one_short_iteration_says_nothing_of_the_time_to_come(seconds, shown, clock):
+    file = io.StringIO()
+    run(ProgressLine(10, stream=file, clock=clock), clock, [1], seconds, dis=1.0)
+    assert file.getvalue() == shown
+
+
 def test_a_terminal_is_redrawn_at_most_five_times_a_second_and_always_at_the_end(clock, columns):
     terminal = Terminal()
     p = ProgressLine(1000, stream=terminal, clock=clock)

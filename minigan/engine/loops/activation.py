@@ -34,11 +34,16 @@ def at_least(xp: Any, x: Array, low: float, out: Array = None) -> Array:
 
 
 def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
-    """gy times the derivative of leaky ReLU where its result was y; out may be gy."""
+    """gy times the derivative of leaky ReLU where its result was y; out may be gy. With it, NumPy's arrays are taken
+    for a block of larger ones, and the work arrays are used again."""
     xp = array_module(gy, y)
-    if slope == 0:
-        return xp.multiply(gy, y > 0, out=out)
-    factor = at_least(xp, (y > 0).astype(gy.dtype), slope)
+    if xp is np and out is not None:
+        factor = scratch("factor", y.shape, gy.dtype)
+        np.copyto(factor, np.greater(y, 0, out=scratch("mask", y.shape, np.bool_)))
+    else:
+        factor = (y > 0).astype(gy.dtype)
+    if slope != 0:
+        factor = at_least(xp, factor, slope, factor if factor.ndim else None)  # a number cannot be changed
     return xp.multiply(gy, factor, out=out)
 
 
@@ -95,7 +100,7 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
     g_rows, y_rows, to_rows = (a.reshape(-1, a.shape[-1]) for a in (gy, y, gz))
 
     def block(part: slice) -> Array | None:
-        to = leaky_mask_here(g_rows[part], y_rows[part], slope, to_rows[part])
+        to = leaky_mask(g_rows[part], y_rows[part], slope, to_rows[part])
         return column_sums(to) if want_bias else None
     parts = parallel(block, row_blocks(to_rows) or [slice(0)], least=FEW)
     return gz, total(parts) if want_bias else None
@@ -117,15 +122,6 @@ def launch_leaky_gradient(gy: Array, y: Array, slope: float, before: Array | Non
            (gy, y, gy if before is None else before, gz, np.int32(before is not None),
             slope_of("leaky_gradient", slope), np.int64(gy.size)))
     return gz
-
-
-def leaky_mask_here(gy: Array, y: Array, slope: float, out: Array) -> Array:
-    """leaky_mask, of NumPy's arrays, with work arrays that are used again."""
-    factor = scratch("factor", y.shape, gy.dtype)
-    np.copyto(factor, np.greater(y, 0, out=scratch("mask", y.shape, np.bool_)))
-    if slope == 0:
-        return np.multiply(gy, factor, out=out)
-    return np.multiply(gy, at_least(np, factor, slope, factor), out=out)
 
 
 def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,

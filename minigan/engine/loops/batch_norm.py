@@ -6,7 +6,7 @@ import numpy as np
 
 from minigan.engine.cuda import THREADS, check, column_grid, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.activation import leaky, leaky_mask, leaky_mask_here, slope_of, sum_rows
+from minigan.engine.loops.activation import leaky, leaky_mask, slope_of, sum_rows
 from minigan.engine.products import column_sums, total
 from minigan.engine.thread_pool import FEW, parallel, row_blocks, scratch
 
@@ -125,7 +125,7 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
         if y_rows is None or slope == 1:
             gz[...] = g_rows[part]
         else:
-            (leaky_mask_here if xp is np else leaky_mask)(g_rows[part], y_rows[part], slope, out=gz)
+            leaky_mask(g_rows[part], y_rows[part], slope, out=gz)
         hat = xp.subtract(rows[part], mean, out=scratch("block", gz.shape, gz.dtype, xp))
         hat *= gz
         return (column_sums(gz), column_sums(hat)) if xp is np else (gz.sum(0), hat.sum(0))
