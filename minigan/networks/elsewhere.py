@@ -52,6 +52,11 @@ class Structure:
                                                 self.condition, init=init, **self.options)
 
 
+def weights_of(dis: Discriminator) -> int:
+    """How many numbers its parameters have."""
+    return sum(p.size for p in dis.parameters().values())
+
+
 def numbers_and_logits(dis: Discriminator, classify: bool) -> Callable[[Tensor, Pass], Tensor]:
     """The discriminator with one result: the numbers (N,), or, with a classifier that takes part, those and the logits
     (N, 1 + classes)."""
@@ -112,7 +117,7 @@ class Elsewhere:
 
         Where machines have other work, or networks are large, it would not pay; so the time of updates decides.
         """
-        ask = LEAST <= count * sum(p.size for p in dis.parameters().values()) < MOST and self.is_there(dis)
+        ask = LEAST <= count * weights_of(dis) < MOST and self.is_there(dis)
         race = self.races[whose]
         second = ask and race.second()
         began = time.perf_counter()

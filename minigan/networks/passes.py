@@ -12,7 +12,7 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.engine.devices import Array
 from minigan.networks.discriminator import Discriminator
-from minigan.networks.elsewhere import Elsewhere, numbers_and_logits
+from minigan.networks.elsewhere import Elsewhere, numbers_and_logits, weights_of
 from minigan.nn.feature_norms import BatchNorm
 from minigan.nn.layers import Layer, Pass
 from minigan.nn.losses import gradient_norms
@@ -55,7 +55,7 @@ def at_once(dis: Discriminator, forwards: Sequence[Forward], elsewhere: Elsewher
 
     elsewhere: who does all but the last of them, and is there.
     """
-    size = len(forwards[0].x) * _weights(dis)
+    size = len(forwards[0].x) * weights_of(dis)
     return _at_once(dis, forwards, lambda layer: layer.norm.weight(layer, (), True), size >= APART, elsewhere)
 
 
@@ -86,7 +86,8 @@ def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Te
     losses.gradient_norms at x_hat with the labels of the real ones), all (N,) but logits (N, classes); None where
     there is no classifier, and no x_hat. real and fake: images and their labels.  elsewhere: as at_once has it.
     """
-    classify, number_and_logits = dis.condition == "ac", numbers_and_logits(dis, dis.condition == "ac")
+    classify = dis.condition == "ac"
+    number_and_logits = numbers_and_logits(dis, classify)
 
     def norms(x: Tensor, how: Pass) -> Tensor:
         return gradient_norms(lambda x: dis.forward(x, how), x)
@@ -101,7 +102,7 @@ def judged(dis: Discriminator, real: tuple[Tensor, Array | None], fake: tuple[Te
 def halves_pay(dis: Discriminator, count: int) -> bool:
     """Whether `count` fakes are judged faster in two halves: it is never asked how many threads there are, since a half
     has other sums than the whole."""
-    return count > 1 and count * _weights(dis) >= HALVES
+    return count > 1 and count * weights_of(dis) >= HALVES
 
 
 def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None,
@@ -112,19 +113,16 @@ def judged_in_halves(dis: Discriminator, x: Tensor, labels: Array | None,
     No image sees another, and nothing that they share has a gradient: the discriminator's weights are constants, as the
     generator's update has them, and are normalized once.  elsewhere: who does the first half, and is there.
     """
-    classify, of_half = dis.condition == "ac", numbers_and_logits(dis, dis.condition == "ac")
+    classify = dis.condition == "ac"
+    of_half = numbers_and_logits(dis, classify)
     with no_grad():
         weights = {layer: layer.norm.weight(layer, (), True) for path, layer in dis.walk()
                    if layer.weighted and (classify or path != "classify")}
     halves = [Forward(of_half, x[cut], None if labels is None else labels[cut], classify)
               for cut in (slice(0, len(x) // 2), slice(len(x) // 2, len(x)))]
-    apart = len(x) * _weights(dis) >= HALVES_APART
+    apart = len(x) * weights_of(dis) >= HALVES_APART
     y = ops.concatenate(_at_once(dis, halves, lambda layer: weights[layer], apart, elsewhere))
     return (y[:, 0], y[:, 1:]) if classify else (y, None)
-
-
-def _weights(dis: Discriminator) -> int:
-    return sum(p.size for p in dis.parameters().values())
 
 
 def _waits(layer: Layer) -> bool:

@@ -196,7 +196,7 @@ class Training:
             if classified is not None:
                 loss = loss + self.e.ac_gen * classification(classified, x.fake_labels)
             return [loss.detach(), *grad(loss, list(self.gen.parameters().values()))]
-        with self._second_process("generator", (self.e.gen_batch_size or self.e.batch_size)) as elsewhere:
+        with self._second_process("generator", self.e.gen_batch_size or self.e.batch_size) as elsewhere:
             loss, *gradients = self.together(of_part, x)
         self.opt_gen.apply(gradients, x.rate)
         self.gen.after_update()
