@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import BF16, FLOAT32, Array, array_module
 
 OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
 LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities
@@ -33,22 +33,35 @@ _outgrown: list[Array] = []  # tickets that were too few; a CUDA graph may use t
 
 _C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
 _NUMBERS = frozenset(_C_TYPES.values())
-_FLOAT32 = np.dtype(np.float32)  # to compare a dtype with it is faster than with its type
 
 
 # ---- which arrays ----------------------------------------------------------------------------------------------------
 
-def kernels_take(*arrays: Array | None) -> bool:
+def kernels_take(*arrays: Array | None, activations: Sequence[Array | None] = ()) -> bool:
     """Whether the kernels take these arrays: CuPy's, float32, C-contiguous; None is passed over.
 
+    activations: those that may be bfloat16 as well, all or none of them.
     The one decision of its kind: every loop with a kernel asks this first, and goes on with array operations if not.
     """
-    if array_module(*arrays) is np:
+    if array_module(*arrays, *activations) is np:
         return False
     for a in arrays:
-        if a is not None and not (a.dtype == _FLOAT32 and a.flags.c_contiguous):
+        if a is not None and not (a.dtype == FLOAT32 and a.flags.c_contiguous):
+            return False
+    dtype = None
+    for a in activations:
+        if a is None:
+            continue
+        if dtype is None and a.dtype in (FLOAT32, BF16):
+            dtype = a.dtype
+        if a.dtype != dtype or not a.flags.c_contiguous:
             return False
     return True
+
+
+def half(x: Array) -> Defines:
+    """What a source is compiled with for activations like x: HALF if they are bfloat16."""
+    return (("HALF", 1),) if x.dtype == BF16 else ()
 
 
 def compact(x: Array) -> Array:
@@ -56,16 +69,24 @@ def compact(x: Array) -> Array:
     return x if isinstance(x, np.ndarray) else array_module(x).ascontiguousarray(x)
 
 
-def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], **arrays: Array | None) -> Any:
+def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], activations: dict[str, Array | None] | None = None,
+          **arrays: Array | None) -> Any:
     """The array module of a launcher's arguments, after checking what the kernels rely on.
 
-    Each array that is not None must be a CuPy one, float32, C-contiguous, and of the shape in `shapes` if one is there.
+    Each array that is not None must be a CuPy one, float32, C-contiguous, and of the shape in `shapes` if one is there;
+    `activations` may instead be bfloat16, all of them.
     Raises TypeError or ValueError that names the launcher, what it expected and what was given.
     """
-    xp = array_module(*arrays.values())
+    xp = array_module(*arrays.values(), *(activations or {}).values())
     for name, a in arrays.items():
         if a is not None and not _fits(xp, a, shapes.get(name)):
             raise _refusal(launcher, xp, name, a, shapes.get(name))
+    if activations:
+        there = [a for a in activations.values() if a is not None]
+        dtype = BF16 if there and all(getattr(a, "dtype", None) == BF16 for a in there) else FLOAT32
+        for name, a in activations.items():
+            if a is not None and not _fits(xp, a, shapes.get(name), dtype):
+                raise _refusal(launcher, xp, name, a, shapes.get(name), dtype)
     return xp
 
 
@@ -80,17 +101,18 @@ def check_lists(launcher: str, lists: dict[str, Sequence[Array]], shapes: dict[s
     return xp
 
 
-def _fits(xp: Any, a: Any, shape: Sequence[int] | None) -> bool:
-    return (xp is not np and isinstance(a, xp.ndarray) and a.dtype == _FLOAT32 and a.flags.c_contiguous
+def _fits(xp: Any, a: Any, shape: Sequence[int] | None, dtype: np.dtype = FLOAT32) -> bool:
+    return (xp is not np and isinstance(a, xp.ndarray) and a.dtype == dtype and a.flags.c_contiguous
             and (shape is None or a.shape == tuple(shape)))
 
 
-def _refusal(launcher: str, xp: Any, name: str, a: Any, shape: Sequence[int] | None) -> Exception:
+def _refusal(launcher: str, xp: Any, name: str, a: Any, shape: Sequence[int] | None,
+             dtype: np.dtype = FLOAT32) -> Exception:
     """What is wrong with an array that does not fit."""
     if xp is np or not isinstance(a, xp.ndarray):
         return TypeError(f"{launcher}: expected {name} to be a CuPy array, got {type(a).__name__}")
-    if a.dtype != _FLOAT32:
-        return TypeError(f"{launcher}: expected {name} in float32, got {a.dtype}")
+    if a.dtype != dtype:
+        return TypeError(f"{launcher}: expected {name} in {dtype}, got {a.dtype}")
     if not a.flags.c_contiguous:
         return ValueError(f"{launcher}: expected {name} to be C-contiguous, got a view of shape {a.shape}; copy it")
     return ValueError(f"{launcher}: expected {name} of shape {tuple(shape or ())}, got {a.shape}")
@@ -98,9 +120,9 @@ def _refusal(launcher: str, xp: Any, name: str, a: Any, shape: Sequence[int] | N
 
 # ---- sizes of a launch -----------------------------------------------------------------------------------------------
 
-def one_each(count: int) -> tuple[int]:
-    """A grid with a thread for each of `count` numbers."""
-    return (-(-count // THREADS),)
+def one_each(count: int, like: Array | None = None) -> tuple[int]:
+    """A grid with a thread for each of `count` numbers; for every two, if they are bfloat16 as `like` is."""
+    return (-(-count // (2 * THREADS if like is not None and like.dtype == BF16 else THREADS)),)
 
 
 @cache

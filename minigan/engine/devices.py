@@ -11,7 +11,13 @@ import numpy as np
 
 from minigan.errors import WrongUse
 
+try:
+    from ml_dtypes import bfloat16
+except ImportError:  # comes with the extra `cuda`; without it no array is of this dtype
+    bfloat16 = "V2"
+
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever array_module() knows
+FLOAT32, BF16 = np.dtype(np.float32), np.dtype(bfloat16)  # to compare a dtype with these is faster than with its type
 
 DEVICES = ("cpu", "cuda")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import emulator
+import ml_dtypes
 import numpy as np
 from emulated_cupy import device, streams
 from emulated_cupy.counts import count_operation
@@ -20,6 +21,7 @@ from emulated_cupy.streams import byte_bounds
 
 DTYPES = {np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
                                       "float32", "float64")}
+BF16 = np.dtype(ml_dtypes.bfloat16)
 _SCALARS = {bool, int, float} | {dtype.type for dtype in DTYPES}
 _ATOMIC = {np.dtype(name) for name in ("int32", "uint32", "uint64", "float32", "float64")}
 
@@ -27,7 +29,7 @@ _ATOMIC = {np.dtype(name) for name in ("int32", "uint32", "uint64", "float32", "
 def dtype_of(dtype: Any) -> np.dtype:
     """NumPy's dtype, one that the fake knows."""
     dtype = np.dtype(dtype)
-    if dtype not in DTYPES:  # complex, float16, text
+    if dtype not in DTYPES and dtype != BF16:  # complex, float16, text
         raise TypeError(f"the emulated CuPy has no {dtype}; it has {', '.join(sorted(map(str, DTYPES)))}")
     return dtype
 
@@ -74,8 +76,12 @@ def written(a: np.ndarray) -> None:
 def change(name: str, function: Callable[..., Any], target: ndarray, *operands: Any) -> ndarray:
     """Let the device do function(target, *operands), which writes to target: now, or when a graph is launched.
 
-    Device arrays reach the function as NumPy's.
+    Device arrays reach the function as NumPy's. bfloat16 is left to the kernels: CuPy compiles its own for it only
+    where ml_dtypes and a header of CUDA's are.
     """
+    for x in (target, *operands):
+        if type(x) is ndarray and x.dtype == BF16:
+            raise TypeError(f"{name}: bfloat16 is for kernels; the emulated CuPy computes nothing with it")
     def run(target: np.ndarray, *operands: Any) -> None:
         with np.errstate(all="ignore"):
             function(target, *operands)
