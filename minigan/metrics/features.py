@@ -74,20 +74,15 @@ class InceptionFeatures:
     """Inception's 2048 features of the last pooling, as an Extractor.
 
     kind: how to run the weights, if not as their own kind (inception_table.KINDS); resize: if not the kind's.
-    Another process gets what it is made of, and makes its own, on its own card.
+    The weights themselves are not kept. Another process gets the network (see its __getstate__).
     """
 
     dimension = 2048
 
     def __init__(self, weights: Weights, kind: str | None = None, resize: str | None = None, device: str = "cpu"):
-        self.made_of = weights, kind, resize, device
         self.name, self.digest = kind or weights.kind, weights.digest
-        self.xp = devices.device_module(device)
-        self.network = Inception(weights.tensors, self.name, resize, self.xp)
+        self.network = Inception(weights.tensors, self.name, resize, devices.device_module(device))
         self.resize, self.classifies = self.network.resize, weights.classifies
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return InceptionFeatures, self.made_of
 
     def features(self, images: np.ndarray) -> np.ndarray:
         return devices.to_host(self.network.features(images)["2048"])
@@ -97,7 +92,7 @@ class InceptionFeatures:
         return devices.to_host_later(self.network.features(images)["2048"])
 
     def logits(self, features: np.ndarray, biased: bool = False) -> np.ndarray:
-        return devices.to_host(self.network.logits(self.xp.asarray(features), biased))
+        return devices.to_host(self.network.logits(self.network.xp.asarray(features), biased))
 
 
 class FunctionFeatures:

@@ -7,14 +7,14 @@ block's branches become one product of matrices, and Winograd's weights are kept
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from minigan.engine import winograd
-from minigan.engine.devices import Array, array_module, to_host
+from minigan.engine.devices import Array, array_module, device_module, to_host
 from minigan.engine.graphs import Graphs
 from minigan.engine.im2col import correlate
 from minigan.engine.loops.activation import Epilogue, bias_leaky
@@ -92,6 +92,26 @@ class Inception:
         self.last = None  # the last layer's W and b, if the weights have it
         if "fc.weight" in tensors:
             self.last = tuple(xp.asarray(tensors[name], dtype) for name in ("fc.weight", "fc.bias"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, by pickle: W and b of each product, on the host; it makes the rest, on its own card."""
+        wins = [name for name, layer in self.layers.items() if layer.taps is not None]
+        layers = {name: replace(layer, taps=None) for name, layer in self.layers.items()}
+        return self.__dict__ | {"xp": "cpu" if self.xp is np else "cuda", "graphs": None, "wins": wins} | self._put(
+            to_host, layers)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        wins, xp = state.pop("wins"), device_module(state["xp"])
+        self.__dict__.update(state, xp=xp)
+        self.__dict__.update(self._put(xp.asarray, self.layers))
+        self.layers |= {name: replace(self.layers[name], taps=winograd.transformed(self.layers[name].W))
+                        for name in wins}
+
+    def _put(self, put: Callable[[Array], Array], layers: Mapping[str, Folded]) -> dict[str, Any]:
+        """layers, heads and last, with their arrays elsewhere."""
+        return {"layers": {name: replace(layer, W=put(layer.W), b=put(layer.b)) for name, layer in layers.items()},
+                "heads": {name: replace(head, W=put(head.W), b=put(head.b)) for name, head in self.heads.items()},
+                "last": self.last and tuple(map(put, self.last))}
 
     def features(self, images: Array, taps: Sequence[str] = ("2048",)) -> dict[str, Array]:
         """images uint8 (N, H, W, C), C = 1 or 3 -> for each of taps (N, channels), the mean over the image.

@@ -1,7 +1,9 @@
 """Extraction of features: what a classifier or Inception says of images, cached, resumed, doubted."""
 
 import contextlib
+import gc
 import pickle
+import weakref
 from dataclasses import replace
 
 import emulated_cupy
@@ -166,11 +168,32 @@ def test_another_process_makes_its_own_extractor_of_the_same_features(device, im
         for extractor in (features.InceptionFeatures(weights, device=device), of_classes):
             expected = extractor.features(images)
             there = pickle.loads(pickle.dumps(extractor))
-            assert there.xp is xp and there.features(images).tobytes() == expected.tobytes()
+            assert getattr(there, "network", there).xp is xp and there.features(images).tobytes() == expected.tobytes()
             assert there.logits(expected).tobytes() == extractor.logits(expected).tobytes()
         ahead = pickle.loads(pickle.dumps(features.SharedOut(of_classes, features.InceptionFeatures(
             weights, device=device).begin, 1)))  # as instrument.open_extractor makes it for a GPU
-        assert ahead.extractor.xp is ahead.begin.__self__.xp is xp
+        assert ahead.extractor.xp is ahead.begin.__self__.network.xp is xp
+
+
+def test_another_process_takes_winograds_way_where_this_one_does(images, narrow, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(inception.winograd, "pays", lambda n, size, kernel, *rest: kernel == (3, 3))
+        made = inception.Inception(golden_inception.seeded(inception.tensors(narrow)), narrow)
+    there = pickle.loads(pickle.dumps(made))
+    taken = [{name for name, layer in one.layers.items() if layer.taps is not None} for one in (made, there)]
+    assert taken[0] == taken[1] != set()
+    assert made.features(images)["2048"].tobytes() == there.features(images)["2048"].tobytes()
+
+
+def test_weights_are_not_kept_beside_what_inception_makes_of_them(narrow):
+    """But the last layer's, which is used as it is."""
+    tensors = golden_inception.seeded(inception.tensors(narrow))
+    known = {name: weakref.ref(w) for name, w in tensors.items()}
+    extractor = features.InceptionFeatures(Weights(narrow, tensors, "", "", "d" * 64, ""))
+    del tensors
+    gc.collect()
+    assert {name for name, w in known.items() if w() is not None} <= {"fc.weight", "fc.bias"}
+    assert extractor.dimension == 2048
 
 
 def test_a_pictures_features_do_not_depend_on_the_others(rng):

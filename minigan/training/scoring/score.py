@@ -109,6 +109,7 @@ def score(a: Given | Path, asked: Asked, b: Given | None = None, function: Funct
             extractor, more = FunctionFeatures(function, first, "IS" in names), []
         names, left_out = scores_of(names, extractor, protocol)
         remarks += [*more, *left_out]
+    del read  # 95 MB, of which the extractor has made its own
     judges = None
     if saved is not None and not only:
         judges, more = open_judge(saved, real, asked)
