@@ -8,7 +8,8 @@ from checks import check_grads
 
 from minigan.engine import ops
 from minigan.engine.autograd import Tensor, grad
-from minigan.nn.losses import LOSSES, SampleNorms, gradient_penalty
+from minigan.engine.loops import losses
+from minigan.nn.losses import LOSSES, SampleNorms, gradient_penalty, mean_of
 
 
 def sigmoid(x):
@@ -48,6 +49,14 @@ def outputs(rng, dtype=np.float64):
 
 def test_every_loss_has_its_formulas_here():
     assert LOSSES.keys() == FORMULAS.keys() == SLOPES.keys() == AT_ZERO.keys()
+
+
+def test_an_unknown_function_is_named_with_those_that_there_are():
+    x, line = np.ones(3), "unknown function 'log'; choose from: linear, relu, softplus, square"
+    for call in (lambda: losses.mean_of(x, "log"), lambda: losses.mean_of_gradient(x.sum(), x, "log"),
+                 lambda: mean_of("log", Tensor(x))):
+        with pytest.raises(ValueError, match=line):
+            call()
 
 
 @every_loss

@@ -8,6 +8,7 @@ import numpy as np
 
 from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each
 from minigan.engine.devices import Array, array_module
+from minigan.errors import choose
 
 FILE = "losses.cu"
 FUNCTIONS = ("linear", "relu", "softplus", "square")  # as the kernels count them
@@ -16,8 +17,9 @@ FUNCTIONS = ("linear", "relu", "softplus", "square")  # as the kernels count the
 def mean_of(x: Array, function: str, sign: float = 1.0, shift: float = 0.0) -> Array:
     """The mean of function(sign * x + shift) over all elements of x, (); 0 if there are none.
 
-    function: linear z, relu max(z, 0), softplus log(1 + exp(z)), square z^2.
+    function: linear z, relu max(z, 0), softplus log(1 + exp(z)), square z^2; ValueError for another.
     """
+    choose("function", function, FUNCTIONS)
     if kernels_take(x):
         return launch_mean_of(x, function, sign, shift)
     xp, z = array_module(x), _shifted(x, sign, shift)
@@ -37,7 +39,8 @@ def launch_mean_of(x: Array, function: str, sign: float = 1.0, shift: float = 0.
 
 
 def mean_of_gradient(gy: Array, x: Array, function: str, sign: float = 1.0, shift: float = 0.0) -> Array:
-    """The gradient of mean_of with respect to x, of x's shape; gy ()."""
+    """The gradient of mean_of with respect to x, of x's shape; gy (). ValueError for an unknown function."""
+    choose("function", function, FUNCTIONS)
     if kernels_take(gy, x):
         return launch_mean_of_gradient(gy, x, function, sign, shift)
     xp, kind, g = array_module(x), x.dtype.type, gy * x.dtype.type(1 / max(1, x.size))
@@ -48,7 +51,7 @@ def mean_of_gradient(gy: Array, x: Array, function: str, sign: float = 1.0, shif
         slope = (z > 0).astype(x.dtype)
     elif function == "softplus":
         slope = xp.exp(xp.minimum(z, kind(0))) / (kind(1) + xp.exp(-abs(z)))
-    else:
+    else:  # square
         slope = kind(2) * z
     return g * slope * kind(sign)
 
