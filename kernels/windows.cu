@@ -2,8 +2,8 @@
 //
 // Twins in engine/loops/windows.py: im2col, im2col_bf16, col2im, col2im_bf16. im2col and col2im are each other's adjoints.
 // Layout: x (N, H, W, C); columns (count, kh * kw * C): row (n, i, j), column (dy, dx, c), which is pixel
-//     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32; columns
-//     may be bfloat16, four numbers in a uint2.
+//     (i * stride + dy - top, j * stride + dx - left) of image n, and zero where that lies outside. float32 or
+//     bfloat16, both of them or the columns alone.
 // Determinism: each result is written by one thread, its sum in a fixed order: a gather both ways, no atomics.
 
 struct Windows {
@@ -32,17 +32,27 @@ __device__ long long pixel_of(Windows w, long long window, int tap) {
 }
 
 // Block (32, 8): a warp copies one window. ceil(count / 8) blocks.
-extern "C" __global__ void im2col(Windows w, const float* x, float* columns) {
+template <class Number>
+__device__ void copy_ones(Windows w, const Number* x, Number* columns) {
     long long window = (long long)blockIdx.x * 8 + threadIdx.y;
     if (window >= w.count) return;
     int length = w.kh * w.kw * w.C;
     for (int k = threadIdx.x; k < length; k += 32) {
         long long pixel = pixel_of(w, window, k / w.C);
-        columns[window * length + k] = pixel < 0 ? 0.0f : x[pixel * w.C + k % w.C];
+        columns[window * length + k] = pixel < 0 ? (Number)0 : x[pixel * w.C + k % w.C];
     }
 }
 
-// The same four channels at a time, each four written as `as` makes them: C divisible by 4.
+extern "C" __global__ void im2col(Windows w, const float* x, float* columns) {
+    copy_ones(w, x, columns);
+}
+
+// Both bfloat16; an even number of channels goes as half as many float32 instead.
+extern "C" __global__ void im2col_of_bf16(Windows w, const unsigned short* x, unsigned short* columns) {
+    copy_ones(w, x, columns);
+}
+
+// The same four channels at a time, every four written as `as` makes them: C divisible by 4.
 template <class Four, class As>
 __device__ void copy_fours(Windows w, const float4* x, Four* columns, As as) {
     long long window = (long long)blockIdx.x * 8 + threadIdx.y;
@@ -78,11 +88,12 @@ extern "C" __global__ void im2col4_bf16(Windows w, const float4* x, uint2* colum
     copy_fours(w, x, columns, as);
 }
 
-// x = leaky(scale * sum + bias), the sum being that of all numbers of `columns`, read by `as`, which were taken from this
-// pixel and channel. Block (256), one thread a number of x. scale (1,), bias (C,); slope 1: no activation.
-template <class Number, class As>
-__device__ void collect(Windows w, const Number* columns, float* x, const float* scale, const float* bias, int has_scale,
-                        int has_bias, float slope, As as) {
+// leaky(scale * sum + bias), the sum being that of all numbers of `columns`, read by `as`, which were taken from this pixel
+// and channel; put(number of x, result) writes it. Block (256), one thread a number of x. scale (1,), bias (C,); slope 1:
+// no activation.
+template <class Number, class As, class Put>
+__device__ void collect(Windows w, const Number* columns, const float* scale, const float* bias, int has_scale,
+                        int has_bias, float slope, As as, Put put) {
     long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= w.count) return;
     int c = (int)(at % w.C);
@@ -102,17 +113,28 @@ __device__ void collect(Windows w, const Number* columns, float* x, const float*
         }
     if (has_scale) sum *= scale[0];
     if (has_bias) sum += bias[c];
-    x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;
+    put(at, sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum);
 }
 
 extern "C" __global__ void col2im(Windows w, const float* columns, float* x, const float* scale, const float* bias,
                                   int has_scale, int has_bias, float slope) {
     auto as = [](float number) { return number; };
-    collect(w, columns, x, scale, bias, has_scale, has_bias, slope, as);
+    auto put = [x](long long at, float result) { x[at] = result; };
+    collect(w, columns, scale, bias, has_scale, has_bias, slope, as, put);
 }
 
 extern "C" __global__ void col2im_bf16(Windows w, const unsigned short* columns, float* x, const float* scale,
                                        const float* bias, int has_scale, int has_bias, float slope) {
     auto as = [](unsigned short bits) { return __uint_as_float((unsigned)bits << 16); };
-    collect(w, columns, x, scale, bias, has_scale, has_bias, slope, as);
+    auto put = [x](long long at, float result) { x[at] = result; };
+    collect(w, columns, scale, bias, has_scale, has_bias, slope, as, put);
+}
+
+// x in bfloat16, too.
+extern "C" __global__ void col2im_bf16_to_bf16(Windows w, const unsigned short* columns, unsigned short* x,
+                                               const float* scale, const float* bias, int has_scale, int has_bias,
+                                               float slope) {
+    auto as = [](unsigned short bits) { return __uint_as_float((unsigned)bits << 16); };
+    auto put = [x](long long at, float result) { x[at] = (unsigned short)bf16(result); };
+    collect(w, columns, scale, bias, has_scale, has_bias, slope, as, put);
 }

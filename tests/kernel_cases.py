@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.engine.devices import BF16
 from minigan.engine.loops import (
     activation,
     adam,
@@ -168,7 +169,9 @@ def im2col_bf16_twin(x, kernel, stride, pad, size):
 
 
 def im2col_bf16_inputs(rng):
-    yield from im2col_inputs(rng)
+    for x, *how in im2col_inputs(rng):
+        yield x, *how
+        yield bf16_twin(x)[0], *how
     x = np.array([np.inf, np.nan, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -np.inf, 3.4e38, 0, -1], np.float32).reshape(1, 1, 1, 8)
     yield x, (1, 1), 1, (0, 0), (1, 1)
 
@@ -178,8 +181,16 @@ def col2im_bf16_inputs(rng):
         yield bf16_twin(columns)[0], *how
 
 
-def col2im_bf16_twin(columns, *how):
-    return col2im_twin((columns.astype(np.uint32) << 16).view(np.float32).astype(np.float64), *how)
+def col2im_to_bf16_inputs(rng):
+    for columns, x_shape, *how in col2im_bf16_inputs(rng):
+        scale, bias, slope = how[4:] or (None, None, 1.0)
+        yield columns, x_shape, *how[:4], scale, bias, slope, np.zeros(x_shape, BF16)
+
+
+def col2im_to_bf16_twin(columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out):
+    rounded = bf16_twin(col2im_twin(columns, x_shape, kernel, stride, pad, size, scale, bias, slope))[0]
+    out[...] = rounded
+    return rounded
 
 
 def col2im_inputs(rng):
@@ -247,7 +258,7 @@ def bf16_twin(*arrays):
     """The upper halves of float32's bits."""
     with np.errstate(over="ignore"):
         return [np.where(np.isnan(a), 0x7fff, rounded_to_bf16(a).astype(np.float32).view(np.uint32) >> 16)
-                .astype(np.uint16) for a in arrays]
+                .astype(np.uint16).view(BF16) for a in arrays]
 
 
 ROUNDINGS = {"tf32": rounded_to_tf32, "bf16": rounded_to_bf16}
@@ -517,7 +528,8 @@ CASES = [
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
     Case(windows.launch_im2col_bf16, im2col_bf16_twin, im2col_bf16_inputs, 0.0),
     Case(windows.launch_col2im, col2im_twin, col2im_inputs),
-    Case(windows.launch_col2im_bf16, col2im_bf16_twin, col2im_bf16_inputs),
+    Case(windows.launch_col2im_bf16, col2im_twin, col2im_bf16_inputs),
+    Case(windows.launch_col2im_bf16, col2im_to_bf16_twin, col2im_to_bf16_inputs, in_place=(9,)),
     # on a GPU the order of the sums within a product is tensor cores' own
     Case(rounding.launch_to_bf16, bf16_twin, bf16_inputs, 0.0),
     Case(conv.launch_conv, conv_twin, conv_inputs, 1e-5),

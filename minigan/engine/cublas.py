@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import BF16, FLOAT32, Array, array_module
 from minigan.engine.loops.rounding import to_bf16
 
 WORKSPACE = 32 << 20  # bytes; what cuBLAS asks for on Hopper. It chooses its ways by it, so it is always the same
-FLOAT32, BFLOAT16, DEFAULT_WAY = 0, 14, -1  # cudaDataType, cublasGemmAlgo_t
+R_32F, R_16BF, DEFAULT_WAY = 0, 14, -1  # cudaDataType, cublasGemmAlgo_t
 # how factors are rounded -> cudaDataType of the factors, cublasComputeType_t: 32F, 32F_FAST_TF32
-PRECISIONS = {"float32": (FLOAT32, 68), "tf32": (FLOAT32, 77), "bf16": (BFLOAT16, 68)}
-_TAKEN = (np.dtype(np.float32), np.dtype(np.uint16))  # the bits of bfloat16
+PRECISIONS = {"float32": (R_32F, 68), "tf32": (R_32F, 77), "bf16": (R_16BF, 68)}
+_TAKEN = (FLOAT32, BF16)
 TENSOR_CORES = 80  # compute capability from which on they multiply TF32 and bfloat16
 
 # (array module, device, thread) -> its handle, for good: graphs use its work space; None: there is no library. A thread
@@ -37,8 +37,7 @@ _handles: dict[tuple[Any, int, int], Handle | None] = {}
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """a @ b of two of CuPy's matrices, into `out` if it is given. float32 goes to cuBLAS as it lies in memory.
 
-    What float32 is rounded to, `precision` says; in bf16 a factor may be rounded already (rounding.to_bf16), and `out`
-    may be to be: uint16.
+    What float32 is rounded to, `precision` says; in bf16 a factor may be bfloat16 already, and `out` may be.
     """
     xp = array_module(a)
     if a.dtype not in _TAKEN or b.dtype not in _TAKEN:
@@ -81,6 +80,13 @@ def current_precision(xp: Any) -> str:
     return "float32" if handle is None else handle.precision
 
 
+def kept(x: Array) -> np.dtype:
+    """The dtype in which a convolution of x is kept: bfloat16 if products here are rounded to it, else x's."""
+    if isinstance(x, np.ndarray) or x.dtype not in _TAKEN or current_precision(array_module(x)) != "bf16":
+        return x.dtype
+    return BF16
+
+
 def usual_precision(xp: Any) -> str:
     """What PyTorch's convolutions round to on the current device by themselves: TF32 where there is."""
     return "tf32" if has_tensor_cores(xp) else "float32"
@@ -113,7 +119,7 @@ class Handle:
         (m, k), n = a.shape, b.shape[1]
         (a, a_transposed, a_row), (b, b_transposed, b_row) = _as_it_lies(a), _as_it_lies(b)
         kind, compute = PRECISIONS[self.precision]
-        if kind == BFLOAT16:
+        if kind == R_16BF:
             a, b = _in_bf16(a, b)
         elif any(x.dtype != np.float32 for x in (a, b, out)):
             raise ValueError(f"product: expected float32 in {self.precision}, got {a.dtype}, {b.dtype} and {out.dtype}")
@@ -121,7 +127,7 @@ class Handle:
         _checked("cublasGemmEx", self.library.cublasGemmEx(
             self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, kind, b_row,
             a.data.ptr, kind, a_row, ctypes.byref(self.zero), out.data.ptr,
-            FLOAT32 if out.dtype == np.float32 else BFLOAT16, max(1, n), compute, DEFAULT_WAY))
+            R_32F if out.dtype == FLOAT32 else R_16BF, max(1, n), compute, DEFAULT_WAY))
 
 
 def _as_it_lies(x: Array) -> tuple[Array, int, int]:

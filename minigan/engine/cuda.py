@@ -48,13 +48,10 @@ def kernels_take(*arrays: Array | None, activations: Sequence[Array | None] = ()
     for a in arrays:
         if a is not None and not (a.dtype == FLOAT32 and a.flags.c_contiguous):
             return False
-    dtype = None
-    for a in activations:
-        if a is None:
-            continue
-        if dtype is None and a.dtype in (FLOAT32, BF16):
-            dtype = a.dtype
-        if a.dtype != dtype or not a.flags.c_contiguous:
+    there = [a for a in activations if a is not None]
+    dtype = BF16 if there and there[0].dtype == BF16 else FLOAT32
+    for a in there:
+        if not (a.dtype == dtype and a.flags.c_contiguous):
             return False
     return True
 

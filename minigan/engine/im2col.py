@@ -26,7 +26,7 @@ import numpy as np
 
 from minigan.engine import cublas, winograd
 from minigan.engine.cuda import kernels_take
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import BF16, Array, array_module
 from minigan.engine.loops import conv
 from minigan.engine.loops.activation import Epilogue
 from minigan.engine.loops.windows import col2im, col2im_bf16, framed, im2col, im2col_bf16
@@ -86,7 +86,8 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
         return
     (_, kh, kw, C), xp = W.shape, array_module(W)
     windows = math.prod(gy.shape[1:3]) * kh * kw * C * gy.dtype.itemsize  # of one image, in bytes
-    if kernels_take(gy, W, out) and windows <= CUDA_TILE_BYTES:
+    if kernels_take(W) and kernels_take(activations=(gy,)) and kernels_take(activations=(out,)) \
+            and windows <= CUDA_TILE_BYTES:
         return _scatter(gy, W, stride, pad, out, epilogue)
     flipped = W.transpose(1, 2, 0, 3)[::-1, ::-1]  # (kh, kw, O, C): what is copied below are whole rows of C
     phases: list[Phase] = []
@@ -97,9 +98,9 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
                 weights = xp.ascontiguousarray(weights).transpose(3, 0, 1, 2)  # seen as (C, kh, kw, O)
                 phases.append(Phase(weights, top, left, part))
             elif part.size:  # no tap falls on these pixels: the stride is larger than the kernel
-                empty = xp.zeros((part.size // C, C), gy.dtype)
+                empty = xp.zeros((part.size // C, C), out.dtype)
                 epilogue(empty)
-                part[...] = empty.reshape(part.shape)
+                _put(part, empty)
     pieces = _pieces_of_phases(gy, phases, epilogue) or [
         piece for phase in phases for piece in _pieces(gy, phase.W, 1, phase.top, phase.left, phase.out, epilogue)]
     _run(gy, pieces, gy.size * W.size // len(W))
@@ -112,8 +113,9 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     the lanes are added in order at the end.
     """
     (N, oh, ow, O), (kh, kw), C, xp = gy.shape, kernel, x.shape[3], array_module(x)
+    dtype = np.float32 if x.dtype == BF16 else x.dtype
     if N == 0:
-        return xp.zeros((O, kh, kw, C), x.dtype)
+        return xp.zeros((O, kh, kw, C), dtype)
     if precision := conv.used(kernel, x, gy):
         return conv.launch_conv_weights(x, gy, kernel, stride, pad, precision=precision)
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
@@ -136,9 +138,9 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
             g = g.reshape(-1, O)
             factors = (columns.T, g) if by_column else (g.T, columns)
             if totals[index] is None:
-                totals[index] = product(*factors, xp.empty(shape, x.dtype))
+                totals[index] = product(*factors, xp.empty(shape, dtype))
             else:
-                totals[index] += product(*factors, scratch("product", shape, x.dtype, xp))
+                totals[index] += product(*factors, scratch("product", shape, dtype, xp))
 
     _run(x, [functools.partial(lane, i) for i in range(lanes)], gy.size * K)
     for other in totals[1:]:
@@ -151,7 +153,7 @@ def _scatter(gy: Array, W: Array, stride: int, pad: tuple[int, int], out: Array,
     (N, oh, ow, O), K, xp = gy.shape, W.size // len(W), array_module(gy)
     step = max(1, CUDA_TILE_BYTES // max(1, oh * ow * K * gy.dtype.itemsize))
     # in bfloat16 as well, if products are: half the bytes
-    dtype, add_up = (np.uint16, col2im_bf16) if cublas.current_precision(xp) == "bf16" else (np.float32, col2im)
+    dtype, add_up = (BF16, col2im_bf16) if cublas.current_precision(xp) == "bf16" else (np.float32, col2im)
     for images in blocks(N, step):
         g = gy[images].reshape(-1, O)
         columns = product(g, W.reshape(O, K), scratch("columns", (len(g), K), dtype, xp))
@@ -231,7 +233,14 @@ def _multiply(columns: Array, matrix: Array, target: Array, epilogue: Callable[[
     product(columns, matrix, flat)
     epilogue(flat)
     if not direct:
-        target[...] = flat.reshape(target.shape)
+        _put(target, flat)
+
+
+def _put(target: Array, flat: Array) -> None:
+    """target[...] = the same numbers as a matrix. Two bytes are as good as another two: CuPy may not know bfloat16."""
+    if flat.dtype == BF16:
+        target, flat = target.view(np.uint16), flat.view(np.uint16)
+    target[...] = flat.reshape(target.shape)
 
 
 def _has_rows(out: Array) -> bool:
@@ -270,12 +279,12 @@ def _thin_pieces(x: Array, W: Array, top: int, left: int, out: Array,
 def _gather(x: Array, kernel: tuple[int, int], stride: int, top: int, left: int, size: tuple[int, int]) -> Array:
     """im2col in a work array: row (n, i, j) is the window of x at i*stride - top, j*stride - left.
 
-    In bfloat16 if it is to be multiplied in it, on a GPU: half the bytes."""
+    In bfloat16 if it is to be multiplied in it, on a GPU."""
     (N, H, W, C), (kh, kw), (oh, ow) = x.shape, kernel, size
     if kernel == (1, 1) and stride == 1 and top == left == 0 and size == (H, W) and x.flags.c_contiguous:
         return x.reshape(-1, C)
     xp = array_module(x)
-    if xp is not np and kernels_take(x) and cublas.current_precision(xp) == "bf16":
+    if xp is not np and kernels_take(activations=(x,)) and cublas.current_precision(xp) == "bf16":
         return im2col_bf16(x, kernel, stride, (top, left), size)
     columns = scratch("columns", (N * oh * ow, kh * kw * C), x.dtype, xp)
     return im2col(x, kernel, stride, (top, left), size, columns)

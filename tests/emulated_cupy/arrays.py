@@ -80,7 +80,7 @@ def change(name: str, function: Callable[..., Any], target: ndarray, *operands: 
     where ml_dtypes and a header of CUDA's are.
     """
     for x in (target, *operands):
-        if type(x) is ndarray and x.dtype == BF16:
+        if type(x) is ndarray and x.dtype == BF16 and target.size:
             raise TypeError(f"{name}: bfloat16 is for kernels; the emulated CuPy computes nothing with it")
     def run(target: np.ndarray, *operands: Any) -> None:
         with np.errstate(all="ignore"):

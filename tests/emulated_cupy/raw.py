@@ -16,10 +16,10 @@ from emulated_cupy.counts import count_kernel
 
 _SAME = {  # C type -> dtypes of an array that a pointer to it may be given; the first is that of a number
     "bool": "bool", "char": "int8 uint8", "signed char": "int8", "unsigned char": "uint8 bool", "short": "int16",
-    "unsigned short": "uint16", "int": "int32", "unsigned": "uint32", "long": "int64", "unsigned long": "uint64",
-    "long long": "int64", "unsigned long long": "uint64", "float": "float32", "double": "float64",
-    "int8_t": "int8", "uint8_t": "uint8", "int16_t": "int16", "uint16_t": "uint16", "int32_t": "int32",
-    "uint32_t": "uint32", "int64_t": "int64", "uint64_t": "uint64", "size_t": "uint64"}
+    "unsigned short": "uint16 bfloat16", "int": "int32", "unsigned": "uint32", "long": "int64",
+    "unsigned long": "uint64", "long long": "int64", "unsigned long long": "uint64", "float": "float32",
+    "double": "float64", "int8_t": "int8", "uint8_t": "uint8", "int16_t": "int16", "uint16_t": "uint16",
+    "int32_t": "int32", "uint32_t": "uint32", "int64_t": "int64", "uint64_t": "uint64", "size_t": "uint64"}
 _WORDS = {"const", "volatile", "struct", "restrict", "__restrict", "__restrict__"}
 _MAX_BLOCK, _MAX_GRID, _MAX_SHARED = (1024, 1024, 64), (2**31 - 1, 65535, 65535), 48 << 10
 

@@ -7,6 +7,7 @@ import pytest
 from minigan.engine import cublas, devices, ops, products
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d
+from minigan.engine.devices import BF16
 from minigan.engine.im2col import correlate, correlate_transposed, correlate_weights
 from minigan.engine.loops import conv
 from minigan.engine.loops.rounding import to_bf16
@@ -126,7 +127,7 @@ def test_columns_of_bf16_have_half_the_bytes_and_give_the_same_products(cupy, rn
 
 def test_a_product_may_be_rounded_to_bf16_as_well(cupy, rng):
     a, b = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((33, 20), (20, 7)))
-    out = cupy.empty((33, 7), np.uint16)
+    out = cupy.empty((33, 7), BF16)
     with cublas.precision(cupy, "bf16"):
         assert cublas.product(a, b, out) is out
         assert out.get().tobytes() == to_bf16(cublas.product(a, b))[0].get().tobytes()

@@ -184,10 +184,10 @@ def launch_tanh_gradient(gy: Array, y: Array) -> Array:
 # ---- arguments of kernels that end with bias and leaky ReLU --------------------------------------------------------
 
 def scale_and_bias(launcher: str, instead: Array, scale: Array | None, bias: Array | None) -> tuple[Any, ...]:
-    """Arguments scale, bias, has_scale, has_bias; `instead` stands for an array that is not there and not read."""
+    """Arguments scale, bias, has_scale, has_bias; a null pointer stands for an array that is not there."""
     if scale is not None and scale.size != 1:
         raise ValueError(f"{launcher}: expected scale to be one number, got shape {scale.shape}")
-    return (instead if scale is None else scale, instead if bias is None else bias,
+    return (np.int64(0) if scale is None else scale, np.int64(0) if bias is None else bias,
             np.int32(scale is not None), np.int32(bias is not None))
 
 

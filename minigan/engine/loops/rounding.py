@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import BF16, Array, array_module
 
 FILE = "rounding.cu"
 
@@ -31,28 +31,20 @@ BITS = {"tf32": 10, "bf16": 7}  # behind the point
 
 
 def to_bf16(*arrays: Array) -> list[Array]:
-    """One or two arrays in bfloat16: new arrays of uint16, which has its bits, since NumPy has no such dtype.
-
-    What is not a number becomes 0x7fff.
-    """
+    """One or two arrays of float32 in bfloat16: new arrays. What is not a number becomes 0x7fff."""
     if kernels_take(*arrays):
         return launch_to_bf16(*arrays)
-    return [_bits(x) for x in arrays]
+    return [_bits(x).view(BF16) for x in arrays]
 
 
 def launch_to_bf16(*arrays: Array) -> list[Array]:
     """In one launch."""
     x, y = arrays if len(arrays) == 2 else (*arrays, arrays[0].reshape(-1)[:0])
     xp = check("to_bf16", {}, x=x, y=y)
-    rounded = [xp.empty(a.shape, np.uint16) for a in (x, y)]
+    rounded = [xp.empty(a.shape, BF16) for a in (x, y)]
     launch(FILE, "to_bf16", one_each((x.size + 1) // 2 + (y.size + 1) // 2), (THREADS,),
            (x, rounded[0], np.int64(x.size), y, rounded[1], np.int64(y.size)))
     return rounded[:len(arrays)]
-
-
-def from_bf16(bits: Array) -> Array:
-    """uint16 with the bits of bfloat16 as float32."""
-    return (bits.astype(np.uint32) * np.uint32(1 << 16)).view(np.float32)
 
 
 def _bits(x: Array) -> Array:

@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each, table
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import BF16, FLOAT32, Array, array_module
 from minigan.engine.loops.activation import bias_leaky, scale_and_bias, slope_of
-from minigan.engine.loops.rounding import from_bf16, launch_to_bf16, to_bf16
+from minigan.engine.loops.rounding import launch_to_bf16, to_bf16
 from minigan.engine.thread_pool import scratch
 
 FILE = "windows.cu"
@@ -54,22 +54,26 @@ def launch_im2col(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair, ou
 
 
 def im2col_bf16(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair) -> Array:
-    """im2col in bfloat16: uint16, which has its bits (rounding.to_bf16)."""
-    if kernels_take(x):
+    """im2col in bfloat16; x float32 or bfloat16."""
+    if kernels_take(activations=(x,)):
         return launch_im2col_bf16(x, kernel, stride, pad, size)
-    return to_bf16(im2col(x, kernel, stride, pad, size))[0]
+    return to_bf16(im2col(x.astype(np.float32) if x.dtype == BF16 else x, kernel, stride, pad, size))[0]
 
 
 def launch_im2col_bf16(x: Array, kernel: Pair, stride: int, pad: Pair, size: Pair) -> Array:
-    """In one launch where four channels can be read at once, else in two."""
-    N, _, _, C = x.shape
-    if C % 4 or x.data.ptr % 16:
+    """In one launch; in two of float32 if its channels cannot be read four at a time."""
+    (N, _, _, C), same = x.shape, x.dtype == BF16
+    wide = C % (8 if same else 4) == 0 and x.data.ptr % 16 == 0
+    if not (same or wide):
         return launch_to_bf16(launch_im2col(x, kernel, stride, pad, size))[0]
-    xp, count = check("im2col_bf16", {}, x=x), N * size[0] * size[1]
-    columns = xp.empty((count, kernel[0] * kernel[1] * C), np.uint16)
+    xp, count = check("im2col_bf16", {}, {"x": x}), N * size[0] * size[1]
+    columns = xp.empty((count, kernel[0] * kernel[1] * C), BF16)
     if columns.size:
+        name, moved = "im2col_of_bf16" if same else "im2col4_bf16", columns
+        if same and C % 2 == 0 and x.data.ptr % 4 == 0:  # two numbers that are only moved are as good as one of float32
+            name, x, moved = "im2col4" if wide else "im2col", x.view(np.float32), columns.view(np.float32)
         windows = _windows("im2col_bf16", x.shape, kernel, stride, pad, size, count=count)
-        launch(FILE, "im2col4_bf16", (-(-count // 8),), (32, 8), (windows, x, columns))
+        launch(FILE, name, (-(-count // 8),), (32, 8), (windows, x, moved))
     return columns
 
 
@@ -108,17 +112,17 @@ def launch_col2im(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride
 def col2im_bf16(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
                 scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
                 out: Array | None = None) -> Array:
-    """col2im of columns in bfloat16: uint16, which has its bits (rounding.to_bf16). Sums and x are float32."""
+    """col2im of columns in bfloat16. Sums are float32, and so is x, but for an `out` in bfloat16."""
     if array_module(columns) is not np:
         return launch_col2im_bf16(columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out)
-    return col2im(from_bf16(columns), x_shape, kernel, stride, pad, size, scale, bias, slope, out)
+    return col2im(columns.astype(np.float32), x_shape, kernel, stride, pad, size, scale, bias, slope, out)
 
 
 def launch_col2im_bf16(columns: Array, x_shape: tuple[int, ...], kernel: Pair, stride: int, pad: Pair, size: Pair,
                        scale: Array | None = None, bias: Array | None = None, slope: float = 1.0,
                        out: Array | None = None) -> Array:
-    if columns.dtype != np.uint16 or not columns.flags.c_contiguous:
-        raise TypeError(f"col2im_bf16: expected columns in uint16, C-contiguous, got {columns.dtype}")
+    if columns.dtype != BF16 or not columns.flags.c_contiguous:
+        raise TypeError(f"col2im_bf16: expected columns in bfloat16, C-contiguous, got {columns.dtype}")
     return _collect("col2im_bf16", columns, x_shape, kernel, stride, pad, size, scale, bias, slope, out)
 
 
@@ -147,10 +151,12 @@ def _collect(kernel_name: str, columns: Array, x_shape: tuple[int, ...], kernel:
     rows = N * size[0] * size[1], kernel[0] * kernel[1] * C
     if columns.size != math.prod(rows):
         raise ValueError(f"{kernel_name}: expected columns of shape {rows}, got {columns.shape}")
-    check(kernel_name, {"bias": (C,), "out": tuple(x_shape)}, scale=scale, bias=bias, out=out)
+    if columns.dtype == FLOAT32:
+        check(kernel_name, {}, out=out)
+    check(kernel_name, {"bias": (C,), "out": tuple(x_shape)}, {"out": out}, scale=scale, bias=bias)
     x = array_module(columns).empty(tuple(x_shape), np.float32) if out is None else out
     windows = _windows(kernel_name, x_shape, kernel, stride, pad, size, count=x.size)
-    launch(FILE, kernel_name, one_each(x.size), (THREADS,),
+    launch(FILE, kernel_name + ("_to_bf16" if x.dtype == BF16 else ""), one_each(x.size), (THREADS,),
            (windows, columns, x, *scale_and_bias(kernel_name, x, scale, bias), slope_of(kernel_name, slope)))
     return x
 
