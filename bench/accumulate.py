@@ -18,6 +18,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import usage
+
+from minigan.networks.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,12 +51,12 @@ def measured(args, parts):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="cnn")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--parts", default="1,2,4,8")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", type=usage.name("model", MODELS), default="cnn")
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--width", type=usage.above_0, default=1.0)
+    parser.add_argument("--size", type=usage.count, default=32)
+    parser.add_argument("--parts", type=usage.several(usage.count), default="1,2,4,8")
+    parser.add_argument("--repeats", type=usage.count, default=5)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(words)
@@ -61,7 +64,7 @@ def main(words=None):
         print(json.dumps(measured(args, args.part)))
         return
     rows = []
-    for parts in args.parts.split(","):
+    for parts in args.parts:
         words = ["--model", args.model, "--batch", args.batch, "--width", args.width, "--size", args.size, "--repeats",
                  args.repeats, "--part", parts]
         done = subprocess.run([sys.executable, __file__, *map(str, words)], check=True, stdout=subprocess.PIPE,
@@ -78,4 +81,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

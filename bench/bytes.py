@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 
 import numpy as np
+import usage
 from train_step import CASES, minigan_steps
 
 from minigan.engine import conv_ops, ops, products, thread_pool, winograd
@@ -125,8 +126,8 @@ def rates(sgemm, repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("case", nargs="*", type=usage.name("case", CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--repeats", type=usage.count, default=5)
     args = parser.parse_args()
     elsewhere.MOST = 0
     watch = Watch()
@@ -161,4 +162,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -18,6 +18,7 @@ from collections import Counter
 
 import gpu
 import numpy as np
+import usage
 
 from minigan.engine import cublas, im2col
 from minigan.engine.loops import conv
@@ -113,11 +114,12 @@ def described(row):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="bench/conv_layers.py", description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="cnn, resnet (default: both)")
+    parser.add_argument("models", nargs="*", type=usage.name("model", ("cnn", "resnet")), metavar="MODEL",
+                        help="cnn, resnet (default: both)")
     parser.add_argument("--precision", choices=["tf32", "bf16"], default="tf32")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--width", type=usage.above_0, default=1.0)
+    parser.add_argument("--repeats", type=usage.count, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(arguments)
     os.environ[conv.SWITCH] = "1"
@@ -141,4 +143,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -14,10 +14,13 @@ import statistics
 import time
 
 import numpy as np
+import usage
 
 from minigan.engine import thread_pool
 from minigan.engine.machine import machine as this_machine
 from minigan.experiment import presets
+from minigan.networks.models import MODELS
+from minigan.networks.norms import NORMS
 from minigan.training import gan
 from minigan.training.diagnosis import diagnostics
 
@@ -45,17 +48,17 @@ def compare(model, norm, args):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="cnn,resnet")
-    parser.add_argument("--norms", default="sn,sn-conv")
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--models", type=usage.several(usage.name("model", MODELS)), default="cnn,resnet")
+    parser.add_argument("--norms", type=usage.several(usage.name("norm", NORMS)), default="sn,sn-conv")
+    parser.add_argument("--width", type=usage.above_0, default=1.0)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--size", type=usage.count, default=32)
+    parser.add_argument("--repeats", type=usage.count, default=5)
+    parser.add_argument("--threads", type=usage.count)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
     threads = thread_pool.set_threads(args.threads)
-    rows = [compare(model, norm, args) for model in args.models.split(",") for norm in args.norms.split(",")]
+    rows = [compare(model, norm, args) for model in args.models for norm in args.norms]
     machine = {"processor": this_machine()["processor"], "threads": threads}
     if args.json:
         print(json.dumps({"machine": machine, "batch": args.batch, "width": args.width, "size": args.size,
@@ -71,4 +74,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -19,6 +19,7 @@ import time
 import warnings
 
 import numpy as np
+import usage
 
 from minigan.metrics import frechet
 
@@ -51,8 +52,8 @@ def rest(real, fake):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--features", type=usage.count, default=2048)
+    parser.add_argument("--rounds", type=usage.count, default=3)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")  # sqrtm's, of singular matrices
     ways = {"minigan": frechet.distance, "eigvals": by_eigenvalues}
@@ -81,4 +82,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -415,6 +415,8 @@ def main(words=None):
     args = parser.parse_args(words)
     if unknown := [part for part in args.parts if part not in PARTS]:
         parser.error(f"unknown part '{unknown[0]}'; choose from: {', '.join(PARTS)}")
+    if min(args.batch, args.repeats) < 1:
+        parser.error("--batch and --repeats: expected at least 1")
     cupy, facts = machine("bench/gpu.py")
     results, begin = {"machine": facts}, time.monotonic()
     if not args.json:

@@ -29,6 +29,7 @@ import emulated_cupy  # noqa: E402
 import emulator  # noqa: E402
 from emulated_cupy import device  # noqa: E402
 
+from bench import usage  # noqa: E402
 from minigan.engine import cublas, graphs  # noqa: E402
 from minigan.experiment import presets  # noqa: E402
 from minigan.experiment.experiment import CONDITIONS  # noqa: E402
@@ -113,9 +114,9 @@ def recorded(args):
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(MODELS), default="resnet-imagenet")
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--size", type=usage.count, default=128)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--width", type=usage.above_0, default=1.0)
     parser.add_argument("--condition", choices=CONDITIONS, default="none")
     parser.add_argument("--precision", choices=[*cublas.PRECISIONS], default="tf32")
     parser.add_argument("--json", action="store_true")
@@ -130,4 +131,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -21,6 +21,7 @@ from functools import partial
 
 import null_cupy
 import numpy as np
+import usage
 
 from minigan.engine import cublas
 from minigan.experiment import presets
@@ -73,17 +74,16 @@ def profile(models, args):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="cnn, resnet; both by default")
+    parser.add_argument("models", nargs="*", type=usage.name("model", MODELS), metavar="MODEL",
+                        help="cnn, resnet; both by default")
     parser.add_argument("--precision", choices=[*cublas.PRECISIONS], default="float32")
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--repeats", type=usage.count, default=40)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--width", type=usage.above_0, default=1.0)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
     models = args.models or [*MODELS]
-    if unknown := [model for model in models if model not in MODELS]:
-        parser.error(f"unknown model '{unknown[0]}'; choose from: {', '.join(MODELS)}")
     with null_cupy.installed(cublas):
         if args.profile:
             return profile(models, args)
@@ -98,4 +98,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

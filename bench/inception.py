@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+import usage
+
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 
@@ -93,7 +95,7 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", library, "--batch", str(args.batch), "--size", str(args.size),
              "--threads", str(threads)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts = json.loads(self.process.stdout.readline())
+        self.facts = json.loads(usage.first_line(self.process))
 
     def ask(self, what="batch"):
         self.process.stdin.write(what + "\n")
@@ -123,10 +125,10 @@ def compare(args, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--size", type=int, default=32, help="of the images, before they are resized to 299")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--batch", type=usage.count, default=32)
+    parser.add_argument("--size", type=usage.count, default=32, help="of the images, before they are resized to 299")
+    parser.add_argument("--repeats", type=usage.count, default=5)
+    parser.add_argument("--threads", type=usage.count)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -136,6 +138,7 @@ def main():
     if args.worker:
         work(args.worker, args.batch, args.size, threads)
         return
+    usage.wants("torch", "torch_fidelity")
     result = compare(args, threads)
     result["machine"] = {"processor": this_machine()["processor"], "threads": threads,
                          "python": platform.python_version()}
@@ -154,4 +157,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

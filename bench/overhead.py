@@ -15,11 +15,12 @@ import statistics
 import time
 
 import numpy as np
+import usage
 
 from minigan.engine import thread_pool
 from minigan.engine.machine import machine as this_machine
-from minigan.experiment import presets
-from minigan.experiment.methods import options_of
+from minigan.experiment import methods, presets
+from minigan.networks.norms import NORMS
 from minigan.training import gan
 
 METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
@@ -27,7 +28,7 @@ METHODS = ("none", "wn", "sn", "bssn", "sn-conv", "wgan-gp")
 
 def make(method, size, args):
     e = presets.experiment("cifar10", batch_size=args.batch, width=args.width, n_dis=args.n_dis, beta1=0.5, beta2=0.9,
-                           **options_of(method))
+                           **methods.options_of(method))
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, size, size, 3), np.uint8)
     return gan.Training(e, images)
 
@@ -59,17 +60,18 @@ def compare(size, methods, args):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="32,48")
-    parser.add_argument("--methods", default=",".join(METHODS))
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--n-dis", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--sizes", type=usage.several(usage.count), default="32,48")
+    parser.add_argument("--methods", type=usage.several(usage.name("method", (*NORMS, *methods.METHODS))),
+                        default=",".join(METHODS))
+    parser.add_argument("--width", type=usage.above_0, default=1.0)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--n-dis", type=usage.count, default=5)
+    parser.add_argument("--repeats", type=usage.count, default=5)
+    parser.add_argument("--threads", type=usage.count)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(words)
     threads = thread_pool.set_threads(args.threads)
-    results = {size: compare(int(size), args.methods.split(","), args) for size in args.sizes.split(",")}
+    results = {size: compare(size, args.methods, args) for size in args.sizes}
     machine = {"processor": this_machine()["processor"], "threads": threads}
     if args.json:
         print(json.dumps({"machine": machine, "batch": args.batch, "width": args.width, "results": results}, indent=2))
@@ -85,4 +87,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -27,6 +27,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import usage
+
+from minigan.networks.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALE = (8, 64, 512)
@@ -130,14 +133,14 @@ def child(args, processes, threads):
 
 def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="cnn")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=usage.name("model", MODELS), default="cnn")
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--width", type=usage.above_0, default=0.5)
+    parser.add_argument("--repeats", type=usage.count, default=7)
+    parser.add_argument("--threads", type=usage.count, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--sync-bn", action="store_true")
-    parser.add_argument("--latency", type=float, help="seconds of a message between machines")
-    parser.add_argument("--bandwidth", type=float, help="bytes a second between machines")
+    parser.add_argument("--latency", type=usage.above_0, help="seconds of a message between machines")
+    parser.add_argument("--bandwidth", type=usage.above_0, help="bytes a second between machines")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(words)
@@ -166,4 +169,4 @@ def main(words=None):
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -25,8 +25,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import usage
 
 BLOCK = 256
+BATCHES = 20  # of an epoch, at least: memory is compared with that after ten
 
 
 def make(path, gib, size):
@@ -107,11 +109,11 @@ def speed(path, batch, *_):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--gib", type=float, default=1)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--gib", type=usage.above_0, default=1)
+    parser.add_argument("--size", type=usage.count, default=64)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--width", type=usage.above_0, default=0.25)
+    parser.add_argument("--seconds", type=usage.above_0, default=20)
     parser.add_argument("--folder", default=None, help="where the file is made [the system's folder for such]")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -119,6 +121,11 @@ def main():
         how, path = {"training": training, "epoch": epoch, "speed": speed}[asked.worker[0]], Path(asked.worker[1])
         print(json.dumps(how(path, asked.batch, asked.width, asked.seconds)))
         return
+    if asked.folder is not None and not Path(asked.folder).is_dir():
+        parser.error(f"argument --folder: no folder '{asked.folder}'")
+    images, least = int(asked.gib * 2**30 / (3 * asked.size**2)), max(BLOCK, BATCHES * asked.batch)
+    if images < least:
+        parser.error(f"argument --gib: {asked.gib:g} GiB are {images} images, expected {least} at least")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {platform.platform()}, "
           f"NumPy {np.__version__}")
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
@@ -140,4 +147,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

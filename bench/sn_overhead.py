@@ -13,6 +13,7 @@ import statistics
 import time
 
 import numpy as np
+import usage
 
 from minigan.engine import thread_pool
 from minigan.engine.machine import machine as this_machine
@@ -23,17 +24,17 @@ from minigan.training import gan
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=["cnn", "resnet"], default="cnn")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--power-iterations", type=int, default=1)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--batch", type=usage.count, default=64)
+    parser.add_argument("--repeats", type=usage.count, default=15)
+    parser.add_argument("--power-iterations", type=usage.count, default=1)
+    parser.add_argument("--threads", type=usage.count)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     threads = thread_pool.set_threads(args.threads)
+    experiments = [presets.experiment("cifar10", model=args.model, batch_size=args.batch, norm=norm,
+                                      power_iterations=args.power_iterations) for norm in ("sn", "none")]
     images = np.random.default_rng(0).integers(0, 256, (2 * args.batch, 32, 32, 3), np.uint8)
-    trainings = [gan.Training(presets.experiment(
-        "cifar10", model=args.model, batch_size=args.batch, norm=norm, power_iterations=args.power_iterations), images)
-        for norm in ("sn", "none")]
+    trainings = [gan.Training(e, images) for e in experiments]
 
     def seconds(training):
         begin = time.perf_counter()
@@ -56,4 +57,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)

@@ -24,6 +24,8 @@ import sys
 import time
 from pathlib import Path
 
+import usage
+
 TURN = 0.2  # seconds; of short steps several, since what the other process did last is felt in the first of them
 WARM_UP = 2  # seconds; minigan tries in its first updates whether a second process pays
 LR, BETAS = 2e-4, (0.0, 0.9)
@@ -188,7 +190,7 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, __file__, case, "--worker", library, "--batch", str(batch), "--threads", str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts = json.loads(self.process.stdout.readline())
+        self.facts = json.loads(usage.first_line(self.process))
 
     def ask(self, name):
         self.process.stdin.write(name + "\n")
@@ -229,10 +231,10 @@ def compare(case, batch, repeats, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="*", choices=[*CASES, []], metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--batch", type=int, default=0, help="of another size than the case's")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("case", nargs="*", type=usage.name("case", CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--batch", type=usage.count, default=0, help="of another size than the case's")
+    parser.add_argument("--repeats", type=usage.count, default=7)
+    parser.add_argument("--threads", type=usage.count)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -242,6 +244,7 @@ def main():
     if args.worker:
         work(args.worker, args.case[0], args.batch, threads)
         return
+    usage.wants("torch")
     machine = {"processor": this_machine()["processor"], "threads": threads, "python": platform.python_version()}
     results = {case: compare(case, args.batch, args.repeats, threads) for case in args.case or ["cnn", "resnet"]}
     if args.json:
@@ -260,4 +263,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    usage.run(main)
