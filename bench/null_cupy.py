@@ -7,6 +7,7 @@ needs. It knows what an update of the CNN and of the ResNet asks for, and no mor
 import contextlib
 import ctypes
 import ctypes.util
+import math
 import sys
 import types
 from collections import Counter
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 launches = Counter()  # name of a kernel or operation -> how often
-_memory = np.empty(4 << 30, np.uint8)  # of all arrays; never touched, so that it takes none
+_memory = np.empty(1 << 20, np.uint8)  # of all arrays, as large as the largest; never touched, so that it takes none
 _data = SimpleNamespace(ptr=4096)  # where each of them lies
 _flags = {(c, f): SimpleNamespace(c_contiguous=c, f_contiguous=f, forc=c or f, fnc=f and not c)
           for c in (False, True) for f in (False, True)}
@@ -69,7 +70,12 @@ class ndarray:
 
 
 def empty(shape, dtype=np.float64):
-    return ndarray(np.ndarray(shape, dtype, _memory))
+    global _memory
+    try:
+        return ndarray(np.ndarray(shape, dtype, _memory))
+    except TypeError:  # too small
+        _memory = np.empty(2 * math.prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize, np.uint8)
+        return ndarray(np.ndarray(shape, dtype, _memory))
 
 
 def made(name, shape, dtype):

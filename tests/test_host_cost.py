@@ -52,6 +52,17 @@ def test_every_kernel_is_counted_as_often_as_in_the_emulated_cupy(model, switch,
     assert all(row["ms"] > 0 for row in rows)
 
 
+def test_the_null_cupy_takes_no_more_address_space_than_the_largest_arrays_need(host_cost, monkeypatch):
+    """It took 4 GiB, which `ulimit -v` may refuse. Arrays from before it grew stay as they are."""
+    null = host_cost.null_cupy
+    monkeypatch.setattr(null, "_memory", np.empty(1 << 20, np.uint8))
+    small, large = null.empty((3, 5), np.float32), null.empty((3, 1 << 20), np.float32)
+    assert 12 << 20 == large.nbytes <= null._memory.nbytes <= 2 * large.nbytes
+    assert large.T.shape == (1 << 20, 3) and small.reshape(5, 3).shape == (5, 3) and null.empty(7).shape == (7,)
+    with pytest.raises(TypeError):
+        null.empty((2,), "no dtype")
+
+
 @pytest.mark.parametrize("words, said", [(["vgg"], "unknown model 'vgg'; choose from: cnn, resnet"),
                                          (["--precision", "fp8"], "invalid choice: 'fp8'")])
 def test_what_it_does_not_know_is_one_line(words, said, host_cost, capsys):
