@@ -38,7 +38,7 @@ def emulated(model, precision, batch, monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("switch, precision", [("0", "float32"), ("1", "tf32")])
+@pytest.mark.parametrize("switch, precision", [("0", "float32"), ("1", "tf32"), ("0", "bf16"), ("1", "bf16")])
 @pytest.mark.parametrize("model", ["cnn", "resnet"])
 def test_every_kernel_is_counted_as_often_as_in_the_emulated_cupy(model, switch, precision, host_cost, monkeypatch):
     monkeypatch.setenv(conv.SWITCH, switch)
