@@ -1,8 +1,52 @@
 // Bias and leaky ReLU, their gradient, the sum over rows that a bias' gradient is, and the gradient of tanh.
 //
-// Twins in engine/loops/activation.py: bias_leaky, bias_leaky_gradient, sum_rows, tanh_gradient.
-// Layout: (rows, C), whatever stood before the channels. float32.
+// Twins in engine/loops/activation.py: leaky, bias_leaky, leaky_gradient, bias_leaky_gradient, sum_rows, tanh_gradient.
+// Layout: (rows, C), whatever stood before the channels. Sums, bias and scale are float32, and so is tanh's gradient;
+//     the other arrays are bfloat16 if HALF is defined, else float32. All is computed in float32 and rounded once.
 // Determinism: sums are added up in an order that depends on the shapes alone; no float atomics.
+
+#ifdef HALF  // activations are bfloat16, the upper half of float32
+typedef unsigned short number;
+#define EACH 2  // numbers of a thread where nothing is added up, so that as many bytes are under way as with float32
+#else
+typedef float number;
+#define EACH 1
+#endif
+
+__device__ float as_float(number x) {
+#ifdef HALF
+    return __uint_as_float((unsigned)x << 16);
+#else
+    return x;
+#endif
+}
+
+// The nearest number, of two the even one.
+__device__ number as_number(float x) {
+#ifdef HALF
+    unsigned bits = __float_as_uint(x);
+    if (x != x) return 0x7fff;  // not a number, whatever its bits are
+    return (number)((bits + 0x7fffu + (bits >> 16) % 2) >> 16);
+#else
+    return x;
+#endif
+}
+
+// Where the e-th number of a thread is: those of a warp lie side by side.
+__device__ long long place(int e) {
+    return ((long long)blockIdx.x * EACH + e) * blockDim.x + threadIdx.x;
+}
+
+// to[i] = value(x[i], i) for this thread's numbers, all of which are read before one is written: to may be x.
+template <typename Value>
+__device__ void each(const number* x, number* to, long long count, Value value) {
+    float read[EACH];
+    if (place(0) >= count) return;
+    for (int e = 0; e < EACH; e++)
+        if (place(e) < count) read[e] = as_float(x[place(e)]);
+    for (int e = 0; e < EACH; e++)
+        if (place(e) < count) to[place(e)] = as_number(value(read[e], place(e)));
+}
 
 // Leaky ReLU; nan stays nan.
 __device__ float leaky(float z, float slope) {
@@ -51,24 +95,23 @@ __device__ void add_up(float sum, float* parts, float* total, int* tickets, int 
     }
 }
 
-// y = leaky(y * scale + bias) in place. Block (256), one thread a number. scale (1,), bias (C,).
-extern "C" __global__ void bias_leaky(float* y, const float* scale, const float* bias, int has_scale, int has_bias,
-                                      float slope, int C, long long count) {
-    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    float z = y[i];
-    if (has_scale) z *= scale[0];
-    if (has_bias) z += bias[i % C];
-    y[i] = leaky(z, slope);
+// y = leaky(x * scale + bias), where y may be x. Block (256), EACH numbers a thread. scale (1,), bias (C,).
+extern "C" __global__ void bias_leaky(const number* x, number* y, const float* scale, const float* bias,
+                                      int has_scale, int has_bias, float slope, int C, long long count) {
+    each(x, y, count, [&](float z, long long i) {
+        if (has_scale) z *= scale[0];
+        if (has_bias) z += bias[i % C];
+        return leaky(z, slope);
+    });
 }
 
-// gz = gy * (1 where y > 0, else slope), plus `before` if it is there. Block (256), one thread a number.
-extern "C" __global__ void leaky_gradient(const float* gy, const float* y, const float* before, float* gz,
+// gz = gy * (1 where y > 0, else slope), plus `before` if it is there. Block (256), EACH numbers a thread.
+extern "C" __global__ void leaky_gradient(const number* gy, const number* y, const number* before, number* gz,
                                           int has_before, float slope, long long count) {
-    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    float g = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
-    gz[i] = has_before ? before[i] + g : g;
+    each(gy, gz, count, [&](float g, long long i) {
+        g *= as_float(y[i]) > 0.0f ? 1.0f : slope;
+        return has_before ? as_float(before[i]) + g : g;
+    });
 }
 
 // gx = gy * (1 - y^2), y = tanh(x). Block (256), one thread a number.
@@ -78,11 +121,11 @@ extern "C" __global__ void tanh_gradient(const float* gy, const float* y, float*
     gx[i] = gy[i] * (1.0f - y[i] * y[i]);
 }
 
-// gz as in leaky_gradient, and gb (C,) = the sum of gz over the rows, in one pass over gy.
+// gz as in leaky_gradient, and gb (C,) = the sum of gz, as it is written, over the rows, in one pass.
 // Block (bx, by), bx * by = 256, by a power of two: bx columns; grid (ceil(C / bx), groups of rows_per_block rows).
 // parts (groups, C); tickets: one int a strip of columns, 0 before and after.
-extern "C" __global__ void bias_leaky_gradient(const float* gy, const float* y, float* gz, float* gb, float* parts,
-                                               int* tickets, float slope, int C, long long rows,
+extern "C" __global__ void bias_leaky_gradient(const number* gy, const number* y, number* gz, float* gb,
+                                               float* parts, int* tickets, float slope, int C, long long rows,
                                                long long rows_per_block) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     long long first = blockIdx.y * rows_per_block;
@@ -91,15 +134,15 @@ extern "C" __global__ void bias_leaky_gradient(const float* gy, const float* y, 
     if (c < C)
         for (long long row = first + threadIdx.y; row < end; row += blockDim.y) {
             long long i = row * C + c;
-            float g = gy[i] * (y[i] > 0.0f ? 1.0f : slope);
+            number g = as_number(as_float(gy[i]) * (as_float(y[i]) > 0.0f ? 1.0f : slope));
             gz[i] = g;
-            sum += g;
+            sum += as_float(g);
         }
     add_up(sum, parts, gb, tickets, C);
 }
 
 // total (C,) = the sum of x over the rows. Grid, block, parts and tickets as above.
-extern "C" __global__ void sum_rows(const float* x, float* total, float* parts, int* tickets, int C, long long rows,
+extern "C" __global__ void sum_rows(const number* x, float* total, float* parts, int* tickets, int C, long long rows,
                                     long long rows_per_block) {
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     long long first = blockIdx.y * rows_per_block;
@@ -107,6 +150,6 @@ extern "C" __global__ void sum_rows(const float* x, float* total, float* parts, 
     float sum = 0.0f;
     if (c < C)
         for (long long row = first + threadIdx.y; row < end; row += blockDim.y)
-            sum += x[row * C + c];
+            sum += as_float(x[row * C + c]);
     add_up(sum, parts, total, tickets, C);
 }

@@ -42,6 +42,7 @@ class Case:
     inputs: Callable[[np.random.Generator], Iterator[tuple]]
     rtol: float = 3e-6
     in_place: tuple[int, ...] = ()  # the arguments that are changed
+    on_gpu: bool = False  # of arrays that are in bfloat16 on a GPU alone
 
     @property
     def name(self) -> str:
@@ -251,7 +252,7 @@ def bf16_inputs(rng):
                    ((5, 1), (1, 0))):
         yield tuple(normal(rng, shape) for shape in shapes)
     yield odd,
-    yield odd, np.array([0x7fffffff, 0xffffffff], np.uint32).view(np.float32)
+    yield odd, NANS
 
 
 def bf16_twin(*arrays):
@@ -324,6 +325,7 @@ def conv_weights_twin(x, gy, kernel, stride, pad, way, precision):
 
 # 600 rows of 17: nine blocks of rows, whose parts are added up by threads of which one takes a second part
 SHAPES = [(1, 1), (1, 7), (300, 1), (5, 3, 4, 40), (301, 33), (1100, 3), (2, 64), (600, 17)]
+NANS = np.array([0x7fffffff, 0xffffffff], np.uint32).view(np.float32)  # the first is what a GPU makes of inf - inf
 SPECIAL = np.array([[np.inf, -np.inf, np.nan, 0.0]], np.float32)
 
 
@@ -332,6 +334,8 @@ def bias_leaky_inputs(rng):
         y, bias, scale = normal(rng, shape), normal(rng, shape[-1:]), normal(rng, (1,))
         yield from ((y, bias, 0.1, scale), (y, None, 0.0), (y, bias), (y, None, 0.5, scale.reshape(())))
     yield SPECIAL.copy(), None, 0.0
+    yield normal(rng, (1, 2)), NANS, 0.0
+    yield normal(rng, (3, 40)), None, 1.0, np.full(1, 1.5, np.float32)  # in bfloat16 many lie between two
     yield normal(rng, (0, 4)), None, 0.0
 
 
@@ -364,6 +368,32 @@ def leaky_gradient_twin(gy, y, slope, before):
 def bias_gradient_twin(gy, y, slope, want_bias):
     gz = activation.leaky_mask(gy, y, slope)
     return gz, gz.reshape(-1, gz.shape[-1]).sum(0) if want_bias else None
+
+
+def rounded_bias_gradient_twin(gy, y, slope, want_bias):
+    """The sum is that of the rounded gradient."""
+    gz = activation.leaky_mask(gy, y, slope).astype(BF16).astype(np.float64)
+    return gz, gz.reshape(-1, gz.shape[-1]).sum(0) if want_bias else None
+
+
+def leaky_inputs(rng):
+    for shape in [*SHAPES, (0, 4), ()]:
+        for slope in (0.0, 0.1, 1.0):
+            yield normal(rng, shape), slope
+    yield SPECIAL, 0.0
+
+
+def leaky_into_inputs(rng):
+    for x, slope in leaky_inputs(rng):
+        yield x, slope, normal(rng, x.shape)
+
+
+def sum_rows_twin(x):
+    return x.reshape(-1, x.shape[-1]).sum(0)
+
+
+def half_rows_inputs(rng):
+    yield from ((x.astype(BF16),) for x, in one_array_inputs(rng))
 
 
 def tanh_inputs(rng):
@@ -517,6 +547,19 @@ def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return np.asarray(rng.standard_normal(shape), np.float32)
 
 
+def in_half(launcher: Callable, twin: Callable, inputs: Callable, activations: tuple[int, ...], rtol: float = 3e-6,
+            **more: Any) -> Case:
+    """The case of a launcher with these arguments in bfloat16, and with them its result, or the first of several."""
+    def rounded_inputs(rng: np.random.Generator) -> Iterator[tuple]:
+        for arguments in inputs(rng):
+            yield tuple(a.astype(BF16) if i in activations and a is not None else a for i, a in enumerate(arguments))
+
+    def rounded_twin(*arguments: Any) -> Any:
+        found = twin(*arguments)
+        return (found[0].astype(BF16), *found[1:]) if isinstance(found, tuple) else found.astype(BF16)
+    return Case(launcher, rounded_twin, rounded_inputs, rtol, on_gpu=True, **more)
+
+
 CASES = [
     # three iterations, whose errors add up, of matrices up to 130 x 36
     Case(power_iteration.launch_power_iterations, iterations_twin, iterations_inputs, 1e-5),
@@ -539,7 +582,15 @@ CASES = [
     Case(activation.launch_bias_leaky_gradient, bias_gradient_twin, bias_gradient_inputs),
     Case(activation.launch_leaky_gradient, leaky_gradient_twin, leaky_gradient_inputs),
     Case(activation.launch_tanh_gradient, lambda gy, y: gy * (1 - y ** 2), tanh_inputs),
-    Case(activation.launch_sum_rows, lambda x: x.reshape(-1, x.shape[-1]).sum(0), one_array_inputs),
+    Case(activation.launch_sum_rows, sum_rows_twin, one_array_inputs),
+    Case(activation.launch_leaky, activation.leaky, leaky_inputs),
+    Case(activation.launch_leaky, activation.leaky, leaky_into_inputs, in_place=(2,)),
+    in_half(activation.launch_bias_leaky, bias_leaky_twin, bias_leaky_inputs, (0,), in_place=(0,)),
+    in_half(activation.launch_bias_leaky_gradient, rounded_bias_gradient_twin, bias_gradient_inputs, (0, 1)),
+    in_half(activation.launch_leaky_gradient, leaky_gradient_twin, leaky_gradient_inputs, (0, 1, 3)),
+    Case(activation.launch_sum_rows, sum_rows_twin, half_rows_inputs, on_gpu=True),
+    in_half(activation.launch_leaky, activation.leaky, leaky_inputs, (0,)),
+    in_half(activation.launch_leaky, activation.leaky, leaky_into_inputs, (0, 2), in_place=(2,)),
     Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, statistics_inputs),
     Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, moved_inputs, in_place=(4, 5)),
     # the running mean near 1000 is rounded to 6e-5; E[x^2] - E[x]^2 would be off by 6e-2

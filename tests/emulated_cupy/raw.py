@@ -6,6 +6,7 @@ first address whatever its strides, a zero grid a one. Each of these is an error
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import emulator
@@ -18,8 +19,9 @@ _SAME = {  # C type -> dtypes of an array that a pointer to it may be given; the
     "bool": "bool", "char": "int8 uint8", "signed char": "int8", "unsigned char": "uint8 bool", "short": "int16",
     "unsigned short": "uint16 bfloat16", "int": "int32", "unsigned": "uint32", "long": "int64",
     "unsigned long": "uint64", "long long": "int64", "unsigned long long": "uint64", "float": "float32",
-    "double": "float64", "int8_t": "int8", "uint8_t": "uint8", "int16_t": "int16", "uint16_t": "uint16",
-    "int32_t": "int32", "uint32_t": "uint32", "int64_t": "int64", "uint64_t": "uint64", "size_t": "uint64"}
+    "bfloat16": "bfloat16", "double": "float64",
+    "int8_t": "int8", "uint8_t": "uint8", "int16_t": "int16", "uint16_t": "uint16", "int32_t": "int32",
+    "uint32_t": "uint32", "int64_t": "int64", "uint64_t": "uint64", "size_t": "uint64"}
 _WORDS = {"const", "volatile", "struct", "restrict", "__restrict", "__restrict__"}
 _MAX_BLOCK, _MAX_GRID, _MAX_SHARED = (1024, 1024, 64), (2**31 - 1, 65535, 65535), 48 << 10
 
@@ -40,7 +42,9 @@ class RawModule:
         self.compile()
         kernel = object.__new__(RawKernel)
         kernel.name, kernel._module = name, self._module
-        kernel._module.signature(name)  # fails if there is none
+        number = "bfloat16" if "-DHALF=1" in self.options else "float"  # what kernels/*.cu call an activation's type
+        kernel._parameters = [(re.sub(r"\bnumber\b", number, text), size, kind)
+                              for text, size, kind in kernel._module.signature(name)]  # fails if there is none
         return kernel
 
 
@@ -54,7 +58,7 @@ class RawKernel:
 
     def __init__(self, code: str, name: str, options: tuple[str, ...] = ()):
         kernel = RawModule(code, options=options).get_function(name)
-        self.name, self._module = name, kernel._module
+        self.name, self._module, self._parameters = name, kernel._module, kernel._parameters
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, *, shared_mem: int = 0) -> None:
         grid, block = _size(self.name, "grid", grid, _MAX_GRID), _size(self.name, "block", block, _MAX_BLOCK)
@@ -63,7 +67,7 @@ class RawKernel:
         most = self.max_dynamic_shared_size_bytes
         if not 0 <= shared_mem <= most:
             raise ValueError(f"{self.name}: {shared_mem} bytes of shared memory, expected 0 to {most}")
-        parameters = self._module.signature(self.name)
+        parameters = self._parameters
         if not isinstance(args, tuple | list) or len(args) != len(parameters):
             raise TypeError(f"{self.name}: expected {len(parameters)} arguments in a tuple, got "
                             f"{len(args) if isinstance(args, tuple | list) else type(args)}")

@@ -18,7 +18,7 @@ import emulated_cupy
 import emulator
 import numpy as np
 import pytest
-from emulated_cupy.arrays import DTYPES, UFUNCS, ufunc
+from emulated_cupy.arrays import BF16, DTYPES, UFUNCS, ufunc
 
 from minigan.engine import conv_ops, cublas, devices, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
@@ -554,6 +554,23 @@ def test_an_argument_that_does_not_fit_its_parameter_is_refused(change, error, m
     with emulated_cupy.counted() as c, pytest.raises(error, match=r"saxpy: argument \d \("):
         module.get_function("saxpy")((1,), (4,), args)
     assert c.launches == 0
+
+
+def test_a_number_is_bfloat16_in_a_kernel_compiled_for_it_and_float32_in_others(cupy):
+    source = """
+    #ifdef HALF
+    typedef unsigned short number;
+    #else
+    typedef float number;
+    #endif
+    extern "C" __global__ void set(number* x, const float* y) { x[0] = y[0]; }"""
+    y = cupy.ones(1, np.float32)
+    for options, good in (((), np.float32), (("-DHALF=1",), BF16)):
+        kernel = cupy.RawModule(code=source, options=options).get_function("set")
+        kernel((1,), (1,), (cupy.empty(1, good), y))
+        for other in {np.dtype(t) for t in (np.float32, BF16, np.uint16)} - {np.dtype(good)}:
+            with pytest.raises(TypeError, match="set: argument 0"):
+                kernel((1,), (1,), (cupy.empty(1, other), y))
 
 
 @pytest.mark.parametrize("grid, block, options", [

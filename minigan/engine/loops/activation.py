@@ -1,5 +1,8 @@
 """Bias and leaky ReLU, their gradient, the sum over rows that a bias' gradient is, and the gradient of tanh:
-kernels/activation.cu."""
+kernels/activation.cu.
+
+On a GPU y, gy, before and what is made of them may be bfloat16, all of them; bias, scale and sums are float32.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.cuda import THREADS, check, column_grid, compact, kernels_take, launch, one_each, tickets
+from minigan.engine.cuda import THREADS, check, column_grid, compact, half, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
 from minigan.engine.products import column_sums, total
 from minigan.engine.thread_pool import FEW, parallel, row_blocks, scratch
@@ -20,10 +23,19 @@ def leaky(x: Array, slope: float, out: Array = None) -> Array:
     """Leaky ReLU of an array; out may be x."""
     if not 0 <= slope <= 1:
         raise ValueError(f"leaky_relu: expected a slope of 0 to 1, got {slope}")
+    if kernels_take(activations=(x, out)):
+        return launch_leaky(x, slope, out)
     xp = array_module(x)
     if slope == 0:
         return at_least(xp, x, 0, out)
     return xp.maximum(x, x * x.dtype.type(slope), out=out)
+
+
+def launch_leaky(x: Array, slope: float, out: Array = None) -> Array:
+    xp = check("leaky", {"out": x.shape}, {"x": x, "out": out})
+    y = xp.empty_like(x) if out is None else out
+    _launch_bias_leaky("leaky", x, y, None, slope, None)
+    return y
 
 
 def at_least(xp: Any, x: Array, low: float, out: Array = None) -> Array:
@@ -49,7 +61,7 @@ def leaky_mask(gy: Array, y: Array, slope: float, out: Array = None) -> Array:
 
 def bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
     """leaky(y * scale + b), in place: what follows a product of matrices. y (..., C), b (C,), scale of one element."""
-    if kernels_take(y, b, scale):
+    if kernels_take(b, scale, activations=(y,)):
         return launch_bias_leaky(y, b, slope, scale)
     if scale is not None:
         y *= scale
@@ -76,20 +88,26 @@ class Epilogue:
 
 
 def launch_bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scale: Array | None = None) -> Array:
-    check("bias_leaky", {"bias": y.shape[-1:]}, y=y, scale=scale, bias=b)
-    launch(FILE, "bias_leaky", one_each(y.size), (THREADS,),
-           (y, *scale_and_bias("bias_leaky", y, scale, b), slope_of("bias_leaky", slope), np.int32(y.shape[-1]),
-            np.int64(y.size)))
+    check("bias_leaky", {"bias": y.shape[-1:]}, {"y": y}, scale=scale, bias=b)
+    _launch_bias_leaky("bias_leaky", y, y, b, slope, scale)
     return y
+
+
+def _launch_bias_leaky(launcher: str, x: Array, y: Array, b: Array | None, slope: float, scale: Array | None) -> None:
+    launch(FILE, "bias_leaky", one_each(x.size, x), (THREADS,),
+           (x, y, *scale_and_bias(launcher, x, scale, b), slope_of(launcher, slope),
+            np.int32(x.shape[-1] if x.ndim else 1), np.int64(x.size)), defines=half(x))
 
 
 def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: bool) -> tuple[Array, Array | None]:
     """The gradient before the activation, gy where y > 0 and slope * gy elsewhere, and its sum (C,) if asked for.
 
+    In bfloat16 the sum is that of the rounded gradient, which is what all others get.
+
     gy (..., C); y: the result of the activation; None if there was none, then the first result is gy itself.
     """
     gy = compact(gy)
-    if kernels_take(gy, y):
+    if kernels_take(activations=(gy, y)):
         return launch_bias_leaky_gradient(gy, y, slope, want_bias)
     if y is None:
         return gy, sum_rows(gy) if want_bias else None
@@ -109,18 +127,18 @@ def bias_leaky_gradient(gy: Array, y: Array | None, slope: float, want_bias: boo
 def leaky_gradient(gy: Array, y: Array, slope: float, before: Array | None = None) -> Array:
     """The first result of bias_leaky_gradient, plus `before`, of gy's shape, if it is given."""
     gy, before = compact(gy), None if before is None else compact(before)
-    if kernels_take(gy, y, before):
+    if kernels_take(activations=(gy, y, before)):
         return launch_leaky_gradient(gy, y, slope, before)
     gz = bias_leaky_gradient(gy, y, slope, False)[0]
     return gz if before is None else gz + before
 
 
 def launch_leaky_gradient(gy: Array, y: Array, slope: float, before: Array | None = None) -> Array:
-    xp = check("leaky_gradient", {"y": gy.shape, "before": gy.shape}, gy=gy, y=y, before=before)
+    xp = check("leaky_gradient", {"y": gy.shape, "before": gy.shape}, {"gy": gy, "y": y, "before": before})
     gz = xp.empty_like(gy)
-    launch(FILE, "leaky_gradient", one_each(gy.size), (THREADS,),
+    launch(FILE, "leaky_gradient", one_each(gy.size, gy), (THREADS,),
            (gy, y, gy if before is None else before, gz, np.int32(before is not None),
-            slope_of("leaky_gradient", slope), np.int64(gy.size)))
+            slope_of("leaky_gradient", slope), np.int64(gy.size)), defines=half(gy))
     return gz
 
 
@@ -130,7 +148,7 @@ def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,
         return gy, launch_sum_rows(gy) if want_bias else None
     if not want_bias:
         return launch_leaky_gradient(gy, y, slope), None
-    xp = check("bias_leaky_gradient", {"y": gy.shape}, gy=gy, y=y)
+    xp = check("bias_leaky_gradient", {"y": gy.shape}, {"gy": gy, "y": y})
     gz, factor = xp.empty_like(gy), slope_of("bias_leaky_gradient", slope)
     C = gy.shape[-1]
     if gy.size == 0:
@@ -138,13 +156,14 @@ def launch_bias_leaky_gradient(gy: Array, y: Array | None, slope: float,
     grid, block, per_block = column_grid(gy.size // C, C)
     gb, parts = xp.empty((C,), np.float32), xp.empty((grid[1], C), np.float32)
     launch(FILE, "bias_leaky_gradient", grid, block,
-           (gy, y, gz, gb, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(gy.size // C), per_block))
+           (gy, y, gz, gb, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(gy.size // C), per_block),
+           defines=half(gy))
     return gz, gb
 
 
 def sum_rows(x: Array) -> Array:
     """(..., C) -> (C,): the sum over all axes but the last, in blocks of a fixed size over the threads."""
-    if kernels_take(x):
+    if kernels_take(activations=(x,)):
         return launch_sum_rows(x)
     rows = x.reshape(-1, x.shape[-1])
     if array_module(x) is not np:
@@ -153,13 +172,14 @@ def sum_rows(x: Array) -> Array:
 
 
 def launch_sum_rows(x: Array) -> Array:
-    xp, C = check("sum_rows", {}, x=x), x.shape[-1]
+    xp, C = check("sum_rows", {}, {"x": x}), x.shape[-1]
     if x.size == 0:
         return xp.zeros((C,), np.float32)
     grid, block, per_block = column_grid(x.size // C, C)
     total, parts = xp.empty((C,), np.float32), xp.empty((grid[1], C), np.float32)
     launch(FILE, "sum_rows", grid, block,
-           (x, total, parts, tickets(xp, grid[0]), np.int32(C), np.int64(x.size // C), per_block))
+           (x, total, parts, tickets(xp, grid[0]), np.int32(C), np.int64(x.size // C), per_block),
+           defines=half(x))
     return total
 
 
