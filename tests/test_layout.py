@@ -33,8 +33,7 @@ FLOOR = {room: floor for floor, line in enumerate(ROOMS.strip().splitlines()[::-
 ONLY = {"engine": {"errors"}}
 NEVER = {"nn": {"experiment"}, "networks": {"experiment"}}
 # What shows runs reads them through these files, and asks their networks; a trainer is not among them.
-VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/restore", "training/sampling",
-                     "training/judging"}
+VIEWS_OF_TRAINING = {"training/run_folder", "training/run_record", "training/restore", "training/sampling"}
 
 # What writes files, and the calls that are allowed elsewhere, each with its reason.
 WRITERS = {"formats/whole", "formats/locks"}

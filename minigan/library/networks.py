@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minigan.errors import WrongUse
-from minigan.training import judging, sampling
+from minigan.training import sampling
 from minigan.training.restore import Saved
 
 
@@ -84,8 +84,8 @@ class Discriminator:
             raise WrongUse(f"labels: this discriminator was trained with condition={self.saved.e.condition!r} and "
                            f"needs a class for each image, 0 to {self.saved.classes - 1}")
         known = self.saved.classes if self.needs_labels else 0
-        return judging.judge(self.network, given, self.saved.e.scaling,
-                             labels=check_labels(labels, len(given), known))
+        return sampling.judge(self.network, given, self.saved.e.scaling,
+                              labels=check_labels(labels, len(given), known))
 
     def __repr__(self) -> str:
         return f"<Discriminator of {self.saved.path}: images (n, H, W, C) -> (n,)>"

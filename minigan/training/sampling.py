@@ -1,4 +1,7 @@
-"""Latents, paths between them, and the images that a generator draws of them."""
+"""Both networks in evaluation mode: the images that a generator draws of latents, what a discriminator says of images.
+
+And the latents, and paths between them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from minigan.data import pixels
 from minigan.engine import devices
 from minigan.engine.autograd import Tensor, no_grad
 from minigan.experiment.experiment import Experiment
+from minigan.nn.layers import Layer
 
 
 def latents(rng: np.random.Generator, e: Experiment, count: int) -> np.ndarray:
@@ -47,6 +51,22 @@ def _parts(gen: Any, z: np.ndarray, xp: Any, batch: int, classes: int, labels: n
             given = Tensor(xp.asarray(z[part]))
             y = gen(given, False, xp.asarray(labels[part])) if classes else gen(given, False)
         yield devices.to_host(y.data)
+
+
+def judge(dis: Layer, images: np.ndarray, scaling: str, xp: Any = np, batch: int = 64,
+          labels: np.ndarray | None = None) -> np.ndarray:
+    """Its numbers, float32 (N,), for images (N, H, W, C), uint8, or float32 in [-1, 1]; an auxiliary classifier is not
+    asked.
+
+    scaling: a name of pixels.SCALINGS, as it was trained with.  labels: integers (N,), which a conditional one needs.
+    """
+    def of_part(part: slice) -> np.ndarray:
+        given = xp.asarray(images[part])
+        x = Tensor(pixels.to_floats(given, scaling) if given.dtype == np.uint8 else given)
+        y = dis(x, False, None if labels is None else xp.asarray(labels[part]))
+        return devices.to_host(y.data)
+    with no_grad():
+        return np.concatenate([of_part(slice(i, i + batch)) for i in range(0, len(images), batch)])
 
 
 def interpolate(rng: np.random.Generator, e: Experiment, rows: int, steps: int) -> np.ndarray:

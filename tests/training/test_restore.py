@@ -10,8 +10,7 @@ from minigan.formats import hdf5_state
 from minigan.networks.norms import NORMS
 from minigan.training import checkpoints, restore, run_folder
 from minigan.training.gan import Training
-from minigan.training.judging import judge
-from minigan.training.sampling import draw, latents
+from minigan.training.sampling import draw, judge, latents
 
 CHOSEN = [*({"norm": name} for name in NORMS),
           {"norm": "ssn", "scale_spread": 0.5, "scale": 2.0}, {"features": "bn", "bn_eps": 0.1, "scaling": "128"},

@@ -13,8 +13,8 @@ from minigan.metrics.scores import discriminator_accuracy, held_out_gap
 from minigan.metrics.stored_scores import Score
 from minigan.nn.layers import Layer
 from minigan.nn.losses import LOSSES
-from minigan.training.judging import judge
 from minigan.training.restore import Saved
+from minigan.training.sampling import judge
 from minigan.training.scoring.options import Asked
 from minigan.training.scoring.real_images import Real, open_held_out
 

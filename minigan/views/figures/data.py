@@ -24,9 +24,8 @@ from minigan.metrics import stored_scores
 from minigan.metrics.stored_scores import Score, Stored, comparable
 from minigan.nn.weight_norms import to_matrix
 from minigan.training import restore, run_folder, run_record
-from minigan.training.judging import judge
 from minigan.training.run_record import THUMBNAILS, Points, Run, course, courses, inside
-from minigan.training.sampling import draw, latents
+from minigan.training.sampling import draw, judge, latents
 
 LABELS = {"none": "no normalization", "wgan-gp": "WGAN-GP", "gan-gp": "GAN-GP", "clip": "weight clipping", "bn": "BN",
           "ln": "LN", "wn": "WN", "wn-gain": "WN, gain", "frobenius": "Frobenius", "orthonormal": "orthonormal",
