@@ -1,9 +1,37 @@
-// Sums of two arrays each, for many pairs at once: the gradients of parameters that are used twice.
+// Sums of two arrays: of many pairs at once, the gradients of parameters that are used twice; of one pair, activations.
 //
-// Twin in engine/loops/sums.py: add_all.
-// Layout: x, y, sum flat, of one size. float32.
+// Twins in engine/loops/sums.py: add_all, add.
+// Layout: x, y, sum flat, of one size. float32; the pair of activations bfloat16 if HALF is defined, added in float32
+//     and rounded once.
 // Table: pair p has the blocks first[p] .. first[p + 1] - 1, which take its elements in turn. Block (256).
 // Determinism: each number is written by one thread; nothing is added up over threads.
+
+#ifdef HALF  // activations are bfloat16, the upper half of float32
+typedef unsigned short number;
+#define EACH 2  // numbers of a thread where nothing is added up, so that as many bytes are under way as with float32
+#else
+typedef float number;
+#define EACH 1
+#endif
+
+__device__ float as_float(number x) {
+#ifdef HALF
+    return __uint_as_float((unsigned)x << 16);
+#else
+    return x;
+#endif
+}
+
+// The nearest number, of two the even one.
+__device__ number as_number(float x) {
+#ifdef HALF
+    unsigned bits = __float_as_uint(x);
+    if (x != x) return 0x7fff;  // not a number, whatever its bits are
+    return (number)((bits + 0x7fffu + (bits >> 16) % 2) >> 16);
+#else
+    return x;
+#endif
+}
 
 struct Pairs {
     int count;
@@ -24,4 +52,18 @@ extern "C" __global__ void add(Pairs pairs) {
     float* sum = pairs.sum[p];
     for (long long i = (long long)(block - pairs.first[p]) * blockDim.x + threadIdx.x; i < pairs.size[p]; i += step)
         sum[i] = x[i] + y[i];
+}
+
+// sum = x + y, where sum may be x or y. Block (256), EACH numbers a thread, those of a warp side by side.
+extern "C" __global__ void add_two(const number* x, const number* y, number* sum, long long count) {
+    float read[EACH];  // all of them before one is written
+    long long first = (long long)blockIdx.x * EACH * blockDim.x + threadIdx.x;
+    for (int e = 0; e < EACH; e++) {
+        long long i = first + e * blockDim.x;
+        if (i < count) read[e] = as_float(x[i]) + as_float(y[i]);
+    }
+    for (int e = 0; e < EACH; e++) {
+        long long i = first + e * blockDim.x;
+        if (i < count) sum[i] = as_number(read[e]);
+    }
 }

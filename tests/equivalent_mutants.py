@@ -28,6 +28,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;"),
         ("conv", "ended", "return z < 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;",
          "return z <= 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;")],
+    "a nan of x86's, made of bfloat16 alone, is rounded to a nan; a GPU's, which is 0x7fffffff, to -0": [
+        ("sums", "as_number", "if (x != x) return 0x7fff;", changed) for changed in (
+            ";", "if (false) return 0x7fff;")],
     "0 is on both sides of the kink": [
         ("losses", "value_of", line, line.replace("z <", "z <=")) for line in (
             "if (function == RELU) return z < 0.0f ? 0.0f : z;",

@@ -473,6 +473,23 @@ def pairs_inputs(rng):
         yield tuple([normal(rng, shape) for shape in shapes] for _ in range(2))
 
 
+def two_inputs(rng):
+    for shape in [*SHAPES, (0, 4), ()]:
+        yield normal(rng, shape), normal(rng, shape)
+    yield SPECIAL, SPECIAL[:, ::-1].copy()
+
+
+def two_into_inputs(rng):
+    for x, y in two_inputs(rng):
+        yield x, y, normal(rng, x.shape)
+
+
+def halves_inputs(rng):
+    for x, _ in two_inputs(rng):
+        yield (x.astype(BF16),)
+    yield (np.array([0x0001, 0x8000, 0x7fff, 0x7f7f], np.uint16).view(BF16),)  # tiny, -0, nan, the largest
+
+
 def mean_inputs(rng):
     for shape in ((1,), (5,), (700,), (3, 64), (0,)):
         for function, sign, shift in (("linear", -1.0, 0.5), ("relu", -1.0, 1.0), ("softplus", 1.0, 0.0),
@@ -575,6 +592,7 @@ CASES = [
     Case(windows.launch_col2im_bf16, col2im_to_bf16_twin, col2im_to_bf16_inputs, in_place=(9,)),
     # on a GPU the order of the sums within a product is tensor cores' own
     Case(rounding.launch_to_bf16, bf16_twin, bf16_inputs, 0.0),
+    Case(rounding.launch_to_float32, lambda x: x, halves_inputs, 0.0),
     Case(conv.launch_conv, conv_twin, conv_inputs, 1e-5),
     Case(conv.launch_conv_transposed, conv_transposed_twin, conv_transposed_inputs, 1e-5),
     Case(conv.launch_conv_weights, conv_weights_twin, conv_weights_inputs, 1e-5),
@@ -599,6 +617,10 @@ CASES = [
     Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
     Case(sums.launch_add_all, sums.add_all, pairs_inputs),
+    Case(sums.launch_add, lambda x, y: np.asarray(x + y), two_inputs),
+    in_half(sums.launch_add, lambda x, y: np.asarray(x + y), two_inputs, (0, 1)),
+    Case(sums.launch_add, np.add, two_into_inputs, in_place=(2,)),
+    in_half(sums.launch_add, np.add, two_into_inputs, (0, 1, 2), in_place=(2,)),
     Case(losses.launch_mean_of, losses.mean_of, mean_inputs),
     Case(losses.launch_mean_of_gradient, losses.mean_of_gradient, mean_gradient_inputs),
     Case(sample_norms.launch_sample_norms, norms_twin, lambda rng: ((g,) for g in samples(rng))),

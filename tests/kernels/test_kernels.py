@@ -18,7 +18,10 @@ from kernel_cases import CASES, leaves, mapped, matrices
 from kernel_runs import ORDERS, changed, functions, run
 
 from minigan.engine import cuda
+from minigan.engine.devices import BF16, FLOAT32
+from minigan.engine.loops.activation import launch_leaky
 from minigan.engine.loops.power_iteration import launch_power_iterations
+from minigan.engine.loops.sums import launch_add
 
 FOLDER = Path(__file__).resolve().parents[2] / "kernels"
 NAMES = [case.name for case in CASES]
@@ -109,6 +112,17 @@ def test_parts_of_a_convolution_are_added_in_groups_of_groups(cupy, rng):
                                 run(cupy, case, (*given, dataclasses.replace(way, parts=parts), precision))
 
 
+@pytest.mark.parametrize("dtype", [FLOAT32, BF16])
+def test_a_result_may_take_the_place_of_an_argument(dtype, cupy, rng):
+    x, y = (rng.standard_normal((3, 401)).astype(dtype) for _ in range(2))
+    for function in (lambda x, y, out: launch_leaky(x, 0.1, out), lambda x, y, out: launch_add(x, y, out),
+                     lambda x, y, out: launch_add(y, x, out)):
+        given, other = cupy.array(x), cupy.array(y)
+        apart = function(given, other, None)
+        assert function(given, other, given) is given
+        assert given.get().tobytes() == apart.get().tobytes() != x.tobytes()
+
+
 # ---- seeded bugs ---------------------------------------------------------------------------------------------------
 
 TICKET = "__threadfence();  // release: what this block wrote is visible before its ticket is"
@@ -172,6 +186,9 @@ BUGS = [
     ("to_bf16", "rounding", "to_bf16", "if (first + 1 < size)", "if (true)"),
     ("to_bf16", "rounding", "to_bf16", "(x_size + 1) / 2", "x_size / 2"),
     ("to_bf16", "rounding", "to_bf16", "i - x_pairs", "i"),
+    ("to_float32", "rounding", "to_float32", "(unsigned)read[1] << 16", "(unsigned)read[0] << 16"),
+    ("to_float32", "rounding", "to_float32", "if (second < size) y", "if (second <= size) y"),
+    ("to_float32", "rounding", "to_float32", "blockIdx.x * 2", "blockIdx.x"),
     # windows.cu
     ("im2col", "windows", "copy_ones", "if (window >= w.count) return;", "if (window > w.count) return;"),
     ("im2col", "windows", "pixel_of", "y >= w.H", "y > w.H"),
@@ -324,6 +341,10 @@ BUGS = [
     ("add_all", "sums", "add", "i < pairs.size[p]", "i <= pairs.size[p]"),
     ("add_all", "sums", "add", "block >= pairs.first[p + 1]", "block > pairs.first[p + 1]"),
     ("add_all", "sums", "add", "i += step", "i += 2 * step"),
+    ("add", "sums", "add_two", "as_float(x[i]) + as_float(y[i])", "as_float(x[i]) - as_float(y[i])"),
+    ("add", "sums", "add_two", "if (i < count) sum", "sum"),
+    ("add", "sums", "add_two", "blockIdx.x * EACH", "blockIdx.x"),
+    ("add", "sums", "as_number", "(bits >> 16) % 2", "1"),
     # sample_norms.cu
     ("sample_norms", "sample_norms", "block_sum", "    __syncthreads();\n    float sum", "    float sum"),
     ("sample_norms", "sample_norms", "sample_norms", "i < size; i += blockDim.x", "i <= size; i += blockDim.x"),

@@ -47,6 +47,22 @@ def launch_to_bf16(*arrays: Array) -> list[Array]:
     return rounded[:len(arrays)]
 
 
+def to_float32(x: Array) -> Array:
+    """An array of bfloat16 in float32, exactly: a new array."""
+    if x.dtype == BF16 and kernels_take(activations=(x,)):
+        return launch_to_float32(x)
+    return x.astype(np.float32)
+
+
+def launch_to_float32(x: Array) -> Array:
+    xp = check("to_float32", {}, {"x": x})
+    if x.dtype != BF16:
+        raise TypeError(f"to_float32: expected x in bfloat16, got {x.dtype}")
+    y = xp.empty(x.shape, np.float32)
+    launch(FILE, "to_float32", one_each(x.size, x), (THREADS,), (x, y, np.int64(x.size)))
+    return y
+
+
 def _bits(x: Array) -> Array:
     xp, bits = array_module(x), bf16(x.astype(np.float32)).view(np.uint32) >> np.uint32(16)
     return xp.where(xp.isnan(x), np.uint16(0x7fff), bits.astype(np.uint16))

@@ -1,10 +1,25 @@
-"""Sums of two arrays each, for many pairs at once: kernels/sums.cu."""
+"""Sums of two arrays, of many pairs at once or of one: kernels/sums.cu."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from minigan.engine.cuda import THREADS, check_lists, compact, groups, kernels_take, launch, pointers, starts, table
+import numpy as np
+
+from minigan.engine.cuda import (
+    THREADS,
+    check,
+    check_lists,
+    compact,
+    groups,
+    half,
+    kernels_take,
+    launch,
+    one_each,
+    pointers,
+    starts,
+    table,
+)
 from minigan.engine.devices import Array, array_module
 
 FILE = "sums.cu"
@@ -31,3 +46,19 @@ def launch_add_all(xs: Sequence[Array], ys: Sequence[Array]) -> list[Array]:
                       y=pointers(ys[part]), sum=pointers(sums[part]))
         launch(FILE, "add", (first[-1],), (THREADS,), (pairs,), xp=xp)
     return sums
+
+
+def add(x: Array, y: Array, out: Array | None = None) -> Array:
+    """x + y, of one shape and dtype, which on a GPU may be bfloat16. out: where to write, if not into a fresh array; it
+    may be x or y."""
+    x, y = compact(x), compact(y)
+    if kernels_take(activations=(x, y, out)):
+        return launch_add(x, y, out)
+    return array_module(x).add(x, y, out=out)
+
+
+def launch_add(x: Array, y: Array, out: Array | None = None) -> Array:
+    xp = check("add", {"y": x.shape, "out": x.shape}, {"x": x, "y": y, "out": out})
+    total = xp.empty_like(x) if out is None else out
+    launch(FILE, "add_two", one_each(x.size, x), (THREADS,), (x, y, total, np.int64(x.size)), defines=half(x))
+    return total
