@@ -24,8 +24,8 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "0 times the slope is 0": [
         ("activation batch_norm", "leaky", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
          "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;"),
-        ("windows", "collect", "x[at] = sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;",
-         "x[at] = sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum;"),
+        ("windows", "collect", "put(at, sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum);",
+         "put(at, sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum);"),
         ("conv", "ended", "return z < 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;",
          "return z <= 0.0f ? (end.slope == 0.0f ? 0.0f : z * end.slope) : z;")],
     "a nan of x86's, made of bfloat16 alone, is rounded to a nan; a GPU's, which is 0x7fffffff, to -0": [
