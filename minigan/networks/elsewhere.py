@@ -24,7 +24,7 @@ from minigan.networks.discriminator import Discriminator
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
 from minigan.nn.layers import Layer, Pass
-from minigan.parallel.second_process import Gone, Place, SecondProcess, SharedMemory, answer_all, places
+from minigan.parallel.second_process import Gone, Place, SecondProcess, SharedMemory, Silent, answer_all, places
 
 # images times weights from and up to which a second process is worth a try: below, its answers take longer than the
 # work; above, threads do as well, and it would take memory
@@ -173,9 +173,12 @@ class Elsewhere:
             return None
         try:
             return self.process.answer()
+        except Silent as error:
+            self.leave(f"the second process, which computed beside this one, has not answered for {error} and is "
+                       "ended; its share is done here, with the same results")
         except Gone:
             self._ended()
-            return None
+        return None
 
     def _ended(self) -> None:
         self.leave("the second process, which computed beside this one, has ended; its share is done here, with the "

@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,10 +25,16 @@ import numpy as np
 Place = tuple[int, tuple[int, ...], str]  # of an array in the shared memory: first byte, shape, dtype
 
 LINE = 64  # bytes, a line of the cache: where arrays begin
+# Seconds without an answer after which none is expected: this many at least, and so many times the longest wait so far
+PATIENCE, TIMES = 60.0, 100
 
 
 class Gone(Exception):
     """The other process has ended or cannot be started, or there is no memory for both."""
+
+
+class Silent(Gone):
+    """The other process is there, and does not answer: it was stopped (SIGSTOP, a debugger), or hangs."""
 
 
 class SharedMemory:
@@ -86,6 +93,8 @@ class SecondProcess:
             raise Gone from error
         self.memory = SharedMemory(file)
         self.due = 0  # answers
+        self.received = b""  # of answers that nobody has taken
+        self.longest = 0.0  # wait for an answer, in seconds
         self.close = weakref.finalize(self, _end, self.process, file)
         _running.add(self)
 
@@ -102,26 +111,43 @@ class SecondProcess:
     def has_answered(self) -> bool:
         """Whether an answer, or the end, has come, so that `answer` will not wait."""
         assert self.process.stdout is not None
-        if self.process.stdout.closed:
-            return False
-        found = select.poll()  # select.select() takes no descriptor above 1023
-        found.register(self.process.stdout, select.POLLIN)
-        return bool(found.poll(0))
+        return not self.process.stdout.closed and (b"\n" in self.received or self._ready(0))
 
     def answer(self) -> Any:
-        """Wait for the answer to the oldest line that has none. Gone if none will come."""
+        """Wait for the answer to the oldest line that has none. Gone if none will come, Silent if none has come for
+        PATIENCE seconds and TIMES the longest wait so far.
+
+        Only time in which this process ran counts: where all of a job is stopped for an hour, nobody was silent.
+        """
         assert self.process.stdout is not None
+        waited, limit = 0.0, max(PATIENCE, TIMES * self.longest)
         try:
-            line = self.process.stdout.readline()
-        except (OSError, ValueError) as error:
+            while b"\n" not in self.received:
+                wait, began = min(limit / 60, limit - waited), time.monotonic()
+                if self._ready(wait):
+                    some = os.read(self.process.stdout.fileno(), 1 << 16)
+                    if not some:
+                        raise Gone
+                    self.received += some
+                elif waited + wait >= limit:
+                    raise Silent(f"{limit:.0f} seconds")
+                waited += min(wait, time.monotonic() - began)
+        except (OSError, ValueError) as error:  # ValueError: closed
             raise Gone from error
-        if not line.endswith(b"\n"):
-            raise Gone
+        self.longest = max(self.longest, waited)
+        line, _, self.received = self.received.partition(b"\n")
         self.due -= 1
         try:
             return json.loads(line)
         except ValueError as error:  # something printed before `answer_all`, by Python's own start say
             raise Gone from error
+
+    def _ready(self, seconds: float) -> bool:
+        """Whether something of an answer, or the end, comes in that time."""
+        found = select.poll()  # select.select() takes no descriptor above 1023
+        assert self.process.stdout is not None
+        found.register(self.process.stdout, select.POLLIN)
+        return bool(found.poll(1000 * seconds))
 
 
 _running: weakref.WeakSet[SecondProcess] = weakref.WeakSet()

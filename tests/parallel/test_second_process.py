@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigan.parallel.second_process import Gone, SecondProcess, SharedMemory, places
+from minigan.parallel import second_process
+from minigan.parallel.second_process import Gone, SecondProcess, SharedMemory, Silent, places
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux alone has such memory")
 
 SERVE = """
-import os
+import os, time
 from minigan.parallel.second_process import answer_all
 
-def answer(memory, do, place=None):
+def answer(memory, do, place=None, seconds=0):
+    time.sleep(seconds)
     if do == "double":
         memory.array(place)[...] *= 2
         print("this goes nowhere")
@@ -116,6 +118,47 @@ def test_an_error_there_and_a_killed_process_are_told(start):
     with pytest.raises(Gone):
         killed.tell(do="pid")
         killed.answer()
+
+
+def test_one_that_is_stopped_is_not_waited_for_without_end_and_leaves_no_zombie(start, monkeypatch):
+    monkeypatch.setattr(second_process, "PATIENCE", 0.3)
+    monkeypatch.setattr(second_process, "TIMES", 0)
+    other, began = SecondProcess("doubling"), time.monotonic()
+    other.process.send_signal(signal.SIGSTOP)
+    other.tell(do="pid")
+    with pytest.raises(Silent):
+        other.answer()
+    assert time.monotonic() - began < 10
+    other.close()
+    assert not Path(f"/proc/{other.process.pid}").exists()
+
+
+def test_one_that_is_slow_is_waited_for_the_longer_the_slower_it_was(start, monkeypatch):
+    other = start()
+    other.tell(do="pid", seconds=0.1)
+    other.answer()
+    monkeypatch.setattr(second_process, "PATIENCE", 0.01)
+    other.tell(do="pid", seconds=1)
+    assert other.answer() == other.process.pid and other.longest > 0.9
+
+
+def test_who_was_stopped_itself_does_not_take_the_other_one_for_silent(tmp_path):
+    """As where all processes of a job are stopped, and go on later."""
+    parent, pid = script(tmp_path, """
+from minigan.parallel import second_process
+second_process.PATIENCE, second_process.TIMES = 2.0, 0
+other.tell(do="pid", seconds=0.7)
+print("asked", flush=True)
+print(other.answer(), flush=True)
+""")
+    assert parent.stdout.readline() == "asked\n"
+    for signum, seconds in ((signal.SIGSTOP, 2.5), (signal.SIGCONT, 0)):
+        os.kill(parent.pid, signum)
+        os.kill(pid, signum)
+        time.sleep(seconds)
+    assert parent.stdout.readline() == f"{pid}\n"
+    parent.wait(20)
+    parent.stdout.close()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from minigan.engine import ops, thread_pool
 from minigan.engine.autograd import Tensor, grad
 from minigan.networks import cnn, elsewhere, models, passes
 from minigan.nn import side_by_side
+from minigan.parallel import second_process as second_process_module
 
 every_choice = pytest.mark.parametrize(
     "chosen", [*CHOICES.values(), {"norm": "none", "loss": "wasserstein", "gp": 10.0}], ids=[*CHOICES, "wgan-gp"])
@@ -112,6 +114,33 @@ def test_a_second_process_that_is_killed_changes_no_byte(last, two_threads, monk
     assert contents(alone) == contents(helped)
     remark, = helped.remarks()
     assert "has ended" in remark and other.over and not helped.remarks()
+
+
+@linux
+@pytest.mark.parametrize("last", ["forward", "backward", "between"])
+def test_a_second_process_that_is_stopped_changes_no_byte_and_is_ended(last, two_threads, monkeypatch):
+    alone, helped = training({"gp": 1.0}), training({"gp": 1.0})
+    alone.elsewhere, other = None, second_process(helped, monkeypatch)
+    alone.iterate(), helped.iterate()
+    monkeypatch.setattr(second_process_module, "PATIENCE", 0.3)
+    monkeypatch.setattr(second_process_module, "TIMES", 0)
+    child = other.process.process
+    if last == "between":
+        child.send_signal(signal.SIGSTOP)
+    ask = other.ask
+
+    def stopping(**words):
+        sent = ask(**words)
+        if words["do"] == last:
+            child.send_signal(signal.SIGSTOP)
+        return sent
+    other.ask = stopping
+    for _ in range(2):
+        alone.iterate(), helped.iterate()
+    assert contents(alone) == contents(helped)
+    remark, = helped.remarks()
+    assert "has not answered for 0 seconds and is ended" in remark and other.over and not helped.remarks()
+    assert child.returncode == -signal.SIGKILL and not Path(f"/proc/{child.pid}").exists()
 
 
 @linux
