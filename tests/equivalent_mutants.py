@@ -31,6 +31,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "a nan of x86's, made of bfloat16 alone, is rounded to a nan; a GPU's, which is 0x7fffffff, to -0": [
         ("sums", "as_number", "if (x != x) return 0x7fff;", changed) for changed in (
             ";", "if (false) return 0x7fff;")],
+    "whether a number is there is asked below again": [
+        ("activation batch_norm resample", "each", "if (place(0) >= count) return;", changed) for changed in (
+            "if (false) return;", "if (place(0) > count) return;", "if (place(0) >= count) ;")],
     "0 is on both sides of the kink": [
         ("losses", "value_of", line, line.replace("z <", "z <=")) for line in (
             "if (function == RELU) return z < 0.0f ? 0.0f : z;",
@@ -70,8 +73,8 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          f"extern __shared__ __align__({size}) float shared[];")
         for size in (15, 17) for function in ("product", "is_last_block")],
     "with slope 1 both branches are gy; y, which is some array then, is read for nothing": [
-        ("batch_norm", "before_leaky", "return slope == 1.0f || y[i] > 0.0f ? gy : gy * slope;",
-         "return slope == 2.0f || y[i] > 0.0f ? gy : gy * slope;")],
+        ("batch_norm", "before_leaky", "return slope == 1.0f || as_float(y[i]) > 0.0f ? gy : gy * slope;",
+         "return slope == 2.0f || as_float(y[i]) > 0.0f ? gy : gy * slope;")],
     "where both are equal they are the same": [
         (file, function, "long long end = first + rows_per_block < rows ? first + rows_per_block : rows;",
          "long long end = first + rows_per_block <= rows ? first + rows_per_block : rows;")

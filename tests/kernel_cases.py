@@ -414,6 +414,11 @@ def statistics_inputs(rng):
         yield x, normal(rng, x.shape[-1:]), normal(rng, x.shape[-1:]), 0.3
 
 
+def half_statistics_inputs(rng):
+    for x, *channels in statistics_inputs(rng):
+        yield x.astype(BF16), *channels
+
+
 def moved_inputs(rng):
     for x, gamma, beta, _ in statistics_inputs(rng):
         old = normal(rng, gamma.shape)
@@ -430,12 +435,15 @@ def normalize_inputs(rng):
         for slope in (0.0, 0.1, 1.0):
             yield normal(rng, shape), normal(rng, shape[-1:]), normal(rng, shape[-1:]), slope
     yield SPECIAL, np.ones(4, np.float32), np.zeros(4, np.float32), 0.0
+    yield normal(rng, (3, 2)), np.ones(2, np.float32), NANS, 0.5
+    yield normal(rng, (3, 40)), np.full(40, 1.5, np.float32), np.zeros(40, np.float32), 1.0  # halfway, in bfloat16
 
 
-def normalize_gradient_inputs(rng):
+def normalize_gradient_inputs(rng, dtype=np.float32):
+    """dtype: what x is rounded to before its mean is taken."""
     for shape in SHAPES:
         for slope in (0.0, 0.1, 1.0):
-            x, gamma = normal(rng, shape), normal(rng, shape[-1:])
+            x, gamma = normal(rng, shape).astype(dtype).astype(np.float32), normal(rng, shape[-1:])
             mean = x.reshape(-1, shape[-1]).mean(0)
             inverse = np.abs(normal(rng, shape[-1:])) + np.float32(0.5)
             y = activation.leaky(x * gamma + mean, slope)
@@ -615,6 +623,11 @@ CASES = [
     Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, large_mean_inputs, 3e-5, in_place=(4, 5)),
     Case(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs),
     Case(batch_norm.launch_normalize_gradient, normalize_gradient_twin, normalize_gradient_inputs, 1e-5),
+    Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, half_statistics_inputs, 1e-5,
+         on_gpu=True),  # a mean may be small by chance
+    in_half(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs, (0,)),
+    in_half(batch_norm.launch_normalize_gradient, normalize_gradient_twin,
+            lambda rng: normalize_gradient_inputs(rng, BF16), (0, 1, 2, 7), 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
     Case(sums.launch_add_all, sums.add_all, pairs_inputs),
     Case(sums.launch_add, lambda x, y: np.asarray(x + y), two_inputs),
@@ -627,6 +640,8 @@ CASES = [
     Case(sample_norms.launch_sample_norms_gradient, norms_gradient_twin, norms_gradient_inputs),
     Case(resample.launch_upsample2x, resample.upsample2x, lambda rng: images(rng, 1.0, 0.25), 1e-7),
     Case(resample.launch_pool2x, resample.pool2x, lambda rng: images(rng, 0.25, 1.0)),
+    in_half(resample.launch_upsample2x, resample.upsample2x, lambda rng: images(rng, 1.5, 0.25, float(NANS[0])), (0,)),
+    in_half(resample.launch_pool2x, resample.pool2x, lambda rng: images(rng, 0.25, 1.0, float(NANS[0])), (0,)),
     Case(spread.launch_spread2x2, spread_twin, lambda rng: weights(rng, False)),
     Case(spread.launch_gather2x2, gather_twin, lambda rng: weights(rng, True)),
 ]

@@ -24,7 +24,7 @@ TENSOR_CORES = "conv.cu"  # its blocks have 128 threads, which may have all regi
 MOST_REGISTERS, SINCE = 255, 80
 TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))  # that engine/loops/conv.py asks for
 BITS = (10, 7)  # of a factor, behind the point: TF32, bfloat16
-HALF = ("activation.cu", "sums.cu")  # whose activations may be bfloat16
+HALF = ("activation.cu", "batch_norm.cu", "resample.cu", "sums.cu")  # whose activations may be bfloat16
 SHARED = 48 << 10  # bytes that a block may have without asking
 
 

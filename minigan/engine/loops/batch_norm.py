@@ -1,10 +1,13 @@
-"""Batch normalization: moments of each channel, normalization with leaky ReLU, the gradient: kernels/batch_norm.cu."""
+"""Batch normalization: moments of each channel, normalization with leaky ReLU, the gradient: kernels/batch_norm.cu.
+
+On a GPU x, y, gy, before and what is made of them may be bfloat16, all of them; what is of channels is float32.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from minigan.engine.cuda import THREADS, check, column_grid, kernels_take, launch, one_each, tickets
+from minigan.engine.cuda import THREADS, check, column_grid, half, kernels_take, launch, one_each, tickets
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.activation import leaky, leaky_mask, slope_of, sum_rows
 from minigan.engine.products import column_sums, total
@@ -20,7 +23,7 @@ def batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, running_me
     inverse: 1 / sqrt(variance + eps), of the biased variance over all axes but the last; scale: gamma * inverse; shift:
     beta - mean * scale. The running moments, if given, are moved (`move_moments`).
     """
-    if kernels_take(x, gamma, beta, running_mean, running_variance):
+    if kernels_take(gamma, beta, running_mean, running_variance, activations=(x,)):
         return launch_batch_statistics(x, gamma, beta, eps, running_mean, running_variance, decay)
     mean, variance = batch_moments(x)
     if running_mean is not None and running_variance is not None:
@@ -35,7 +38,7 @@ def launch_batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, run
                             decay: float = 0.0) -> tuple[Array, Array, Array, Array]:
     C, channels = x.shape[-1], x.shape[-1:]
     arrays = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_variance": running_variance}
-    xp = check("batch_statistics", dict.fromkeys(arrays, channels), x=x, **arrays)
+    xp = check("batch_statistics", dict.fromkeys(arrays, channels), {"x": x}, **arrays)
     if x.size == 0:
         raise ValueError(f"batch_statistics: expected at least one row and one channel, got x {x.shape}")
     rows, moves = x.size // C, running_mean is not None and running_variance is not None
@@ -45,7 +48,7 @@ def launch_batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, run
     launch(FILE, "batch_statistics", grid, block,
            (x, gamma, beta, *moved, mean, inverse, scale, shift, xp.empty((grid[1], C, 3), np.float32),
             tickets(xp, grid[0]), np.float32(eps), np.int32(moves), np.float32(decay), np.float32(1 - decay),
-            np.float32(rows / max(1, rows - 1)), np.int32(C), np.int64(rows), per_block))
+            np.float32(rows / max(1, rows - 1)), np.int32(C), np.int64(rows), per_block), defines=half(x))
     return mean, inverse, scale, shift
 
 
@@ -78,7 +81,7 @@ def move_moments(running_mean: Array, running_variance: Array, mean: Array, vari
 
 def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
     """leaky(x * scale + shift), channel by channel: x (..., C), scale and shift (C,)."""
-    if kernels_take(x, scale, shift):
+    if kernels_take(scale, shift, activations=(x,)):
         return launch_normalize(x, scale, shift, slope)
     xp = array_module(x)
     if xp is not np:
@@ -98,10 +101,11 @@ def normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array
 
 def launch_normalize(x: Array, scale: Array, shift: Array, slope: float = 1.0) -> Array:
     channels = x.shape[-1:]
-    xp = check("normalize", {"scale": channels, "shift": channels}, x=x, scale=scale, shift=shift)
+    xp = check("normalize", {"scale": channels, "shift": channels}, {"x": x}, scale=scale, shift=shift)
     y = xp.empty_like(x)
-    launch(FILE, "normalize", one_each(x.size), (THREADS,),
-           (x, scale, shift, y, slope_of("normalize", slope), np.int32(x.shape[-1]), np.int64(x.size)))
+    launch(FILE, "normalize", one_each(x.size, x), (THREADS,),
+           (x, scale, shift, y, slope_of("normalize", slope), np.int32(x.shape[-1]), np.int64(x.size)),
+           defines=half(x))
     return y
 
 
@@ -112,7 +116,7 @@ def normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array, mean:
     gy, x (..., C); y: the result, needed if slope != 1; gamma, mean, inverse (C,): 1 / sqrt(variance + eps). before:
     added to gx, of its shape, if given.
     """
-    if kernels_take(gy, x, y, gamma, mean, inverse, before):
+    if kernels_take(gamma, mean, inverse, activations=(gy, x, y, before)):
         return launch_normalize_gradient(gy, x, y, gamma, mean, inverse, slope, before)
     xp, C = array_module(x), x.shape[-1]
     g_rows, rows = gy.reshape(-1, C), x.reshape(-1, C)
@@ -157,7 +161,7 @@ def launch_normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array
     C, channels = x.shape[-1], x.shape[-1:]
     xp = check("normalize_gradient", {"gy": x.shape, "y": x.shape, "gamma": channels, "mean": channels,
                                       "inverse": channels, "before": x.shape},
-               gy=gy, x=x, y=y, gamma=gamma, mean=mean, inverse=inverse, before=before)
+               {"gy": gy, "x": x, "y": y, "before": before}, gamma=gamma, mean=mean, inverse=inverse)
     if x.size == 0:
         raise ValueError(f"normalize_gradient: expected at least one row and one channel, got x {x.shape}")
     rows, factor = x.size // C, slope_of("normalize_gradient", slope)
@@ -166,8 +170,9 @@ def launch_normalize_gradient(gy: Array, x: Array, y: Array | None, gamma: Array
     parts = xp.empty((grid[1], C, 2), np.float32)
     launch(FILE, "normalize_sums", grid, block,
            (gy, x, y, mean, inverse, ggamma, gbeta, parts, tickets(xp, grid[0]), factor, np.int32(C), np.int64(rows),
-            per_block))
-    launch(FILE, "normalize_gradient", one_each(x.size), (THREADS,),
+            per_block), defines=half(x))
+    launch(FILE, "normalize_gradient", one_each(x.size, x), (THREADS,),
            (gy, x, y, gamma, mean, inverse, ggamma, gbeta, gx if before is None else before, gx,
-            np.int32(before is not None), factor, np.float32(1 / rows), np.int32(C), np.int64(x.size)))
+            np.int32(before is not None), factor, np.float32(1 / rows), np.int32(C), np.int64(x.size)),
+           defines=half(x))
     return gx, ggamma, gbeta

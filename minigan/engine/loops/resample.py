@@ -1,10 +1,13 @@
-"""Twice the size by repeating pixels, half the size by adding up 2 x 2 of them: kernels/resample.cu."""
+"""Twice the size by repeating pixels, half the size by adding up 2 x 2 of them: kernels/resample.cu.
+
+On a GPU x, and then y, may be bfloat16.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each
+from minigan.engine.cuda import THREADS, check, half, kernels_take, launch, one_each
 from minigan.engine.devices import Array, array_module
 
 FILE = "resample.cu"
@@ -12,7 +15,7 @@ FILE = "resample.cu"
 
 def upsample2x(x: Array, factor: float = 1.0) -> Array:
     """Each pixel repeated 2 x 2 times, times factor: (N, H, W, C) -> (N, 2 H, 2 W, C)."""
-    if kernels_take(x):
+    if kernels_take(activations=(x,)):
         return launch_upsample2x(x, factor)
     (N, H, W, C), xp = x.shape, array_module(x)
     y = xp.empty((N, 2 * H, 2 * W, C), x.dtype)
@@ -21,11 +24,11 @@ def upsample2x(x: Array, factor: float = 1.0) -> Array:
 
 
 def launch_upsample2x(x: Array, factor: float = 1.0) -> Array:
-    xp = check("upsample2x", {}, x=x)
+    xp = check("upsample2x", {}, {"x": x})
     N, H, W, C = x.shape
-    y = xp.empty((N, 2 * H, 2 * W, C), np.float32)
-    launch(FILE, "upsample2x", one_each(y.size), (THREADS,),
-           (x, y, np.float32(factor), np.int32(H), np.int32(W), np.int32(C), np.int64(y.size)))
+    y = xp.empty((N, 2 * H, 2 * W, C), x.dtype)
+    launch(FILE, "upsample2x", one_each(y.size, x), (THREADS,),
+           (x, y, np.float32(factor), np.int32(H), np.int32(W), np.int32(C), np.int64(y.size)), defines=half(x))
     return y
 
 
@@ -36,7 +39,7 @@ def pool2x(x: Array, factor: float = 1.0) -> Array:
     """
     if min(x.shape[1:3]) < 2:
         raise ValueError(f"pool2x: expected images of at least 2 x 2 pixels, got x {x.shape}")
-    if kernels_take(x):
+    if kernels_take(activations=(x,)):
         return launch_pool2x(x, factor)
     x = x[:, :x.shape[1] // 2 * 2, :x.shape[2] // 2 * 2]
     y = x[:, ::2, ::2] + x[:, 1::2, ::2]
@@ -48,9 +51,9 @@ def pool2x(x: Array, factor: float = 1.0) -> Array:
 
 
 def launch_pool2x(x: Array, factor: float = 1.0) -> Array:
-    xp = check("pool2x", {}, x=x)
+    xp = check("pool2x", {}, {"x": x})
     N, H, W, C = x.shape
-    y = xp.empty((N, H // 2, W // 2, C), np.float32)
-    launch(FILE, "pool2x", one_each(y.size), (THREADS,),
-           (x, y, np.float32(factor), np.int32(H), np.int32(W), np.int32(C), np.int64(y.size)))
+    y = xp.empty((N, H // 2, W // 2, C), x.dtype)
+    launch(FILE, "pool2x", one_each(y.size, x), (THREADS,),
+           (x, y, np.float32(factor), np.int32(H), np.int32(W), np.int32(C), np.int64(y.size)), defines=half(x))
     return y
