@@ -1,20 +1,6 @@
 """Mutants of the kernels (tests/mutants.py) that no case can kill, since they compute the same; and why."""
 
-import re
-
-# Of kernels/conv.cu: one line of each of its kernels, and what is changed in it.
-COPIES = [(kernel, line) for kernel, lines in {
-    "conv": ("for (int r = 0; r < ROWS / 16; r++) {", "for (int r = 0; r < COLUMNS / 16; r++) {",
-             "int at[ROWS / 16], y0[ROWS / 16], x0[ROWS / 16];",
-             "for (int e = 0; e < 4; e += s.wide_a ? 4 : 1) {", "for (int e = 0; e < 4; e += s.wide_b ? 4 : 1) {"),
-    "conv_transposed": ("for (int r = 0; r < ROWS / 16; r++) {", "for (int r = 0; r < COLUMNS / 16; r++) {",
-                        "int at[ROWS / 16], i0[ROWS / 16], j0[ROWS / 16];",
-                        "for (int e = 0; e < 4; e += s.wide_a ? 4 : 1) {",
-                        "for (int e = 0; e < 4; e += s.wide_b ? 4 : 1)"),
-    "conv_weights": ("for (int r = 0; r < ROWS / 16; r++) {", "for (int r = 0; r < COLUMNS / 16; r++) {",
-                     "for (int r = 0; r < COLUMNS / 16; r++) taps[r] = tap_of(s, k0 + i4 + 16 * r);",
-                     "Tap taps[COLUMNS / 16];", "for (int e = 0; e < 4; e += s.wide_a ? 4 : 1)",
-                     "for (int e = 0; e < 4; e += s.wide_b ? 4 : 1)")}.items() for line in lines]
+# Of kernels/conv.cu: a line of each of its kernels, and one of the function `place`.
 STEPS = [(kernel, f"int all = ({depth} + DEPTH - 1) / DEPTH, first = all * part / s.parts, "
           "end = all * (part + 1) / s.parts;")
          for kernel, depth in (("conv", "depth"), ("conv_transposed", "depth"), ("conv_weights", "pixels"))]
@@ -51,23 +37,20 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "a step is copied twice, or one too many, or some of zeros are added": [
         ("conv", "product", "for (int step = 0; step < STAGES - 1; step++) {",
          "for (int step = 0; step <= STAGES - 1; step++) {"),
-        ("conv", "product", "if (step < steps) load(A, A + ROWS * DEPTH, step);",
-         "if (step <= steps) load(A, A + ROWS * DEPTH, step);"),
+        ("conv", "product", "if (step < steps) load((InA*)A, (InB*)(A + TILE_A), step);",
+         "if (step <= steps) load((InA*)A, (InB*)(A + TILE_A), step);"),
         ("conv", "product", "for (int step = 0; step < STAGES - 1; step++) {",
          "for (int step = 0; step < STAGES - 0; step++) {"),
-        *(("conv", "product", "if (next < steps) load(other, other + ROWS * DEPTH, next);",
-           f"if ({changed}) load(other, other + ROWS * DEPTH, next);") for changed in ("next <= steps", "true")),
+        *(("conv", "product", "if (next < steps) load((InA*)other, (InB*)(other + TILE_A), next);",
+           f"if ({changed}) load((InA*)other, (InB*)(other + TILE_A), next);")
+          for changed in ("next <= steps", "true")),
         *(("conv", kernel, line, line.replace("DEPTH - 1", changed)) for kernel, line in STEPS
           for changed in ("DEPTH - 0", "DEPTH + 1"))],
-    "how far a loop is unrolled": [
-        ("conv", "product", "#pragma unroll 2", f"#pragma unroll {n}") for n in (1, 3)],
     "it waits for younger copies, too, that nobody needs yet": [
         ("conv", "wait_for_step", 'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 2) : "memory");',
          'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 3) : "memory");')],
-    "128, 64 and 32 have as many 15s as 16s; a loop by 5 has one round up to 4, as one by 4": [
-        ("conv", kernel, line, changed) for kernel, line in COPIES
-        for changed in ([line.replace("? 4", "? 5")] if "? 4" in line else
-                        [line[:m.start()] + "/ 15" + line[m.end():] for m in re.finditer("/ 16", line)])],
+    "a loop by 5 has one round up to 4, as one by 4": [
+        ("conv", "run", "return half ? wide : wide ? 4 : 1;", "return half ? wide : wide ? 5 : 1;")],
     "the emulator's shared memory is aligned anyway; NVIDIA's compiler takes powers of 2 alone": [
         ("conv", function, "extern __shared__ __align__(16) float shared[];",
          f"extern __shared__ __align__({size}) float shared[];")

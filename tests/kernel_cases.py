@@ -5,6 +5,7 @@ the launcher's arguments as float64 NumPy arrays and returns what the launcher r
 row, one column, no multiple of a block or of 4, more layers than a table holds.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.devices import BF16
+from minigan.engine.devices import BF16, FLOAT32
 from minigan.engine.loops import (
     activation,
     adam,
@@ -231,6 +232,8 @@ CONVOLUTIONS = [  # x, O, kernel, stride, (top, left), (oh, ow), (rows, columns,
     ((1, 4, 3, 64), 70, (3, 3), 1, (1, 1), (4, 3), (64, 64, 18)),  # so many parts that they are added in two groups
     ((1, 4, 6, 4), 20, (4, 4), 2, (1, 1), (2, 3), (64, 64, 2)),  # parts of each phase
     ((1, 24, 23, 4), 5, (2, 2), 1, (1, 1), (24, 23), (64, 64, 18)),
+    ((2, 5, 5, 10), 14, (3, 3), 1, (1, 1), (5, 5), (64, 64, 1)),  # channels that are multiples of 2 alone
+    ((1, 5, 4, 24), 16, (3, 3), 2, (1, 1), (3, 2), (64, 64, 2)),
 ]
 
 
@@ -273,42 +276,57 @@ def convolutions(rng):
         yield x, W, normal(rng, (len(x), *size, O)), normal(rng, (1,)), stride, pad, size, conv.Way(*way)
 
 
+def halves(k: int, way: conv.Way) -> list[tuple[np.dtype, np.dtype, np.dtype | None]]:
+    """Dtypes of a convolution's two factors and its result, twice: of the usual tile in turn, of others one choice."""
+    every: list[Any] = list(itertools.product((BF16, FLOAT32), repeat=3))
+    every[-1] = FLOAT32, FLOAT32, None  # by default
+    return [every[i % 8] for i in ((3 * k, 3 * k + 1) if (way.rows, way.columns) == (64, 64) else (1, 2))]
+
+
 def conv_inputs(rng):
     for k, (x, W, _, scale, stride, pad, size, way) in enumerate(convolutions(rng)):
-        yield x, W, stride, pad, size, None, None, 1.0, None, way, "tf32"
-        yield (x, W, stride, pad, size, scale if k % 2 else None, normal(rng, W.shape[:1]) if k % 3 else None,
-               (0.0, 0.1, 1.0)[k % 3], None, way, "bf16")
+        yield x, W, stride, pad, size, None, None, 1.0, None, None, way, "tf32"
+        end = scale if k % 2 else None, normal(rng, W.shape[:1]) if k % 3 else None, (0.0, 0.1, 1.0)[k % 3]
+        yield x, W, stride, pad, size, *end, None, None, way, "bf16"
+        for a, b, dtype in halves(k, way):
+            yield x.astype(a), W.astype(b), stride, pad, size, *end, None, dtype, way, "bf16"
     x, W, _, _, _, _, _, way = next(convolutions(rng))
     for precision in ROUNDINGS:
-        yield x, W, 1, (-1, -2), (3, 2), None, None, 1.0, None, way, precision
+        yield x, W, 1, (-1, -2), (3, 2), None, None, 1.0, None, None, way, precision
     infinite, minus = np.full((1, 1, 1, 4), np.inf, np.float32), np.full((3, 1, 1, 4), -1, np.float32)
-    yield infinite, minus, 1, (0, 0), (1, 1), None, None, 0.0, None, way, "tf32"
+    yield infinite, minus, 1, (0, 0), (1, 1), None, None, 0.0, None, None, way, "tf32"
+    yield infinite.astype(BF16), minus.astype(BF16), 1, (0, 0), (1, 1), None, None, 0.5, None, BF16, way, "bf16"
 
 
-def conv_twin(x, W, stride, pad, size, scale, bias, slope, out, way, precision):
+def conv_twin(x, W, stride, pad, size, scale, bias, slope, out, dtype, way, precision):
     y, (x, W) = np.zeros((len(x), *size, len(W))), map(ROUNDINGS[precision], (x, W))
     for i, j, dy, dx, yy, xx in taps(x.shape, W.shape[1:3], stride, pad, size):
         y[:, i, j] += x[:, yy, xx] @ W[:, dy, dx].T
-    return activation.leaky(y * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
+    return activation.leaky(y * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope).astype(dtype)
 
 
 def conv_transposed_inputs(rng):
     for k, (x, W, gy, scale, stride, pad, _, way) in enumerate(convolutions(rng)):
-        yield gy, W, stride, pad, x.shape[1:3], None, None, 1.0, None, way, "bf16"
-        yield (gy, W, stride, pad, x.shape[1:3], scale if k % 2 else None, normal(rng, x.shape[3:]) if k % 3 else None,
-               (0.0, 0.1, 1.0)[k % 3], None, way, "tf32")
+        yield gy, W, stride, pad, x.shape[1:3], None, None, 1.0, None, None, way, "bf16"
+        end = scale if k % 2 else None, normal(rng, x.shape[3:]) if k % 3 else None, (0.0, 0.1, 1.0)[k % 3]
+        yield gy, W, stride, pad, x.shape[1:3], *end, None, None, way, "tf32"
+        for a, b, dtype in halves(k, way):
+            yield gy.astype(a), W.astype(b), stride, pad, x.shape[1:3], *end, None, dtype, way, "bf16"
 
 
-def conv_transposed_twin(gy, W, stride, pad, size, scale, bias, slope, out, way, precision):
+def conv_transposed_twin(gy, W, stride, pad, size, scale, bias, slope, out, dtype, way, precision):
     x, (gy, W) = np.zeros((len(gy), *size, W.shape[3])), map(ROUNDINGS[precision], (gy, W))
     for i, j, dy, dx, yy, xx in taps(x.shape, W.shape[1:3], stride, pad, gy.shape[1:3]):
         x[:, yy, xx] += gy[:, i, j] @ W[:, dy, dx]
-    return activation.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope)
+    return activation.leaky(x * (1 if scale is None else scale[0]) + (0 if bias is None else bias), slope).astype(dtype)
 
 
 def conv_weights_inputs(rng):
     for k, (x, W, gy, _, stride, pad, _, way) in enumerate(convolutions(rng)):
         yield x, gy, W.shape[1:3], stride, pad, way, ("tf32", "bf16")[k % 2]
+        for a, b, dtype in halves(k, way):
+            if dtype != BF16:
+                yield x.astype(b), gy.astype(a), W.shape[1:3], stride, pad, way, "bf16"
     x, W, gy, _, _, _, _, way = next(convolutions(rng))
     for precision in ROUNDINGS:
         yield x, gy[:, :3, :2].copy(), (3, 3), 1, (-1, -2), way, precision

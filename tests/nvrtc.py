@@ -25,6 +25,8 @@ MOST_REGISTERS, SINCE = 255, 80
 TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))  # that engine/loops/conv.py asks for
 BITS = (10, 7)  # of a factor, behind the point: TF32, bfloat16
 HALF = ("activation.cu", "batch_norm.cu", "resample.cu", "sums.cu")  # whose activations may be bfloat16
+# Arrays in bfloat16: the first choice with every tile, the others with the largest, which needs most registers.
+HALVES = (("HALF_A", "HALF_B", "HALF_OUT"), ("HALF_A", "HALF_OUT"), ("HALF_OUT",), ("HALF_A",), ("HALF_B",))
 SHARED = 48 << 10  # bytes that a block may have without asking
 
 
@@ -39,8 +41,12 @@ def takes(name: str, arch: int) -> bool:
 
 def variants(name: str) -> list[tuple[str, ...]]:
     """The options with which the package compiles this file."""
-    return [(f"-DROWS={rows}", f"-DCOLUMNS={columns}", f"-DBITS={bits}") for bits in BITS
-            for rows, columns in TILES] if name == TENSOR_CORES else [(), ("-DHALF=1",)] if name in HALF else [()]
+    if name != TENSOR_CORES:
+        return [(), ("-DHALF=1",)] if name in HALF else [()]
+    sizes = [(f"-DROWS={rows}", f"-DCOLUMNS={columns}") for rows, columns in TILES]
+    halves = [(size, HALVES[0]) for size in sizes] + [(sizes[0], defined) for defined in HALVES[1:]]
+    return [(*size, f"-DBITS={bits}") for bits in BITS for size in sizes] + [
+        (*size, "-DBITS=7", *(f"-D{define}=1" for define in defined)) for size, defined in halves]
 
 
 @dataclass(frozen=True)

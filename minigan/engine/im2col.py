@@ -66,7 +66,7 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     one call to the next; then that way is taken.
     """
     if taps is None and isinstance(epilogue, Epilogue) and (
-            precision := conv.used(W.shape[1:3], x, W, out, epilogue.b, epilogue.scale)):
+            precision := conv.used(W.shape[1:3], epilogue.b, epilogue.scale, activations=(x, W, out))):
         conv.launch_conv(x, W, stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out,
                          precision=precision)
         return
@@ -80,7 +80,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     gy (N, oh, ow, O), W (O, kh, kw, C), out (N, H, W, C). On a GPU all windows of one image are made at once, if
     they are no more than CUDA_TILE_BYTES; of larger images the phases are, tile by tile, as on a CPU.
     """
-    if precision := conv.used(W.shape[1:3], gy, W, out, epilogue.b, epilogue.scale):
+    if precision := conv.used(W.shape[1:3], epilogue.b, epilogue.scale, activations=(gy, W, out)):
         conv.launch_conv_transposed(gy, W, stride, pad, out.shape[1:3], epilogue.scale, epilogue.b, epilogue.slope, out,
                                     precision=precision)
         return
@@ -116,7 +116,7 @@ def correlate_weights(x: Array, gy: Array, kernel: tuple[int, int], stride: int,
     dtype = np.float32 if x.dtype == BF16 else x.dtype
     if N == 0:
         return xp.zeros((O, kh, kw, C), dtype)
-    if precision := conv.used(kernel, x, gy):
+    if precision := conv.used(kernel, activations=(x, gy)):
         return conv.launch_conv_weights(x, gy, kernel, stride, pad, precision=precision)
     if xp is np and stride == 1 and winograd.pays(N, (oh, ow), kernel, C, O, x.dtype):
         return winograd.correlate_weights(x, gy, *pad)

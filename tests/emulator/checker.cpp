@@ -456,13 +456,24 @@ void checker_syncwarp(std::vector<Thread*>& lanes) {
 }
 
 // A copy may write from now on until it is waited for; whoever reads before finds memory that was never written.
-Copy checker_copy_begins(uint32_t low, const void* from, int size, int given, uint64_t pc) {
-    uint64_t to = dynamic_region->begin + (int32_t)(low - (uint32_t)dynamic_region->begin);
-    Region* region = nullptr;
+// The address in shared memory of which a kernel has the lower 32 bits, and what it lies in: nothing, if outside.
+static uint64_t in_shared(uint32_t low, Region** region) {
+    *region = nullptr;
     for (Region* one : shared) {
         const uint64_t address = one->begin + (int32_t)(low - (uint32_t)one->begin);
-        if (one->holds(address)) region = one, to = address;
+        if (one->holds(address)) return *region = one, address;
     }
+    return dynamic_region->begin + (int32_t)(low - (uint32_t)dynamic_region->begin);
+}
+
+const void* checker_in_shared(uint32_t low) {
+    Region* region;
+    return reinterpret_cast<const void*>(in_shared(low, &region));
+}
+
+Copy checker_copy_begins(uint32_t low, const void* from, int size, int given, uint64_t pc) {
+    Region* region;
+    const uint64_t to = in_shared(low, &region);
     const uint64_t source = reinterpret_cast<uint64_t>(from);
     if (!region || to + size > region->begin + region->size) bad_address(to, size, WRITE, pc, region);
     if (to % size || source % size || (given != 0 && given != size)) {

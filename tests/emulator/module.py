@@ -113,9 +113,11 @@ DYNAMIC = re.compile(r"extern\s+__shared__\s+(?P<align>__align__\s*\(\s*\d+\s*\)
 ASM = re.compile(r"\basm(?:\s+volatile)?\s*\((?P<inside>(?:\"[^\"]*\"|[^\";])*)\)\s*;")
 PTX = {  # what the runtime knows of it, by the text -> the shim's function, which gets its operands in their order
     "cp.async.cg.shared.global [%0], [%1], 16, %2;": "emu_copy4",
-    "cp.async.ca.shared.global [%0], [%1], 4, %2;": "emu_copy1",
+    "cp.async.ca.shared.global [%0], [%1], %2, %3;": "emu_copy",
     "cp.async.commit_group;": "emu_commit",
     "cp.async.wait_group %0;": "emu_wait",
+    "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];": "emu_matrices",
+    "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];": "emu_matrices_turned",
     "cvt.rna.tf32.f32 %0, %1;": "emu_round",
     "cvt.rn.bf16x2.f32 %0, %1, %2;": "emu_round2",
     "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};":

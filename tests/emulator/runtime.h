@@ -66,6 +66,13 @@ struct Lane {
     int deep;  // 8: TF32; 16: bfloat16, two numbers in each of a and b
 };
 
+// What a lane gives to an exchange of matrices in its warp, one line of 8 numbers of 2 bytes, and where it gets its own.
+struct Lines {
+    unsigned int line[4];
+    unsigned int* to[4];
+    int turned;
+};
+
 enum State : int { READY, AT_BARRIER, AT_WARP_OP, DONE };
 
 struct Thread {
@@ -127,6 +134,7 @@ void checker_fence();
 void checker_barrier(std::vector<Thread>& threads);
 void checker_syncwarp(std::vector<Thread*>& lanes);
 char* dynamic_shared_memory();
+const void* checker_in_shared(uint32_t low);
 Copy checker_copy_begins(uint32_t to, const void* from, int size, int given, uint64_t pc);
 void checker_copy_comes(const Copy& copy, uint64_t pc);
 

@@ -27,9 +27,9 @@ uint64_t step_limit = 1 << 24;
 
 namespace {
 
-enum WarpOp : int { SYNC, BALLOT, ANY, ALL, SHUFFLE, MULTIPLY };
+enum WarpOp : int { SYNC, BALLOT, ANY, ALL, SHUFFLE, MULTIPLY, EXCHANGE };
 const char* const WARP_OP_NAMES[] = {"__syncwarp", "__ballot_sync", "__any_sync", "__all_sync", "__shfl_sync",
-                                     "mma.sync"};
+                                     "mma.sync", "ldmatrix.sync"};
 
 // Lanes that wait for the others of their mask.
 struct Group {
@@ -125,6 +125,20 @@ void multiply(const Group& group) {
     }
 }
 
+// ldmatrix.m8n8.x4, by the layout of its fragments in the PTX manual: lane l brings line l % 8 of matrix l / 8.
+void exchange(const Group& group) {
+    auto number = [&](int matrix, int line, int at) {
+        return reinterpret_cast<const Lines*>(group.bits[8 * matrix + line])->line[at / 2] >> at % 2 * 16 & 0xffffu;
+    };
+    for (int lane = 0; lane < 32; lane++) {
+        const Lines& mine = *reinterpret_cast<const Lines*>(group.bits[lane]);
+        const int g = lane / 4, t = lane % 4;
+        for (int m = 0; m < 4; m++)
+            *mine.to[m] = mine.turned ? number(m, 2 * t, g) | number(m, 2 * t + 1, g) << 16
+                                      : number(m, g, 2 * t) | number(m, g, 2 * t + 1) << 16;
+    }
+}
+
 void finish(Warp& warp, Group group) {
     const uint32_t first = current->warp * 32;
     if (group.op == SYNC) {
@@ -143,9 +157,14 @@ void finish(Warp& warp, Group group) {
             }
         checker_syncwarp(lanes);
     }
-    if (group.op == MULTIPLY) {
-        if (warp.exists != 0xffffffffu) warp_finding(WARP_MASK, group.pc, "mma.sync: the warp has not 32 lanes");
-        multiply(group);
+    if (group.op == MULTIPLY || group.op == EXCHANGE) {
+        if (warp.exists != 0xffffffffu) {
+            char text[160];
+            snprintf(text, sizeof text, "%s: the warp has not 32 lanes", WARP_OP_NAMES[group.op]);
+            warp_finding(WARP_MASK, group.pc, text);
+        }
+        if (group.op == MULTIPLY) multiply(group);
+        else exchange(group);
     }
     unsigned int votes = 0;
     for (int lane = 0; lane < 32; lane++)
@@ -154,7 +173,7 @@ void finish(Warp& warp, Group group) {
         if (!(group.arrived >> lane & 1)) continue;
         Thread& thread = threads[first + lane];
         switch (group.op) {
-            case SYNC: case MULTIPLY: break;
+            case SYNC: case MULTIPLY: case EXCHANGE: break;
             case BALLOT: thread.result = votes; break;
             case ANY: thread.result = votes != 0; break;
             case ALL: thread.result = votes == group.arrived; break;
@@ -420,6 +439,12 @@ int __any_sync(unsigned int mask, int predicate) { return (int)warp_operation(AN
 int __all_sync(unsigned int mask, int predicate) { return (int)warp_operation(ALL, mask, HERE, predicate != 0); }
 unsigned long long emu_shuffle(unsigned int mask, unsigned long long bits, int operand, int width, int how) {
     return warp_operation(SHUFFLE, mask, HERE, bits, operand, width, how);
+}
+
+const void* emu_in_shared(unsigned int low) { return checker_in_shared(low); }
+
+void emu_exchange(Lines* lines) {
+    warp_operation(EXCHANGE, 0xffffffffu, HERE, reinterpret_cast<uint64_t>(lines));
 }
 
 void emu_multiply(Lane* lane) { warp_operation(MULTIPLY, 0xffffffffu, HERE, reinterpret_cast<uint64_t>(lane)); }

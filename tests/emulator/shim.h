@@ -84,6 +84,7 @@ EMU_INLINE void __syncwarp(unsigned int mask = 0xffffffffu) { emu_syncwarp(mask)
 // ---- PTX: module.py puts these calls in the place of inline assembly -------------------------------------------------
 
 struct emu_lane { float* d[4]; unsigned int a[4], b[2]; int deep; };  // emu::Lane in runtime.h
+struct emu_lines { uint4 line; unsigned int* to[4]; int turned; };    // emu::Lines
 extern "C" {
 void emu_copy(unsigned int to, const void* from, int size, int given);
 void emu_commit();
@@ -91,15 +92,23 @@ void emu_wait(int newest);
 unsigned int emu_tf32(float x);
 unsigned int emu_bf16(float x);
 void emu_multiply(emu_lane* lane);
+const void* emu_in_shared(unsigned int low);
+void emu_exchange(emu_lines* lines);
 }
 // An address of shared memory has 32 bits on a GPU, and the kernel casts it to as many; the runtime knows the rest.
 EMU_INLINE unsigned long long __cvta_generic_to_shared(const void* p) { return (unsigned long long)p; }
 EMU_INLINE void emu_copy4(unsigned int to, const void* from, int given) { emu_copy(to, from, 16, given); }
-EMU_INLINE void emu_copy1(unsigned int to, const void* from, int given) { emu_copy(to, from, 4, given); }
 EMU_INLINE void emu_round(unsigned int& rounded, float x) { rounded = emu_tf32(x); }
 EMU_INLINE void emu_round2(unsigned int& both, float upper, float lower) {
     both = emu_bf16(upper) << 16 | emu_bf16(lower);
 }
+#define EMU_MATRICES(name, turned)                                                                                   \
+    EMU_INLINE void name(unsigned int& a, unsigned int& b, unsigned int& c, unsigned int& d, unsigned int from) {    \
+        emu_lines lines = {*(const uint4*)emu_in_shared(from), {&a, &b, &c, &d}, turned};                            \
+        emu_exchange(&lines);                                                                                        \
+    }
+EMU_MATRICES(emu_matrices, 0)
+EMU_MATRICES(emu_matrices_turned, 1)
 #define EMU_MMA(name, deep)                                                                                          \
     EMU_INLINE void name(float& d0, float& d1, float& d2, float& d3, unsigned int a0, unsigned int a1,               \
                          unsigned int a2, unsigned int a3, unsigned int b0, unsigned int b1) {                       \

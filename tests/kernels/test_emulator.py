@@ -40,8 +40,8 @@ def numbers(buffer: emulator.Buffer, dtype=np.float32) -> np.ndarray:
 
 PTX = r"""
 __device__ __forceinline__ void copy(float* to, const float* from, int bytes) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;"
-                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes) : "memory");
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "n"(4), "r"(bytes) : "memory");
 }
 
 __device__ __forceinline__ void copy4(float* to, const float* from) {
@@ -71,6 +71,25 @@ extern "C" __global__ void shifted(const float* x, float* out, int from, int to)
     asm volatile("cp.async.commit_group;" ::: "memory");
     asm volatile("cp.async.wait_group %0;" :: "n"(0) : "memory");
     for (int e = 0; e < 4; e++) out[4 * threadIdx.x + e] = place[to + 4 * threadIdx.x + e];
+}
+
+// out (32, 4): what every lane gets of x, 32 lines of 8 numbers in four matrices, which were copied 8 bytes at a time
+extern "C" __global__ void matrices(const unsigned short* x, unsigned* out, int turned, int off) {
+    extern __shared__ __align__(16) unsigned short lines[];
+    for (int i = threadIdx.x * 4; i < 256; i += 128)
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                     :: "r"((unsigned)__cvta_generic_to_shared(lines + i)), "l"(x + i), "n"(8), "r"(8) : "memory");
+    asm volatile("cp.async.commit_group;" ::: "memory");
+    asm volatile("cp.async.wait_group %0;" :: "n"(0) : "memory");
+    if (off >= 0) __syncthreads();
+    unsigned to[4], from = (unsigned)__cvta_generic_to_shared(lines + threadIdx.x * 8 + off % 64);
+    if (turned)
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from) : "memory");
+    else
+        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from) : "memory");
+    for (int m = 0; m < 4; m++) out[threadIdx.x * 4 + m] = to[m];
 }
 
 // out (16, 8) += A (16, 8) B (8, 8), as they lie, of numbers rounded to TF32
@@ -159,6 +178,27 @@ def test_tensor_cores_multiply_what_is_rounded(kernel, deep, rounded, between, p
     np.testing.assert_allclose(numbers(out).reshape(16, 8), exact, rtol=0, atol=2e-6)
     with pytest.raises(emulator.KernelFault, match="the warp has not 32 lanes"):
         ptx.launch(kernel, 1, 16, [on_device(A), on_device(B), out])
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+@pytest.mark.parametrize("order", ORDERS)
+def test_lanes_get_their_share_of_four_matrices(turned, order, ptx):
+    """The table of fragments in the PTX manual: lane i has row i / 4, columns i % 4 * 2 and the next."""
+    x, out = np.arange(256).reshape(4, 8, 8), empty(128)
+    with emulator.order(*order):
+        ptx.launch("matrices", 1, 32, [on_device(x, np.uint16), out, np.int32(turned), np.int32(0)], 512)
+    pairs = (x.transpose(0, 2, 1) if turned else x).reshape(4, 32, 2)
+    np.testing.assert_array_equal(numbers(out, np.uint32).reshape(32, 4).T, pairs[..., 0] | pairs[..., 1] << 16)
+
+
+@pytest.mark.parametrize("threads, off, kind", [
+    (32, -64, "race in shared memory"), (32, 4, "misaligned"), (32, 8, "out of bounds"), (16, 0, "warp mask")])
+def test_a_line_of_a_matrix_is_checked(threads, off, kind, ptx):
+    """That others' copies are waited for, its address, and that the warp is whole."""
+    with pytest.raises(emulator.KernelFault) as caught:
+        ptx.launch("matrices", 1, threads, [on_device(np.zeros(256), np.uint16), empty(128), np.int32(0),
+                                            np.int32(off)], 512)
+    assert kind in caught.value.kinds
 
 
 def test_unknown_ptx_is_refused():

@@ -3,6 +3,8 @@
 The kernels against twins of their own are in tests/kernels/test_kernels.py.
 """
 
+import itertools
+
 import emulated_cupy
 import emulator
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 from kernel_cases import CONVOLUTIONS, ROUNDINGS
 from nvrtc import TILES
 
-from minigan.engine import cublas, cuda, ops
+from minigan.engine import cublas, cuda, im2col, ops
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.conv_ops import conv2d, conv_transpose2d
+from minigan.engine.devices import BF16, FLOAT32
 from minigan.engine.loops import conv, rounding
+from minigan.engine.loops.activation import Epilogue
 
 KERNELS = {"conv", "conv_transposed", "conv_weights"}
 
@@ -123,6 +127,64 @@ def test_a_gradient_penalty_runs_on_them_on_a_gpu(precision, real_cupy, rng, mon
     assert launched >= KERNELS
 
 
+@pytest.mark.parametrize("first, second", [*itertools.product((FLOAT32, BF16), repeat=2)])
+def test_the_engines_three_take_bfloat16_and_float32_in_any_mixture(first, second, cupy, rng):
+    """First layers have images in float32 and results in bfloat16; gradients of images are float32."""
+    x, W, gy, b = (rng.standard_normal(shape).astype(np.float32) for shape in (
+        (2, 5, 5, 8), (16, 3, 3, 8), (2, 5, 5, 16), (16,)))
+
+    def on_device(a, dtype):
+        return cupy.array(a.astype(dtype))
+    x_, gy_, W_, b_ = on_device(x, first), on_device(gy, first), cupy.array(W), cupy.array(b)
+    y, gx = cupy.empty(gy.shape, second), cupy.empty(x.shape, second)
+    with cublas.precision(cupy, "bf16"), emulated_cupy.counted() as c:
+        im2col.correlate(x_, W_, 1, 1, 1, y, Epilogue(b_, 0.1))
+        im2col.correlate_transposed(gy_, W_, 1, (1, 1), gx)
+        gW = im2col.correlate_weights(on_device(x, second), gy_, (3, 3), 1, (1, 1))
+    assert c.kernels == dict.fromkeys(KERNELS, 1)
+    x, W, gy = (rounding.bf16(a.astype(np.float64)) for a in (x, W, gy))
+    for found, expected in ((y, conv.conv(x, W, 1, (1, 1), (5, 5), None, b, 0.1, precision="bf16")),
+                            (gx, conv.conv_transposed(gy, W, 1, (1, 1), (5, 5), precision="bf16"))):
+        assert found.dtype == second
+        rtol = 1e-5 if second == FLOAT32 else 2 ** -8
+        np.testing.assert_allclose(found.get().astype(np.float64), expected, rtol, atol=1e-5)
+    assert gW.dtype == np.float32
+    np.testing.assert_allclose(gW.get(), conv.conv_weights(x, gy, (3, 3), 1, (1, 1), precision="bf16"), atol=1e-4)
+
+
+def test_bfloat16_is_taken_in_bf16_alone_and_never_as_scale_or_bias(cupy):
+    x, half = cupy.zeros((1, 4, 4, 8), np.float32), cupy.array(np.zeros((1, 4, 4, 8), BF16))
+    for precision, used in (("tf32", None), ("bf16", "bf16"), ("float32", None)):
+        with cublas.precision(cupy, precision):
+            assert conv.used((3, 3), None, activations=(x, half, None)) == used
+            assert conv.used((3, 3), half, activations=(x,)) is None
+            assert conv.used((3, 3), activations=(x, half[..., ::2])) is None
+
+
+def test_a_result_has_the_dtype_asked_for_else_that_of_the_first_factor(cupy):
+    W = np.ones((8, 3, 3, 8), np.float32)
+    for like, dtype in itertools.product((FLOAT32, BF16), (None, FLOAT32, BF16)):
+        x = np.full((1, 4, 4, 8), 1 + 2 ** -7, like)
+        for function in (conv.conv, conv.conv_transposed):
+            host = function(x, W, 1, (1, 1), (4, 4), dtype=dtype, precision="bf16")
+            found = function(cupy.array(x), cupy.array(W), 1, (1, 1), (4, 4), dtype=dtype, precision="bf16")
+            assert host.dtype == found.dtype == (dtype or like)
+            np.testing.assert_array_equal(found.get(), host)
+        host, found = (conv.conv_weights(a, a, (3, 3), 1, (1, 1), precision="bf16") for a in (x, cupy.array(x)))
+        assert host.dtype == found.dtype == np.float32
+        np.testing.assert_array_equal(found.get(), host)
+
+
+def test_bfloat16_needs_half_the_shared_memory(cupy, monkeypatch):
+    asked, launch = [], conv.launch
+    monkeypatch.setattr(conv, "launch", lambda *given, **more: (asked.append(given[5]), launch(*given, **more)))
+    x, W = np.zeros((1, 4, 4, 8)), np.zeros((8, 3, 3, 8))
+    for a, b in itertools.product((FLOAT32, BF16), repeat=2):
+        conv.conv(cupy.array(x.astype(a)), cupy.array(W.astype(b)), 1, (1, 1), (4, 4), way=conv.Way(128, 32),
+                  precision="bf16")
+    assert [size // (conv.STAGES * conv.DEPTH * 32) for size in asked] == [4 * 4 + 4, 4 * 4 + 2, 4 * 2 + 4, 4 * 2 + 2]
+
+
 def test_no_images_are_no_work(cupy):
     x, W, gy = (cupy.zeros(shape, np.float32) for shape in ((0, 5, 5, 16), (20, 3, 3, 16), (0, 5, 5, 20)))
     assert conv.conv(x, W, 1, (1, 1), (5, 5)).shape == gy.shape
@@ -152,18 +214,22 @@ def test_every_tile_is_compiled_in_tests_and_fits_into_every_card():
     assert {way[:2] for *_, way in CONVOLUTIONS} == set(TILES)
 
 
-@pytest.mark.parametrize("tile, precision", [*((tile, "tf32") for tile in TILES), (TILES[0], "bf16")])
-def test_no_warp_meets_a_bank_of_shared_memory_twice(tile, precision, cupy, rng):
-    x, W, gy = (cupy.array(rng.standard_normal(shape).astype(np.float32)) for shape in (
-        (1, 4, 6, 36), (40, 3, 3, 36), (1, 4, 6, 40)))
+@pytest.mark.parametrize("tile, precision, a, b", [
+    *((tile, "tf32", FLOAT32, FLOAT32) for tile in TILES), (TILES[0], "bf16", FLOAT32, FLOAT32),
+    (TILES[0], "bf16", BF16, FLOAT32), (TILES[0], "bf16", FLOAT32, BF16),
+    *((tile, "bf16", BF16, BF16) for tile in TILES if tile != TILES[3])])
+def test_no_warp_meets_a_bank_of_shared_memory_twice(tile, precision, a, b, cupy, rng):
+    how, (x, W, gy) = {"way": conv.Way(*tile), "precision": precision}, (rng.standard_normal(shape) for shape in (
+        (1, 4, 6, 40), (40, 3, 3, 40), (1, 4, 6, 40)))
     with emulator.profile() as profile:
-        conv.conv(x, W, 1, (1, 1), (4, 6), way=conv.Way(*tile), precision=precision)
-        conv.conv_transposed(gy, W, 1, (1, 1), (4, 6), way=conv.Way(*tile), precision=precision)
-        conv.conv_weights(x, gy, (3, 3), 1, (1, 1), way=conv.Way(*tile), precision=precision)
+        conv.conv(cupy.array(x.astype(a)), cupy.array(W.astype(b)), 1, (1, 1), (4, 6), **how)
+        conv.conv_transposed(cupy.array(gy.astype(a)), cupy.array(W.astype(b)), 1, (1, 1), (4, 6), **how)
+        conv.conv_weights(cupy.array(x.astype(b)), cupy.array(gy.astype(a)), (3, 3), 1, (1, 1), **how)
     source = cuda.source(conv.FILE).splitlines()
-    for access, words, count in (("reads", "place(", 1 if precision == "tf32" else 2), ("writes", "wait_group", 1)):
-        lines = [line for line in profile.lines if line.access == access and words in source[line.line - 1]]
-        assert len(lines) == count * len(KERNELS)
+    for access, words in (("reads", ("place<T>(", "float2", "ldmatrix")), ("writes", ("wait_group",))):
+        lines = [line for line in profile.lines if line.shared and line.access == access
+                 and any(word in source[line.line - 1] for word in words)]
+        assert {line.kernel for line in lines} == KERNELS
         assert all(line.units == line.fewest for line in lines), list(map(str, lines))
 
 
@@ -175,3 +241,11 @@ def test_what_the_kernels_cannot_take_is_refused_by_name(cupy):
         conv.launch_conv_weights(x, cupy.zeros((2, 4, 4, 8), np.float32), (3, 3), 1, (1, 1))
     with pytest.raises(ValueError, match="conv: expected a slope of 0 to 1, got 2"):
         conv.launch_conv(x, W, 1, (1, 1), (4, 4), slope=2)
+    half = cupy.array(np.zeros(x.shape, BF16))
+    with pytest.raises(TypeError, match="conv: expected x in float32, got bfloat16"):
+        conv.launch_conv(half, W, 1, (1, 1), (4, 4))
+    with pytest.raises(TypeError, match="conv_transposed: expected bias in float32, got bfloat16"):
+        conv.launch_conv_transposed(half, W, 1, (1, 1), (4, 4), bias=half.reshape(-1)[:8], precision="bf16")
+    for precision, dtype in (("tf32", BF16), ("bf16", np.float64)):
+        with pytest.raises(ValueError, match=f"expected a result in float32.*, got {np.dtype(dtype)}"):
+            conv.launch_conv(x, W, 1, (1, 1), (4, 4), dtype=dtype, precision=precision)

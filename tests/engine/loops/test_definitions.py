@@ -40,8 +40,8 @@ def compare(found, expected, rtol, dtype):
 
 
 def has_bits(arguments):
-    """Whether some of them are bfloat16, which goes with float32 alone."""
-    return any(getattr(a, "dtype", None) == BF16 for a in leaves(arguments))
+    """Whether some are bfloat16, or ask for it, which goes with float32 alone."""
+    return any(getattr(a, "dtype", a) == BF16 for a in leaves(arguments))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
