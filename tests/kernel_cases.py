@@ -231,7 +231,7 @@ CONVOLUTIONS = [  # x, O, kernel, stride, (top, left), (oh, ow), (rows, columns,
     ((2, 4, 4, 8), 3, (4, 4), 2, (1, 1), (2, 2), (32, 128, 1)),
     ((1, 4, 3, 64), 70, (3, 3), 1, (1, 1), (4, 3), (64, 64, 18)),  # so many parts that they are added in two groups
     ((1, 4, 6, 4), 20, (4, 4), 2, (1, 1), (2, 3), (64, 64, 2)),  # parts of each phase
-    ((1, 24, 23, 4), 5, (2, 2), 1, (1, 1), (24, 23), (64, 64, 18)),
+    ((1, 24, 23, 4), 5, (2, 2), 1, (1, 1), (24, 23), (64, 64, 17)),  # of two groups the second has one part
     ((2, 5, 5, 10), 14, (3, 3), 1, (1, 1), (5, 5), (64, 64, 1)),  # channels that are multiples of 2 alone
     ((1, 5, 4, 24), 16, (3, 3), 2, (1, 1), (3, 2), (64, 64, 2)),
 ]
