@@ -20,8 +20,9 @@ from typing import Any, ClassVar, overload
 
 import numpy as np
 
-from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.sums import add_all
+from minigan.engine.devices import BF16, Array, array_module
+from minigan.engine.loops.rounding import to_bf16, to_float32
+from minigan.engine.loops.sums import add, add_all
 from minigan.engine.products import elementwise
 
 _count = itertools.count()
@@ -32,7 +33,8 @@ _recording = ContextVar("recording", default=True)  # each thread's own: one may
 class Tensor:
     """An array of floats that may take part in a differentiable computation.
 
-    data: NumPy or CuPy array, float32 or float64; all else, Python's numbers and lists too, becomes float32.
+    data: NumPy or CuPy array, float32 or float64; all else, Python's numbers and lists too, becomes float32. On a GPU
+        that rounds to it, what lies between layers is bfloat16 (--precision bf16).
     requires_grad: this is a variable: gradients with respect to it and all made from it can be asked for.
 
     >>> from minigan import Tensor
@@ -53,7 +55,7 @@ class Tensor:
             data = np.asarray(data, np.float32)
         elif isinstance(data, np.generic):  # NumPy's reductions and 0-d arithmetic give scalars
             data = np.asarray(data)
-        if data.dtype.char not in "fd":
+        if data.dtype.char not in "fd" and data.dtype != BF16:
             data = data.astype(np.float32)
         self.data: Array = data
         self.node = Variable() if requires_grad else node
@@ -121,6 +123,8 @@ class Op:
         results; `gy` is then a list as well, with None for results that nothing depends on.
     backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations.
     fused_backward(gy) -> the same on plain arrays, faster; optional.
+    halves: forward takes bfloat16 as it is, and backward gives a gradient of its dtype. All other operations are given
+        float32 instead: only those whose work is to read and write memory gain by it.
     adds: fused_backward takes a second argument, what the first input's gradient is so far, and adds that to its part.
         `grad` gives it on a GPU, where a sum of its own is a launch and a way through memory.
     needs: per input, whether its gradient is wanted (forward: ever; backward: now); the others may be None.
@@ -131,7 +135,7 @@ class Op:
     needs: tuple[bool, ...] = ()
     parents: tuple[Op | None, ...] = ()
     fused_backward: Any = None
-    adds = False
+    adds = halves = False
 
     def forward(self, *arrays: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -143,6 +147,8 @@ class Op:
         for x in inputs:
             if not isinstance(x, Tensor):
                 raise TypeError(f"{type(self).__name__}: expected a Tensor, got {type(x).__name__}; use Tensor(x)")
+            if x.data.dtype == BF16 and not self.halves:
+                return self(*map(in_float32, inputs))
         parents = tuple([x.node for x in inputs])
         record = _recording.get() and any(parents)
         self.needs = tuple([record and node is not None for node in parents])
@@ -262,7 +268,11 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
                 elif isinstance(parent, Variable) and not create_graph and not isinstance(part.data, np.ndarray):
                     more.setdefault(parent, []).append(part.data)
                 elif parent in summed and not create_graph:
-                    pending[parent].data += part.data
+                    total = pending[parent].data
+                    if total.dtype == BF16:
+                        add(total, part.data, out=total)
+                    else:
+                        pending[parent].data += part.data  # a number is a new one
                 else:
                     pending[parent] = Add()(pending[parent], part)
                     summed.add(parent)
@@ -320,17 +330,48 @@ def recording(on: bool) -> Iterator[None]:
 
 
 class Add(Op):
-    """x0 + x1 of one shape."""
+    """x0 + x1 of one shape and dtype."""
+
+    halves = True
 
     def forward(self, x0: Array, x1: Array) -> Array:
-        return elementwise(array_module(x0, x1).add, x0, x1)
+        return add(x0, x1) if x0.dtype == BF16 else elementwise(array_module(x0, x1).add, x0, x1)
 
     def backward(self, gy: Tensor) -> tuple[Tensor, Tensor]:
         return gy, gy
 
 
+class InFloat32(Op):
+    """bfloat16 as float32, exactly."""
+
+    halves = True
+
+    def forward(self, x: Array) -> Array:
+        return to_float32(x)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (InBF16()(gy),)
+
+
+class InBF16(Op):
+    """float32 rounded to bfloat16; the derivative is that of x itself."""
+
+    def forward(self, x: Array) -> Array:
+        return to_bf16(x)[0]
+
+    def backward(self, gy: Tensor) -> tuple[Tensor]:
+        return (in_float32(gy),)
+
+
+def in_float32(x: Tensor) -> Tensor:
+    """x, if it is bfloat16 in float32."""
+    return InFloat32()(x) if x.data.dtype == BF16 else x
+
+
 class Same(Op):
     """x itself, as the beginning of a graph of its own: grad() with respect to it does not look behind it."""
+
+    halves = True
 
     def forward(self, x: Array) -> Array:
         return x

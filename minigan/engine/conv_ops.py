@@ -11,10 +11,13 @@ input gradient it is: (channels of x, kh, kw, channels of the result).
 
 from __future__ import annotations
 
+import numpy as np
+
 from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
+from minigan.engine.cublas import kept
 from minigan.engine.cuda import compact
-from minigan.engine.devices import Array, array_module
+from minigan.engine.devices import BF16, FLOAT32, Array, array_module
 from minigan.engine.im2col import correlate, correlate_transposed, correlate_weights
 from minigan.engine.loops.activation import Epilogue, bias_leaky_gradient
 from minigan.engine.loops.spread import gather2x2, spread2x2
@@ -24,17 +27,20 @@ from minigan.engine.scaled import LateScale, Scaled
 
 
 class Conv(Op):
-    """Inputs x, W and maybe b: leaky(x * W + b). slope 1: no activation. scaled: W is its W."""
+    """Inputs x, W and maybe b: leaky(x * W + b). slope 1: no activation. scaled: W is its W. dtype: of the result."""
 
-    def __init__(self, stride: int, pad: Pair, slope: float = 1.0, scaled: Scaled | None = None):
-        self.stride, self.pad, self.slope, self.scaled = stride, pad, slope, scaled
+    halves = True
+
+    def __init__(self, stride: int, pad: Pair, slope: float = 1.0, scaled: Scaled | None = None,
+                 dtype: np.dtype | None = None):
+        self.stride, self.pad, self.slope, self.scaled, self.dtype = stride, pad, slope, scaled, dtype
         self.scale = None if scaled is None else scaled.scale
 
     def forward(self, x: Array, W: Array, *b: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
-        self.x_shape, self.W_shape = x.shape, W.shape
+        self.x_shape, self.x_dtype, self.W_shape = x.shape, x.dtype, W.shape
         size = (steps(x.shape[i + 1] + 2 * self.pad[i], W.shape[i + 1], self.stride) for i in (0, 1))
-        y = array_module(x).empty((len(x), *size, len(W)), x.dtype)
+        y = array_module(x).empty((len(x), *size, len(W)), self.dtype or kept(x))
         correlate(x, W, self.stride, *self.pad, y, Epilogue(b[0] if b else None, self.slope, self.scale))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
@@ -44,7 +50,7 @@ class Conv(Op):
         gx = gW = None
         if self.needs[0]:
             W = self.saved[1] if self.scaled is None else LateScale(self.scaled)(self.saved[1])
-            gx = ConvTranspose(self.stride, self.pad, self.x_shape[1:3])(gz, W)
+            gx = ConvTranspose(self.stride, self.pad, self.x_shape[1:3], dtype=self.x_dtype)(gz, W)
         if self.needs[1]:
             gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(self.saved[0], gz)
         return (gx, gW, *(ops.sum(gz, (0, 1, 2)) if need else None for need in self.needs[2:]))
@@ -55,21 +61,23 @@ class Conv(Op):
         if self.needs[1]:
             gW = correlate_weights(self.saved[0].data, gz, self.W_shape[1:3], self.stride, self.pad)
         if self.needs[0]:
-            gx = array_module(gz).empty(self.x_shape, gz.dtype)
+            gx = array_module(gz).empty(self.x_shape, self.x_dtype)
             correlate_transposed(gz, self.saved[1].data, self.stride, self.pad, gx, Epilogue(scale=self.scale))
         return (gx, gW, gb)[:len(self.needs)]
 
 
 class ConvTranspose(Op):
-    """Inputs x, W and maybe b: leaky(the input gradient of Conv at output gradient x, + b)."""
+    """Inputs x, W and maybe b: leaky(the input gradient of Conv at output gradient x, + b). dtype: of the result."""
 
-    def __init__(self, stride: int, pad: Pair, size: Pair, slope: float = 1.0):
-        self.stride, self.pad, self.size, self.slope = stride, pad, size, slope
+    halves = True
+
+    def __init__(self, stride: int, pad: Pair, size: Pair, slope: float = 1.0, dtype: np.dtype | None = None):
+        self.stride, self.pad, self.size, self.slope, self.dtype = stride, pad, size, slope, dtype
 
     def forward(self, x: Array, W: Array, *b: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
-        self.W_shape, self.x_size = W.shape, x.shape[1:3]
-        y = array_module(x).empty((x.shape[0], *self.size, W.shape[3]), x.dtype)
+        self.W_shape, self.x_size, self.x_dtype = W.shape, x.shape[1:3], x.dtype
+        y = array_module(x).empty((x.shape[0], *self.size, W.shape[3]), self.dtype or kept(x))
         correlate_transposed(x, W, self.stride, self.pad, y, Epilogue(b[0] if b else None, self.slope))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
@@ -78,7 +86,7 @@ class ConvTranspose(Op):
         gz = gy if self.y is None else LeakyMask(self.y, self.slope)(gy)
         gx = gW = None
         if self.needs[0]:
-            gx = Conv(self.stride, self.pad)(gz, self.saved[1])
+            gx = Conv(self.stride, self.pad, dtype=self.x_dtype)(gz, self.saved[1])
         if self.needs[1]:
             gW = ConvWeights(self.stride, self.pad, self.W_shape[1:3])(gz, self.saved[0])
         return (gx, gW, *(ops.sum(gz, (0, 1, 2)) if need else None for need in self.needs[2:]))
@@ -90,7 +98,7 @@ class ConvTranspose(Op):
             gW = correlate_weights(gz, self.saved[0].data, self.W_shape[1:3], self.stride, self.pad)
         if self.needs[0]:
             W = self.saved[1].data
-            gx = array_module(gz).empty((gz.shape[0], *self.x_size, W.shape[0]), gz.dtype)
+            gx = array_module(gz).empty((gz.shape[0], *self.x_size, W.shape[0]), self.x_dtype)
             correlate(gz, W, self.stride, *self.pad, gx)
         return (gx, gW, gb)[:len(self.needs)]
 
@@ -98,6 +106,7 @@ class ConvTranspose(Op):
 class ConvWeights(Op):
     """Inputs x and gy: the weight gradient of Conv at input x and output gradient gy."""
 
+    halves = True
     saves = (0, 1)
 
     def __init__(self, stride: int, pad: Pair, kernel: Pair):
@@ -108,16 +117,18 @@ class ConvWeights(Op):
 
     def backward(self, gW: Tensor) -> tuple[Tensor | None, ...]:
         x, gy = self.saved[0], self.saved[1]
-        return (ConvTranspose(self.stride, self.pad, (x.shape[1], x.shape[2]))(gy, gW) if self.needs[0] else None,
-                Conv(self.stride, self.pad)(x, gW) if self.needs[1] else None)
+        size = x.shape[1], x.shape[2]
+        return (ConvTranspose(self.stride, self.pad, size, dtype=x.dtype)(gy, gW) if self.needs[0] else None,
+                Conv(self.stride, self.pad, dtype=gy.dtype)(x, gW) if self.needs[1] else None)
 
 
 def conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, stride: int = 1, pad: int | Pair = 0,
-           slope: float = 1.0) -> Tensor:
+           slope: float = 1.0, dtype: np.dtype | None = None) -> Tensor:
     """Cross-correlation, bias and leaky ReLU: leaky(x * W + b).
 
     x (N, H, W, C); W (O, kh, kw, C); b (O,); any kernel, stride >= 1, zero padding on both sides of an axis.
-    slope: of the leaky ReLU, 0 for ReLU, 1 for none.
+    slope: of the leaky ReLU, 0 for ReLU, 1 for none. dtype: of the result; by default x's, or bfloat16 on a GPU whose
+    products are rounded to it (cublas.precision), where x may be bfloat16, too.
     Returns (N, (H + 2 pad - kh) // stride + 1, (W + 2 pad - kw) // stride + 1, O).
     """
     pad = pair(pad)
@@ -126,14 +137,14 @@ def conv2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, stride: int =
         raise ValueError(f"conv2d: the kernel {W.shape[1:3]} is larger than the padded image "
                          f"(x {x.shape}, pad {pad})")
     W, scaled = (W.W, W) if isinstance(W, Scaled) else (W, None)
-    return Conv(stride, pad, slope, scaled)(*(t for t in (x, W, b) if t is not None))
+    return Conv(stride, pad, slope, scaled, dtype)(*(t for t in (x, W, b) if t is not None))
 
 
 def linear(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None) -> Tensor:
-    """x W^T + b: x (N, n_in), W (n_out, n_in), b (n_out,) -> (N, n_out)."""
+    """x W^T + b: x (N, n_in), W (n_out, n_in), b (n_out,) -> (N, n_out) of W's dtype."""
     if isinstance(W, Scaled):  # as a convolution of one pixel
         pixel = W.then(lambda W: ops.reshape(W, (len(W), 1, 1, -1)))
-        return ops.reshape(conv2d(ops.reshape(x, (len(x), 1, 1, -1)), pixel, b), (len(x), -1))
+        return ops.reshape(conv2d(ops.reshape(x, (len(x), 1, 1, -1)), pixel, b, dtype=W.W.dtype), (len(x), -1))
     y = x @ ops.transpose(W)
     return y if b is None else y + b
 
@@ -216,9 +227,10 @@ class Gather(Op):
 def _check(name: str, x: Tensor, W: Tensor | Scaled, b: Tensor | None, in_axis: int, out_axis: int, stride: int,
            pad: Pair, slope: float) -> None:
     W = W.W if isinstance(W, Scaled) else W
-    if (x.ndim == W.ndim == 4 and x.shape[3] == W.shape[in_axis] and x.dtype == W.dtype and stride >= 1
+    fits = x.dtype == W.dtype or x.dtype == BF16 and W.dtype == FLOAT32
+    if (x.ndim == W.ndim == 4 and x.shape[3] == W.shape[in_axis] and fits and stride >= 1
             and min(pad) >= 0 and 0 <= slope <= 1
-            and (b is None or b.shape == (W.shape[out_axis],) and b.dtype == x.dtype)):
+            and (b is None or b.shape == (W.shape[out_axis],) and b.dtype == W.dtype)):
         return
     given = f"(x {x.shape} {x.dtype}, W {W.shape} {W.dtype}"
     given += f", b {b.shape} {b.dtype})" if b is not None else ")"
@@ -228,7 +240,7 @@ def _check(name: str, x: Tensor, W: Tensor | Scaled, b: Tensor | None, in_axis: 
         raise ValueError(f"{name}: x has {x.shape[3]} channels, W expects {W.shape[in_axis]} {given}")
     if b is not None and b.shape != (W.shape[out_axis],):
         raise ValueError(f"{name}: expected a bias of {W.shape[out_axis]} numbers {given}")
-    if x.dtype != W.dtype or (b is not None and b.dtype != x.dtype):
+    if not fits or (b is not None and b.dtype != W.dtype):
         raise TypeError(f"{name}: the dtypes differ {given}; convert them")
     raise ValueError(f"{name}: expected stride >= 1, pad >= 0 and a slope of 0 to 1, "
                      f"got stride {stride}, pad {pad}, slope {slope}")

@@ -1,4 +1,4 @@
-"""Operations on tensors: arithmetic, functions, reductions, matrix products, look-up; shapes from shape_ops.py.
+"""Operations on tensors: arithmetic, functions, reductions, matrix products; shapes and look-up from shape_ops.py.
 
 Each is a small `Op` and a function that calls it. Two-argument operations work on one shape; broadcasting is an
 operation of its own, and summation its adjoint, so no other has to think of it. Tensor's operators (+, *, @, [], ...)
@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from minigan.engine import products
-from minigan.engine.autograd import Add, Op, Tensor
-from minigan.engine.devices import Array, array_module
+from minigan.engine.autograd import Add, Op, Tensor, in_float32
+from minigan.engine.devices import BF16, Array, array_module
 from minigan.engine.loops.activation import leaky, leaky_gradient, tanh_gradient
 from minigan.engine.products import elementwise
 from minigan.engine.shape_ops import broadcast_to as broadcast_to
 from minigan.engine.shape_ops import concatenate as concatenate
 from minigan.engine.shape_ops import describe
+from minigan.engine.shape_ops import embedding as embedding
 from minigan.engine.shape_ops import reshape as reshape
 from minigan.engine.shape_ops import sum_to as sum_to
 from minigan.engine.shape_ops import swap_last as swap_last
@@ -157,7 +158,7 @@ class Softplus(Op):
 class LeakyReLU(Op):
     """x where x > 0, slope * x elsewhere; at 0 the derivative is the slope."""
 
-    adds = True
+    adds = halves = True
 
     def __init__(self, slope: float):
         self.slope = slope
@@ -175,6 +176,8 @@ class LeakyReLU(Op):
 
 class LeakyMask(Op):
     """gy where y > 0, slope * gy elsewhere: linear in gy, and its own adjoint."""
+
+    halves = True
 
     def __init__(self, y: Array, slope: float):
         self.y, self.slope = y, slope
@@ -379,17 +382,6 @@ def matmul(x0: Any, x1: Any) -> Tensor:
     return reshape(y, y.shape[:-2] + x0.shape[-2:-1] + (x1.shape[-1:] if x1.ndim > 1 else ()))
 
 
-def embedding(W: Tensor, labels: Array) -> Tensor:
-    """Rows of W: (n, d) and integers of any shape -> their shape + (d,)."""
-    labels = labels if hasattr(labels, "dtype") else np.asarray(labels)
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"embedding: expected integer labels, got {labels.dtype}")
-    # Labels that are on a GPU already are taken at their word: to look at them would be to wait for it.
-    if array_module(labels) is np and labels.size and not (0 <= labels.min() and labels.max() < W.shape[0]):
-        raise ValueError(f"embedding: labels go from {labels.min()} to {labels.max()}, W has {W.shape[0]} rows")
-    return take(W, labels)
-
-
 def _pair(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one dtype, broadcast to one shape."""
     a, b = _tensors(name, x0, x1)
@@ -404,6 +396,8 @@ def _tensors(name: str, x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     """Both as Tensors of one dtype."""
     a = as_tensor(x0, x1 if isinstance(x1, Tensor) else None)
     b = as_tensor(x1, a)
+    if BF16 in (a.dtype, b.dtype) and a.dtype != b.dtype:
+        a, b = in_float32(a), in_float32(b)
     if a.dtype != b.dtype:
         raise TypeError(f"{name}: the dtypes differ: {describe(a)} and {describe(b)}; convert one of them")
     return a, b

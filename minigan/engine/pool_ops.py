@@ -17,6 +17,8 @@ Pair = tuple[int, int]
 class Upsample(Op):
     """upsample2x: each pixel repeated 2 x 2 times, times factor."""
 
+    halves = True
+
     def __init__(self, factor: float):
         self.factor = factor
 
@@ -29,6 +31,8 @@ class Upsample(Op):
 
 class Pool(Op):
     """pool2x: factor times the sum of 2 x 2 pixels, for even sizes."""
+
+    halves = True
 
     def __init__(self, factor: float):
         self.factor = factor

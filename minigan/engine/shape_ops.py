@@ -44,6 +44,8 @@ class SumTo(Op):
 
 
 class Reshape(Op):
+    halves = True
+
     def __init__(self, shape: tuple[int, ...]):
         self.shape = shape
 
@@ -163,6 +165,17 @@ def take(x: Tensor, index: Any) -> Tensor:
     def here(part: Any) -> Any:
         return xp.asarray(part) if isinstance(part, list | np.ndarray) else part
     return Take(tuple(map(here, index)) if isinstance(index, tuple) else here(index))(x)
+
+
+def embedding(W: Tensor, labels: Array) -> Tensor:
+    """Rows of W: (n, d) and integers of any shape -> their shape + (d,)."""
+    labels = labels if hasattr(labels, "dtype") else np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"embedding: expected integer labels, got {labels.dtype}")
+    # Labels that are on a GPU already are taken at their word: to look at them would be to wait for it.
+    if array_module(labels) is np and labels.size and not (0 <= labels.min() and labels.max() < W.shape[0]):
+        raise ValueError(f"embedding: labels go from {labels.min()} to {labels.max()}, W has {W.shape[0]} rows")
+    return take(W, labels)
 
 
 def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:

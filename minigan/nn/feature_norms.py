@@ -113,7 +113,7 @@ class BatchNormalize(FusedOp):
     Inputs x (..., C), gamma (C,), beta (C,).  running: the running mean and variance (C,), moved in forward.
     """
 
-    adds = True
+    adds = halves = True
 
     def __init__(self, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None, decay: float = 0.0):
         self.eps, self.slope, self.decay = eps, slope, decay

@@ -44,13 +44,17 @@ def check_names(e: Experiment) -> None:
 
 def with_precision(e: Experiment) -> Experiment:
     """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card; None on
-    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it.
+    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it, or without
+    NumPy's dtype of it.
     """
     if e.device != "cpu":
         xp = devices.device_module(e.device)
         if e.precision == "bf16" and not cublas.has_tensor_cores(xp):
             raise WrongUse("--precision bf16 needs a GPU of compute capability 8.0 or newer, and this one has "
                            f"{int(xp.cuda.Device().compute_capability) / 10}; --precision float32 runs on it")
+        if e.precision == "bf16" and devices.BF16.name != "bfloat16":
+            raise WrongUse("--precision bf16 needs ml_dtypes, which is not installed; pip install ml_dtypes, or "
+                           "--precision tf32")
         return dataclasses.replace(e, precision=e.precision or cublas.usual_precision(xp))
     return dataclasses.replace(e, precision=None)
 
