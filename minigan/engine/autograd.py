@@ -265,14 +265,14 @@ def grad(y: Tensor, xs: Tensor | Sequence[Tensor], create_graph: bool = False,
                     continue
                 if parent not in pending:
                     pending[parent] = part
-                elif isinstance(parent, Variable) and not create_graph and not isinstance(part.data, np.ndarray):
+                elif isinstance(parent, Variable) and not create_graph and not isinstance(part.data, np.ndarray) \
+                        and part.dtype != BF16:
                     more.setdefault(parent, []).append(part.data)
                 elif parent in summed and not create_graph:
-                    total = pending[parent].data
-                    if total.dtype == BF16:
-                        add(total, part.data, out=total)
+                    if part.dtype == BF16:
+                        add(pending[parent].data, part.data, out=pending[parent].data)
                     else:
-                        pending[parent].data += part.data  # a number is a new one
+                        pending[parent].data += part.data
                 else:
                     pending[parent] = Add()(pending[parent], part)
                     summed.add(parent)

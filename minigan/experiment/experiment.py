@@ -120,8 +120,8 @@ class Experiment:
     # the machine and the records: may change when a run is resumed
     device: str = _records("cpu", "where to compute: cpu, cuda", first=True)
     graph: bool = _records(True, "on a GPU, record an update once as a CUDA graph and launch it whole; same results")
-    precision: str | None = _records(None, "what a GPU rounds the factors of products to in updates; sums, weights and "
-                                     "all else are float32 [tf32 if the card has it, as PyTorch's convolutions]")
+    precision: str | None = _records(None, "what a GPU rounds the factors of products to in updates, bf16 activations, "
+                                     "too; weights and sums are float32 [tf32 if the card has it, as in PyTorch]")
     threads: int | None = _records(None, "worker threads; results do not depend on it [default: all cores]")
     log_every: int | None = _records(None, "iterations between lines of log.jsonl [default: a 200th of the run]")
     sample_every: int | None = _records(None, "iterations between images of samples [default: a 20th of the run]")

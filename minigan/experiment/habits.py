@@ -11,7 +11,7 @@ HABITS: dict[str, tuple[tuple[str, ...], str]] = {
     "--device": (("--gpu", "--cuda", "--gpus", "--gpu-id", "--gpu-ids", "--no-cuda"),
                  "--device cuda computes on the GPU"),
     "--precision": (("--amp", "--fp16", "--bf16", "--tf32", "--mixed-precision", "--use-amp", "--allow-tf32"),
-                    "float32, tf32 or bf16, of a GPU's products in updates; all else is float32"),
+                    "float32, tf32 or bf16, of a GPU's products in updates; in bf16 of activations, too"),
     "--iterations": (("--epochs", "--steps", "--n-epochs", "--num-epochs", "--max-iter", "--niter", "--num-steps",
                       "--max-steps", "--total-steps", "--n-iter", "--kimg", "--max-iteration"),
                      "a run is counted in updates of the generator; an epoch has images / batch size / n_dis of them"),

@@ -102,12 +102,12 @@ def penalized(layer, x, *weights):
 def test_a_layer_is_right_to_second_order(name, of, cupy, rng):
     layer, shape, weights = LAYERS[name]
     a = bf16(rng.standard_normal(shape))
-    given = [rng.standard_normal(w).astype(np.float32) / np.sqrt(np.prod(w[1:], dtype=int)) for w in weights]
+    given = [(rng.standard_normal(w) / np.sqrt(np.prod(w[1:], dtype=int))).astype(np.float32) for w in weights]
     x = Tensor(cupy.array(a.astype(of)), requires_grad=True)
     found = penalized(layer, x, *(Tensor(cupy.array(w), requires_grad=True) for w in given))
     exact = penalized(layer, *(Tensor(w.astype(np.float64), requires_grad=True) for w in (a, *given)))
     assert found[1].dtype == found[3].dtype == of and {t.dtype for t in found[4:]} == {np.dtype(np.float32)}
-    assert found[0].dtype == (of if name in ("batch normalization",) else BF16)
+    assert found[0].dtype == (of if name in ("batch normalization", "residual") else BF16)
     for one, other in zip(found, exact, strict=True):
         # a product of up to six factors, each of them off by half a unit
         np.testing.assert_allclose(numbers(one), other.data, rtol=0, atol=6 * 2**-8 * np.abs(other.data).max())
