@@ -7,6 +7,7 @@ needs. It knows what an update of the CNN and of the ResNet asks for, and no mor
 import contextlib
 import ctypes
 import ctypes.util
+import itertools
 import math
 import sys
 import types
@@ -17,7 +18,7 @@ import numpy as np
 
 launches = Counter()  # name of a kernel or operation -> how often
 _memory = np.empty(1 << 20, np.uint8)  # of all arrays, as large as the largest; never touched, so that it takes none
-_data = SimpleNamespace(ptr=4096)  # where each of them lies
+_places = itertools.count(4096, 4096)  # where they lie
 _flags = {(c, f): SimpleNamespace(c_contiguous=c, f_contiguous=f, forc=c or f, fnc=f and not c)
           for c in (False, True) for f in (False, True)}
 _BOOL = np.dtype(bool)
@@ -27,13 +28,14 @@ class ndarray:
     __slots__ = ("shape", "dtype", "size", "ndim", "nbytes", "flags", "data", "view_")
     __array_priority__, __array_ufunc__ = 100, None
 
-    def __init__(self, view):
+    def __init__(self, view, data=None):
         self.shape, self.dtype, self.size, self.ndim, self.nbytes = (
             view.shape, view.dtype, view.size, view.ndim, view.nbytes)
         flags = view.flags
-        self.flags, self.data, self.view_ = _flags[flags.c_contiguous, flags.f_contiguous], _data, view
+        self.flags, self.view_ = _flags[flags.c_contiguous, flags.f_contiguous], view
+        self.data = data or SimpleNamespace(ptr=next(_places))
 
-    T = property(lambda self: ndarray(self.view_.T))
+    T = property(lambda self: ndarray(self.view_.T, self.data))
     strides = property(lambda self: self.view_.strides)
 
     def __len__(self):
@@ -43,7 +45,7 @@ class ndarray:
         if type(key) is ndarray:
             return made("getitem", key.shape + self.shape[1:], self.dtype)
         key = key if type(key) is tuple else (key,)
-        return ndarray(self.view_[key if Ellipsis in key else (*key, Ellipsis)])
+        return ndarray(self.view_[key if Ellipsis in key else (*key, Ellipsis)], self.data)
 
     def __setitem__(self, key, value):
         launches["setitem"] += 1
@@ -52,10 +54,13 @@ class ndarray:
         view = self.view_.reshape(*shape)
         if not self.flags.c_contiguous and not np.may_share_memory(view, self.view_):
             return made("copy", view.shape, self.dtype)
-        return ndarray(view)
+        return ndarray(view, self.data)
 
     def transpose(self, *axes):
-        return ndarray(self.view_.transpose(*axes))
+        return ndarray(self.view_.transpose(*axes), self.data)
+
+    def view(self, dtype):
+        return ndarray(self.view_.view(dtype), self.data)
 
     def astype(self, dtype):
         return made("astype", self.shape, dtype)

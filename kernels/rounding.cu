@@ -1,7 +1,7 @@
-// Two arrays of float32 as bfloat16: the factors of a product that cuBLAS is to do in it; and an array back in float32.
+// Arrays of float32 as bfloat16, such as the weights of a network before its products are; and an array back in float32.
 //
 // Twins in engine/loops/rounding.py: to_bf16, to_float32.
-// Layout: x, y flat, their results likewise; to_bf16 writes two numbers as an unsigned: the first in its lower half.
+// Layout: all flat; to_bf16 writes two numbers as an unsigned: the first in its lower half.
 // Determinism: each result is written by one thread.
 
 // The nearest number with 7 bits behind the point, of two the even one: the upper half of float32.
@@ -11,18 +11,27 @@ __device__ unsigned bf16(float x) {
     return (bits + 0x7fffu + (bits >> 16) % 2) >> 16;
 }
 
-// Block (256), a thread for every two numbers of x, then for every two of y.
-extern "C" __global__ void to_bf16(const float* x, unsigned short* x_rounded, long long x_size, const float* y,
-                                   unsigned short* y_rounded, long long y_size) {
-    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    long long x_pairs = (x_size + 1) / 2;
-    const float* from = i < x_pairs ? x : y;
-    unsigned short* to = i < x_pairs ? x_rounded : y_rounded;
-    long long size = i < x_pairs ? x_size : y_size;
-    long long first = (i < x_pairs ? i : i - x_pairs) * 2;
-    if (first >= size) return;
-    if (first + 1 < size) ((unsigned*)to)[first / 2] = bf16(from[first + 1]) << 16 | bf16(from[first]);
-    else to[first] = (unsigned short)bf16(from[first]);
+struct Arrays {
+    int count;
+    int first[65];
+    long long size[64];
+    const float* x[64];
+    unsigned short* rounded[64];
+};
+
+// Array p has the blocks first[p] .. first[p + 1] - 1, which take its pairs of numbers in turn. Block (256).
+extern "C" __global__ void to_bf16(Arrays arrays) {
+    int block = blockIdx.x;
+    int p = 0;
+    while (block >= arrays.first[p + 1]) p++;
+    long long step = (long long)(arrays.first[p + 1] - arrays.first[p]) * blockDim.x;
+    long long size = arrays.size[p];
+    const float* x = arrays.x[p];
+    unsigned short* rounded = arrays.rounded[p];
+    for (long long i = (long long)(block - arrays.first[p]) * blockDim.x + threadIdx.x; i < size / 2; i += step)
+        ((unsigned*)rounded)[i] = bf16(x[2 * i + 1]) << 16 | bf16(x[2 * i]);
+    if (size % 2 == 1 && block == arrays.first[p] && threadIdx.x == 0)
+        rounded[size - 1] = (unsigned short)bf16(x[size - 1]);
 }
 
 // y = x, exactly. Block (256), two numbers a thread, those of a warp side by side.

@@ -252,7 +252,7 @@ def rounded_to_bf16(x):
 def bf16_inputs(rng):
     odd = np.array([1 + 2 ** -8, 1 + 3 * 2 ** -8, -1 - 2 ** -8, np.inf, -np.inf, np.nan, 0.0, 3e38, 3.4e38], np.float32)
     for shapes in (((3, 5), (4, 4)), ((1,), (7,)), ((2, 256), (512,)), ((2, 300), (1, 1)), ((0, 4), (4, 9)),
-                   ((5, 1), (1, 0))):
+                   ((5, 1), (1, 0)), ((1, 1),), ((3, 1367), (2, 2048), (1,)), [(1 + p % 4,) for p in range(70)]):
         yield tuple(normal(rng, shape) for shape in shapes)
     yield odd,
     yield odd, NANS

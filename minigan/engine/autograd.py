@@ -20,6 +20,7 @@ from typing import Any, ClassVar, overload
 
 import numpy as np
 
+from minigan.engine.cuda import compact
 from minigan.engine.devices import BF16, Array, array_module
 from minigan.engine.loops.rounding import to_bf16, to_float32
 from minigan.engine.loops.sums import add, add_all
@@ -357,7 +358,7 @@ class InBF16(Op):
     """float32 rounded to bfloat16; the derivative is that of x itself."""
 
     def forward(self, x: Array) -> Array:
-        return to_bf16(x)[0]
+        return to_bf16(compact(x))[0]
 
     def backward(self, gy: Tensor) -> tuple[Tensor]:
         return (in_float32(gy),)
@@ -397,5 +398,6 @@ class FusedOp(Op):
             inputs = [Same()(self.saved[i]) for i in self.saves]
             y = self.composed(*inputs)
         wanted = [x for x, need in zip(inputs, self.needs, strict=True) if need]
+        gy = gy if y.dtype == gy.dtype else in_float32(gy)  # of operations that were given float32
         gradients = iter(grad(y, wanted, create_graph=_recording.get(), gy=gy))
         return tuple(next(gradients) if need else None for need in self.needs)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,22 @@ def precision(xp: Any, name: str) -> Iterator[None]:
         handle.precision = before
 
 
+@contextlib.contextmanager
+def unchanged(weights: Sequence[Array]) -> Iterator[None]:
+    """Meanwhile nobody writes to these arrays: in bf16 they are rounded once, all in one launch, and products of this
+    thread with any of them, in whatever shape, take that."""
+    xp = array_module(*weights)
+    handle = None if xp is np or not weights else _current(xp)
+    if handle is None or handle.precision != "bf16":
+        yield
+        return
+    handle.rounded = {x.data.ptr: (x, y) for x, y in zip(weights, to_bf16(*weights), strict=True) if x.size}
+    try:
+        yield
+    finally:
+        handle.rounded = {}
+
+
 def current_precision(xp: Any) -> str:
     """What this thread's products on the current device round their factors to now."""
     handle = _current(xp)
@@ -106,6 +122,7 @@ class Handle:
         self.workspace = xp.empty((WORKSPACE,), np.uint8)
         self.stream: int | None = None
         self.precision = "float32"
+        self.rounded: dict[int, tuple[Array, Array]] = {}  # where weights lie -> they, and they in bfloat16
         self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
 
     def multiply(self, a: Array, b: Array, out: Array) -> None:
@@ -120,7 +137,7 @@ class Handle:
         (a, a_transposed, a_row), (b, b_transposed, b_row) = _as_it_lies(a), _as_it_lies(b)
         kind, compute = PRECISIONS[self.precision]
         if kind == R_16BF:
-            a, b = _in_bf16(a, b)
+            a, b = self.in_bf16(a, b)
         elif any(x.dtype != np.float32 for x in (a, b, out)):
             raise ValueError(f"product: expected float32 in {self.precision}, got {a.dtype}, {b.dtype} and {out.dtype}")
         # cuBLAS has columns where we have rows: it is asked for out^T = b^T a^T
@@ -128,6 +145,20 @@ class Handle:
             self.pointer, b_transposed, a_transposed, n, m, k, ctypes.byref(self.one), b.data.ptr, kind, b_row,
             a.data.ptr, kind, a_row, ctypes.byref(self.zero), out.data.ptr,
             R_32F if out.dtype == FLOAT32 else R_16BF, max(1, n), compute, DEFAULT_WAY))
+
+    def in_bf16(self, *factors: Array) -> list[Array]:
+        """Matrices that lie in memory row by row, in bfloat16; those that are not yet, in one launch."""
+        known = [self._known(x) for x in factors]
+        missing = [x for x, y in zip(factors, known, strict=True) if y is None]
+        rounded = iter(to_bf16(*missing) if missing else [])
+        return [next(rounded) if y is None else y for y in known]
+
+    def _known(self, x: Array) -> Array | None:
+        """A matrix in bfloat16, if it is there already."""
+        if x.dtype == BF16:
+            return x
+        weights, rounded = self.rounded.get(x.data.ptr, (x, None))
+        return rounded.reshape(x.shape) if rounded is not None and weights.size == x.size else None
 
 
 def _as_it_lies(x: Array) -> tuple[Array, int, int]:
@@ -138,13 +169,6 @@ def _as_it_lies(x: Array) -> tuple[Array, int, int]:
     if x.flags.f_contiguous:
         return x.T, 1, max(1, x.shape[0])
     return array_module(x).ascontiguousarray(x), 0, max(1, x.shape[1])
-
-
-def _in_bf16(a: Array, b: Array) -> tuple[Array, Array]:
-    """Both in bfloat16, those that are float32 rounded in one launch."""
-    rounded = iter(to_bf16(*exact) if (exact := [x for x in (a, b) if x.dtype == np.float32]) else [])
-    a, b = (next(rounded) if x.dtype == np.float32 else x for x in (a, b))
-    return a, b
 
 
 def _current(xp: Any) -> Handle | None:

@@ -31,8 +31,8 @@ _functions: dict[tuple[Any, int, str, Defines, str], Any] = {}
 _tickets: dict[tuple[Any, int, int], Array] = {}  # (array module, device, stream)
 _outgrown: list[Array] = []  # tickets that were too few; a CUDA graph may use them still
 
-_C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32}
-_NUMBERS = frozenset(_C_TYPES.values())
+_NUMBERS = frozenset({np.int32, np.int64, np.float32})
+_C_TYPES = {"int": np.int32, "long long": np.int64, "float": np.float32, "unsigned short": np.uint16}
 
 
 # ---- which arrays ----------------------------------------------------------------------------------------------------
@@ -167,7 +167,8 @@ def table(file: str, struct: str, **values: Any) -> np.ndarray:
 def layout(file: str, struct: str) -> np.dtype:
     """The dtype of a struct, read from its definition in kernels/<file>: one description, in C.
 
-    One field a line: int, long long, float, or a pointer, with at most one length: `const float* W[32];`.
+    One field a line: int, long long, float, unsigned short, or a pointer, with at most one length:
+    `const float* W[32];`.
     Raises ValueError if there is no such struct or a line is anything else.
     """
     found = re.search(rf"^struct {struct} \{{\n(.*?)^\}};", source(file), re.MULTILINE | re.DOTALL)
@@ -175,7 +176,7 @@ def layout(file: str, struct: str) -> np.dtype:
         raise ValueError(f"kernels/{file} has no struct {struct}")
     fields: list[Any] = []
     for line in re.sub(r"//.*", "", found[1]).strip().splitlines():
-        field = re.fullmatch(r"\s*(?:const )?(int|long long|float)(\*?) (\w+)(?:\[(\d+)\])?;\s*", line)
+        field = re.fullmatch(rf"\s*(?:const )?({'|'.join(_C_TYPES)})(\*?) (\w+)(?:\[(\d+)\])?;\s*", line)
         if not field:
             raise ValueError(f"kernels/{file}: struct {struct}: expected a field like `int rows[32];`, got `{line}`")
         kind, pointer, name, length = field.groups()

@@ -209,7 +209,9 @@ class Training:
 
         of_part: gives them for the rows that it gets.
         """
-        found = mean_of_parts(of_part, x.parts(self.e.accumulate), (self.gen, self.dis))
+        weights = [p.data for network in (self.gen, self.dis) for p in network.parameters().values() if p.ndim > 1]
+        with cublas.unchanged(weights):
+            found = mean_of_parts(of_part, x.parts(self.e.accumulate), (self.gen, self.dis))
         if self.group.size == 1:
             return found
         return [Tensor(a) for a in mean(self.group, [t.data for t in found])]

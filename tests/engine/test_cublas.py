@@ -135,6 +135,29 @@ def test_a_product_may_be_rounded_to_bf16_as_well(cupy, rng):
         cublas.product(a, b, out)
 
 
+def test_weights_that_do_not_change_are_rounded_once_emulated(rng):
+    with emulated_cupy.installed() as cupy:
+        x, V, W = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in (
+            (4, 9), (5, 9), (5, 3, 3, 1)))
+        matrix = W.reshape(5, 9)
+        with cublas.precision(cupy, "bf16"):
+            before = [cublas.product(a, b).get() for a, b in ((x, V.T), (x, matrix.T), (V, x.T))]
+            with emulated_cupy.counted() as counts, cublas.unchanged([V, W]):
+                after = [cublas.product(a, b).get() for a, b in ((x, V.T), (x, matrix.T), (V, x.T))]
+                assert counts.kernels["to_bf16"] == 1 + 3  # of both weights, and of x each time
+                cublas.product(x, V[:2].T)  # another array, though it begins where V does
+                assert counts.kernels["to_bf16"] == 1 + 3 + 1
+            V += 1  # now they may
+            assert (cublas.product(x, V.T).get() != before[0]).any()
+        assert [a.tobytes() for a in after] == [a.tobytes() for a in before]
+        for name in ("float32", "tf32"):
+            with emulated_cupy.counted() as counts, cublas.precision(cupy, name), cublas.unchanged([V, W]):
+                cublas.product(x, V.T)
+            assert not counts.kernels
+    with cublas.unchanged([np.ones((2, 2), np.float32)]), cublas.unchanged([]):
+        pass
+
+
 def test_the_engine_takes_columns_of_bf16_emulated(rng):
     with emulated_cupy.installed() as cupy, emulated_cupy.counted() as counts:
         x, W = (cupy.asarray(rng.standard_normal(shape).astype(np.float32)) for shape in ((1, 4, 4, 8), (4, 3, 3, 8)))

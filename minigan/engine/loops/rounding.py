@@ -7,7 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigan.engine.cuda import THREADS, check, kernels_take, launch, one_each
+from minigan.engine.cuda import (
+    THREADS,
+    check,
+    check_lists,
+    groups,
+    kernels_take,
+    launch,
+    one_each,
+    pointers,
+    starts,
+    table,
+)
 from minigan.engine.devices import BF16, Array, array_module
 
 FILE = "rounding.cu"
@@ -31,20 +42,23 @@ BITS = {"tf32": 10, "bf16": 7}  # behind the point
 
 
 def to_bf16(*arrays: Array) -> list[Array]:
-    """One or two arrays of float32 in bfloat16: new arrays. What is not a number becomes 0x7fff."""
+    """Arrays of float32 in bfloat16: new arrays. What is not a number becomes 0x7fff."""
     if kernels_take(*arrays):
         return launch_to_bf16(*arrays)
     return [_bits(x).view(BF16) for x in arrays]
 
 
 def launch_to_bf16(*arrays: Array) -> list[Array]:
-    """In one launch."""
-    x, y = arrays if len(arrays) == 2 else (*arrays, arrays[0].reshape(-1)[:0])
-    xp = check("to_bf16", {}, x=x, y=y)
-    rounded = [xp.empty(a.shape, BF16) for a in (x, y)]
-    launch(FILE, "to_bf16", one_each((x.size + 1) // 2 + (y.size + 1) // 2), (THREADS,),
-           (x, rounded[0], np.int64(x.size), y, rounded[1], np.int64(y.size)))
-    return rounded[:len(arrays)]
+    """In one launch, or one for every 64."""
+    xp = check_lists("to_bf16", {"x": arrays}, {})
+    rounded = [xp.empty(x.shape, BF16) for x in arrays]
+    for part in groups(FILE, "Arrays", "x", len(arrays)):
+        sizes = [x.size for x in arrays[part]]
+        first = starts([-(-size // 1024) for size in sizes])  # four numbers a thread
+        filled = table(FILE, "Arrays", count=len(sizes), first=first, size=sizes, x=pointers(arrays[part]),
+                       rounded=pointers(rounded[part]))
+        launch(FILE, "to_bf16", (first[-1],), (THREADS,), (filled,), xp=xp)
+    return rounded
 
 
 def to_float32(x: Array) -> Array:
