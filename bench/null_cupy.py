@@ -37,6 +37,7 @@ class ndarray:
 
     T = property(lambda self: ndarray(self.view_.T, self.data))
     strides = property(lambda self: self.view_.strides)
+    itemsize = property(lambda self: self.dtype.itemsize)
 
     def __len__(self):
         return self.shape[0]

@@ -90,6 +90,13 @@ def unchanged(weights: Sequence[Array]) -> Iterator[None]:
         handle.rounded = {}
 
 
+def known(W: Array) -> Array:
+    """Weights in bfloat16, if they are there (`unchanged`), else as they are given."""
+    handle = None if isinstance(W, np.ndarray) else _current(array_module(W))
+    found = None if handle is None else handle.known(W)
+    return W if found is None else found
+
+
 def current_precision(xp: Any) -> str:
     """What this thread's products on the current device round their factors to now."""
     handle = _current(xp)
@@ -148,13 +155,13 @@ class Handle:
 
     def in_bf16(self, *factors: Array) -> list[Array]:
         """Matrices that lie in memory row by row, in bfloat16; those that are not yet, in one launch."""
-        known = [self._known(x) for x in factors]
+        known = [self.known(x) for x in factors]
         missing = [x for x, y in zip(factors, known, strict=True) if y is None]
         rounded = iter(to_bf16(*missing) if missing else [])
         return [next(rounded) if y is None else y for y in known]
 
-    def _known(self, x: Array) -> Array | None:
-        """A matrix in bfloat16, if it is there already."""
+    def known(self, x: Array) -> Array | None:
+        """An array in bfloat16, if it is there already."""
         if x.dtype == BF16:
             return x
         weights, rounded = self.rounded.get(x.data.ptr, (x, None))
