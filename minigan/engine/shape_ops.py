@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.autograd import Op, Tensor
+from minigan.engine.autograd import Op, Tensor, in_float32
 from minigan.engine.devices import Array, array_module
 from minigan.engine.products import matmul
 
@@ -179,7 +179,8 @@ def embedding(W: Tensor, labels: Array) -> Tensor:
 
 
 def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Tensors one after the other along an axis; their other axes must agree."""
+    """Tensors one after the other along an axis; their other axes must agree. In float32 what is in bfloat16."""
+    xs = [in_float32(x) for x in xs]
     if not all(-x.ndim <= axis < x.ndim for x in xs) or len(
             {(x.dtype, x.ndim) + x.shape[:axis % x.ndim] + x.shape[axis % x.ndim + 1:] for x in xs}) != 1:
         raise ValueError("concatenate: expected one dtype and equal shapes but for axis "

@@ -75,7 +75,8 @@ class ConditionalBatchNorm(BatchNorm):
         if how.train and self.group.size > 1:
             hat = self.over_processes(x)
         elif how.train:
-            hat = self.normalized(x, Tensor(xp.ones(n, x.dtype)), Tensor(xp.zeros(n, x.dtype)))
+            kind = self.params["gamma"].dtype
+            hat = self.normalized(x, Tensor(xp.ones(n, kind)), Tensor(xp.zeros(n, kind)))
         else:
             inverse = 1 / xp.sqrt(self.state["variance"] + x.dtype.type(self.eps))
             hat = x * Tensor(inverse) - Tensor(self.state["mean"] * inverse)

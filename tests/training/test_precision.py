@@ -9,6 +9,8 @@ import pytest
 import tiny
 
 from minigan.cli import main
+from minigan.engine import cublas
+from minigan.experiment.presets import experiment
 from minigan.training.gan import Training
 
 
@@ -94,6 +96,23 @@ def test_a_card_without_bf16_refuses_it(cupy, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run").exists()
     assert main.run(["train", "--resume", str(tmp_path / "begun"), "--precision", "float32", "--quiet"]) == 0
     assert recorded(tmp_path / "begun") == "float32"
+
+
+@pytest.mark.parametrize("chosen", [{"norm": "ln"}, {"norm": "bn"}, {"norm": "sn-conv"}, {"norm": "wn-gain"},
+                                    {"norm": "orthonormal"}, {"condition": "projection"}, {"condition": "concat"},
+                                    {"condition": "ac"}, {"model": "resnet", "upsample": "bilinear"},
+                                    {"model": "dcgan-32"}, {"gen_norm": "bssn", "gp": 10.0}], ids=str)
+def test_all_networks_take_activations_in_bf16(chosen, cupy, monkeypatch):
+    """That their operations fit together; nothing is computed."""
+    monkeypatch.setattr(emulator.Module, "launch", lambda *given, **how: None)
+    monkeypatch.setattr(cublas.Handle, "multiply", lambda self, a, b, out: None)
+    chosen = ({"model": "resnet"} if "condition" in chosen else {}) | chosen
+    e = experiment("cifar10", device="cuda", graph=False, precision="bf16", batch_size=2, width=0.1, **chosen)
+    training = Training(e, np.zeros((4, 32, 32, 3), np.uint8), np.arange(4), classes=4 * ("condition" in chosen))
+    with emulated_cupy.counted() as counts:
+        for loss in training.iterate():
+            assert loss.dtype == np.float32
+    assert counts.kernels["to_float32"] and "im2col4_bf16" not in counts.kernels  # that of windows of float32 images
 
 
 def test_only_updates_round(cupy, monkeypatch):
