@@ -33,6 +33,7 @@ def last_line(script, words, monkeypatch, capsys):
         "reading", "sn_overhead", "train_step")),
     *((script, "--width", "0", ABOVE) for script in (
         "accumulate", "conv_layers", "diagnostics", "graph_memory", "host_cost", "overhead", "parallel", "reading")),
+    ("second_process", "--seconds", "0", ABOVE),
     *((script, "--threads", "two", WHOLE) for script in (
         "diagnostics", "inception", "overhead", "sn_overhead", "train_step")),
     ("fid", "--rounds", "0", WHOLE), ("fid", "--features", "0", WHOLE), ("overhead", "--n-dis", "0", WHOLE),
@@ -45,6 +46,7 @@ def test_a_number_that_cannot_be(script, option, given, said, monkeypatch, capsy
 @pytest.mark.parametrize("script, words, said", [
     ("bytes", ["vgg"], "unknown case 'vgg'; choose from: cnn, cnn-gp, fashion-mnist, resnet, resnet-gp, shapes"),
     ("train_step", ["cnn", "vgg"], "unknown case 'vgg'; choose from: cnn, cnn-gp, fashion-mnist, resnet,"),
+    ("second_process", ["vgg"], "unknown case 'vgg'; choose from: cnn-0.1-32, cnn-0.1-8,"),
     ("conv_layers", ["vgg"], "unknown model 'vgg'; choose from: cnn, resnet"),
     ("host_cost", ["vgg"], "unknown model 'vgg'; choose from: cnn, resnet"),
     ("accumulate", ["--model", "vgg"], "unknown model 'vgg'; choose from: cnn, cnn-bssn, cnn-code,"),
