@@ -98,13 +98,16 @@ def compare(case, seconds):
     for who, ways in WAYS.items():
         update, times = getattr(training, f"update_{who}"), {way: [] for way in ways}
         spent, count = {way: Counter() for way in ways}, Counter()
-        for i in range(1 + max(1, round(seconds / TURN))):
+        warm, until = True, 0.0
+        while warm or time.perf_counter() < until:
             for way, (asks["now"], passes.HALVES) in ways.items():
-                with clocked(spent[way] if i else Counter(), watched):
-                    took, number = turn(update, TURN if i else WARM_UP)
-                if i:
+                with clocked(Counter() if warm else spent[way], watched):
+                    took, number = turn(update, WARM_UP if warm else TURN)
+                if not warm:
                     times[way].append(took)
                     count[way] += number
+            if warm:
+                warm, until = False, time.perf_counter() + seconds * len(ways)
         first = next(iter(times.values()))
         rows += [{"case": case, "size": e.batch_size * elsewhere.weights_of(training.dis) / 2**20, "update": who,
                   "way": way, "ms": 1000 * statistics.median(found),
