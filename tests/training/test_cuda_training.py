@@ -133,21 +133,25 @@ def test_an_update_reads_nothing_back(model, update, gp, cupy):
 # What the updates of discriminator and generator may launch at most, kernels and array operations (emulated: an
 # operation is counted as one launch), at the papers' size: 32 x 32 pixels, all channels, the presets' batches of 64,
 # the ResNet's generator 128. Larger layers are cut into more tiles.
-BOUNDS = {("cnn", 0.0, "columns"): (158, 100), ("cnn", 10.0, "columns"): (267, 100),
-          ("resnet", 0.0, "columns"): (276, 254), ("resnet", 10.0, "columns"): (439, 254),
-          ("cnn", 0.0, "none"): (99, 66), ("cnn", 10.0, "none"): (173, 66),
-          ("resnet", 0.0, "none"): (194, 155), ("resnet", 10.0, "none"): (317, 155)}
+BOUNDS = {("cnn", 0.0, "columns", "tf32"): (158, 100), ("cnn", 10.0, "columns", "tf32"): (267, 100),
+          ("resnet", 0.0, "columns", "tf32"): (276, 254), ("resnet", 10.0, "columns", "tf32"): (439, 254),
+          ("cnn", 0.0, "none", "tf32"): (99, 66), ("cnn", 10.0, "none", "tf32"): (173, 66),
+          ("resnet", 0.0, "none", "tf32"): (194, 155), ("resnet", 10.0, "none", "tf32"): (317, 155),
+          ("cnn", 0.0, "columns", "bf16"): (170, 109), ("cnn", 10.0, "columns", "bf16"): (298, 109),
+          ("resnet", 0.0, "columns", "bf16"): (303, 251), ("resnet", 10.0, "columns", "bf16"): (499, 251),
+          ("cnn", 0.0, "none", "bf16"): (106, 72), ("cnn", 10.0, "none", "bf16"): (182, 72),
+          ("resnet", 0.0, "none", "bf16"): (212, 167), ("resnet", 10.0, "none", "bf16"): (347, 167)}
 SHARE = 4  # of a batch and of a tile that is counted here: the tiles are as many, or one more where they do not divide
 
 
-@pytest.mark.parametrize("model, gp, columns", BOUNDS, ids=lambda value: str(value))
-def test_launches_are_bounded_at_the_papers_size(model, gp, columns, cupy, monkeypatch):
+@pytest.mark.parametrize("model, gp, columns, precision", BOUNDS, ids=lambda value: str(value))
+def test_launches_are_bounded_at_the_papers_size(model, gp, columns, precision, cupy, monkeypatch):
     """What is launched depends on the shapes alone, so nothing large is computed here: the values are not looked at."""
     monkeypatch.setenv(conv.SWITCH, str(int(columns == "none")))
     monkeypatch.setattr(emulator.Module, "launch", lambda *given, **how: None)
     monkeypatch.setattr(cublas.Handle, "multiply", uncomputed)
     monkeypatch.setattr(im2col, "CUDA_TILE_BYTES", im2col.CUDA_TILE_BYTES // SHARE)
-    e = experiment("cifar10", model=model, gp=gp, device="cuda", precision="tf32")
+    e = experiment("cifar10", model=model, gp=gp, device="cuda", precision=precision)
     e = dataclasses.replace(e, batch_size=e.batch_size // SHARE,
                             gen_batch_size=(e.gen_batch_size or e.batch_size) // SHARE)
     run = Training(e, np.random.default_rng(3).integers(0, 256, (e.batch_size, 32, 32, 3)).astype(np.uint8))
@@ -157,16 +161,17 @@ def test_launches_are_bounded_at_the_papers_size(model, gp, columns, cupy, monke
         with emulated_cupy.counted() as counts:
             update(1e-4)
         found.append(counts.launches)
-        print(f"{model}, gp {gp:g}, columns: {columns}, emulated: {counts.launches} launches, {dict(counts.kernels)}, "
-              f"{dict(counts.operations)}")
-    assert [n for n, bound in zip(found, BOUNDS[model, gp, columns], strict=True) if n > bound] == []
+        print(f"{model}, gp {gp:g}, columns: {columns}, {precision}, emulated: {counts.launches} launches, "
+              f"{dict(counts.kernels)}, {dict(counts.operations)}")
+    assert [n for n, bound in zip(found, BOUNDS[model, gp, columns, precision], strict=True) if n > bound] == []
     assert min(found) > 50  # they are counted
 
 
 def uncomputed(self, a, b, out):
-    """A product of matrices: one launch, and one more for an operand that has to be copied first."""
-    for x in (a, b):
-        cublas._as_it_lies(x)
+    """A product of matrices: one launch, and more for operands that have to be copied or rounded first."""
+    factors = [cublas._as_it_lies(x)[0] for x in (a, b)]
+    if self.precision == "bf16":
+        self.in_bf16(*factors)
     count_operation("gemm")
 
 
