@@ -124,7 +124,8 @@ def bench_sn(cupy, args):
 
     def kernels():
         new, vs, sigmas, _ = power_iteration.power_iterations(Ws, us)
-        return new, sigmas, spectral_norm.spectral_gradients(Gs, Ws, new, vs, sigmas)
+        pairs = list(zip(new, vs, strict=True))
+        return new, sigmas, spectral_norm.spectral_gradients(Gs, Ws, pairs, [None] * len(Ws), sigmas)[0]
 
     candidates = {"kernels": kernels,
                   "CuPy": lambda: [plain(cupy, *layer) for layer in zip(Ws, us, Gs, strict=True)],

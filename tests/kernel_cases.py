@@ -117,11 +117,65 @@ def one_inputs(rng):
 def gradients_inputs(rng):
     for Ws, us in matrices(rng):
         sigmas = np.array([0 if not W.any() else 0.5 + i % 7 for i, W in enumerate(Ws)], np.float32)
-        yield [normal(rng, W.shape) for W in Ws], Ws, us, [normal(rng, W.shape[1:]) for W in Ws], sigmas
+        pairs = [(u, normal(rng, W.shape[1:])) for u, W in zip(us, Ws, strict=True)]
+        given = [normal(rng, W.shape) for W in Ws], Ws, pairs
+        yield *given, [None] * len(Ws), sigmas
+        in_pairs = [None if i % 3 == 1 else other_pair(rng, W) for i, W in enumerate(Ws)]
+        scales = [0.5 + i % 4 for i in range(len(Ws))]
+        yield *given, in_pairs, sigmas, normal(rng, sigmas.shape), scales
+        yield *given, in_pairs, sigmas, None, scales
+        yield *given, in_pairs, sigmas, normal(rng, sigmas.shape)
 
 
-def gradients_twin(gWs, Ws, us, vs, sigmas):
-    return [spectral_norm.spectral_gradient(*layer) for layer in zip(gWs, Ws, us, vs, sigmas, strict=True)]
+def other_pair(rng, W):
+    """For a matrix (in, out kh kw): its `in` divides that of (out, kh kw in)."""
+    inner = next(n for n in (4, 3, 2, 5, 1) if W.shape[1] % n == 0)
+    return normal(rng, (inner,)), normal(rng, (W.size // inner,))
+
+
+def gradients_twin(gWs, Ws, pairs, in_pairs, sigmas, inverses=None, scales=None):
+    """One number after the other, as the pairs are defined."""
+    dWs, dgammas = [], []
+    for i, (G, W, (u, v), second) in enumerate(zip(gWs, Ws, pairs, in_pairs, strict=True)):
+        one = 1 / sigmas[i] if sigmas[i] else 0.0
+        S = np.outer(u, v)
+        if second:
+            u_in, v_in = second
+            across = np.einsum("i,ck->cki", u_in, v_in.reshape(len(W), -1))  # (out, kh kw, in)
+            S = (S + across.reshape(W.shape)) / 2
+        slant = np.sum(G * W) * one
+        dWs.append((G - slant * S) * (one if inverses is None else inverses[i]))
+        dgammas.append(slant * (1 if scales is None else scales[i]))
+    return dWs, None if scales is None else np.array(dgammas)
+
+
+def factors_inputs(rng):
+    for count in (1, 3, 32, 37, 70):
+        second = [0] * count
+        for k, i in enumerate(range(0, count, 2)):
+            second[i] = count + k
+        of_matrices = np.abs(normal(rng, (max(*second, count - 1) + 1,)))
+        of_matrices[[0, second[0]]] = 0
+        of_matrices[-1] += 1
+        scales = [0.5 + i % 5 for i in range(count)]
+        gammas = [None if i % 3 == 2 else normal(rng, (1,)) for i in range(count)]
+        yield of_matrices, second, scales, gammas
+        yield of_matrices, [0] * count, scales, gammas
+
+
+def factors_twin(of_matrices, second, scales, gammas):
+    sigmas = np.array([np.mean([of_matrices[i], of_matrices[k]] if k else of_matrices[i])
+                       for i, k in enumerate(second)])
+    wanted = np.array([scale if gamma is None else scale * gamma[0]
+                       for scale, gamma in zip(scales, gammas, strict=True)])
+    return sigmas, np.divide(wanted, sigmas, out=np.zeros_like(sigmas), where=sigmas != 0)
+
+
+def transposes_inputs(rng):
+    for Ws, _ in matrices(rng):
+        yield Ws,
+    yield [normal(rng, (32, 64)), normal(rng, (0, 3)), normal(rng, (65, 31))],
+    yield [],
 
 
 def scale_inputs(rng):
@@ -609,6 +663,8 @@ CASES = [
     Case(power_iteration.launch_power_iterations, iterations_twin, kept_inputs, 1e-5, in_place=(1,)),
     Case(power_iteration.launch_power_iteration, power_iteration.power_iteration, one_inputs, 1e-5),
     Case(spectral_norm.launch_spectral_gradients, gradients_twin, gradients_inputs),
+    Case(spectral_norm.launch_factors, factors_twin, factors_inputs),
+    Case(spectral_norm.launch_transposes, lambda Ws: [W.T for W in Ws], transposes_inputs, 0.0),
     Case(spectral_norm.launch_scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
          scale_inputs, 1e-7),
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),

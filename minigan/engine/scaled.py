@@ -14,7 +14,7 @@ class Scaled:
     """Weights scale * W that nobody has multiplied yet: a convolution or dense layer does it to its result.
 
     W: Tensor of the weights before. The gradient that its node receives is that of the scaled weights: whoever makes a
-    Scaled knows how scale depends on W (spectral_norms.SpectralNormalizeAll), a layer need not.
+    Scaled knows how scale depends on W (normalized_together.SpectralNormalizeAll), a layer need not.
     scale: an array of one element, on W's device.
     product: makes scale * W's array, if there is a better way than to multiply (all layers at once).
     """

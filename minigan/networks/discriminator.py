@@ -21,7 +21,7 @@ from minigan.nn.feature_norms import FEATURES, BatchNorm
 from minigan.nn.initializers import Draw, Initializer, by_name
 from minigan.nn.layers import Layer, Linear, Pass
 from minigan.nn.lipschitz import InUse
-from minigan.nn.spectral_norms import normalize_together
+from minigan.nn.normalized_together import normalize_together
 from minigan.nn.weight_norms import NoNorm
 
 CONDITIONS = {

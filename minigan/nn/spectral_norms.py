@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 
 import numpy as np
 
 from minigan.engine import ops
-from minigan.engine.autograd import FusedOp, Op, Tensor
-from minigan.engine.cuda import kernels_take
+from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.power_iteration import inverse_of, is_zero, power_iteration, power_iterations
-from minigan.engine.loops.spectral_norm import scale_weights, spectral_gradient, spectral_gradients
-from minigan.engine.scaled import Scaled
+from minigan.engine.loops.power_iteration import inverse_of, is_zero, power_iteration
+from minigan.engine.loops.spectral_norm import spectral_gradient
 from minigan.engine.shape_ops import describe
 from minigan.nn.weight_norms import NoNorm, Normalized, to_matrix
 
@@ -191,78 +188,10 @@ class SpectralNormalize(FusedOp):
     def composed(self, W: Tensor) -> Tensor:
         u, v = Tensor(self.u.reshape(1, -1)), Tensor(self.v.reshape(-1, 1))
         sigma = u @ W @ v
-        return W * _inverse(sigma, *_guards(sigma.data))
+        return W * inverse(sigma, *guards(sigma.data))
 
     def fused_backward(self, gy: Array) -> tuple[Array]:
         return (spectral_gradient(gy, self.saved[0].data, self.u, self.v, self.sigma),)
-
-
-class SpectralNormalizeAll(Op):
-    """Every layer's W -> itself, to be used as Scaled with 1 / sigma: SpectralNormalize with nothing multiplied.
-
-    Its results' gradients are those of W / sigma, as Scaled has them. us, vs, sigmas: constants, as power_iterations
-    gave them for the Ws as matrices (out, everything else).
-    """
-
-    def __init__(self, us: list[Array], vs: list[Array], sigmas: Array):
-        self.us, self.vs, self.sigmas = us, vs, sigmas
-
-    def forward(self, *Ws: Array) -> list[Array]:
-        self.saves = tuple(range(len(Ws)))
-        return list(Ws)
-
-    def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
-        zeros, ones = _guards(self.sigmas)
-
-        def one(i: int, gy: Tensor) -> Tensor:  # spectral_gradient, sigma being a function of W
-            W = ops.reshape(self.saved[i], self.us[i].shape + self.vs[i].shape)
-            G = ops.reshape(gy, W.shape)
-            u, v = Tensor(self.us[i].reshape(-1, 1)), Tensor(self.vs[i].reshape(1, -1))
-            inverse = _inverse(ops.transpose(u) @ W @ ops.transpose(v), zeros[i], ones[i])
-            return ops.reshape((G - ops.sum(G * W) * inverse * (u @ v)) * inverse, self.saved[i].shape)
-        return tuple(one(i, gy) if need and gy is not None else None
-                     for i, (need, gy) in enumerate(zip(self.needs, gys, strict=True)))
-
-    def fused_backward(self, gys: list[Array | None]) -> list[Array | None]:
-        Ws = [self.saved[i].data for i in self.saves]
-        xp = array_module(*Ws)
-        gys = [xp.zeros_like(W) if g is None else xp.ascontiguousarray(g) for g, W in zip(gys, Ws, strict=True)]
-        gWs = spectral_gradients([to_matrix(g) for g in gys], [to_matrix(W) for W in Ws], self.us, self.vs, self.sigmas)
-        return [gW.reshape(W.shape) for gW, W in zip(gWs, Ws, strict=True)]
-
-
-# ---- all layers at once --------------------------------------------------------------------------------------------
-
-def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normalized, Scaled]:
-    """The weights of all layers that are about to be used, normalized at once: on a GPU the launches do not grow with
-    their number.
-
-    A network calls this at the beginning of its forward and passes the result on (layers.Pass). Layers that are not in
-    it, as on a CPU or with any other normalization, do their own part when their turn comes, with the same result.
-    """
-    mine = [layer for layer in layers if type(layer.norm) is SpectralNorm and layer.out_axis == 0]
-    kinds = {(n.n_iter, n.eps, n.scale, n.through, n.schedule) for n in (layer.norm for layer in mine)}
-    if len(kinds) != 1 or not all(kernels_take(layer.params["W"].data) for layer in mine):
-        return {}
-    (n_iter, eps, scale, through, schedule), = kinds
-    if through:
-        return {}
-    Ws = [layer.params["W"] for layer in mine]
-    us, vs, sigmas, inverses = power_iterations([to_matrix(W.data) for W in Ws], [layer.state["u"] for layer in mine],
-                                                n_iter, eps, keep=train and schedule == "forward")
-    if scale != 1:
-        us = [u * (1 / scale) for u in us]  # not joined: of more than 8 CuPy copies a table from the host
-        sigmas, inverses = sigmas * (1 / scale), inverses * scale
-    W_bars: list[Array] = []
-
-    def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
-        if not W_bars:
-            W_bars.extend(scale_weights([W.data for W in Ws], inverses))
-        return W_bars[i]
-
-    together = SpectralNormalizeAll(us, vs, sigmas)(*Ws)
-    return {layer: Scaled(W, inverses[i:i + 1], functools.partial(product, i))
-            for i, (layer, W) in enumerate(zip(mine, together, strict=True))}
 
 
 # ---- inside --------------------------------------------------------------------------------------------------------
@@ -277,13 +206,13 @@ def _normalized(W: Tensor, u: Array, out_axis: int, n_iter: int, eps: float, sca
 def _unit(x: Tensor, eps: float) -> Tensor:
     """x / (|x| + eps); 0 for 0, with derivatives of every order."""
     square = ops.sum(x * x)
-    zero, _ = _guards(square.data)
+    zero, _ = guards(square.data)
     return x / (ops.sqrt(square + Tensor(zero)) + eps)
 
 
 def _divided(W: Tensor, sigma: Tensor) -> Tensor:
     """W / sigma; a zero W has sigma 0 and gives 0, and so are all its derivatives."""
-    return W * _inverse(sigma, *_guards(sigma.data))
+    return W * inverse(sigma, *guards(sigma.data))
 
 
 def _scaled(u: Array, v: Array, sigma: Array, scale: float) -> tuple[Array, Array, Array]:
@@ -291,13 +220,13 @@ def _scaled(u: Array, v: Array, sigma: Array, scale: float) -> tuple[Array, Arra
     return (u, v, sigma) if scale == 1 else (u * (1 / scale), v, sigma * (1 / scale))
 
 
-def _guards(sigma: Array) -> tuple[Array, Array]:
-    """(zeros, ones) for `_inverse`: 1 and 0 where sigma counts as 0, else 0 and 1."""
+def guards(sigma: Array) -> tuple[Array, Array]:
+    """(zeros, ones) for `inverse`: 1 and 0 where sigma counts as 0, else 0 and 1."""
     zero = is_zero(sigma)
     return zero.astype(sigma.dtype), (~zero).astype(sigma.dtype)
 
 
-def _inverse(sigma: Tensor, zero: Array, one: Array) -> Tensor:
+def inverse(sigma: Tensor, zero: Array, one: Array) -> Tensor:
     """inverse_of in operations: all its derivatives at 0 are 0, too."""
     return Tensor(one) / (sigma + Tensor(zero))
 

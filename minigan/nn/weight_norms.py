@@ -114,11 +114,15 @@ class Gain(NoNorm):
             self.shared.append(layer.params["gamma"])
 
     def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
-        gamma = layer.params["gamma"] if self.gamma is None else self.gamma
+        gamma = self.parameter(layer)
         W_bar = self.norm.weight(layer, x_shape, train)
         if self.rows:
             gamma = ops.reshape(gamma, tuple(-1 if i == layer.out_axis else 1 for i in range(layer.params["W"].ndim)))
         return W_bar * gamma
+
+    def parameter(self, layer: Normalized) -> Tensor:
+        """gamma, the layer's own or the shared one."""
+        return layer.params["gamma"] if self.gamma is None else self.gamma
 
     def after_update(self, layer: Normalized) -> None:
         self.norm.after_update(layer)

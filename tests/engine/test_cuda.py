@@ -164,7 +164,7 @@ def test_all_layers_take_two_launches_an_iteration_and_copy_nothing(cupy):
     with emulated_cupy.counted() as c:
         us, rights, sigmas, inverses = launch_power_iterations(Ws, us, 3)
         W_bars = launch_scale_weights(Ws, inverses)
-        launch_spectral_gradients(W_bars, Ws, us, rights, sigmas)
+        launch_spectral_gradients(W_bars, Ws, list(zip(us, rights, strict=True)), [None] * 8, sigmas)
         launch_adam_all(Ws, gs, ms, vs, rate, 0.5, 0.9, 1e-8)
     assert c.kernels == {"sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 1, "sn_correct": 1, "adam": 1}
     assert (c.launches, c.to_device, c.to_host) == (10, 0, 0)

@@ -31,8 +31,9 @@ from minigan.nn.feature_norms import BatchNorm, BatchNormalize
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import Conv2d, Linear, Pass
 from minigan.nn.losses import SampleNorms, mean_of
+from minigan.nn.normalized_together import Part, SpectralNormalizeAll, normalize_together
 from minigan.nn.optimizers import OPTIMIZERS
-from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll, normalize_together
+from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize
 from minigan.nn.weight_norms import largest_singular_value
 
 
@@ -708,7 +709,8 @@ def scaled(x, W0, b, W1, W2):
     Ws = (W0, W1, W2)
     matrices = [W.data.reshape(len(W), -1) for W in Ws]
     us, vs, sigmas, inverses = power_iterations(matrices, [m[:, 0].copy() for m in matrices], 2)
-    W0, W1, W2 = (Scaled(W, inverses[i:i + 1]) for i, W in enumerate(SpectralNormalizeAll(us, vs, sigmas)(*Ws)))
+    together = SpectralNormalizeAll([Part(pair) for pair in zip(us, vs, strict=True)], sigmas)(*Ws)
+    W0, W1, W2 = (Scaled(W, inverses[i:i + 1]) for i, W in enumerate(together))
     y = conv_ops.conv_mean_pool2d(conv_ops.upsample_conv2d(conv_ops.conv2d(x, W0, b, 1, 1, 0.1), W2), W2)
     return conv_ops.linear(ops.reshape(y, (len(y), -1))[:, :40], W1)
 

@@ -14,7 +14,8 @@ from minigan.nn.feature_norms import FEATURES, BatchNorm, LayerNorm
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Layer, Linear, Pass
 from minigan.nn.losses import gradient_penalty
-from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm, normalize_together
+from minigan.nn.normalized_together import normalize_together
+from minigan.nn.spectral_norms import BidirectionalNorm, OperatorNorm, SpectralNorm
 from minigan.nn.weight_norms import NoNorm
 
 # every name, and what else decides how the weights are made

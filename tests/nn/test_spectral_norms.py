@@ -13,7 +13,8 @@ from minigan.engine.scaled import Scaled
 from minigan.networks.norms import NORMS, NormOptions
 from minigan.nn.initializers import normal
 from minigan.nn.layers import Conv2d, Linear, Sequential
-from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize, SpectralNormalizeAll
+from minigan.nn.normalized_together import Part, SpectralNormalizeAll
+from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize
 from minigan.nn.weight_norms import largest_singular_value
 
 every_layer = pytest.mark.parametrize("kind", LAYERS)
@@ -276,7 +277,7 @@ def apart(layers, *Ws):
     us, vs = zip(*layers, strict=True)
     sigmas = np.array([u @ W.data.reshape(len(u), -1) @ v for u, v, W in zip(us, vs, Ws, strict=True)])
     return [Scaled(W, 1 / sigmas[i:i + 1])
-            for i, W in enumerate(SpectralNormalizeAll(list(us), list(vs), sigmas)(*Ws))]
+            for i, W in enumerate(SpectralNormalizeAll([Part(layer) for layer in layers], sigmas)(*Ws))]
 
 
 def together(layers, *Ws):

@@ -47,4 +47,4 @@ def test_zero_weights_have_the_inverse_zero(dtype, size, rng):
     assert inverse_of(sigma).dtype == dtype and inverse_of(sigma) == 0
     found = spectral_gradient(gy, W, u, v, sigma)
     assert found.dtype == dtype and not found.any()
-    assert not spectral_gradients([gy], [W], [u_all], [v_all], sigmas)[0].any()
+    assert not spectral_gradients([gy], [W], [(u_all, v_all)], [None], sigmas)[0][0].any()

@@ -1,0 +1,148 @@
+"""All layers of a network divided by singular values at once: on a GPU the launches do not grow with their number.
+
+The normalizations are spectral_norms.SpectralNorm and BidirectionalNorm, and weight_norms.Gain of one of them with one
+gamma a layer, or for all. There they stand one layer at a time, and here is nothing that they do not say.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from minigan.engine import ops
+from minigan.engine.autograd import Op, Tensor
+from minigan.engine.cuda import kernels_take
+from minigan.engine.devices import Array, array_module
+from minigan.engine.loops.power_iteration import power_iterations
+from minigan.engine.loops.spectral_norm import (
+    Pair,
+    direction,
+    factors,
+    scale_weights,
+    spectral_gradients,
+    transposes,
+)
+from minigan.engine.scaled import Scaled
+from minigan.nn.spectral_norms import BidirectionalNorm, SpectralNorm, guards, inverse
+from minigan.nn.weight_norms import Gain, Normalized, to_matrix
+
+
+def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normalized, Scaled]:
+    """The weights of all layers that are about to be used, normalized at once.
+
+    A network calls this at the beginning of its forward and passes the result on (layers.Pass). Layers that are not in
+    it, as on a CPU or with any other normalization, do their own part when their turn comes, with the same result.
+    """
+    mine = [layer for layer in layers if _norm(layer) is not None]
+    norms = [norm for layer in mine if (norm := _norm(layer)) is not None]
+    kinds = {(norm.n_iter, norm.eps, norm.through, norm.schedule) for norm in norms}
+    gammas = [layer.norm.parameter(layer) if type(layer.norm) is Gain else None for layer in mine]
+    if len(kinds) != 1 or not kernels_take(*(layer.params["W"].data for layer in mine),
+                                           *(gamma.data for gamma in gammas if gamma is not None)):
+        return {}
+    (n_iter, eps, through, schedule), = kinds
+    if through:
+        return {}
+
+    Ws = [layer.params["W"] for layer in mine]
+    matrices = [to_matrix(W.data) for W in Ws]
+    both = [i for i, (norm, W) in enumerate(zip(norms, Ws, strict=True))
+            if type(norm) is BidirectionalNorm and W.ndim > 2]
+    others = transposes([W.data.reshape(-1, W.shape[-1]) for W in (Ws[i] for i in both)]) if both else []
+    us, vs, sigmas, inverses = power_iterations(
+        matrices + [W.reshape(len(W), -1) for W in others],
+        [layer.state["u"] for layer in mine] + [mine[i].state["u_in"] for i in both],
+        n_iter, eps, keep=train and schedule == "forward")
+
+    place = {i: len(mine) + k for k, i in enumerate(both)}  # of a layer's second matrix
+    parts = [Part((us[i], vs[i]), (us[place[i]], vs[place[i]]) if i in place else None, norm.scale)
+             for i, norm in enumerate(norms)]
+    distinct = list(dict.fromkeys(gamma for gamma in gammas if gamma is not None))
+    if both or distinct or any(part.scale != 1 for part in parts):
+        sigmas, inverses = factors(sigmas, [place.get(i, 0) for i in range(len(mine))], [part.scale for part in parts],
+                                   [gamma if gamma is None else gamma.data for gamma in gammas])
+    gamma_of = [None if gamma is None else distinct.index(gamma) for gamma in gammas]
+    W_bars: list[Array] = []
+
+    def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
+        if not W_bars:
+            W_bars.extend(scale_weights([W.data for W in Ws], inverses))
+        return W_bars[i]
+
+    together = SpectralNormalizeAll(parts, sigmas, inverses, gamma_of)(*Ws, *distinct)
+    return {layer: Scaled(W, inverses[i:i + 1], functools.partial(product, i))
+            for i, (layer, W) in enumerate(zip(mine, together, strict=True))}
+
+
+def _norm(layer: Normalized) -> SpectralNorm | None:
+    """What finds the layer's singular values; None if it is not for this file."""
+    norm: Any = layer.norm.norm if type(layer.norm) is Gain and not layer.norm.rows else layer.norm
+    return norm if type(norm) in (SpectralNorm, BidirectionalNorm) and layer.out_axis == 0 else None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one layer's sigma(W) is made of, and held constant: for spectral_norm.direction; and its norm's scale."""
+
+    pair: Pair
+    in_pair: Pair | None = None
+    scale: float = 1.0
+
+
+class SpectralNormalizeAll(Op):
+    """Every layer's W -> itself, to be used as Scaled with gamma * scale / sigma: normalized with nothing multiplied.
+
+    Its results' gradients are those of the normalized weights, as Scaled has them.
+
+    Inputs: all Ws, then the gammas (1,).  parts: of each layer.  sigmas (layers,).
+    inverses: gamma * scale / sigma (layers,), None if that is 1 / sigma.
+    gamma_of: for each layer which of the gammas is its own, None: none is.
+    """
+
+    def __init__(self, parts: list[Part], sigmas: Array, inverses: Array | None = None,
+                 gamma_of: list[int | None] | None = None):
+        self.parts, self.sigmas, self.inverses = parts, sigmas, inverses
+        self.gamma_of = [None] * len(parts) if gamma_of is None else gamma_of
+
+    def forward(self, *arrays: Array) -> list[Array]:
+        self.saves = tuple(range(len(arrays)))
+        return list(arrays[:len(self.parts)])
+
+    def backward(self, gys: list[Tensor | None]) -> tuple[Tensor | None, ...]:
+        count = len(self.parts)
+        zeros, ones = guards(self.sigmas)
+        found: list[Tensor | None] = [None] * len(self.saves)
+        for i, (part, gy, k) in enumerate(zip(self.parts, gys, self.gamma_of, strict=True)):
+            if gy is None or not (self.needs[i] or k is not None and self.needs[count + k]):
+                continue
+            W, S = self.saved[i], Tensor(direction(self.saved[i].shape, part.pair, part.in_pair))
+            one = inverse(ops.sum(W * S), zeros[i], ones[i])  # 1 / sigma, a function of W
+            slant = ops.sum(gy * W) * one
+            factor = one * part.scale if k is None else one * part.scale * self.saved[count + k]
+            if self.needs[i]:
+                found[i] = (gy - slant * S) * factor
+            if k is not None and self.needs[count + k]:
+                dgamma, before = ops.reshape(slant * part.scale, (1,)), found[count + k]
+                found[count + k] = dgamma if before is None else before + dgamma
+        return tuple(found)
+
+    def fused_backward(self, gys: list[Array | None]) -> list[Array | None]:
+        Ws = [self.saved[i].data for i in range(len(self.parts))]
+        xp = array_module(*Ws)
+        gys = [xp.zeros_like(W) if g is None else xp.ascontiguousarray(g) for g, W in zip(gys, Ws, strict=True)]
+        dWs, dgammas = spectral_gradients(
+            [to_matrix(g) for g in gys], [to_matrix(W) for W in Ws], [part.pair for part in self.parts],
+            [part.in_pair for part in self.parts], self.sigmas, self.inverses,
+            [part.scale for part in self.parts] if len(self.saves) > len(Ws) else None)
+        return [*(dW.reshape(W.shape) for dW, W in zip(dWs, Ws, strict=True)),
+                *(self._of_gamma(k, dgammas) for k in range(len(self.saves) - len(Ws)))]
+
+    def _of_gamma(self, k: int, dgammas: Array) -> Array:
+        """The gradient of a gamma, the sum over its layers."""
+        its = [i for i, other in enumerate(self.gamma_of) if other == k]
+        if len(its) == len(self.parts) > 1:
+            return dgammas.sum(keepdims=True)
+        add: Callable[[Array, Array], Array] = array_module(dgammas).add
+        return functools.reduce(add, [dgammas[i:i + 1] for i in its])
