@@ -174,7 +174,7 @@ def factors_twin(of_matrices, second, scales, gammas):
 def transposes_inputs(rng):
     for Ws, _ in matrices(rng):
         yield Ws,
-    yield [normal(rng, (32, 64)), normal(rng, (0, 3)), normal(rng, (65, 31))],
+    yield [normal(rng, (64, 64)), normal(rng, (0, 3)), normal(rng, (65, 31))],
     yield [],
 
 

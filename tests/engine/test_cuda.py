@@ -17,7 +17,12 @@ from minigan.engine.loops.adam import launch_adam_all
 from minigan.engine.loops.batch_norm import launch_batch_statistics, launch_normalize
 from minigan.engine.loops.power_iteration import launch_power_iterations
 from minigan.engine.loops.resample import launch_pool2x, launch_upsample2x
-from minigan.engine.loops.spectral_norm import launch_scale_weights, launch_spectral_gradients
+from minigan.engine.loops.spectral_norm import (
+    launch_factors,
+    launch_scale_weights,
+    launch_spectral_gradients,
+    launch_transposes,
+)
 from minigan.engine.loops.sums import launch_add_all
 from minigan.engine.loops.windows import launch_col2im, launch_im2col
 
@@ -145,6 +150,15 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launch_power_iterations([matrix], []), ValueError, "a vector for each"),
         (lambda: launch_power_iterations([row], [row]), ValueError, "expected matrices"),
         (lambda: launch_scale_weights([matrix], row), ValueError, r"inverses of shape \(1,\)"),
+        (lambda: launch_transposes([matrix, row]), ValueError, r"transposes: expected matrices, got \[\(4, 3\), \(3,"),
+        (lambda: launch_factors(row, [0, 1], [1, 1], [None] * 2), ValueError, "expected for each layer the place"),
+        (lambda: launch_factors(row, [0, 3], [1, 1], [None] * 2), ValueError, "expected for each layer the place"),
+        (lambda: launch_factors(row, [0, 2], [1, 1], [None, row]), ValueError, r"gammas\[0\] of shape \(1,\)"),
+        (lambda: launch_spectral_gradients([matrix], [matrix], [(short, row)], [None], row), ValueError,
+         r"expected us\[0\] of shape \(4,\), got \(2,\)"),
+        (lambda: launch_spectral_gradients([matrix], [matrix], [(cupy.ones((4,), cupy.float32), row)], [(short, row)],
+                                           short[:1]), ValueError, r"v_ins\[0\] of shape \(6,\), got \(3,\)"),
+        (lambda: launch_spectral_gradients([matrix], [matrix], [], [(row, row)], row), ValueError, "0 pairs, us of"),
         (lambda: launch_adam_all([row], [short], [row], [row], rate, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
         (lambda: launch_adam_all([row], [row], [row], [row], rate.astype(cupy.float32), 0, 0, 1), ValueError,
          "one float64 number"),

@@ -22,19 +22,20 @@ from emulated_cupy.arrays import BF16, DTYPES, UFUNCS, ufunc
 
 from minigan.engine import conv_ops, cublas, devices, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad
+from minigan.engine.cuda import kernels_take
 from minigan.engine.loops.power_iteration import power_iteration, power_iterations
 from minigan.engine.loops.resample import pool2x
 from minigan.engine.loops.sample_norms import sample_norms
 from minigan.engine.loops.spectral_norm import spectral_gradient
 from minigan.engine.scaled import Scaled
 from minigan.nn.feature_norms import BatchNorm, BatchNormalize
-from minigan.nn.initializers import glorot_uniform
+from minigan.nn.initializers import glorot_uniform, normal
 from minigan.nn.layers import Conv2d, Linear, Pass
 from minigan.nn.losses import SampleNorms, mean_of
 from minigan.nn.normalized_together import Part, SpectralNormalizeAll, normalize_together
 from minigan.nn.optimizers import OPTIMIZERS
-from minigan.nn.spectral_norms import SpectralNorm, SpectralNormalize
-from minigan.nn.weight_norms import largest_singular_value
+from minigan.nn.spectral_norms import BidirectionalNorm, SpectralNorm, SpectralNormalize
+from minigan.nn.weight_norms import Gain, largest_singular_value
 
 
 @pytest.fixture
@@ -823,31 +824,61 @@ def test_the_power_iteration_stays_on_the_device(device, rng):
         np.testing.assert_allclose(a.get(), b, rtol=1e-4, atol=1e-5)
 
 
+TOGETHER = {  # the normalizations that normalize_together takes, and how they are told apart from the simplest
+    "sn": lambda shared: SpectralNorm(),
+    "ssn": lambda shared: SpectralNorm(scale=1.7),
+    "bsn": lambda shared: BidirectionalNorm(),
+    "bssn": lambda shared: BidirectionalNorm(2, scale=0.6),
+    "sn-gamma": lambda shared: Gain(SpectralNorm()),
+    "bsn-gamma-shared": lambda shared: Gain(BidirectionalNorm(scale=1.3), shared=shared),
+}
+
+
+def normalized_layers(norm, dtype, xp):
+    """A convolution of zero weights, another, one of 1 x 1, a dense layer; gammas are not 1."""
+    rng, shared = np.random.default_rng(3), []
+    layers = [*(Conv2d(rng, n_in, n_out, k, pad=k // 2, init=normal(0.3), norm=TOGETHER[norm](shared))
+                for n_in, n_out, k in ((3, 3, 3), (3, 5, 3), (5, 4, 1))),
+              Linear(rng, 4, 2, glorot_uniform(), norm=TOGETHER[norm](shared))]
+    for layer in layers:
+        for name, p in layer.params.items():
+            p.data = (p.data * 1.25 if name == "gamma" else p.data).astype(dtype)
+        layer.state.update({name: a.astype(dtype) for name, a in layer.state.items()})
+        layer.to(xp)
+    layers[0].params["W"].data[...] = 0
+    return layers
+
+
+def derivatives_of_layers(layers, x, together):
+    """Value, gradient, the gradient of a gradient penalty, and the fused gradient, with respect to every parameter."""
+    params = list(dict.fromkeys(p for layer in layers for p in layer.params.values()))
+    how = Pass(weights=normalize_together(layers, True) if together else {})
+    assert len(how.weights) == (4 if together and kernels_take(x.data) else 0)
+    h = x + layers[0].forward(x, how)
+    for layer in layers[1:3]:
+        h = layer.forward(h, how)
+    y = ops.sum(ops.tanh(layers[3].forward(ops.sum(h, (1, 2)), how)) ** 2)
+    first = grad(y, [x, *params], create_graph=True)
+    second = grad(sum((ops.sum(g * g) for g in first[1:]), ops.sum(first[0] * first[0])), params)
+    return [devices.to_host(t.data) for t in (y, *first, *second, *grad(y, params))], \
+        [devices.to_host(a) for layer in layers for a in layer.state.values()]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
-def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, dtype, device, rng):
-    """To second order, beside a layer that is not zero, each for itself and both at once (normalize_together)."""
-    for xp in (np, device):
-        layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=SpectralNorm()), Linear(rng, 2, 1, glorot_uniform(),
-                                                                           norm=SpectralNorm())]
-        for layer in layers:
-            for named in (layer.params, layer.state):
-                for name, a in named.items():
-                    a = a.data if isinstance(a, Tensor) else a
-                    named[name] = Tensor(a.astype(dtype), True) if named is layer.params else a.astype(dtype)
-            layer.to(xp)
-        Ws = [layer.params["W"] for layer in layers]
-        Ws[0].data[...] = 0
-        x = Tensor(xp.asarray(rng.standard_normal((2, 3, 3, 2)).astype(dtype)), True)
-        how = Pass(weights=normalize_together(layers, True) if together else {})
-        y = ops.sum(layers[1].forward(ops.sum(layers[0].forward(x, how) + x, (1, 2)), how) ** 2)
-        first = grad(y, [*Ws, x], create_graph=True)
-        second = grad(ops.sum(first[1] ** 2) + ops.sum(first[2] ** 2) + ops.sum(first[0]), [*Ws, x])
-        for g in (first, second, grad(y, [*Ws, x])):
-            zero, *others = (devices.to_host(a.data) for a in g)
-            assert not zero.any() and not np.isnan(zero).any()
-            assert all(np.isfinite(a).all() and a.any() for a in others)
-        assert not devices.to_host(spectral_weight(layers[0])).any()
+@pytest.mark.parametrize("norm", TOGETHER)
+def test_normalized_layers_are_numpys_one_by_one_in_float64(norm, together, dtype, device, rng):
+    x = rng.standard_normal((3, 4, 4, 3))
+    expected, states = derivatives_of_layers(normalized_layers(norm, np.float64, np), Tensor(x, True), False)
+    layers = normalized_layers(norm, dtype, device)
+    found, moved = derivatives_of_layers(layers, Tensor(device.asarray(x.astype(dtype)), True), together)
+    rtol = 1e-4 if dtype == np.float32 else 1e-10  # float32: what a second derivative sums up
+    for a, b in zip([*found, *moved], [*expected, *states], strict=True):
+        assert (a.dtype, a.shape) == (dtype, b.shape)
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * max(np.abs(b).max(), 1e-3))
+        assert b.any() or not a.any()  # zero weights: zeros
+    assert not devices.to_host(spectral_weight(layers[0])).any()
+    assert not expected[2].any()  # the gradient of the layer of zeros
 
 
 def spectral_weight(layer):

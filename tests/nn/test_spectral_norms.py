@@ -1,5 +1,7 @@
 """Spectral normalization: singular values by SVD, Eq. (12) and Algorithm 1 written out, PyTorch's spectral_norm."""
 
+import functools
+
 import numpy as np
 import pytest
 from checks import check_grads
@@ -339,3 +341,55 @@ def test_a_layer_that_was_not_used_gets_no_gradient(arrays, layers):
     for graph in (False, True):
         g1, g2 = grad(y, [W1, W2], create_graph=graph)
         assert g1.data.any() and not g2.data.any()
+
+
+def with_all_there_is(together, W1, W2, W3, gamma, other):
+    """Two convolutions with both matrices and one gamma, a dense layer with another; scales. By all at once, or not."""
+    Ws, scales, gamma_of = (W1, W2, W3), (1.5, 0.5, 2.0), [0, 0, 1]
+    rng = np.random.default_rng(7)
+    pairs = [tuple(rng.standard_normal(n) for n in (len(W), W.size // len(W))) for W in Ws]
+    in_pairs = [tuple(rng.standard_normal(n) for n in (W.shape[3], W.size // W.shape[3])) if W.ndim == 4 else None
+                for W in Ws]
+
+    def sigma_of(W, pair, in_pair):
+        matrices = [(ops.reshape(W, (len(W), -1)), pair)]
+        if in_pair:
+            matrices.append((ops.reshape(ops.transpose(W, (3, 0, 1, 2)), (W.shape[3], -1)), in_pair))
+        return sum(ops.sum(Tensor(u.reshape(1, -1)) @ m @ Tensor(v.reshape(-1, 1))) for m, (u, v) in matrices) \
+            * (1 / len(matrices))
+    sigmas = [sigma_of(*layer) for layer in zip(Ws, pairs, in_pairs, strict=True)]
+    wanted = [g * scale / sigma for g, scale, sigma in zip((gamma, gamma, other), scales, sigmas, strict=True)]
+    if together:
+        inverses = np.concatenate([inverse.data.reshape(1) for inverse in wanted])
+        found = SpectralNormalizeAll([Part(*layer) for layer in zip(pairs, in_pairs, scales, strict=True)],
+                                     np.array([sigma.data for sigma in sigmas]), inverses, gamma_of)(*Ws, gamma, other)
+        used = [Scaled(W, inverses[i:i + 1]).done() for i, W in enumerate(found)]
+    else:
+        used = [W * inverse for W, inverse in zip(Ws, wanted, strict=True)]
+    y = conv_ops.conv2d(conv_ops.conv2d(Tensor(rng.standard_normal((2, 4, 4, 3))), used[0], None, 1, 1), used[1])
+    return conv_ops.linear(ops.reshape(y, (2, -1)), used[2])
+
+
+@pytest.fixture
+def all_there_is(rng):
+    return [rng.standard_normal(shape) for shape in ((2, 3, 3, 3), (3, 2, 2, 2), (2, 27), (1,), (1,))]
+
+
+def test_both_matrices_gammas_and_scales_at_once_have_the_derivatives_of_the_formula(all_there_is):
+    check_grads(functools.partial(with_all_there_is, True), *all_there_is)
+    for graph in (False, True):
+        found, expected = ([g.data for g in grad(ops.sum(with_all_there_is(way, *xs) ** 2), xs, create_graph=graph)]
+                           for way in (True, False)
+                           for xs in [[Tensor(a, requires_grad=True) for a in all_there_is]])
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_gammas_alone_may_be_asked_for(all_there_is):
+    """Of weights that are held fixed, with and without a graph."""
+    Ws, gammas = map(Tensor, all_there_is[:3]), [Tensor(a, requires_grad=True) for a in all_there_is[3:]]
+    Ws = list(Ws)
+    for graph in (False, True):
+        found, expected = ([g.data for g in grad(ops.sum(with_all_there_is(way, *Ws, *gammas) ** 2), gammas, graph)]
+                           for way in (True, False))
+        np.testing.assert_allclose(found, expected, rtol=1e-9)

@@ -6,7 +6,7 @@ from checks import read_only
 
 from minigan.engine.autograd import Tensor, grad
 from minigan.engine.loops.power_iteration import inverse_of, power_iteration, power_iterations
-from minigan.engine.loops.spectral_norm import spectral_gradient, spectral_gradients
+from minigan.engine.loops.spectral_norm import direction, spectral_gradient, spectral_gradients
 from minigan.nn.spectral_norms import SpectralNormalize
 
 
@@ -48,3 +48,13 @@ def test_zero_weights_have_the_inverse_zero(dtype, size, rng):
     found = spectral_gradient(gy, W, u, v, sigma)
     assert found.dtype == dtype and not found.any()
     assert not spectral_gradients([gy], [W], [(u_all, v_all)], [None], sigmas)[0][0].any()
+
+
+def test_the_direction_of_a_convolution_is_the_mean_of_both_matrices_own(rng):
+    """sigma = <W, S> is the mean of u^T W v over (out, kh kw in) and (in, out kh kw), and S its derivative."""
+    W = rng.standard_normal((4, 3, 2, 5))
+    first, second = W.reshape(4, -1), W.transpose(3, 0, 1, 2).reshape(5, -1)
+    pairs = [tuple(rng.standard_normal(n) for n in matrix.shape) for matrix in (first, second)]
+    sigmas = [u @ matrix @ v for matrix, (u, v) in zip((first, second), pairs, strict=True)]
+    np.testing.assert_allclose(np.sum(W * direction(W.shape, *pairs)), np.mean(sigmas), rtol=1e-12)
+    np.testing.assert_allclose(np.sum(W * direction(W.shape, pairs[0], None)), sigmas[0], rtol=1e-12)
