@@ -4,9 +4,10 @@ CuPy multiplies with cuBLAS as well, but refuses to while a graph is recorded. S
 handle and a work space of our own: the same call whether a graph is recorded or not, so that both give the same bytes.
 Where the library is not found, CuPy multiplies, and no graph can be recorded.
 
-Factors and products are float32 in memory. Tensor cores multiply faster if the factors may be rounded: to TF32 (10 bits
-behind the point), on their way in, or to bfloat16 (7 bits), before, by a kernel of ours: asked to round float32 to it
-itself (32F_FAST_16BF), cuBLAS 13 on an H100 rounds to TF32 instead, in TF32's time. Sums are float32 in any case.
+Factors and products are float32 in memory; in bf16 each of them may be bfloat16, too. Tensor cores multiply faster if
+the factors may be rounded: to TF32 (10 bits behind the point), on their way in, or to bfloat16 (7 bits), before, by a
+kernel of ours: asked to round float32 to it itself (32F_FAST_16BF), cuBLAS 13 on an H100 rounds to TF32 instead, in
+TF32's time. Sums are float32 in any case.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import BF16, FLOAT32, Array, array_module
 from minigan.engine.loops.rounding import to_bf16
 
@@ -48,7 +50,8 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     if out is None:
         out = xp.empty(shape, np.float32)
     elif out.shape != shape or out.dtype not in _TAKEN or not out.flags.c_contiguous:
-        raise ValueError(f"product: expected out {shape} float32, C-contiguous, got {out.shape} {out.dtype}")
+        raise ValueError(f"product: expected out {shape} float32 or bfloat16, C-contiguous, "
+                         f"got {out.shape} {out.dtype}")
     handle = _current(xp)
     if handle is None:
         return xp.dot(a, b, out=out)
@@ -77,8 +80,8 @@ def precision(xp: Any, name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def unchanged(weights: Sequence[Array]) -> Iterator[None]:
     """Meanwhile nobody writes to these arrays: in bf16 they are rounded once, all in one launch, and products of this
-    thread with any of them, in whatever shape, take that."""
-    xp = array_module(*weights)
+    thread with any of them, in whatever shape, take that. Those that do not lie in C order are left out."""
+    xp, weights = array_module(*weights), [x for x in weights if kernels_take(x)]
     handle = None if xp is np or not weights else _current(xp)
     if handle is None or handle.precision != "bf16":
         yield

@@ -110,7 +110,8 @@ class Training:
         self.digest = digest_of(images)  # a resumed run must have the same
         self.iteration = 0
         self.real_thumbnails: np.ndarray | None = None  # made when first asked for
-        self.at_once = own == NONE  # whether the discriminator's forwards are side by side, where they can be
+        self.own = own != NONE  # then a forward may do anything, and write to weights
+        self.at_once = not self.own  # whether the discriminator's forwards are side by side, where they can be
         self.elsewhere: Elsewhere | None = None  # who does some of them on a CPU with several cores
         if self.at_once and self.xp is np and group.size == 1:
             self.elsewhere = Elsewhere(structure_of(e, size, channels, self.classes), norm_of_discriminator(e))
@@ -209,7 +210,8 @@ class Training:
 
         of_part: gives them for the rows that it gets.
         """
-        weights = [p.data for network in (self.gen, self.dis) for p in network.parameters().values() if p.ndim > 1]
+        weights = [] if self.own else [
+            p.data for network in (self.gen, self.dis) for p in network.parameters().values() if p.ndim > 1]
         with cublas.unchanged(weights):
             found = mean_of_parts(of_part, x.parts(self.e.accumulate), (self.gen, self.dis))
         if self.group.size == 1:

@@ -44,8 +44,7 @@ def check_names(e: Experiment) -> None:
 
 def with_precision(e: Experiment) -> Experiment:
     """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card; None on
-    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it, or without
-    NumPy's dtype of it.
+    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it, or without ml_dtypes.
     """
     if e.device != "cpu":
         xp = devices.device_module(e.device)

@@ -10,7 +10,7 @@ from minigan.engine.conv_ops import conv2d
 from minigan.engine.devices import BF16
 from minigan.engine.im2col import correlate, correlate_transposed, correlate_weights
 from minigan.engine.loops import conv
-from minigan.engine.loops.rounding import to_bf16
+from minigan.engine.loops.rounding import bf16, to_bf16
 from minigan.engine.loops.windows import im2col, im2col_bf16
 
 
@@ -156,6 +156,14 @@ def test_weights_that_do_not_change_are_rounded_once_emulated(rng):
             assert not counts.kernels
     with cublas.unchanged([np.ones((2, 2), np.float32)]), cublas.unchanged([]):
         pass
+
+
+def test_weights_that_do_not_lie_in_c_order_are_multiplied_as_they_are_emulated(rng):
+    a, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 3), (3, 5)))
+    with emulated_cupy.installed() as cupy, cublas.precision(cupy, "bf16"):
+        for W in (LAYOUTS["columns"](cupy, w), LAYOUTS["every second"](cupy, w)):
+            with cublas.unchanged([W, cupy.asarray(a)]):
+                np.testing.assert_allclose(cublas.product(cupy.asarray(a), W).get(), bf16(a) @ bf16(w), rtol=1e-6)
 
 
 def test_the_engine_takes_columns_of_bf16_emulated(rng):

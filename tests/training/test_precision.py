@@ -10,7 +10,10 @@ import tiny
 
 from minigan.cli import main
 from minigan.engine import cublas
+from minigan.engine.autograd import Tensor
 from minigan.experiment.presets import experiment
+from minigan.networks.own import own
+from minigan.training.assembly import with_own
 from minigan.training.gan import Training
 
 
@@ -113,6 +116,18 @@ def test_all_networks_take_activations_in_bf16(chosen, cupy, monkeypatch):
         for loss in training.iterate():
             assert loss.dtype == np.float32
     assert counts.kernels["to_float32"] and "im2col4_bf16" not in counts.kernels  # that of windows of float32 images
+
+
+def test_a_network_of_ones_own_may_write_to_its_weights_in_a_forward(cupy, rng):
+    def dis(p, x):
+        p["W"].data *= np.float32(0.5)
+        return (x.reshape(len(x), -1) @ p["W"]).reshape(-1)
+
+    given = own(None, (dis, {"W": Tensor(rng.standard_normal((768, 1), np.float32), requires_grad=True)}))
+    images = rng.integers(0, 256, (24, 16, 16, 3)).astype(np.uint8)
+    losses = [Training(with_own(tiny.tiny(device="cuda", loss="wasserstein", precision=precision), given), images,
+                       own=given).update_discriminator(1e-4).item() for precision in ("float32", "bf16")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=2**-5)
 
 
 def test_only_updates_round(cupy, monkeypatch):

@@ -95,7 +95,7 @@ def launch_bias_leaky(y: Array, b: Array | None = None, slope: float = 1.0, scal
 
 def _launch_bias_leaky(launcher: str, x: Array, y: Array, b: Array | None, slope: float, scale: Array | None) -> None:
     launch(FILE, "bias_leaky", one_each(x.size, x), (THREADS,),
-           (x, y, *scale_and_bias(launcher, x, scale, b), slope_of(launcher, slope),
+           (x, y, *scale_and_bias(launcher, scale, b), slope_of(launcher, slope),
             np.int32(x.shape[-1] if x.ndim else 1), np.int64(x.size)), defines=half(x))
 
 
@@ -203,7 +203,7 @@ def launch_tanh_gradient(gy: Array, y: Array) -> Array:
 
 # ---- arguments of kernels that end with bias and leaky ReLU --------------------------------------------------------
 
-def scale_and_bias(launcher: str, instead: Array, scale: Array | None, bias: Array | None) -> tuple[Any, ...]:
+def scale_and_bias(launcher: str, scale: Array | None, bias: Array | None) -> tuple[Any, ...]:
     """Arguments scale, bias, has_scale, has_bias; a null pointer stands for an array that is not there."""
     if scale is not None and scale.size != 1:
         raise ValueError(f"{launcher}: expected scale to be one number, got shape {scale.shape}")

@@ -231,10 +231,10 @@ def _launch(kernel: str, factors: tuple[Array, Array], out: Array, sizes: tuple[
     wide = tuple(_wide(a, run) for a, run in zip(factors, runs, strict=True))
     filled = _filled(tuple(shape.items()), channels, wide, parts, out.size)
     grid, xp = (-(-rows // way.rows), -(-columns // way.columns), phases * parts), array_module(out)
-    unread = out if out.dtype == FLOAT32 else np.int64(0)  # a null pointer
-    unadded = unread if parts == 1 else xp.empty((parts, out.size), np.float32)  # of one part nothing is left to add
+    # of one part nothing is left to add: a null pointer
+    unadded = np.int64(0) if parts == 1 else xp.empty((parts, out.size), np.float32)
     launch(FILE, kernel, grid, (BLOCK,),
-           (filled, *factors, out, unadded, tickets(xp, math.prod(grid)), *scale_and_bias(kernel, unread, scale, bias),
+           (filled, *factors, out, unadded, tickets(xp, math.prod(grid)), *scale_and_bias(kernel, scale, bias),
             slope_of(kernel, slope)),
            STAGES * DEPTH * (way.rows * factors[0].itemsize + way.columns * factors[1].itemsize),
            defines=(("ROWS", way.rows), ("COLUMNS", way.columns), ("BITS", BITS[precision]), *(

@@ -157,7 +157,7 @@ def _collect(kernel_name: str, columns: Array, x_shape: tuple[int, ...], kernel:
     x = array_module(columns).empty(tuple(x_shape), np.float32) if out is None else out
     windows = _windows(kernel_name, x_shape, kernel, stride, pad, size, count=x.size)
     launch(FILE, kernel_name + ("_to_bf16" if x.dtype == BF16 else ""), one_each(x.size), (THREADS,),
-           (windows, columns, x, *scale_and_bias(kernel_name, x, scale, bias), slope_of(kernel_name, slope)))
+           (windows, columns, x, *scale_and_bias(kernel_name, scale, bias), slope_of(kernel_name, slope)))
     return x
 
 
