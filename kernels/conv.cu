@@ -281,6 +281,7 @@ struct End {
     int has_scale;
     int has_bias;
     float slope;
+    int columns;  // from the block's first on
 };
 
 // leaky(z * scale + bias of this column of the block).
@@ -314,25 +315,59 @@ __device__ __forceinline__ bool is_last_block(int* ticket, int blocks) {
     return shared[0] == 1.0f;
 }
 
+#if HALF_OUT
+// Writes results that are complete. Of 16 of a row each of four lanes has four, which lie apart; it gives two to its
+// neighbour for two of its, and has four side by side: 32 bytes of a row are written together.
+template <class Place>
+__device__ __forceinline__ void write_fours(const float (&acc)[HEIGHT][WIDTH][4], Out* out, const End& end,
+                                            Place place) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, t = lane % 4;
+    int row = warp % 2 * (ROWS / 2) + lane / 4, column = warp / 2 * (COLUMNS / 2);
+#pragma unroll
+    for (int i = 0; i < HEIGHT; i++)
+#pragma unroll
+        for (int j = 0; j < WIDTH; j += 2)
+#pragma unroll
+            for (int e = 0; e < 4; e += 2) {
+                unsigned mine[2];
+#pragma unroll
+                for (int b = 0; b < 2; b++) {
+                    int first = min(column + 8 * (j + b) + 2 * t, end.columns - 1);
+                    int second = min(column + 8 * (j + b) + 2 * t + 1, end.columns - 1);
+                    mine[b] = bf16(ended(acc[i][j + b][e], end, first), ended(acc[i][j + b][e + 1], end, second));
+                }
+                unsigned theirs = __shfl_xor_sync(0xffffffffu, t % 2 ? mine[0] : mine[1], 1);
+                uint2 four = t % 2 ? make_uint2(theirs, mine[1]) : make_uint2(mine[0], theirs);
+                int r = row + 16 * i + 4 * e, c = column + 8 * j + t % 2 * 8 + t / 2 * 4;
+                long long at = place(r, c);
+                if (at % 4 == 0 && place(r, c + 3) >= 0 && (unsigned long long)out % 8 == 0) {
+                    *(uint2*)(out + at) = four;
+                    continue;
+                }
+#pragma unroll 1
+                for (int m = 0; m < 4; m++) {
+                    at = place(r, c + m);
+                    if (at >= 0) out[at] = (Out)((m < 2 ? four.x : four.y) >> m % 2 * 16);
+                }
+            }
+}
+#endif
+
 // Writes the block's results, of one part, to out; or to parts, and the last block adds these. place(row, column): where
 // in out, -1 outside.
 template <class Place>
 __device__ __forceinline__ void finish(const float (&acc)[HEIGHT][WIDTH][4], const Shape& s, int part, Out* out,
                                        float* parts, int* tickets, const End& end, Place place) {
 #if HALF_OUT
-    results(acc, [&](int i, int j, float value) {
-        long long at = place(i, j);
-        if (at < 0) return;
-        if (s.parts == 1) out[at] = stored(ended(value, end, j));
-        else parts[part * s.count + at] = value;
-    });
+    if (s.parts == 1) return write_fours(acc, out, end, place);
+    float* to = parts + part * s.count;
 #else
     float* to = s.parts == 1 ? out : parts + part * s.count;
+#endif
     results(acc, [&](int i, int j, float value) {
         long long at = place(i, j);
         if (at >= 0) to[at] = s.parts == 1 ? ended(value, end, j) : value;
     });
-#endif
     // the counters of this tile and phase: one for each part; a group has that of its first part, plus its level, but
     // one of a single member that of before, or it could have none
     tickets += ((blockIdx.z - part) * gridDim.y + blockIdx.y * s.parts) * gridDim.x + blockIdx.x * s.parts;
@@ -404,7 +439,8 @@ extern "C" __global__ void conv(Shape s, const InA* x, const InB* weights, Out* 
     };
     float acc[HEIGHT][WIDTH][4];
     product(acc, end - first, true, true, load);
-    finish(acc, s, part, out, parts, tickets, {scale, bias + o0, has_scale, has_bias, slope}, [&](int i, int j) {
+    End ending = {scale, bias + o0, has_scale, has_bias, slope, s.O - o0};
+    finish(acc, s, part, out, parts, tickets, ending, [&](int i, int j) {
         int p = p0 + i, o = o0 + j;
         return p < pixels && o < s.O ? (long long)p * s.O + o : -1;
     });
@@ -462,7 +498,8 @@ extern "C" __global__ void conv_transposed(Shape s, const InA* gy, const InB* we
     };
     float acc[HEIGHT][WIDTH][4];
     product(acc, end - first, true, false, load);
-    finish(acc, s, part, out, parts, tickets, {scale, bias + c0, has_scale, has_bias, slope}, [&](int i, int j) {
+    End ending = {scale, bias + c0, has_scale, has_bias, slope, s.C - c0};
+    finish(acc, s, part, out, parts, tickets, ending, [&](int i, int j) {
         int p = p0 + i, c = c0 + j;
         if (p >= pixels || c >= s.C) return -1ll;
         int q = p / width, n = q / height, y = y_first + s.stride * (q - n * height);
@@ -519,7 +556,8 @@ extern "C" __global__ void conv_weights(Shape s, const InA* gy, const InB* x, Ou
     };
     float acc[HEIGHT][WIDTH][4];
     product(acc, end - first, false, false, load);
-    finish(acc, s, part, out, parts, tickets, {scale, bias, has_scale, has_bias, slope}, [&](int i, int j) {
+    End ending = {scale, bias, has_scale, has_bias, slope, numbers - k0};
+    finish(acc, s, part, out, parts, tickets, ending, [&](int i, int j) {
         int o = o0 + i, k = k0 + j;
         return o < s.O && k < numbers ? (long long)o * numbers + k : -1;
     });

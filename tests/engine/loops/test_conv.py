@@ -161,6 +161,16 @@ def test_bfloat16_is_taken_in_bf16_alone_and_never_as_scale_or_bias(cupy):
             assert conv.used((3, 3), activations=(x, half[..., ::2])) is None
 
 
+@pytest.mark.parametrize("offset", range(5))
+def test_a_result_in_bfloat16_may_lie_anywhere(offset, cupy, rng):
+    """What writes four numbers at once sees where `out` begins."""
+    x, W = rng.standard_normal((1, 4, 4, 8)).astype(BF16), rng.standard_normal((8, 3, 3, 8)).astype(np.float32)
+    expected = conv.conv(x, W, 1, (1, 1), (4, 4), precision="bf16")
+    out = cupy.array(np.zeros(offset + expected.size, BF16))[offset:].reshape(expected.shape)
+    conv.conv(cupy.array(x), cupy.array(W), 1, (1, 1), (4, 4), out=out, precision="bf16")
+    np.testing.assert_allclose(out.get().astype(np.float32), expected.astype(np.float32), rtol=2 ** -7, atol=1e-5)
+
+
 def test_a_result_has_the_dtype_asked_for_else_that_of_the_first_factor(cupy):
     W = np.ones((8, 3, 3, 8), np.float32)
     for like, dtype in itertools.product((FLOAT32, BF16), (None, FLOAT32, BF16)):
