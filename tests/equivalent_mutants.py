@@ -1,6 +1,8 @@
 """Mutants of the kernels (tests/mutants.py) that no case can kill, since they compute the same; and why."""
 
-# Of kernels/conv.cu: a line of each of its kernels, and one of the function `place`.
+# Of kernels/conv.cu: lines of its functions `place` and `write_fours`, and one of each of its kernels.
+MIXED = "int mixed = line / 2 % 4 * (8 / run) ^ (length * sizeof(T) > 64 ? line % 2 * 4 : 0);"
+FOURS = "if (at % 4 == 0 && place(r, c + 3) >= 0 && (unsigned long long)out % 8 == 0) {"
 STEPS = [(kernel, f"int all = ({depth} + DEPTH - 1) / DEPTH, first = all * part / s.parts, "
           "end = all * (part + 1) / s.parts;")
          for kernel, depth in (("conv", "depth"), ("conv_transposed", "depth"), ("conv_weights", "pixels"))]
@@ -30,6 +32,11 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "a bank of shared memory is met twice, which tests/engine/loops/test_conv.py notices; the numbers are the same": [
         ("conv", "place", "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 8)) * 4 + k % 4;",
          "if (by_rows) return i * DEPTH + ((k / 4) ^ (i % 7)) * 4 + k % 4;")
+    ] + [("conv", "place", "#if BITS == 10", f"#if BITS == {bits}") for bits in (9, 11)
+    ] + [("conv", "place", MIXED, MIXED.replace(old, new)) for old, new in [
+        ("8 / run", "7 / run"), ("8 / run", "9 / run"), ("% 4 *", "% 3 *"), ("/ 2 %", "/ 1 %"), ("/ 2 %", "/ 3 %"),
+        ("% 2 *", "% 1 *"), ("2 * 4", "2 * 3"), ("2 * 4", "2 * 5"), ("2 * 4", "2 / 4"), ("> 64", "> 65"),
+        ("> 64", "< 64"), (": 0", ": 1"), ("length *", "length /")]
     ] + [("conv", "place", "return k * size + (i ^ (k % 2 * 16 + k % 4 / 2 * 8));",
           f"return k * size + (i ^ ({changed}));") for changed in [
               "k % 1 * 16 + k % 4 / 2 * 8", "k % 2 / 16 + k % 4 / 2 * 8", "k % 2 * 16 + k % 3 / 2 * 8",
@@ -46,6 +53,21 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
           for changed in ("next <= steps", "true")),
         *(("conv", kernel, line, line.replace("DEPTH - 1", changed)) for kernel, line in STEPS
           for changed in ("DEPTH - 0", "DEPTH + 1"))],
+    "as bfloat16 a 1 is 9e-41": [
+        ("conv", "copy", "else *to = there ? *from : 0;", "else *to = there ? *from : 1;")],
+    "four results at once are written less often, or never; one by one they are the same. The cases' results begin at "
+    "multiples of 8 bytes, those of tests/engine/loops/test_conv.py elsewhere, too": [
+        ("conv", "write_fours", FOURS, "if (false) {")] + [
+        ("conv", "write_fours", FOURS, FOURS.replace(old, new)) for old, new in [
+            ("at %", "at /"), ("at %", "at *"), (">= 0", "> 0"), (">= 0", ">= 1"), ("c + 3", "c + 4"),
+            ("out %", "out /"), ("out %", "out *"), ("% 8", "% 7"), ("% 8", "% 9"), ("8 == 0", "8 == 1"),
+            ("8 == 0", "8 != 0")]],
+    "how far a loop is unrolled": [
+        ("conv", function, "#pragma unroll 1", f"#pragma unroll {n}") for function in ("finish", "write_fours")
+        for n in (0, 2)],
+    "weights have no bias": [
+        ("conv", "conv_weights", "End ending = {scale, bias, has_scale, has_bias, slope, numbers - k0};",
+         "End ending = {scale, bias, has_scale, has_bias, slope, numbers + k0};")],
     "it waits for younger copies, too, that nobody needs yet": [
         ("conv", "wait_for_step", 'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 2) : "memory");',
          'asm volatile("cp.async.wait_group %0;" :: "n"(STAGES - 3) : "memory");')],
@@ -100,7 +122,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
             "for (int part = layers.first[l] + threadIdx.x, rounds = 0; rounds++ == 0 && (part < layers.first[l + 1]); "
             "part += blockDim.x)",
             "for (int part = layers.first[l] + threadIdx.x; part < layers.first[l + 1]; part = blockDim.x)"]
-    ] + [("spectral_norm", "sn_correct", "inner += parts[part];", "inner = parts[part];")],
+    ] + [("spectral_norm", "sn_correct", "dot += parts[part];", "dot = parts[part];")],
     "whatever the mean of no numbers is, it counts for nothing": [
         ("batch_norm", "batch_statistics", "Moments all = {0.0f, 0.0f, 0.0f};", "Moments all = {0.0f, 1.0f, 0.0f};")],
     "all that is negative lies outside": [

@@ -288,6 +288,7 @@ CONVOLUTIONS = [  # x, O, kernel, stride, (top, left), (oh, ow), (rows, columns,
     ((1, 24, 23, 4), 5, (2, 2), 1, (1, 1), (24, 23), (64, 64, 17)),  # of two groups the second has one part
     ((2, 5, 5, 10), 14, (3, 3), 1, (1, 1), (5, 5), (64, 64, 1)),  # channels that are multiples of 2 alone
     ((1, 5, 4, 24), 16, (3, 3), 2, (1, 1), (3, 2), (64, 64, 2)),
+    ((1, 4, 4, 70), 68, (2, 2), 1, (0, 1), (3, 5), (64, 64, 1)),  # more than a tile of channels each way, with bias
 ]
 
 

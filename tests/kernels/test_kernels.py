@@ -259,6 +259,7 @@ BUGS = [
     ("conv", "conv", "write_fours", "min(column + 8 * (j + b) + 2 * t + 1, end.columns - 1)",
      "column + 8 * (j + b) + 2 * t + 1"),
     ("conv_transposed", "conv", "write_fours", "at % 4 == 0 && ", "at >= 0 && "),
+    ("conv", "conv", "conv", "s.O - o0}", "s.O + o0}"),
     ("conv_transposed", "conv", "write_fours", " && place(r, c + 3) >= 0", ""),
     ("conv", "conv", "conv", "e < RUN_A", "e < 4"),
     ("conv_transposed", "conv", "conv_transposed", "e < RUN_B", "e < 4"),
