@@ -17,11 +17,13 @@ class Scaled:
     Scaled knows how scale depends on W (normalized_together.SpectralNormalizeAll), a layer need not.
     scale: an array of one element, on W's device.
     product: makes scale * W's array, if there is a better way than to multiply (all layers at once).
+    operand: the shape of the one image for which the scale was found (sn-conv); None: it is right for any.
     """
 
     W: Tensor
     scale: Array
     product: Callable[[], Array] | None = None
+    operand: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

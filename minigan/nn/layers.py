@@ -79,8 +79,11 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
     def weight(self, x_shape: tuple[int, ...], how: Pass) -> Tensor | Scaled:
-        """The weights in use for an input of this shape: the pass's, or what the normalization makes of W now."""
+        """The weights in use for an input of this shape: the pass's, if they are for it, or what the normalization
+        makes of W now."""
         given = how.weights.get(self)
+        if isinstance(given, Scaled) and given.operand not in (None, self.operand_shape(x_shape)):
+            given = None
         return self.norm.weight(self, x_shape, how.train) if given is None else given
 
     def lipschitz(self, used: InUse) -> float | None:

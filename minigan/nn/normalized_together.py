@@ -2,6 +2,7 @@
 
 The normalizations are spectral_norms.SpectralNorm and BidirectionalNorm, and weight_norms.Gain of one of them with one
 gamma a layer, or for all. There they stand one layer at a time, and here is nothing that they do not say.
+operator_norms.py has the same for OperatorNorm.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from minigan.engine.loops.spectral_norm import (
     transposes,
 )
 from minigan.engine.scaled import Scaled
+from minigan.nn.operator_norms import operators_together
 from minigan.nn.spectral_norms import BidirectionalNorm, SpectralNorm, guards, inverse
 from minigan.nn.weight_norms import Gain, Normalized, to_matrix
 
@@ -35,6 +37,12 @@ def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normal
     A network calls this at the beginning of its forward and passes the result on (layers.Pass). Layers that are not in
     it, as on a CPU or with any other normalization, do their own part when their turn comes, with the same result.
     """
+    layers = list(layers)
+    return matrices_together(layers, train) | operators_together(layers, train)
+
+
+def matrices_together(layers: list[Normalized], train: bool) -> dict[Normalized, Scaled]:
+    """Of those that are divided by a matrix' largest singular value, or by two."""
     mine = [layer for layer in layers if _norm(layer) is not None]
     norms = [norm for layer in mine if (norm := _norm(layer)) is not None]
     kinds = {(norm.n_iter, norm.eps, norm.through, norm.schedule) for norm in norms}
