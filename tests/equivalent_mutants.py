@@ -98,7 +98,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         ("sample_norms", "sample_norms", "if (threadIdx.x == 0) norms[blockIdx.x] = sqrtf(squares);",
          "if (threadIdx.x == 1) norms[blockIdx.x] = sqrtf(squares);")],
     "there is more room than is used, or a number more": [
-        *(("power_iteration spectral_norm sample_norms", "block_sum", "__shared__ float parts[32];",
+        *(("power_iteration spectral_norm operator_norm sample_norms", "block_sum", "__shared__ float parts[32];",
            f"__shared__ float parts[{size}];") for size in (31, 33)),
         ("activation", "add_up", "__shared__ float shared[256];", "__shared__ float shared[257];"),
         ("losses", "mean_of", "__shared__ float sums[256];", "__shared__ float sums[257];"),
@@ -107,14 +107,14 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         *(("power_iteration", "sn_wtu", "__shared__ float sums[8][32];", f"__shared__ float sums{sizes};")
           for sizes in ("[8][33]", "[9][32]"))],
     "the same for the multiples of 32 up to 256, and no block has more threads": [
-        ("power_iteration spectral_norm sample_norms", "block_sum",
+        ("power_iteration spectral_norm operator_norm sample_norms", "block_sum",
          "if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;",
          "if (threadIdx.x % 32 == 0) parts[threadIdx.x / 31] = value;"),
-        ("power_iteration spectral_norm sample_norms", "block_sum",
+        ("power_iteration spectral_norm operator_norm sample_norms", "block_sum",
          "for (int warp = 0; warp < (int)blockDim.x / 32; warp++)",
          "for (int warp = 0; warp < (int)blockDim.x / 31; warp++)")],
-    "<G, W> is negated twice: in its parts, and in their sum": [
-        ("spectral_norm", "block_sum", "sum += parts[warp];", "sum -= parts[warp];")],
+    "a sum is negated twice: in its parts, and in their sum": [
+        ("spectral_norm operator_norm", "block_sum", "sum += parts[warp];", "sum -= parts[warp];")],
     "a layer has at most 256 parts, one a thread: there is one round": [
         ("spectral_norm", "sn_correct",
          "for (int part = layers.first[l] + threadIdx.x; part < layers.first[l + 1]; part += blockDim.x)", changed)

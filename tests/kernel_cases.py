@@ -20,6 +20,7 @@ from minigan.engine.loops import (
     batch_norm,
     conv,
     losses,
+    operator_norm,
     power_iteration,
     resample,
     rounding,
@@ -183,6 +184,65 @@ def scale_inputs(rng):
         yield Ws, normal(rng, (len(Ws),))
     yield [], normal(rng, (0,))
     yield [normal(rng, (3, 2, 2, 5)), normal(rng, (7,)), normal(rng, (0, 4))], normal(rng, (3,))
+
+
+IMAGES = [((1, 3, 5, 7), (1, 2, 2, 2)), ((1, 1), (1, 5)), ((1, 16, 16, 9), (1, 33, 2, 3)), ((1, 40), (1, 300)),
+          ((1, 257), (1, 4097)), ((1, 10, 10, 93), (1, 255)), ((1, 4096), (1, 1))]
+
+
+def operators(rng: np.random.Generator) -> Iterator[tuple[list, list]]:
+    """(raws, backs) whose norms are about 1: some of all sizes, one of them 0; one; more than a table holds."""
+    for shapes in (IMAGES, IMAGES[5:6], [((1, 1 + l % 3), (1, 2 + l % 5)) for l in range(37)]):
+        raws, backs = ([normal(rng, shape) * np.float32((1 + rng.random()) / np.prod(shape) ** 0.5)
+                        for shape in side] for side in zip(*shapes, strict=True))
+        if len(raws) > 1:
+            raws[3][:] = backs[3][:] = 0
+        yield raws, backs
+
+
+def operator_norms_inputs(rng):
+    for raws, backs in operators(rng):
+        yield raws, backs, 1e-12, 1.0
+        yield raws, backs, 0.25, 1.75  # an eps that can be seen
+    yield [np.zeros((1, 2), np.float32)], [np.zeros((1, 3), np.float32)], 0.0, 1.0
+
+
+def operator_norms_twin(raws, backs, eps, scale):
+    """Of vectors that are normalized on the way, as OperatorNorm does it."""
+    found = []
+    for raw, back in zip(raws, backs, strict=True):
+        length = np.sqrt((raw ** 2).sum()) + eps
+        after = np.sqrt(((back / length) ** 2).sum()) if length else 0.0
+        v = back / length / (after + eps) if after else 0 * back
+        sigma = v.ravel() @ (back / length).ravel() if after else 0.0
+        square = (back ** 2).sum()
+        found.append((square, scale / sigma, v.ravel()[0] / back.ravel()[0]) if square else (0.0, 0.0, 0.0))
+    return tuple(np.array(numbers) for numbers in zip(*found, strict=True))
+
+
+def operator_vectors_inputs(rng):
+    for _, backs in operators(rng):
+        yield backs, normal(rng, (len(backs),)), [normal(rng, back.shape) for back in backs]
+    yield [], normal(rng, (0,)), []
+    yield [normal(rng, (0, 4)), normal(rng, (3,))], normal(rng, (2,)), [normal(rng, (0, 4)), normal(rng, (3,))]
+
+
+def operator_vectors_twin(backs, factors, vs):
+    for back, factor, v in zip(backs, factors, vs, strict=True):
+        v[...] = factor * back
+
+
+def operator_gradients_inputs(rng):
+    for Ws, _ in matrices(rng):
+        squares = np.array([0 if not W.any() else 0.5 + i % 7 for i, W in enumerate(Ws)], np.float32)
+        inverses = np.array([s and 1 + i % 3 for i, s in enumerate(squares)], np.float32)
+        yield [normal(rng, W.shape) for W in Ws], Ws, [normal(rng, W.shape) for W in Ws], squares, inverses
+    yield *([normal(rng, (3, 2, 2, 5)), normal(rng, (7, 3, 3, 70))] for _ in range(3)), *np.ones((2, 2), np.float32)
+
+
+def operator_gradients_twin(gWs, Ws, slopes, squares, inverses):
+    return [inverse * (gW - np.sum(gW * W) / (square or 1) * slope) * bool(square)
+            for gW, W, slope, square, inverse in zip(gWs, Ws, slopes, squares, inverses, strict=True)]
 
 
 # ---- windows -------------------------------------------------------------------------------------------------------
@@ -668,6 +728,9 @@ CASES = [
     Case(spectral_norm.launch_transposes, lambda Ws: [W.T for W in Ws], transposes_inputs, 0.0),
     Case(spectral_norm.launch_scale_weights, lambda Ws, inverses: [W * s for W, s in zip(Ws, inverses, strict=True)],
          scale_inputs, 1e-7),
+    Case(operator_norm.launch_operator_norms, operator_norms_twin, operator_norms_inputs),
+    Case(operator_norm.launch_operator_vectors, operator_vectors_twin, operator_vectors_inputs, 1e-7, in_place=(2,)),
+    Case(operator_norm.launch_operator_gradients, operator_gradients_twin, operator_gradients_inputs, 1e-5),
     Case(windows.launch_im2col, im2col_twin, im2col_inputs, 0.0),
     Case(windows.launch_im2col_bf16, im2col_bf16_twin, im2col_bf16_inputs, 0.0),
     Case(windows.launch_col2im, col2im_twin, col2im_inputs),

@@ -19,6 +19,7 @@ from kernel_runs import ORDERS, changed, functions, run
 
 from minigan.engine import cuda
 from minigan.engine.devices import BF16, FLOAT32
+from minigan.engine.loops import operator_norm
 from minigan.engine.loops.activation import launch_leaky
 from minigan.engine.loops.power_iteration import launch_power_iterations
 from minigan.engine.loops.sums import launch_add
@@ -97,6 +98,15 @@ def test_many_blocks_share_one_matrix(cupy, rng):
             ([W[::-1].copy()], [W], [(u, v)], [(v[:256], v.repeat(256)[:W.size // 256])], np.array([3], np.float32)))
 
 
+def test_a_layer_has_at_most_as_many_parts_as_a_block_has_threads(cupy, rng, monkeypatch):
+    monkeypatch.setattr(operator_norm, "WORK", 16)
+    raw, back, W = (rng.standard_normal(shape).astype(np.float32) / 70 for shape in ((9, 500), (1, 5000), (5000,)))
+    for name, arguments in (("operator_norms", ([raw], [back], 1e-12, 1.0)),
+                            ("operator_norms", ([back], [raw], 1e-12, 1.0)),
+                            ("operator_gradients", ([W], [-2 * W], [W[::-1].copy()], *np.ones((2, 1), np.float32)))):
+        run(cupy, CASES[NAMES.index(name)], arguments)
+
+
 def test_parts_of_a_convolution_are_added_in_groups_of_groups(cupy, rng):
     """Of 18 parts, four at a time: 5, then 2, then 1; of 17, the last of the 5 is a part alone. On a GPU three rounds
     are for more than 256."""
@@ -165,6 +175,30 @@ BUGS = [
     ("power_iterations", "power_iteration", "inverse_of", "sigma == 0.0f ? 0.0f : ", ""),
     ("power_iterations", "power_iteration", "sn_wv", "tickets + l, rows", "tickets, rows"),
     ("power_iterations", "power_iteration", "block_sum", "step > 0; step /= 2", "step > 1; step /= 2"),
+    # operator_norm.cu
+    ("operator_norms", "operator_norm", "operator_norms", "sqrtf(raws) + eps", "sqrtf(raws)"),
+    ("operator_norms", "operator_norm", "operator_norms", "sqrtf(square) + a * eps", "sqrtf(square) + eps"),
+    ("operator_norms", "operator_norm", "operator_norms", "scale * a * length", "a * length"),
+    ("operator_norms", "operator_norm", "operator_norms", "square == 0.0f ? 0.0f : scale", "scale"),
+    ("operator_norms", "operator_norm", "operator_norms", "square == 0.0f ? 0.0f : 1.0f / length", "1.0f / length"),
+    ("operator_norms", "operator_norm", "operator_norms", "squares[layers.offset + l]", "squares[l]"),
+    ("operator_norms", "operator_norm", "operator_norms", "tickets + l, blocks", "tickets, blocks"),
+    ("operator_norms", "operator_norm", "operator_norms", "mine ? parts[2 * (first + threadIdx.x) + 1] : 0.0f",
+     "parts[2 * (first + threadIdx.x) + 1]"),
+    ("operator_norms", "operator_norm", "share_of_square", "i += (long long)blocks * blockDim.x", "i += blockDim.x"),
+    ("operator_norms", "operator_norm", "block_sum",
+     "__syncthreads();  // all threads have read; parts may be written again", ""),
+    ("operator_norms", "operator_norm", "is_last_block", TICKET, ""),
+    ("operator_norms", "operator_norm", "is_last_block", ACQUIRE, ""),
+    ("operator_norms", "operator_norm", "is_last_block", RESET, ""),
+    ("operator_vectors", "operator_norm", "operator_vectors", "factors[layers.offset + l]", "factors[l]"),
+    ("operator_vectors", "operator_norm", "operator_vectors", "back[i] * factor", "back[i] / factor"),
+    ("operator_gradients", "operator_norm", "operator_dots", "sum += G[i] * W[i];", "sum += G[i] * G[i];"),
+    ("operator_gradients", "operator_norm", "operator_dots", "if (threadIdx.x == 0) parts[block] = sum;",
+     "parts[0] = sum;"),
+    ("operator_gradients", "operator_norm", "operator_correct", "square == 0.0f ? 0.0f : ", ""),
+    ("operator_gradients", "operator_norm", "operator_correct", "slant * S[i]", "inner * S[i]"),
+    ("operator_gradients", "operator_norm", "operator_correct", "inverses[layers.offset + l]", "inverses[l]"),
     # spectral_norm.cu
     ("spectral_gradients", "spectral_norm", "sn_correct", "float slant = dot * inverse;", "float slant = dot;"),
     ("spectral_gradients", "spectral_norm", "sn_correct", "u[i / cols] * v[i % cols]", "u[i % cols] * v[i / cols]"),

@@ -1,0 +1,106 @@
+"""sn-conv of all layers at once, on a GPU, beside each layer by itself."""
+
+import emulated_cupy
+import numpy as np
+import pytest
+from twins import to_float64
+
+from minigan.engine import devices, ops
+from minigan.engine.autograd import Tensor, grad
+from minigan.nn.initializers import glorot_uniform
+from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear, Pass
+from minigan.nn.spectral_norms import OperatorNorm, normalize_together
+
+
+@pytest.fixture
+def cupy():
+    with emulated_cupy.installed() as module:
+        yield module
+
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def device(request):
+    return request.getfixturevalue("cupy" if request.param == "emulated" else "real_cupy")
+
+
+def operator_layers(xp, dtype, **options):
+    """(layer, its input) of all kinds with OperatorNorm, the same for every xp and dtype, and v begun."""
+    rng = np.random.default_rng(11)
+
+    def norm():
+        return OperatorNorm(**options)
+    made = [(Conv2d(rng, 2, 5, 3, pad=1, norm=norm(), resample="down"), (2, 6, 4, 2)),
+            (Conv2d(rng, 3, 4, 4, 2, 1, slope=0.1, norm=norm()), (3, 5, 6, 3)),
+            (ConvTranspose2d(rng, 3, 2, 4, 2, 1, norm=norm()), (2, 3, 4, 3)), (Linear(rng, 7, 3, glorot_uniform(),
+                                                                                      norm=norm()), (4, 7))]
+    found = []
+    for layer, shape in made:
+        layer = to_float64(layer)
+        layer.params["W"].data = rng.standard_normal(layer.params["W"].shape)
+        x = rng.standard_normal(shape)
+        layer.norm.weight(layer, shape, True)
+        for kept in (layer.params, layer.state):
+            for name, a in kept.items():
+                kept[name] = Tensor(a.data.astype(dtype), True) if kept is layer.params else a.astype(dtype)
+        found.append((layer.to(xp), Tensor(xp.asarray(x.astype(dtype)), True)))
+    return found
+
+
+@pytest.mark.parametrize("options", [{}, {"n_iter": 3, "scale": 1.75}], ids=["once", "thrice-and-scaled"])
+def test_convolutions_normalized_together_are_each_by_itself(options, device):
+    """To second order, in float32, beside NumPy's float64 of each by itself; and the next v."""
+    def derivatives(xp, dtype, together):
+        made = operator_layers(xp, dtype, **options)
+        layers = [layer for layer, _ in made]
+        how = Pass(weights=normalize_together(layers, True) if together else {})
+        assert bool(how.weights) == together and all(layer in how.weights for layer in layers if together)
+        targets = [t for layer, x in made for t in (layer.params["W"], x)]
+        y = sum((ops.sum(layer.forward(x, how) ** 2) for layer, x in made[1:]), ops.sum(made[0][0].forward(
+            made[0][1], how) ** 2))
+        first = grad(y, targets, create_graph=True)
+        second = grad(sum((ops.sum(g * g) for g in first[1:]), ops.sum(first[0] ** 2)), targets)
+        vs = [layer.state["v"] for layer in layers]
+        return [devices.to_host(a) for a in (y.data, *vs, *(g.data for g in (*first, *second, *grad(y, targets))))]
+    exact = derivatives(np, np.float64, False)
+    for together in (False, True):
+        for a, b in zip(derivatives(device, np.float32, together), exact, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * np.abs(b).max())
+    assert not normalize_together([layer for layer, _ in operator_layers(np, np.float32)], True)
+
+
+@pytest.mark.parametrize("train, schedule", [(False, "forward"), (True, "update"), (False, "update")])
+def test_convolutions_normalized_together_keep_v_as_each_by_itself_does(train, schedule, device):
+    layers = [layer for layer, _ in operator_layers(device, np.float32, schedule=schedule)]
+    before = [layer.state["v"].get() for layer in layers]
+    given = normalize_together(layers, train)
+    for layer, v in zip(layers, before, strict=True):
+        assert layer.state["v"].get().tobytes() == v.tobytes()
+        np.testing.assert_allclose(given[layer].done().data.get(), layer.norm.weight(layer, (), train).data.get(),
+                                   rtol=1e-5)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_an_input_of_another_size_is_not_given_the_norm_of_the_one_before(train, device):
+    """Twice in the same pass: what was normalized together is never for it, though v has its size by then."""
+    (layer, x), *_ = operator_layers(device, np.float32)
+    (alone, _), *_ = operator_layers(device, np.float32)
+    larger = Tensor(device.ones((1, 8, 10, 2), np.float32))
+    how = Pass(train, weights=normalize_together([layer], train))
+    for _ in range(2):
+        assert layer.forward(larger, how).data.get().tobytes() == alone(larger, train).data.get().tobytes()
+        assert layer.state["v"].shape == ((1, 8, 10, 2) if train else (1, 6, 4, 2))
+    assert (layer.forward(x, how).data.get() != alone(x, train).data.get()).any() or not train
+
+
+def test_what_is_no_convolution_is_a_few_launches_for_all_layers(cupy):
+    seen = []
+    for count in (1, 4):
+        made = operator_layers(cupy, np.float32)[-count:]
+        with emulated_cupy.counted() as c:
+            weights = normalize_together([layer for layer, _ in made], True)
+            grad(sum((ops.sum(w.W) for w in weights.values()), Tensor(cupy.ones((), np.float32))),
+                 [layer.params["W"] for layer, _ in made])
+        seen.append({name: n for name, n in c.kernels.items() if name.startswith("operator")})
+        assert not set(c.operations) & {"multiply", "true_divide", "sqrt", "less"}
+    assert seen[0] == seen[1] == dict.fromkeys(
+        ("operator_norms", "operator_vectors", "operator_dots", "operator_correct"), 1)
