@@ -83,8 +83,8 @@ __device__ float share_of_square(const float* x, long long size, int block, int 
 }
 
 // squares = b^2, inverses and factors of each layer. Block (256); the last block of a layer adds the parts of all, of
-// which there are at most 256, one a thread. parts: two numbers a block. tickets: one int a layer, 0 before and after.
-extern "C" __global__ void operator_norms(Operators layers, float* parts, float* squares, float* inverses,
+// which there are at most 256, one a thread. parts: one a block. tickets: one int a layer, 0 before and after.
+extern "C" __global__ void operator_norms(Operators layers, float2* parts, float* squares, float* inverses,
                                           float* factors, int* tickets, float eps, float scale) {
     int block = blockIdx.x;
     int l = 0;
@@ -93,15 +93,12 @@ extern "C" __global__ void operator_norms(Operators layers, float* parts, float*
     int blocks = layers.first[l + 1] - first;
     float raw = share_of_square(layers.raw[l], layers.raw_size[l], block - first, blocks);
     float back = share_of_square(layers.back[l], layers.back_size[l], block - first, blocks);
-    if (threadIdx.x == 0) {
-        parts[2 * block] = raw;
-        parts[2 * block + 1] = back;
-    }
+    if (threadIdx.x == 0) parts[block] = make_float2(raw, back);
 
     if (is_last_block(tickets + l, blocks)) {  // the same in all threads: the barriers inside are met by all
         bool mine = (int)threadIdx.x < blocks;
-        float raws = block_sum(mine ? parts[2 * (first + threadIdx.x)] : 0.0f);
-        float square = block_sum(mine ? parts[2 * (first + threadIdx.x) + 1] : 0.0f);
+        float raws = block_sum(mine ? parts[first + threadIdx.x].x : 0.0f);
+        float square = block_sum(mine ? parts[first + threadIdx.x].y : 0.0f);
         if (threadIdx.x == 0) {
             float a = sqrtf(raws) + eps;
             float length = sqrtf(square) + a * eps;

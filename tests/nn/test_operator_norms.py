@@ -23,8 +23,10 @@ def device(request):
     return request.getfixturevalue("cupy" if request.param == "emulated" else "real_cupy")
 
 
-def operator_layers(xp, dtype, **options):
-    """(layer, its input) of all kinds with OperatorNorm, the same for every xp and dtype, and v begun."""
+def operator_layers(xp, dtype, size=1.0, **options):
+    """(layer, its input) of all kinds with OperatorNorm, the same for every xp and dtype, and v begun.
+
+    size: about that of the weights."""
     rng = np.random.default_rng(11)
 
     def norm():
@@ -36,7 +38,7 @@ def operator_layers(xp, dtype, **options):
     found = []
     for layer, shape in made:
         layer = to_float64(layer)
-        layer.params["W"].data = rng.standard_normal(layer.params["W"].shape)
+        layer.params["W"].data = size * rng.standard_normal(layer.params["W"].shape)
         x = rng.standard_normal(shape)
         layer.norm.weight(layer, shape, True)
         for kept in (layer.params, layer.state):
@@ -46,7 +48,8 @@ def operator_layers(xp, dtype, **options):
     return found
 
 
-@pytest.mark.parametrize("options", [{}, {"n_iter": 3, "scale": 1.75}], ids=["once", "thrice-and-scaled"])
+@pytest.mark.parametrize("options", [{}, {"n_iter": 3, "scale": 1.75}, {"n_iter": 3, "size": 1e-5}],
+                         ids=["once", "thrice-and-scaled", "thrice-of-small-weights"])
 def test_convolutions_normalized_together_are_each_by_itself(options, device):
     """To second order, in float32, beside NumPy's float64 of each by itself; and the next v."""
     def derivatives(xp, dtype, together):

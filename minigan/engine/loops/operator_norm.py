@@ -66,7 +66,7 @@ def launch_operator_norms(raws: Sequence[Array], backs: Sequence[Array], eps: fl
                        raw_size=[raw for raw, _ in sizes], back_size=[back for _, back in sizes],
                        raw=pointers(raws[part]), back=pointers(backs[part]))
         launch(FILE, "operator_norms", (first[-1],), (THREADS,),
-               (layers, xp.empty((2 * first[-1],), np.float32), squares, inverses, factors,
+               (layers, xp.empty((first[-1], 2), np.float32), squares, inverses, factors,
                 tickets(xp, len(sizes)), np.float32(eps), np.float32(scale)))
     return squares, inverses, factors
 
