@@ -150,12 +150,12 @@ def linear(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None) -> Tensor:
 
 
 def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, stride: int = 1, pad: int | Pair = 0,
-                     slope: float = 1.0, output_pad: int | Pair = 0) -> Tensor:
+                     slope: float = 1.0, output_pad: int | Pair = 0, dtype: np.dtype | None = None) -> Tensor:
     """Transposed convolution, bias and leaky ReLU: the adjoint of conv2d with the same W, stride and pad.
 
     x (N, H, W, C); W (C, kh, kw, O): the weights of the convolution from O to C channels; b (O,).
     Returns (N, (H - 1) stride + kh - 2 pad + output_pad, ..., O); output_pad < stride picks one of the sizes
-    that the convolution would bring to (H, W).
+    that the convolution would bring to (H, W). dtype: of the result, as of conv2d's.
     """
     pad, more = pair(pad), pair(output_pad)
     W = W.done() if isinstance(W, Scaled) else W
@@ -165,7 +165,7 @@ def conv_transpose2d(x: Tensor, W: Tensor | Scaled, b: Tensor | None = None, str
     if min(size) < 1 or not all(0 <= m < stride for m in more):
         raise ValueError(f"conv_transpose2d: result of {size} pixels, output_pad {more} "
                          f"(x {x.shape}, W {W.shape}, stride {stride}, pad {pad})")
-    return ConvTranspose(stride, pad, size, slope)(*(t for t in (x, W, b) if t is not None))
+    return ConvTranspose(stride, pad, size, slope, dtype)(*(t for t in (x, W, b) if t is not None))
 
 
 # ---- with upsampling or pooling ----------------------------------------------------------------------------

@@ -253,13 +253,13 @@ class Conv2d(Layer):
         return (1, 2 * H, 2 * W, C) if self.resample in ("up", "bilinear") else (1, H, W, C)
 
     def operator(self, W: Tensor, x: Tensor) -> Tensor:
-        """The convolution."""
-        return conv_ops.conv2d(x, W, None, self.stride, self.pad)
+        """The convolution, in W's dtype."""
+        return conv_ops.conv2d(x, W, None, self.stride, self.pad, dtype=W.dtype)
 
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The convolution's input gradient."""
+        """The convolution's input gradient, in W's dtype."""
         rows, columns = ((shape[i] + 2 * self.pad - W.shape[i]) % self.stride for i in (1, 2))
-        return conv_ops.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=(rows, columns))
+        return conv_ops.conv_transpose2d(y, W, None, self.stride, self.pad, output_pad=(rows, columns), dtype=W.dtype)
 
 
 class ConvTranspose2d(Layer):
@@ -286,12 +286,12 @@ class ConvTranspose2d(Layer):
         return 1, *x_shape[1:]
 
     def operator(self, W: Tensor, x: Tensor) -> Tensor:
-        """The transposed convolution."""
-        return conv_ops.conv_transpose2d(x, W, None, self.stride, self.pad, output_pad=self.output_pad)
+        """The transposed convolution, in W's dtype."""
+        return conv_ops.conv_transpose2d(x, W, None, self.stride, self.pad, output_pad=self.output_pad, dtype=W.dtype)
 
     def adjoint(self, W: Tensor, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The convolution itself."""
-        return conv_ops.conv2d(y, W, None, self.stride, self.pad)
+        """The convolution itself, in W's dtype."""
+        return conv_ops.conv2d(y, W, None, self.stride, self.pad, dtype=W.dtype)
 
 
 def _as(share: Array | float, dtype: np.dtype) -> Array:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from twins import to_float64
 
-from minigan.engine import devices, ops
+from minigan.engine import cublas, devices, ops
 from minigan.engine.autograd import Tensor, grad
+from minigan.engine.loops import conv
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear, Pass
 from minigan.nn.spectral_norms import OperatorNorm, normalize_together
@@ -107,3 +108,19 @@ def test_what_is_no_convolution_is_a_few_launches_for_all_layers(cupy):
         assert not set(c.operations) & {"multiply", "true_divide", "sqrt", "less"}
     assert seen[0] == seen[1] == dict.fromkeys(
         ("operator_norms", "operator_vectors", "operator_dots", "operator_correct"), 1)
+
+
+@pytest.mark.parametrize("switch", ["0", "1"])
+def test_where_products_are_rounded_to_bfloat16_the_iteration_stays_in_float32(switch, cupy, monkeypatch):
+    """The factors of a convolution have an error of 2^-9 each."""
+    monkeypatch.setenv(conv.SWITCH, switch)
+    made, exact = operator_layers(cupy, np.float32), operator_layers(np, np.float64)
+    with cublas.precision(cupy, "bf16"), emulated_cupy.counted() as c:
+        given = normalize_together([layer for layer, _ in made], True)
+        alone = [layer.norm.weight(layer, (), False).data for layer, _ in made]
+    assert c.kernels["operator_norms"] == 1 and {a.dtype for a in alone} == {np.dtype(np.float32)}
+    for (layer, _), (twin, _), W in zip(made, exact, alone, strict=True):
+        expected = twin.norm.weight(twin, (), True).data
+        np.testing.assert_allclose(given[layer].done().data.get(), expected, rtol=1e-2)
+        np.testing.assert_allclose(layer.state["v"].get(), twin.state["v"], atol=1e-2)
+        np.testing.assert_allclose(W.get(), twin.norm.weight(twin, (), False).data, rtol=1e-2)
