@@ -118,6 +118,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          "for (int warp = 0; warp < (int)blockDim.x / 31; warp++)")],
     "a sum is negated twice: in its parts, and in their sum": [
         ("spectral_norm operator_norm", "block_sum", "sum += parts[warp];", "sum -= parts[warp];")],
+    "it is multiplied by an inverse of 0": [
+        ("operator_norm", "operator_correct", "float slant = square == 0.0f ? 0.0f : inner / square;",
+         "float slant = square == 0.0f ? 1.0f : inner / square;")],
     "a layer has at most 256 parts, one a thread: there is one round": [
         ("spectral_norm", "sn_correct",
          "for (int part = layers.first[l] + threadIdx.x; part < layers.first[l + 1]; part += blockDim.x)", changed)

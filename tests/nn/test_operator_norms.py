@@ -10,7 +10,8 @@ from minigan.engine.autograd import Tensor, grad
 from minigan.engine.loops import conv
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import Conv2d, ConvTranspose2d, Linear, Pass
-from minigan.nn.spectral_norms import OperatorNorm, normalize_together
+from minigan.nn.normalized_together import normalize_together
+from minigan.nn.spectral_norms import OperatorNorm
 
 
 @pytest.fixture
@@ -70,6 +71,27 @@ def test_convolutions_normalized_together_are_each_by_itself(options, device):
         for a, b in zip(derivatives(device, np.float32, together), exact, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=3e-5 * np.abs(b).max())
     assert not normalize_together([layer for layer, _ in operator_layers(np, np.float32)], True)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+def test_zero_weights_are_normalized_to_zero_with_gradient_zero(together, device, rng):
+    """To second order, beside a layer that is not zero."""
+    layers = [Conv2d(rng, 2, 2, 3, pad=1, norm=OperatorNorm()), Linear(rng, 2, 1, glorot_uniform(),
+                                                                       norm=OperatorNorm())]
+    Ws = [layer.params["W"] for layer in layers]
+    for layer, shape in zip(layers, ((2, 3, 3, 2), (2, 2)), strict=True):
+        layer.to(device)
+        layer.norm.weight(layer, shape, True)  # v comes with the first input
+    Ws[0].data[...] = 0
+    x = Tensor(device.asarray(rng.standard_normal((2, 3, 3, 2)).astype(np.float32)), True)
+    how = Pass(weights=normalize_together(layers, True) if together else {})
+    y = ops.sum(layers[1].forward(ops.sum(layers[0].forward(x, how) + x, (1, 2)), how) ** 2)
+    first = grad(y, [*Ws, x], create_graph=True)
+    second = grad(ops.sum(first[1] ** 2) + ops.sum(first[2] ** 2) + ops.sum(first[0]), [*Ws, x])
+    for g in (first, second, grad(y, [*Ws, x])):
+        zero, *others = (devices.to_host(a.data) for a in g)
+        assert not zero.any() and all(np.isfinite(a).all() and a.any() for a in others)
+    assert not layers[0].state["v"].any() and not layers[0].norm.weight(layers[0], (), False).data.any()
 
 
 @pytest.mark.parametrize("train, schedule", [(False, "forward"), (True, "update"), (False, "update")])

@@ -217,6 +217,29 @@ def test_nor_do_they_with_a_gradient_penalty(cupy):
                 "sn_wtu": 3, "sn_wv": 3, "sn_scale": 1, "sn_dots": 3, "sn_correct": 3}
 
 
+@pytest.mark.parametrize("gp", [0.0, 10.0])
+def test_sn_conv_launches_its_convolutions_and_little_more_than_sn(gp, cupy, monkeypatch):
+    """Of 7 convolutions, for real, fake and penalty: A v, A^T A v and, backwards, a weight gradient. Of the dense layer
+    they are products of matrices. No array operation more."""
+    monkeypatch.setenv(conv.SWITCH, "1")
+    monkeypatch.setattr(emulator.Module, "launch", lambda *given, **how: None)
+    monkeypatch.setattr(cublas.Handle, "multiply", uncomputed)
+    found = []
+    for norm in ("sn", "sn-conv"):
+        run = training("cuda", norm=norm, gp=gp, precision="tf32")
+        run.update_discriminator(1e-4)  # v comes with the first images
+        with emulated_cupy.counted() as counts:
+            run.update_discriminator(1e-4)
+        found.append(({name: n for name, n in counts.kernels.items() if not name.startswith("sn_")},
+                      {name: n for name, n in counts.operations.items() if name != "gemm"}))
+    (sn, of_sn), (operator, of_operator) = found
+    passes = 3 if gp else 2
+    assert of_operator == of_sn
+    assert {name: n - sn.get(name, 0) for name, n in operator.items() if n != sn.get(name)} == {
+        name: 7 * passes for name in ("conv", "conv_transposed", "conv_weights")} | {
+        f"operator_{name}": passes for name in ("norms", "vectors", "dots", "correct")}
+
+
 def test_a_run_records_its_card(cupy, tmp_path):
     with emulator.checking(False):
         assert main.run([*tiny.words(tiny.pictures(tmp_path / "data"), tmp_path / "run", device="cuda", iterations=1),
