@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from emulated_cupy.arrays import (
+    BF16,
     allocate,
     allocate_like,
     behind,
@@ -47,7 +48,7 @@ def empty(shape: Shape, dtype: Any = float) -> ndarray:
 
 @public
 def zeros(shape: Shape, dtype: Any = float) -> ndarray:
-    return _filled("zeros", allocate(shape, dtype), 0)
+    return _cleared(allocate(shape, dtype))
 
 
 @public
@@ -68,7 +69,7 @@ def empty_like(prototype: ndarray, dtype: Any = None) -> ndarray:
 
 @public
 def zeros_like(a: ndarray, dtype: Any = None) -> ndarray:
-    return _filled("zeros", empty_like(a, dtype), 0)
+    return _cleared(empty_like(a, dtype))
 
 
 @public
@@ -350,6 +351,12 @@ def get_default_memory_pool() -> Any:
 def _device(a: ndarray) -> ndarray:
     behind(a)
     return a
+
+
+def _cleared(x: ndarray) -> ndarray:
+    """x with all its bytes zero, whatever its dtype."""
+    _filled("zeros", x.view(np.uint16) if x.dtype == BF16 else x, 0)
+    return x
 
 
 def _filled(name: str, x: ndarray, value: Any) -> ndarray:

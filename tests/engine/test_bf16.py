@@ -4,7 +4,7 @@ import emulated_cupy
 import numpy as np
 import pytest
 
-from minigan.engine import conv_ops, cublas, ops, pool_ops
+from minigan.engine import conv_ops, cublas, im2col, ops, pool_ops
 from minigan.engine.autograd import Tensor, grad, in_float32
 from minigan.engine.devices import BF16
 from minigan.engine.loops.rounding import bf16
@@ -68,6 +68,14 @@ def test_float32_is_exact_and_its_gradient_rounded_to_the_nearest(cupy, rng):
     np.testing.assert_array_equal(numbers(gx), bf16(weights))
 
 
+def test_the_gradients_of_all_uses_are_added(cupy):
+    x = half(cupy, [[-1.0, 2.0, -3.0, 4.0]])
+    uses = [ops.reshape(x, (4,)) for _ in range(4)]
+    np.testing.assert_array_equal(numbers(grad(ops.sum(uses[0] + uses[1] + uses[2] + uses[3]), x)), [[4.0] * 4])
+    y = ops.leaky_relu(x, 0.5) + ops.leaky_relu(x, 0.25)
+    np.testing.assert_array_equal(numbers(grad(ops.sum(y), x)), [[0.75, 2.0, 0.75, 2.0]])
+
+
 # ---- layers ----------------------------------------------------------------------------------------------------------
 
 def results(function, shape, *weights):
@@ -78,6 +86,7 @@ def results(function, shape, *weights):
 LAYERS = {
     "convolution": results(lambda x, W, b: conv_ops.conv2d(x, W, b, 2, 1, slope=0.9), (2, 6, 6, 8), (6, 4, 4, 8), (6,)),
     "of odd channels": results(lambda x, W: conv_ops.conv2d(x, W, None, 1, 1), (2, 4, 5, 3), (5, 3, 3, 3)),
+    "of few windows": results(lambda x, W: conv_ops.conv2d(x, W, None, 3), (2, 8, 7, 4), (5, 2, 2, 4)),
     "of one pixel": results(lambda x, W: conv_ops.conv2d(x, W), (2, 4, 5, 4), (3, 1, 1, 4)),
     "transposed": results(lambda x, W, b: conv_ops.conv_transpose2d(x, W, b, 2, 1, slope=0.9), (2, 3, 4, 5),
                           (5, 4, 4, 6), (6,)),
@@ -95,6 +104,12 @@ def penalized(layer, x, *weights):
     gx = grad(ops.sum(in_float32(y) * y), x, create_graph=True)
     loss = ops.sum(in_float32(gx) * gx)
     return y, gx, loss, *grad(loss, [x, *weights])
+
+
+@pytest.mark.parametrize("name", ["convolution", "of few windows", "transposed"])
+def test_tile_by_tile_a_layer_is_right_to_second_order(name, cupy, rng, monkeypatch):
+    monkeypatch.setattr(im2col, "CUDA_TILE_BYTES", 64)
+    test_a_layer_is_right_to_second_order(name, BF16, cupy, rng)
 
 
 @pytest.mark.parametrize("of", [np.float32, BF16], ids=str)

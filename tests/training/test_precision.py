@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from minigan.cli import main
-from minigan.engine import cublas
+from minigan.engine import cublas, devices
 from minigan.engine.autograd import Tensor
 from minigan.experiment.presets import experiment
 from minigan.networks.own import own
@@ -99,6 +99,14 @@ def test_a_card_without_bf16_refuses_it(cupy, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run").exists()
     assert main.run(["train", "--resume", str(tmp_path / "begun"), "--precision", "float32", "--quiet"]) == 0
     assert recorded(tmp_path / "begun") == "float32"
+
+
+def test_without_ml_dtypes_bf16_alone_is_refused(cupy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "BF16", np.dtype("V2"))
+    assert main.run(words(tmp_path, "run", "--precision", "bf16")) == 2
+    assert capsys.readouterr().err.strip() == ("minigan: --precision bf16 needs ml_dtypes, which is not installed; pip "
+                                               "install ml_dtypes, or --precision tf32")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("chosen", [{"norm": "ln"}, {"norm": "bn"}, {"norm": "sn-conv"}, {"norm": "wn-gain"},
