@@ -1,7 +1,7 @@
 // Power iteration: of one matrix in one block, the simplest of the kernels, to be read first; and what training uses,
 // below it: the same for all layers at once and with all of the GPU.
 //
-// Twins in engine/loops/power_iteration.py: power_iteration, power_iterations.
+// Twins in engine/loops/power_iteration.py: power_iteration, power_iterations, through_iterations.
 // Equations: Miyato et al. 2018, Eqs. (18) and (19):
 //     v <- W^T u / (|W^T u| + eps),  u <- W v / (|W v| + eps),  n_iter times;  sigma = u^T W v
 // Layout: W (rows, cols), rows = out, cols = everything else; u (rows,), v (cols,). float32.
@@ -81,6 +81,19 @@ struct Layers {
     float* v[32];
     float* u_new[32];
     float* kept[32];  // where u_new is written, too; null: nowhere
+};
+
+struct Through {
+    int count;
+    int offset;  // the place of the first layer in sigmas
+    int rows[32];
+    int cols[32];
+    const float* u_old[32];
+    const float* u[32];
+    const float* v[32];
+    float* w[32];
+    float* copy[32];  // of u_old
+    float* kept[32];  // where u is written, too, and u_old may lie; null: nowhere
 };
 
 // True in every thread of the block that comes here last of `blocks`; it sees all that the others' thread 0 wrote
@@ -184,4 +197,27 @@ extern "C" __global__ void sn_wv(Layers layers, float* sigmas, float* inverses, 
             inverses[layers.offset + l] = inverse_of(sigma);
         }
     }
+}
+
+// The gradient of sigma with respect to t = W^T u_old, through v = t / |t|: w = (W^T u - sigma v) / |t|. w is W^T u
+// before. |t| = v . t = u_old . W v = sigma u_old . u. A block (256) a layer: any number of whole warps up to 32.
+extern "C" __global__ void sn_through(Through layers, const float* sigmas) {
+    int l = blockIdx.x;
+    const float* u_old = layers.u_old[l];
+    const float* u = layers.u[l];
+    const float* v = layers.v[l];
+    float* w = layers.w[l];
+    float* copy = layers.copy[l];
+    float* kept = layers.kept[l];
+    float sigma = sigmas[layers.offset + l];
+
+    float dot = 0.0f;
+    for (int r = threadIdx.x; r < layers.rows[l]; r += blockDim.x) {
+        dot += u_old[r] * u[r];
+        copy[r] = u_old[r];
+        if (kept) kept[r] = u[r];
+    }
+    float inverse = inverse_of(sigma * block_sum(dot));
+    for (int c = threadIdx.x; c < layers.cols[l]; c += blockDim.x)
+        w[c] = (w[c] - sigma * v[c]) * inverse;
 }

@@ -4,6 +4,7 @@
 // Equations: Miyato et al. 2018, Eq. (12); for two matrices of a convolution Lin et al. 2021, section 5.1.
 //     W_bar = W * inverse,  inverse = gamma * scale / sigma,  sigma = <W, S>,
 //     S = u v^T, or the mean of this and of the same for W's other matrix, written where W has these numbers.
+//     Where the gradient goes through the power iteration, each of the two has u_old w^T besides (sn_through).
 // Layout: W (rows, cols), rows = out, cols = everything else; u (rows,), v (cols,). Its other matrix is (inner, size /
 //     inner), inner = in: W has its number (c, r) at r * inner + c; u_in (inner,), v_in (size / inner,). float32.
 // Tables: which layer a block works on, and where its arrays lie, is in a struct that is passed by value.
@@ -44,6 +45,10 @@ struct Gradients {
     const float* v[32];
     const float* u_in[32];
     const float* v_in[32];
+    const float* u_old[32];  // null: the gradient does not go through the iteration
+    const float* w[32];
+    const float* u_in_old[32];
+    const float* w_in[32];
     float* dW[32];
     const float* inverses;  // of all layers; null: 1 / sigma
     float* dgammas;  // of all layers; null: nobody asks
@@ -106,6 +111,10 @@ extern "C" __global__ void sn_correct(Gradients layers, const float* parts, cons
     const float* v = layers.v[l];
     const float* u_in = layers.u_in[l];
     const float* v_in = layers.v_in[l];
+    const float* u_old = layers.u_old[l];
+    const float* w = layers.w[l];
+    const float* u_in_old = layers.u_in_old[l];
+    const float* w_in = layers.w_in[l];
     float* dW = layers.dW[l];
 
     float dot = 0.0f;
@@ -118,8 +127,17 @@ extern "C" __global__ void sn_correct(Gradients layers, const float* parts, cons
         layers.dgammas[layers.offset + l] = slant * layers.scale[l];
     if (layers.inverses) inverse = layers.inverses[layers.offset + l];
     for (long long i = (long long)(block - layers.first[l]) * blockDim.x + threadIdx.x; i < layers.size[l]; i += step) {
-        float S = u[i / cols] * v[i % cols];
-        if (inner) S = 0.5f * (S + u_in[i % inner] * v_in[i / inner]);
+        int row = i / cols;
+        int col = i % cols;
+        float S = u[row] * v[col];
+        if (u_old) S += u_old[row] * w[col];
+        if (inner) {
+            row = i % inner;
+            col = i / inner;
+            S += u_in[row] * v_in[col];
+            if (u_old) S += u_in_old[row] * w_in[col];
+            S *= 0.5f;
+        }
         dW[i] = (G[i] - slant * S) * inverse;
     }
 }

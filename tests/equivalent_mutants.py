@@ -41,6 +41,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
           f"return k * size + (i ^ ({changed}));") for changed in [
               "k % 1 * 16 + k % 4 / 2 * 8", "k % 2 / 16 + k % 4 / 2 * 8", "k % 2 * 16 + k % 3 / 2 * 8",
               "k % 2 * 16 + k % 4 / 3 * 8", "k % 2 * 16 + k % 4 / 2 / 8"]],
+    "a bank of shared memory is met 32 times, or the room of a tile is larger; the numbers are the same": [
+        ("spectral_norm", "sn_transpose", "__shared__ float tile[32][33];", f"__shared__ float tile{sizes};")
+        for sizes in ("[32][32]", "[32][34]", "[33][33]")],
     "a step is copied twice, or one too many, or some of zeros are added": [
         ("conv", "product", "for (int step = 0; step < STAGES - 1; step++) {",
          "for (int step = 0; step <= STAGES - 1; step++) {"),
@@ -96,6 +99,8 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         ("operator_norm", "operator_norms", "if (threadIdx.x == 0) {", "if (threadIdx.x == 1) {"),
         ("operator_norm", "operator_dots", "if (threadIdx.x == 0) parts[block] = sum;",
          "if (threadIdx.x == 1) parts[block] = sum;"),
+        ("spectral_norm", "sn_correct", "if (layers.dgammas && block == layers.first[l] && threadIdx.x == 0)",
+         "if (layers.dgammas && block == layers.first[l] && threadIdx.x == 1)"),
         ("spectral_norm", "sn_dots", "if (threadIdx.x == 0) parts[block] = sum;",
          "if (threadIdx.x == 1) parts[block] = sum;"),
         ("sample_norms", "sample_norms", "if (threadIdx.x == 0) norms[blockIdx.x] = sqrtf(squares);",

@@ -108,6 +108,24 @@ def iterations_twin(Ws, us, n_iter, eps, keep=False):
     return new, vs, np.array(sigmas), np.array([1 / s if s else 0 for s in sigmas])
 
 
+def through_inputs(rng):
+    for Ws, us in matrices(rng):
+        sigmas = np.array([0 if not W.any() else 0.5 + i % 7 for i, W in enumerate(Ws)], np.float32)
+        for keep in (False, True):
+            new = [u + np.float32(0.3) * normal(rng, u.shape) for u in us]  # u . u_old is not near 0
+            yield Ws, us, new, [normal(rng, W.shape[1:]) for W in Ws], sigmas, keep
+
+
+def through_twin(Ws, us_old, us, vs, sigmas, keep):
+    lengths = [sigma * np.sum(old * u) for sigma, old, u in zip(sigmas, us_old, us, strict=True)]
+    ws = [(W.T @ u - sigma * v) / length if length else np.zeros_like(v)
+          for W, u, v, sigma, length in zip(Ws, us, vs, sigmas, lengths, strict=True)]
+    copies = [u.copy() for u in us_old]
+    for old, u in zip(us_old, us, strict=True):
+        old[...] = u if keep else old
+    return copies, ws
+
+
 def one_inputs(rng):
     for shape in MATRICES:
         yield normal(rng, shape), normal(rng, shape[:1]), 2, 1e-12
@@ -126,6 +144,10 @@ def gradients_inputs(rng):
         yield *given, in_pairs, sigmas, normal(rng, sigmas.shape), scales
         yield *given, in_pairs, sigmas, None, scales
         yield *given, in_pairs, sigmas, normal(rng, sigmas.shape)
+        more = [(normal(rng, u.shape), normal(rng, v.shape)) for u, v in pairs]
+        in_more = [pair and (normal(rng, pair[0].shape), normal(rng, pair[1].shape)) for pair in in_pairs]
+        yield *given, in_pairs, sigmas, normal(rng, sigmas.shape), scales, more, in_more
+        yield *given, [None] * len(Ws), sigmas, None, None, more, [None] * len(Ws)
 
 
 def other_pair(rng, W):
@@ -134,16 +156,16 @@ def other_pair(rng, W):
     return normal(rng, (inner,)), normal(rng, (W.size // inner,))
 
 
-def gradients_twin(gWs, Ws, pairs, in_pairs, sigmas, inverses=None, scales=None):
-    """One number after the other, as the pairs are defined."""
+def gradients_twin(gWs, Ws, pairs, in_pairs, sigmas, inverses=None, scales=None, through=(), in_through=()):
+    """A layer after the other, S as the pairs are defined."""
     dWs, dgammas = [], []
-    for i, (G, W, (u, v), second) in enumerate(zip(gWs, Ws, pairs, in_pairs, strict=True)):
+    for i, (G, W) in enumerate(zip(gWs, Ws, strict=True)):
         one = 1 / sigmas[i] if sigmas[i] else 0.0
-        S = np.outer(u, v)
-        if second:
-            u_in, v_in = second
-            across = np.einsum("i,ck->cki", u_in, v_in.reshape(len(W), -1))  # (out, kh kw, in)
-            S = (S + across.reshape(W.shape)) / 2
+        S, across = (sum(np.outer(*pairs[i]) for pairs in its if pairs and pairs[i] is not None)
+                     for its in ((pairs, through), (in_pairs, in_through)))
+        if in_pairs[i]:
+            inner = len(across)  # (in, out kh kw) -> (out, kh kw in)
+            S = (S + np.moveaxis(across.reshape(inner, len(W), -1), 0, 2).reshape(W.shape)) / 2
         slant = np.sum(G * W) * one
         dWs.append((G - slant * S) * (one if inverses is None else inverses[i]))
         dgammas.append(slant * (1 if scales is None else scales[i]))
@@ -723,6 +745,7 @@ CASES = [
     Case(power_iteration.launch_power_iterations, iterations_twin, iterations_inputs, 1e-5),
     Case(power_iteration.launch_power_iterations, iterations_twin, kept_inputs, 1e-5, in_place=(1,)),
     Case(power_iteration.launch_power_iteration, power_iteration.power_iteration, one_inputs, 1e-5),
+    Case(power_iteration.launch_through_iterations, through_twin, through_inputs, 1e-5, in_place=(1,)),
     Case(spectral_norm.launch_spectral_gradients, gradients_twin, gradients_inputs),
     Case(spectral_norm.launch_factors, factors_twin, factors_inputs),
     Case(spectral_norm.launch_transposes, lambda Ws: [W.T for W in Ws], transposes_inputs, 0.0),

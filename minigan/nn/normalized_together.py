@@ -1,7 +1,8 @@
 """All layers of a network divided by singular values at once: on a GPU the launches do not grow with their number.
 
 The normalizations are spectral_norms.SpectralNorm and BidirectionalNorm, and weight_norms.Gain of one of them with one
-gamma a layer, or for all. There they stand one layer at a time, and here is nothing that they do not say.
+gamma a layer, or for all; with the gradient through the power iteration if that is one. There they stand one layer at a
+time, and here is nothing that they do not say.
 operator_norms.py has the same for OperatorNorm.
 """
 
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigan.engine import ops
-from minigan.engine.autograd import Op, Tensor
+from minigan.engine.autograd import Op, Same, Tensor, grad
 from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.power_iteration import power_iterations
+from minigan.engine.loops.power_iteration import power_iterations, through_iterations
 from minigan.engine.loops.spectral_norm import (
     Pair,
     direction,
@@ -51,7 +52,7 @@ def matrices_together(layers: list[Normalized], train: bool) -> dict[Normalized,
                                            *(gamma.data for gamma in gammas if gamma is not None)):
         return {}
     (n_iter, eps, through, schedule), = kinds
-    if through:
+    if through and n_iter > 1:
         return {}
 
     Ws = [layer.params["W"] for layer in mine]
@@ -59,13 +60,17 @@ def matrices_together(layers: list[Normalized], train: bool) -> dict[Normalized,
     both = [i for i, (norm, W) in enumerate(zip(norms, Ws, strict=True))
             if type(norm) is BidirectionalNorm and W.ndim > 2]
     others = transposes([W.data.reshape(-1, W.shape[-1]) for W in (Ws[i] for i in both)]) if both else []
-    us, vs, sigmas, inverses = power_iterations(
-        matrices + [W.reshape(len(W), -1) for W in others],
-        [layer.state["u"] for layer in mine] + [mine[i].state["u_in"] for i in both],
-        n_iter, eps, keep=train and schedule == "forward")
+    matrices += [W.reshape(len(W), -1) for W in others]
+    before = [layer.state["u"] for layer in mine] + [mine[i].state["u_in"] for i in both]
+    keep = train and schedule == "forward"
+    us, vs, sigmas, inverses = power_iterations(matrices, before, n_iter, eps, keep=keep and not through)
+    pairs, more = list(zip(us, vs, strict=True)), []
+    if through:
+        more = list(zip(*through_iterations(matrices, before, us, vs, sigmas, keep), strict=True))
 
     place = {i: len(mine) + k for k, i in enumerate(both)}  # of a layer's second matrix
-    parts = [Part((us[i], vs[i]), (us[place[i]], vs[place[i]]) if i in place else None, norm.scale)
+    parts = [Part(pairs[i], pairs[place[i]] if i in place else None, norm.scale, norm if through else None,
+                  more[i] if through else None, more[place[i]] if through and i in place else None)
              for i, norm in enumerate(norms)]
     distinct = list(dict.fromkeys(gamma for gamma in gammas if gamma is not None))
     if both or distinct or any(part.scale != 1 for part in parts):
@@ -92,11 +97,28 @@ def _norm(layer: Normalized) -> SpectralNorm | None:
 
 @dataclass(frozen=True)
 class Part:
-    """What one layer's sigma(W) is made of, and held constant: for spectral_norm.direction; and its norm's scale."""
+    """What one layer's sigma(W) is made of, and held constant: pairs for spectral_norm.direction; and its norm's scale.
+
+    norm: where the gradient goes through the power iteration the normalization, which knows sigma as a function of W;
+    otherwise None, and sigma is <W, S>.
+    """
 
     pair: Pair
     in_pair: Pair | None = None
     scale: float = 1.0
+    norm: SpectralNorm | None = None
+    through: Pair | None = None
+    in_through: Pair | None = None
+
+    def sigma(self, W: Tensor) -> tuple[Tensor, Tensor]:
+        """sigma (), and its gradient in W's shape, both as functions of W."""
+        if self.norm is None or self.through is None:
+            S = Tensor(direction(W.shape, self.pair, self.in_pair))
+            return ops.sum(W * S), S
+        W = Same()(W if W.requires_grad else Tensor(W.data, requires_grad=True))
+        _, sigma = self.norm.sigma(W, 0, {"u": self.through[0]} | (
+            {} if self.in_through is None else {"u_in": self.in_through[0]}))
+        return sigma, grad(sigma, W, create_graph=True)
 
 
 class SpectralNormalizeAll(Op):
@@ -125,8 +147,9 @@ class SpectralNormalizeAll(Op):
         for i, (part, gy, k) in enumerate(zip(self.parts, gys, self.gamma_of, strict=True)):
             if gy is None or not (self.needs[i] or k is not None and self.needs[count + k]):
                 continue
-            W, S = self.saved[i], Tensor(direction(self.saved[i].shape, part.pair, part.in_pair))
-            one = inverse(ops.sum(W * S), zeros[i], ones[i])  # 1 / sigma, a function of W
+            W = self.saved[i]
+            sigma, S = part.sigma(W)
+            one = inverse(sigma, zeros[i], ones[i])
             slant = ops.sum(gy * W) * one
             factor = one * part.scale if k is None else one * part.scale * self.saved[count + k]
             if self.needs[i]:
@@ -143,7 +166,9 @@ class SpectralNormalizeAll(Op):
         dWs, dgammas = spectral_gradients(
             [to_matrix(g) for g in gys], [to_matrix(W) for W in Ws], [part.pair for part in self.parts],
             [part.in_pair for part in self.parts], self.sigmas, self.inverses,
-            [part.scale for part in self.parts] if len(self.saves) > len(Ws) else None)
+            [part.scale for part in self.parts] if len(self.saves) > len(Ws) else None,
+            [part.through for part in self.parts if part.through is not None],
+            [part.in_through for part in self.parts if part.through is not None])
         return [*(dW.reshape(W.shape) for dW, W in zip(dWs, Ws, strict=True)),
                 *(self._of_gamma(k, dgammas) for k in range(len(self.saves) - len(Ws)))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -83,14 +84,11 @@ class SpectralNorm(NoNorm):
             layer.state[name] = rng.standard_normal(len(matrix)).astype(matrix.dtype)
 
     def weight(self, layer: Normalized, x_shape: tuple[int, ...], train: bool) -> Tensor:
-        W, us = layer.params["W"], {}
-        matrices = self.matrices(W, layer.out_axis)
-        if self.through or len(matrices) > 1:
-            sigmas = []
-            for name, matrix in matrices.items():
-                us[name], sigma = self._singular_value(matrix, layer.state[name])
-                sigmas.append(sigma)
-            W_bar = _divided(W, functools.reduce(ops.add, sigmas) * (1 / (len(sigmas) * self.scale)))
+        W = layer.params["W"]
+        us: dict[str, Array] = {}
+        if self.through or len(self.matrices(W, layer.out_axis)) > 1:
+            us, sigma = self.sigma(W, layer.out_axis, layer.state)
+            W_bar = _divided(W, sigma * (1 / self.scale))
         else:
             W_bar, us["u"] = _normalized(W, layer.state["u"], layer.out_axis, self.n_iter, self.eps, self.scale)
         if train and self.schedule == "forward":
@@ -103,6 +101,12 @@ class SpectralNorm(NoNorm):
             for name, matrix in self.matrices(layer.params["W"].detach(), layer.out_axis).items():
                 u = layer.state[name]
                 u[...] = power_iteration(_compact(matrix.data), u, self.n_iter, self.eps)[0]
+
+    def sigma(self, W: Tensor, out_axis: int, us: Mapping[str, Array]) -> tuple[dict[str, Array], Tensor]:
+        """The next us, and sigma () as a function of W; us: of each matrix."""
+        found = {name: self._singular_value(matrix, us[name]) for name, matrix in self.matrices(W, out_axis).items()}
+        mean = functools.reduce(ops.add, [sigma for _, sigma in found.values()]) * (1 / len(found))
+        return {name: u for name, (u, _) in found.items()}, mean
 
     def _singular_value(self, matrix: Tensor, u: Array) -> tuple[Array, Tensor]:
         """The next u, and sigma () as a function of the matrix."""

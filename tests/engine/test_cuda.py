@@ -15,7 +15,7 @@ from minigan.engine import cuda
 from minigan.engine.loops.activation import launch_bias_leaky, launch_bias_leaky_gradient, launch_sum_rows
 from minigan.engine.loops.adam import launch_adam_all
 from minigan.engine.loops.batch_norm import launch_batch_statistics, launch_normalize
-from minigan.engine.loops.power_iteration import launch_power_iterations
+from minigan.engine.loops.power_iteration import launch_power_iterations, launch_through_iterations
 from minigan.engine.loops.resample import launch_pool2x, launch_upsample2x
 from minigan.engine.loops.spectral_norm import (
     launch_factors,
@@ -149,6 +149,8 @@ def test_launchers_name_what_they_refuse(cupy):
          r"power_iterations: expected us\[1\] of shape \(4,\), got \(3,\)"),
         (lambda: launch_power_iterations([matrix], []), ValueError, "a vector for each"),
         (lambda: launch_power_iterations([row], [row]), ValueError, "expected matrices"),
+        (lambda: launch_through_iterations([matrix], [], [], [], row), ValueError, "both us and a v for each"),
+        (lambda: launch_through_iterations([matrix], [row], [row], [row], row), ValueError, r"u_olds\[0\] of shape"),
         (lambda: launch_scale_weights([matrix], row), ValueError, r"inverses of shape \(1,\)"),
         (lambda: launch_transposes([matrix, row]), ValueError, r"transposes: expected matrices, got \[\(4, 3\), \(3,"),
         (lambda: launch_factors(row, [0, 1], [1, 1], [None] * 2), ValueError, "expected for each layer the place"),
@@ -159,6 +161,9 @@ def test_launchers_name_what_they_refuse(cupy):
         (lambda: launch_spectral_gradients([matrix], [matrix], [(cupy.ones((4,), cupy.float32), row)], [(short, row)],
                                            short[:1]), ValueError, r"v_ins\[0\] of shape \(6,\), got \(3,\)"),
         (lambda: launch_spectral_gradients([matrix], [matrix], [], [(row, row)], row), ValueError, "0 pairs, us of"),
+        (lambda: launch_spectral_gradients([matrix], [matrix], [(row, row)], [None], short[:1],
+                                           through=[(row, row)], in_through=[(row, row)]), ValueError,
+         "in_through for the layers that have in_pairs"),
         (lambda: launch_adam_all([row], [short], [row], [row], rate, 0, 0, 1), ValueError, r"gs\[0\] of shape"),
         (lambda: launch_adam_all([row], [row], [row], [row], rate.astype(cupy.float32), 0, 0, 1), ValueError,
          "one float64 number"),

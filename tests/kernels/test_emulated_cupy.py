@@ -831,6 +831,9 @@ TOGETHER = {  # the normalizations that normalize_together takes, and how they a
     "bssn": lambda shared: BidirectionalNorm(2, scale=0.6),
     "sn-gamma": lambda shared: Gain(SpectralNorm()),
     "bsn-gamma-shared": lambda shared: Gain(BidirectionalNorm(scale=1.3), shared=shared),
+    "sn-through": lambda shared: SpectralNorm(through=True),
+    "bssn-through-update": lambda shared: BidirectionalNorm(scale=1.3, schedule="update", through=True),
+    "bsn-gamma-through": lambda shared: Gain(BidirectionalNorm(through=True)),
 }
 
 
@@ -879,6 +882,23 @@ def test_normalized_layers_are_numpys_one_by_one_in_float64(norm, together, dtyp
         assert b.any() or not a.any()  # zero weights: zeros
     assert not devices.to_host(spectral_weight(layers[0])).any()
     assert not expected[2].any()  # the gradient of the layer of zeros
+
+
+def test_the_gradient_through_several_iterations_is_left_to_each_layer(cupy, rng):
+    for n_iter in (1, 2):
+        layer = Linear(rng, 3, 2, glorot_uniform(), norm=SpectralNorm(n_iter, through=True)).to(cupy)
+        assert len(normalize_together([layer], True)) == 2 - n_iter
+
+
+def test_u_moves_on_before_the_gradient_through_its_iteration_is_asked_for(device, rng):
+    """As when the real images' forward is followed by the fake ones'."""
+    x, both = rng.standard_normal((3, 4)).astype(np.float32), []
+    for xp in (np, device):
+        layer = Linear(np.random.default_rng(1), 4, 3, glorot_uniform(), norm=BidirectionalNorm(through=True)).to(xp)
+        ys = [layer.forward(Tensor(xp.asarray(x)), Pass(weights=normalize_together([layer], True))) for _ in range(3)]
+        both.append([devices.to_host(grad(ops.sum(y ** 3), layer.params["W"]).data) for y in ys])
+    compare(*both)
+    assert not np.allclose(both[0][0], both[0][1], rtol=1e-3)
 
 
 def spectral_weight(layer):

@@ -175,6 +175,12 @@ BUGS = [
     ("power_iterations", "power_iteration", "inverse_of", "sigma == 0.0f ? 0.0f : ", ""),
     ("power_iterations", "power_iteration", "sn_wv", "tickets + l, rows", "tickets, rows"),
     ("power_iterations", "power_iteration", "block_sum", "step > 0; step /= 2", "step > 1; step /= 2"),
+    *(("through_iterations", "power_iteration", "sn_through", old, new) for old, new in [
+        ("u_old[r] * u[r]", "u_old[r] * u_old[r]"), ("sigmas[layers.offset + l]", "sigmas[l]"),
+        ("w[c] - sigma * v[c]", "w[c] - v[c]"), ("inverse_of(sigma * block_sum(dot))", "1.0f / block_sum(dot)"),
+        ("copy[r] = u_old[r];\n        if (kept) kept[r] = u[r];",
+         "if (kept) kept[r] = u[r];\n        copy[r] = u_old[r];"),
+        ("if (kept) kept[r] = u[r];", "if (kept) kept[r] = u_old[r];"), ("if (kept)", "")]),
     # operator_norm.cu
     ("operator_norms", "operator_norm", "operator_norms", "sqrtf(raws) + eps", "sqrtf(raws)"),
     ("operator_norms", "operator_norm", "operator_norms", "sqrtf(square) + a * eps", "sqrtf(square) + eps"),
@@ -201,7 +207,8 @@ BUGS = [
     ("operator_gradients", "operator_norm", "operator_correct", "inverses[layers.offset + l]", "inverses[l]"),
     # spectral_norm.cu
     ("spectral_gradients", "spectral_norm", "sn_correct", "float slant = dot * inverse;", "float slant = dot;"),
-    ("spectral_gradients", "spectral_norm", "sn_correct", "u[i / cols] * v[i % cols]", "u[i % cols] * v[i / cols]"),
+    ("spectral_gradients", "spectral_norm", "sn_correct", "int row = i / cols;\n        int col = i % cols;",
+     "int row = i % cols;\n        int col = i / cols;"),
     ("spectral_gradients", "spectral_norm", "sn_dots", "if (threadIdx.x == 0) parts[block] = sum;",
      "parts[block] = sum;"),
     ("spectral_gradients", "spectral_norm", "sn_dots", "sum += G[i] * W[i];", "sum += G[i] * G[i];"),
@@ -213,8 +220,9 @@ BUGS = [
     ("spectral_gradients", "spectral_norm", "sn_dots", "block >= layers.first[l + 1]", "block > layers.first[l + 1]"),
     ("spectral_gradients", "spectral_norm", "sn_correct", "sigmas[layers.offset + l]", "sigmas[l]"),
     *(("spectral_gradients", "spectral_norm", "sn_correct", old, new) for old, new in [
-        ("u_in[i % inner] * v_in[i / inner]", "u_in[i / inner] * v_in[i % inner]"), ("0.5f * (S", "(S"),
-        ("if (inner) S", "S"), ("dgammas[layers.offset + l]", "dgammas[l]"),
+        ("row = i % inner;\n            col = i / inner;", ""), ("S *= 0.5f;", ""), ("if (inner) {", "{"),
+        ("u_old[row] * w[col]", "u[row] * w[col]"), ("u_in_old[row] * w_in[col]", "u_in[row] * w_in[col]"),
+        ("if (u_old) S += u_old[row]", "S += u_old[row]"), ("dgammas[layers.offset + l]", "dgammas[l]"),
         ("if (layers.dgammas && block == layers.first[l] &&", "if (layers.dgammas &&"),
         ("slant * layers.scale[l]", "slant"), ("inverse = layers.inverses[layers.offset + l]",
                                                "inverse = layers.inverses[l]")]),

@@ -188,15 +188,20 @@ def test_launches_for_spectral_normalization_do_not_grow_with_the_layers(cupy):
 
 
 @pytest.mark.parametrize("norm, more", [("ssn", 0), ("bsn", 1), ("bssn", 1), ("sn-gamma", 0), ("sn-gamma-shared", 0),
-                                        ("bsn-gamma", 1)])
+                                        ("bsn-gamma", 1), ("bsn-through", 1)])
 def test_nor_do_they_with_two_matrices_scales_or_gammas(norm, more, cupy):
-    """A launch more a forward where W is transposed, and one where sigma is not all that weights are divided by."""
+    """A launch more a forward where W is transposed, one where sigma is not all that weights are divided by, and two
+    for the gradient through the power iteration."""
+    through, norm = norm.endswith("-through"), norm.removesuffix("-through")
     with emulator.checking(False):
         for model in ("cnn", "resnet"):
-            run = training("cuda", model=model, norm=norm, **({"scale": 1.5} if norm in ("ssn", "bssn") else {}))
+            run = training("cuda", model=model, norm=norm, u_gradient=through,
+                           **({"scale": 1.5} if norm in ("ssn", "bssn") else {}))
             with emulated_cupy.counted() as counts:
                 run.update_discriminator(1e-4)
             kernels = {"sn_wtu": 2, "sn_wv": 2, "sn_factors": 2, "sn_dots": 2, "sn_correct": 2}
+            if through:
+                kernels |= {"sn_wtu": 4, "sn_through": 2}
             assert {name: n for name, n in counts.kernels.items() if name.startswith("sn_")} == \
                 (kernels | {"sn_transpose": 2} if more else kernels)
             plain = training("cuda", model=model)

@@ -103,6 +103,53 @@ def launch_power_iterations(Ws: Sequence[Array], us: Sequence[Array], n_iter: in
     return us_new, vs, sigmas, inverses
 
 
+def through_iterations(Ws: Sequence[Array], us_old: Sequence[Array], us: Sequence[Array], vs: Sequence[Array],
+                       sigmas: Array, keep: bool = False) -> tuple[list[Array], list[Array]]:
+    """What sigma's gradient has besides u v^T if it goes through one power iteration: the pairs u_old, w of u_old w^T.
+
+    sigma = |W v|, v = t / |t|, t = W^T u_old: its gradient with respect to t is w = (W^T u - sigma v) / |t|, that with
+    respect to W u v^T + u_old w^T. (As in the code of Lin et al. 2021; Miyato et al. 2018 hold u and v constant.)
+
+    us_old: the us that power_iterations began with, in its one iteration; us, vs, sigmas: what it gave.
+    Returns copies of us_old, and the ws; keep: us_old are overwritten with us then, in place. Of a zero W w is 0.
+    """
+    if kernels_take(*Ws, *us_old, *us, *vs, sigmas):
+        return launch_through_iterations(Ws, us_old, us, vs, sigmas, keep)
+    copies = [u.copy() for u in us_old]
+    # |t| = v . t = u_old . W v = sigma u_old . u
+    ws = [(u @ W - sigma * v) * inverse_of(sigma * (u_old @ u))
+          for W, u_old, u, v, sigma in zip(Ws, copies, us, vs, sigmas, strict=True)]
+    if keep:
+        for old, u in zip(us_old, us, strict=True):
+            old[...] = u
+    return copies, ws
+
+
+def launch_through_iterations(Ws: Sequence[Array], us_old: Sequence[Array], us: Sequence[Array], vs: Sequence[Array],
+                              sigmas: Array, keep: bool = False) -> tuple[list[Array], list[Array]]:
+    """In two launches, or two for every 32 layers."""
+    if not Ws or not len(Ws) == len(us_old) == len(us) == len(vs) or any(W.ndim != 2 or W.size == 0 for W in Ws):
+        raise ValueError("through_iterations: expected matrices that are not empty, both us and a v for each, got Ws "
+                         f"{[W.shape for W in Ws]}, {len(us_old)} us before, {len(us)} after, {len(vs)} vs")
+    rows, cols = ([W.shape[:1] for W in Ws], [W.shape[1:] for W in Ws])
+    xp = check_lists("through_iterations", {"W": Ws, "u_old": us_old, "u": us, "v": vs},
+                     {"u_old": rows, "u": rows, "v": cols})
+    check("through_iterations", {"sigmas": (len(Ws),)}, sigmas=sigmas)
+    copies, ws = ([xp.empty(shape, np.float32) for shape in shapes] for shapes in (rows, cols))
+    for part in groups(FILE, "Through", "w", len(Ws)):
+        sizes = {"count": part.stop - part.start, "offset": part.start, "rows": [r for r, in rows[part]],
+                 "cols": [c for c, in cols[part]]}
+        first_strip = starts([-(-c // 32) for c, in cols[part]])
+        layers = table(FILE, "Layers", **sizes, first_strip=first_strip, W=pointers(Ws[part]), u=pointers(us[part]),
+                       v=pointers(ws[part]))
+        launch(FILE, "sn_wtu", (first_strip[-1],), (32, 8), (layers,), xp=xp)
+        through = table(FILE, "Through", **sizes, u_old=pointers(us_old[part]), u=pointers(us[part]),
+                        v=pointers(vs[part]), w=pointers(ws[part]), copy=pointers(copies[part]),
+                        kept=pointers(us_old[part]) if keep else [])
+        launch(FILE, "sn_through", (sizes["count"],), (THREADS,), (through, sigmas))
+    return copies, ws
+
+
 def inverse_of(sigma: Array) -> Array:
     """1 / sigma; a zero W has sigma 0 and gives 0, so that W / sigma and its gradient are 0, not nan."""
     zero = is_zero(sigma)

@@ -33,40 +33,56 @@ def spectral_gradient(gy: Array, W: Array, u: Array, v: Array, sigma: Array) -> 
 
 def spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], pairs: Sequence[Pair],
                        in_pairs: Sequence[Pair | None], sigmas: Array, inverses: Array | None = None,
-                       scales: Sequence[float] | None = None) -> tuple[list[Array], Array | None]:
+                       scales: Sequence[float] | None = None, through: Sequence[Pair] = (),
+                       in_through: Sequence[Pair | None] = ()) -> tuple[list[Array], Array | None]:
     """The gradients of W * inverse of every layer at once, inverse = gamma * scale / sigma.
 
     (gW - <gW, W> / sigma * S) * inverse with respect to W, S as direction() has it, and <gW, W> * scale / sigma with
-    respect to gamma: Miyato et al. 2018, Eq. (12), u and v held constant.
+    respect to gamma: Miyato et al. 2018, Eq. (12), u and v held constant but for what `through` adds.
 
-    gWs: the gradients of the normalized weights, (out, in) like Ws; pairs, in_pairs: for direction(); sigmas (layers,),
-    0 where the results are 0; inverses (layers,), None: 1 / sigmas; scales: None if nobody asks for gammas' gradients.
+    gWs: the gradients of the normalized weights, (out, in) like Ws; pairs, in_pairs, through, in_through: for
+    direction(), the latter two of all layers or empty; sigmas (layers,), 0 where the results are 0; inverses (layers,),
+    None: 1 / sigmas; scales: None if nobody asks for gammas' gradients.
     Returns the gradients of the Ws, and those of the gammas (layers,) or None.
     """
-    if kernels_take(*gWs, *Ws, *_arrays(pairs), *_arrays(in_pairs), sigmas, inverses):
-        return launch_spectral_gradients(gWs, Ws, pairs, in_pairs, sigmas, inverses, scales)
+    if kernels_take(*gWs, *Ws, *_arrays(pairs, in_pairs, through, in_through), sigmas, inverses):
+        return launch_spectral_gradients(gWs, Ws, pairs, in_pairs, sigmas, inverses, scales, through, in_through)
     xp, ones = array_module(sigmas, *Ws), inverse_of(sigmas)
     slants = [gW.reshape(-1) @ W.reshape(-1) * one for gW, W, one in zip(gWs, Ws, ones, strict=True)]
-    dWs = [(gW - slant * direction(W.shape, pair, in_pair)) * inverse
-           for gW, W, slant, pair, in_pair, inverse in zip(gWs, Ws, slants, pairs, in_pairs,
-                                                           ones if inverses is None else inverses, strict=True)]
+    nothing = [None] * len(Ws)
+    Ss = [direction(W.shape, pair, in_pair, more, in_more) for W, pair, in_pair, more, in_more in zip(
+        Ws, pairs, in_pairs, through or nothing, in_through or nothing, strict=True)]
+    dWs = [(gW - slant * S) * inverse for gW, slant, S, inverse in zip(
+        gWs, slants, Ss, ones if inverses is None else inverses, strict=True)]
     return dWs, None if scales is None else xp.stack([slant * s for slant, s in zip(slants, scales, strict=True)])
 
 
-def direction(shape: tuple[int, ...], pair: Pair, in_pair: Pair | None) -> Array:
+def direction(shape: tuple[int, ...], pair: Pair, in_pair: Pair | None, through: Pair | None = None,
+              in_through: Pair | None = None) -> Array:
     """S, of this shape, with sigma(W) = <W, S>: u v^T, or the mean of this and of W's other matrix's, where W has them.
+
+    sigma's gradient, u and v held constant; with `through` what it is through the power iteration as well.
 
     pair: u (out,), v (everything else,).  in_pair: of a convolution's matrix (in, out kh kw) (Lin et al. 2021, section
     5.1): u (in,), v (out kh kw,), None for a layer that is not divided by this one's singular value.
+    through, in_through: u_old and w of either, as through_iterations has them.
     """
     outer = array_module(*pair).multiply.outer
-    S = outer(*pair).reshape(shape)
-    return S if in_pair is None else (S + outer(*in_pair[::-1]).reshape(shape)) / 2
+    S = outer(*pair)
+    if through is not None:
+        S += outer(*through)
+    if in_pair is None:
+        return S.reshape(shape)
+    S_in = outer(*in_pair[::-1])
+    if in_through is not None:
+        S_in += outer(*in_through[::-1])
+    return (S.reshape(shape) + S_in.reshape(shape)) / 2
 
 
 def launch_spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], pairs: Sequence[Pair],
                               in_pairs: Sequence[Pair | None], sigmas: Array, inverses: Array | None = None,
-                              scales: Sequence[float] | None = None) -> tuple[list[Array], Array | None]:
+                              scales: Sequence[float] | None = None, through: Sequence[Pair] = (),
+                              in_through: Sequence[Pair | None] = ()) -> tuple[list[Array], Array | None]:
     """In two launches, or two for every 32 layers."""
     count, inner = len(Ws), [len(pair[0]) if pair else 0 for pair in in_pairs]
     if not len(gWs) == len(pairs) == len(inner) == count or any(W.ndim != 2 or W.size == 0 for W in Ws) or any(
@@ -75,12 +91,16 @@ def launch_spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], pairs: 
                          "and another whose u's length divides the matrix's size, or None, for each layer, got gWs "
                          f"{[a.shape for a in gWs]}, Ws {[a.shape for a in Ws]}, {len(pairs)} pairs, us of others "
                          f"{inner}, scales {scales}")
-    us, vs = ([pair[k] for pair in pairs] for k in range(2))
-    lists = {"W": Ws, "gW": gWs, "u": us, "v": vs, **{name: [pair[k] for pair in in_pairs if pair]
-                                                      for k, name in enumerate(("u_in", "v_in"))}}
-    xp = check_lists("spectral_gradients", lists, {
-        "gW": [W.shape for W in Ws], "u": [W.shape[:1] for W in Ws], "v": [W.shape[1:] for W in Ws],
-        "u_in": [(n,) for n in inner if n], "v_in": [(W.size // n,) for n, W in zip(inner, Ws, strict=True) if n]})
+    if through and [None if pair is None else len(pair[0]) for pair in in_through] != [n or None for n in inner]:
+        raise ValueError("spectral_gradients: expected in_through for the layers that have in_pairs, and no other")
+    columns = {"u": (pairs, 0), "v": (pairs, 1), "u_in": (in_pairs, 0), "v_in": (in_pairs, 1),
+               "u_old": (through, 0), "w": (through, 1), "u_in_old": (in_through, 0), "w_in": (in_through, 1)}
+    rows, cols = [W.shape[:1] for W in Ws], [W.shape[1:] for W in Ws]
+    in_rows, in_cols = [(n,) for n in inner if n], [(W.size // n,) for n, W in zip(inner, Ws, strict=True) if n]
+    shapes = {"gW": [W.shape for W in Ws], "u": rows, "v": cols, "u_in": in_rows, "v_in": in_cols} | (
+        {"u_old": rows, "w": cols, "u_in_old": in_rows, "w_in": in_cols} if through else {})
+    xp = check_lists("spectral_gradients", {"W": Ws, "gW": gWs} | {
+        name: [pair[k] for pair in its if pair] for name, (its, k) in columns.items()}, shapes)
     if Ws:
         check("spectral_gradients", {"sigmas": (count,), "inverses": (count,)}, sigmas=sigmas, inverses=inverses)
     dWs = [xp.empty(W.shape, np.float32) for W in Ws]
@@ -90,9 +110,9 @@ def launch_spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], pairs: 
         first = starts([_share(size) for size in sizes])
         layers = table(FILE, "Gradients", count=len(sizes), offset=part.start, first=first, size=sizes,
                        cols=[W.shape[1] for W in Ws[part]], inner=inner[part], scale=scales[part] if scales else [],
-                       G=pointers(gWs[part]), W=pointers(Ws[part]), u=pointers(us[part]), v=pointers(vs[part]),
-                       u_in=[pair[0].data.ptr if pair else 0 for pair in in_pairs[part]],
-                       v_in=[pair[1].data.ptr if pair else 0 for pair in in_pairs[part]], dW=pointers(dWs[part]),
+                       G=pointers(gWs[part]), W=pointers(Ws[part]), dW=pointers(dWs[part]),
+                       **{name: [pair[k].data.ptr if pair else 0 for pair in its[part]]
+                          for name, (its, k) in columns.items()},
                        inverses=0 if inverses is None else inverses.data.ptr,
                        dgammas=0 if dgammas is None else dgammas.data.ptr)
         parts = xp.empty((first[-1],), np.float32)
@@ -188,5 +208,9 @@ def _share(size: int) -> int:
     return min(MOST, -(-size // WORK))
 
 
-def _arrays(pairs: Sequence[Pair | None]) -> list[Array]:
-    return [a for pair in pairs if pair is not None for a in pair]
+def _there(*pairs: Pair | None) -> list[Pair]:
+    return [pair for pair in pairs if pair is not None]
+
+
+def _arrays(*lists: Sequence[Pair | None]) -> list[Array]:
+    return [a for pairs in lists for pair in _there(*pairs) for a in pair]

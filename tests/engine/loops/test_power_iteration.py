@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from checks import read_only
 
-from minigan.engine.loops.power_iteration import inverse_of, power_iteration
+from minigan.engine.loops.power_iteration import inverse_of, power_iteration, through_iterations
 
 SHAPES = [(5, 7), (7, 5), (1, 9), (9, 1), (1, 1), (16, 144)]
 
@@ -96,3 +96,19 @@ def test_power_iteration_refuses_a_u_of_another_length_and_no_iterations(u_lengt
 def test_inverses_are_of_either_sign_and_pass_nan_on():
     sigma = np.array([2.0, -4.0, 0.0, np.nan, np.inf], np.float32)
     np.testing.assert_array_equal(inverse_of(sigma), np.array([0.5, -0.25, 0, np.nan, 0], np.float32))
+
+
+def test_the_gradient_through_an_iteration_is_the_central_difference_of_sigma(rng):
+    """u v^T + u_old w^T, for matrices of all forms; without the second term it is another."""
+    for shape in ((4, 6), (7, 3), (1, 5), (5, 1)):
+        W, u_old = rng.standard_normal(shape), rng.standard_normal(shape[0])
+        u, v, sigma = power_iteration(W, u_old)
+        (copy,), (w,) = through_iterations([W], [u_old], [u], [v], np.array([sigma]))
+        found, step = np.outer(u, v) + np.outer(copy, w), 1e-6
+        expected = np.zeros(shape)
+        for i, j in np.ndindex(*shape):
+            change = np.zeros(shape)
+            change[i, j] = step
+            expected[i, j] = (power_iteration(W + change, u_old)[2] - power_iteration(W - change, u_old)[2]) / 2 / step
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+        assert (1 in shape) == np.allclose(np.outer(u, v), expected, atol=1e-7)
