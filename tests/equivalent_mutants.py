@@ -44,6 +44,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "a bank of shared memory is met 32 times, or the room of a tile is larger; the numbers are the same": [
         ("spectral_norm", "sn_transpose", "__shared__ float tile[32][33];", f"__shared__ float tile{sizes};")
         for sizes in ("[32][32]", "[32][34]", "[33][33]")],
+    "the tiles of a row in another order": [
+        ("spectral_norm", "sn_transpose", "int c0 = (block - layers.first[l]) % wide * 32;",
+         "int c0 = (block + layers.first[l]) % wide * 32;")],
     "a step is copied twice, or one too many, or some of zeros are added": [
         ("conv", "product", "for (int step = 0; step < STAGES - 1; step++) {",
          "for (int step = 0; step <= STAGES - 1; step++) {"),
