@@ -120,13 +120,14 @@ __device__ float before_leaky(float gy, const number* y, long long i, float slop
 
 // The moments of each channel, by Welford's running mean in each thread, then merged; and what normalization by them
 // multiplies with and adds: inverse = 1 / sqrt(variance + eps), scale = gamma * inverse, shift = beta - mean * scale.
-// If `moves`, the running moments move in place, to decay * running + rest * new, the new variance times unbias.
-// All (C,); parts (groups, C, 3).
+// Without `has_gamma` and `has_beta` gamma counts as 1 and beta as 0. If `moves`, the running moments move in place, to
+// decay * running + rest * new, the new variance times unbias. All (C,); parts (groups, C, 3).
 extern "C" __global__ void batch_statistics(const number* x, const float* gamma, const float* beta,
                                             float* running_mean, float* running_variance, float* mean,
                                             float* inverse, float* scale, float* shift, Moments* parts, int* tickets,
-                                            float eps, int moves, float decay, float rest, float unbias, int C,
-                                            long long rows, long long rows_per_block) {
+                                            float eps, int has_gamma, int has_beta, int moves, float decay,
+                                            float rest, float unbias, int C, long long rows,
+                                            long long rows_per_block) {
     __shared__ Moments shared[256];
     int c = blockIdx.x * blockDim.x + threadIdx.x;
     long long first = blockIdx.y * rows_per_block;
@@ -153,8 +154,8 @@ extern "C" __global__ void batch_statistics(const number* x, const float* gamma,
             float variance = all.squares / all.count;
             mean[c] = all.mean;
             inverse[c] = 1.0f / sqrtf(variance + eps);
-            scale[c] = gamma[c] * inverse[c];
-            shift[c] = beta[c] - all.mean * scale[c];
+            scale[c] = has_gamma ? gamma[c] * inverse[c] : inverse[c];
+            shift[c] = has_beta ? beta[c] - all.mean * scale[c] : -all.mean * scale[c];
             if (moves) {
                 running_mean[c] = decay * running_mean[c] + rest * all.mean;
                 running_variance[c] = decay * running_variance[c] + rest * (variance * unbias);

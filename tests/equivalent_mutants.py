@@ -10,7 +10,7 @@ STEPS = [(kernel, f"int all = ({depth} + DEPTH - 1) / DEPTH, first = all * part 
 # reason -> (files, function, line without its comment, the line of the mutant)
 SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "0 times the slope is 0": [
-        ("activation batch_norm", "leaky", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
+        ("activation batch_norm conditional_norm", "leaky", "return z < 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;",
          "return z <= 0.0f ? (slope == 0.0f ? 0.0f : z * slope) : z;"),
         ("windows", "collect", "put(at, sum < 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum);",
          "put(at, sum <= 0.0f ? (slope == 0.0f ? 0.0f : sum * slope) : sum);"),
@@ -20,8 +20,8 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         ("sums", "as_number", "if (x != x) return 0x7fff;", changed) for changed in (
             ";", "if (false) return 0x7fff;")],
     "whether a number is there is asked below again": [
-        ("activation batch_norm resample", "each", "if (place(0) >= count) return;", changed) for changed in (
-            "if (false) return;", "if (place(0) > count) return;", "if (place(0) >= count) ;")],
+        ("activation batch_norm conditional_norm resample", "each", "if (place(0) >= count) return;", changed)
+        for changed in ("if (false) return;", "if (place(0) > count) return;", "if (place(0) >= count) ;")],
     "0 is on both sides of the kink": [
         ("losses", "value_of", line, line.replace("z <", "z <=")) for line in (
             "if (function == RELU) return z < 0.0f ? 0.0f : z;",
@@ -84,13 +84,19 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
          f"extern __shared__ __align__({size}) float shared[];")
         for size in (15, 17) for function in ("product", "is_last_block")],
     "with slope 1 both branches are gy; y, which is some array then, is read for nothing": [
-        ("batch_norm", "before_leaky", "return slope == 1.0f || as_float(y[i]) > 0.0f ? gy : gy * slope;",
+        ("batch_norm conditional_norm", "before_leaky",
+         "return slope == 1.0f || as_float(y[i]) > 0.0f ? gy : gy * slope;",
          "return slope == 2.0f || as_float(y[i]) > 0.0f ? gy : gy * slope;")],
     "where both are equal they are the same": [
         (file, function, "long long end = first + rows_per_block < rows ? first + rows_per_block : rows;",
          "long long end = first + rows_per_block <= rows ? first + rows_per_block : rows;")
         for file, function in [("activation", "bias_leaky_gradient"), ("activation", "sum_rows"),
                                ("batch_norm", "batch_statistics"), ("batch_norm", "normalize_sums")]],
+    "a label that lies inside stays what it is, without the short way, too": [
+        (file, "row_of", f"if (label >= 0 && label < {rows}) return label;", changed)
+        for file, rows in (("conditional_norm", "classes"), ("sums", "rows")) for changed in (
+            ";", "if (false) return label;", f"if (label > 0 && label < {rows}) return label;",
+            f"if (label >= 1 && label < {rows}) return label;")],
     "whichever thread does it": [
         ("activation batch_norm", "is_last_block", "if (threadIdx.x == 0 && threadIdx.y == 0) {",
          "if (threadIdx.x == 0 && threadIdx.y == 1) {"),  # blocks are at least 8 high
@@ -115,6 +121,7 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         ("losses", "mean_of", "__shared__ float sums[256];", "__shared__ float sums[257];"),
         ("batch_norm", "batch_statistics", "__shared__ Moments shared[256];", "__shared__ Moments shared[257];"),
         ("batch_norm", "normalize_sums", "__shared__ float2 shared[256];", "__shared__ float2 shared[257];"),
+        ("conditional_norm", "label_sums", "__shared__ float2 shared[256];", "__shared__ float2 shared[257];"),
         *(("power_iteration", "sn_wtu", "__shared__ float sums[8][32];", f"__shared__ float sums{sizes};")
           for sizes in ("[8][33]", "[9][32]"))],
     "the same for the multiples of 32 up to 256, and no block has more threads": [

@@ -18,6 +18,7 @@ from minigan.engine.loops import (
     activation,
     adam,
     batch_norm,
+    conditional_norm,
     conv,
     losses,
     operator_norm,
@@ -57,8 +58,8 @@ class Case:
 
 
 def in_dtype(dtype: Any) -> Callable[[Any], Any]:
-    """For `mapped`: an array in another dtype, but of bits those that they are."""
-    return lambda a: a if a.dtype == np.uint16 else a.astype(dtype)
+    """For `mapped`: an array in another dtype, but bits and labels as they are."""
+    return lambda a: a if a.dtype in (np.uint16, np.int64) else a.astype(dtype)
 
 
 def mapped(function: Callable, tree: Any) -> Any:
@@ -574,6 +575,13 @@ def half_statistics_inputs(rng):
         yield x.astype(BF16), *channels
 
 
+def bare_statistics_inputs(rng):
+    for x, gamma, beta, eps in statistics_inputs(rng):
+        yield x, None, None, eps
+        yield x, gamma, None, eps
+        yield x, None, beta, eps
+
+
 def moved_inputs(rng):
     for x, gamma, beta, _ in statistics_inputs(rng):
         old = normal(rng, gamma.shape)
@@ -612,6 +620,69 @@ def normalize_gradient_twin(gy, x, y, gamma, mean, inverse, slope, before=0):
     hat = (x - mean) * inverse
     gbeta, ggamma = gz.sum(axes), (gz * hat).sum(axes)
     return before + gamma * inverse * (gz - gbeta / count - hat * ggamma / count), ggamma, gbeta
+
+
+TABLES = [  # x, classes, labels
+    ((1, 1), 1, [0]),
+    ((3, 1), 2, [1, 1, 0]),
+    ((1, 2, 3, 5), 4, [2]),
+    ((5, 7), 3, [0, 2, 2, 0, 2]),
+    ((2, 40, 3, 33), 5, [3, 0]),
+    ((6, 3, 3, 40), 9, [8, 0, 3, 3, 8, 3]),
+    ((4, 9, 1, 3), 3, [-1, 3, 7, -5]),  # counted modulo the classes
+    ((9, 2, 2, 70), 6, [5, 1, 0, 5, 5, 1, 2, 0, 5]),
+    ((2, 1, 2, 1), 700, [699, 255]),
+]
+
+
+def tables(rng):
+    """x, gamma and beta (classes, C), labels: classes that occur once, often and not at all."""
+    for shape, classes, labels in TABLES:
+        table = classes, shape[-1]
+        yield normal(rng, shape), normal(rng, table), normal(rng, table), np.array(labels, np.int64)
+
+
+def by_label_inputs(rng):
+    for k, (x, gamma, beta, labels) in enumerate(tables(rng)):
+        for slope in (0.0, 0.1, 1.0)[k % 2:]:
+            yield x, normal(rng, x.shape[-1:]), normal(rng, x.shape[-1:]), gamma, beta, labels, slope
+    one, two = np.ones(4, np.float32), np.ones((2, 4), np.float32)
+    yield np.concatenate([SPECIAL, SPECIAL]), 0 * one, one, two, 0 * two, np.array([1, 0]), 0.0
+    yield normal(rng, (3, 2)), one[:2], one[:2], two[:, :2].copy(), np.stack([NANS, NANS]), np.array([1, 0, 1]), 0.5
+    one_half, zeros = np.full((2, 40), 1.5, np.float32), np.zeros((2, 40), np.float32)  # halfway, in bfloat16
+    yield normal(rng, (3, 40)), zeros[0], zeros[0] + 1, one_half, zeros, np.array([0, 1, 0]), 1.0
+    yield normal(rng, (0, 2)), one[:2], one[:2], two[:, :2].copy(), two[:, :2].copy(), np.zeros(0, np.int64), 0.5
+
+
+def by_label_twin(x, mean, inverse, gamma, beta, labels, slope):
+    """Sample by sample."""
+    samples = [(x[n] - mean) * inverse * gamma[k % len(gamma)] + beta[k % len(gamma)] for n, k in enumerate(labels)]
+    return activation.leaky(np.stack(samples), slope) if samples else x
+
+
+def conditional_inputs(rng, dtype=np.float32):
+    """dtype: what x is rounded to before its mean is taken."""
+    for k, (x, gamma, beta, labels) in enumerate(tables(rng)):
+        x = x.astype(dtype).astype(np.float32)
+        rows = x.reshape(-1, x.shape[-1])
+        mean, inverse = rows.mean(0), 1 / np.sqrt(rows.var(0) + np.float32(0.3))
+        for i, slope in enumerate((0.0, 0.1, 1.0)):
+            y = by_label_twin(x, mean, inverse, gamma, beta, labels, slope) if slope != 1 or k % 2 else None
+            yield (normal(rng, x.shape), x, y, gamma, mean, inverse, labels, slope,
+                   normal(rng, x.shape) if (i + k) % 2 else None)
+
+
+def conditional_twin(gy, x, y, gamma, mean, inverse, labels, slope, before):
+    """The gradient of batch normalization without gamma and beta, of gy times the sample's gamma."""
+    gz = gy if y is None or slope == 1 else gy * np.where(y > 0, 1, slope)
+    gains, hat, (ggamma, gbeta) = np.empty_like(x), (x - mean) * inverse, np.zeros((2, *gamma.shape))
+    for n, k in enumerate(labels):
+        gains[n] = gamma[k % len(gamma)]
+        gbeta[k % len(gamma)] += gz[n].reshape(-1, x.shape[-1]).sum(0)
+        ggamma[k % len(gamma)] += (gz[n] * hat[n]).reshape(-1, x.shape[-1]).sum(0)
+    one = np.ones(x.shape[-1:])
+    gx = normalize_gradient_twin(gz * gains, x, None, one, mean, inverse, 1.0)[0]
+    return gx + (0 if before is None else before), ggamma, gbeta
 
 
 # ---- the rest ------------------------------------------------------------------------------------------------------
@@ -789,6 +860,12 @@ CASES = [
     in_half(batch_norm.launch_normalize, batch_norm.normalize, normalize_inputs, (0,)),
     in_half(batch_norm.launch_normalize_gradient, normalize_gradient_twin,
             lambda rng: normalize_gradient_inputs(rng, BF16), (0, 1, 2, 7), 1e-5),
+    Case(batch_norm.launch_batch_statistics, batch_norm.batch_statistics, bare_statistics_inputs),
+    Case(conditional_norm.launch_normalize_by_label, by_label_twin, by_label_inputs),
+    Case(conditional_norm.launch_conditional_gradient, conditional_twin, conditional_inputs, 1e-5),
+    in_half(conditional_norm.launch_normalize_by_label, by_label_twin, by_label_inputs, (0,)),
+    in_half(conditional_norm.launch_conditional_gradient, conditional_twin,
+            lambda rng: conditional_inputs(rng, BF16), (0, 1, 2, 8), 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
     Case(sums.launch_add_all, sums.add_all, pairs_inputs),
     Case(sums.launch_add, lambda x, y: np.asarray(x + y), two_inputs),

@@ -24,7 +24,7 @@ TENSOR_CORES = "conv.cu"  # its blocks have 128 threads, which may have all regi
 MOST_REGISTERS, SINCE = 255, 80
 TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (128, 32), (32, 128))  # that engine/loops/conv.py asks for
 BITS = (10, 7)  # of a factor, behind the point: TF32, bfloat16
-HALF = ("activation.cu", "batch_norm.cu", "resample.cu", "sums.cu")  # whose activations may be bfloat16
+HALF = ("activation.cu", "batch_norm.cu", "conditional_norm.cu", "resample.cu", "sums.cu")  # activations in bfloat16
 # Arrays in bfloat16: the first choice with every tile, the others with the largest, which needs most registers.
 HALVES = (("HALF_A", "HALF_B", "HALF_OUT"), ("HALF_A", "HALF_OUT"), ("HALF_OUT",), ("HALF_A",), ("HALF_B",))
 SHARED = 48 << 10  # bytes that a block may have without asking

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minigan.engine.devices import BF16, FLOAT32, Array, array_module
+from minigan.engine.devices import BF16, FLOAT32, INT64, Array, array_module
 
 OPTIONS = ("--std=c++17",)  # CuPy adds -ftz=true, -default-device and -arch
 LIMITS = ((1 << 31) - 1, 65535, 65535)  # of a grid: CUDA C++ Programming Guide, compute capabilities
@@ -67,17 +67,19 @@ def compact(x: Array) -> Array:
 
 
 def check(launcher: str, shapes: dict[str, tuple[int, ...] | None], activations: dict[str, Array | None] | None = None,
-          **arrays: Array | None) -> Any:
+          labels: Array | None = None, **arrays: Array | None) -> Any:
     """The array module of a launcher's arguments, after checking what the kernels rely on.
 
     Each array that is not None must be a CuPy one, float32, C-contiguous, and of the shape in `shapes` if one is there;
-    `activations` may instead be bfloat16, all of them.
+    `activations` may instead be bfloat16, all of them, and `labels` are int64.
     Raises TypeError or ValueError that names the launcher, what it expected and what was given.
     """
     xp = array_module(*arrays.values(), *(activations or {}).values())
     for name, a in arrays.items():
         if a is not None and not _fits(xp, a, shapes.get(name)):
             raise _refusal(launcher, xp, name, a, shapes.get(name))
+    if labels is not None and not _fits(xp, labels, shapes.get("labels"), INT64):
+        raise _refusal(launcher, xp, "labels", labels, shapes.get("labels"), INT64)
     if activations:
         there = [a for a in activations.values() if a is not None]
         dtype = BF16 if there and all(getattr(a, "dtype", None) == BF16 for a in there) else FLOAT32

@@ -17,7 +17,8 @@ except ImportError:  # comes with the extra `cuda`; without it no array is of th
     bfloat16 = "V2"
 
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever array_module() knows
-FLOAT32, BF16 = np.dtype(np.float32), np.dtype(bfloat16)  # to compare a dtype with these is faster than with its type
+# To compare a dtype with these is faster than with its type.
+FLOAT32, INT64, BF16 = np.dtype(np.float32), np.dtype(np.int64), np.dtype(bfloat16)
 
 DEVICES = ("cpu", "cuda")
 

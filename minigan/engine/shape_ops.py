@@ -169,13 +169,20 @@ def take(x: Tensor, index: Any) -> Tensor:
 
 def embedding(W: Tensor, labels: Array) -> Tensor:
     """Rows of W: (n, d) and integers of any shape -> their shape + (d,)."""
+    return take(W, rows_of("embedding", labels, W.shape[0]))
+
+
+def rows_of(who: str, labels: Any, n: int) -> Array:
+    """Labels as an array of integers. TypeError or ValueError, naming `who`, unless they are rows of a table of n.
+
+    Labels that are on a GPU already are taken at their word: to look at them would be to wait for it.
+    """
     labels = labels if hasattr(labels, "dtype") else np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise TypeError(f"embedding: expected integer labels, got {labels.dtype}")
-    # Labels that are on a GPU already are taken at their word: to look at them would be to wait for it.
-    if array_module(labels) is np and labels.size and not (0 <= labels.min() and labels.max() < W.shape[0]):
-        raise ValueError(f"embedding: labels go from {labels.min()} to {labels.max()}, W has {W.shape[0]} rows")
-    return take(W, labels)
+        raise TypeError(f"{who}: expected integer labels, got {labels.dtype}")
+    if array_module(labels) is np and labels.size and not (0 <= labels.min() and labels.max() < n):
+        raise ValueError(f"{who}: labels go from {labels.min()} to {labels.max()}, W has {n} rows")
+    return labels
 
 
 def concatenate(xs: Sequence[Tensor], axis: int = 0) -> Tensor:

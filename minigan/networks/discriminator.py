@@ -15,9 +15,10 @@ from minigan.engine import ops
 from minigan.engine.autograd import Tensor
 from minigan.engine.devices import Array, array_module, to_host
 from minigan.engine.scaled import Scaled
+from minigan.engine.shape_ops import rows_of
 from minigan.errors import WrongUse, choose
 from minigan.networks.norms import Normalization
-from minigan.nn.feature_norms import FEATURES, BatchNorm
+from minigan.nn.feature_norms import FEATURES, BatchNorm, ConditionalNormalize, scaled_by_label
 from minigan.nn.initializers import Draw, Initializer, by_name
 from minigan.nn.layers import Layer, Linear, Pass
 from minigan.nn.lipschitz import InUse
@@ -71,7 +72,12 @@ class ConditionalBatchNorm(BatchNorm):
         if self.params["gamma"].shape[1] != n:  # else one channel would be broadcast to any number
             raise ValueError(f"ConditionalBatchNorm: expected {self.params['gamma'].shape[1]} channels in the last "
                              f"axis, got x {x.shape}")
-        check_labels("ConditionalBatchNorm", how.labels, len(x))
+        labels = check_labels("ConditionalBatchNorm", how.labels, len(x))
+        gamma, beta = self.params["gamma"], self.params["beta"]
+        if how.train and self.group.size == 1 and xp is not np:
+            rows = xp.asarray(rows_of("ConditionalBatchNorm", labels, len(gamma)), np.int64)
+            running = self.state["mean"], self.state["variance"]
+            return ConditionalNormalize(rows, self.eps, self.slope, running, self.decay)(x, gamma, beta)
         if how.train and self.group.size > 1:
             hat = self.over_processes(x)
         elif how.train:
@@ -80,11 +86,7 @@ class ConditionalBatchNorm(BatchNorm):
         else:
             inverse = 1 / xp.sqrt(self.state["variance"] + x.dtype.type(self.eps))
             hat = x * Tensor(inverse) - Tensor(self.state["mean"] * inverse)
-        one_pixel = (len(x), *(1,) * (x.ndim - 2), n)
-        gamma, beta = (ops.reshape(ops.embedding(self.params[name], how.labels), one_pixel)
-                       for name in ("gamma", "beta"))
-        y = hat * gamma + beta
-        return y if self.slope == 1 else ops.leaky_relu(y, self.slope)
+        return scaled_by_label(hat, gamma, beta, labels, self.slope)
 
 
 class Embedding(Linear):

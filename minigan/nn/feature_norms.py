@@ -10,6 +10,7 @@ from minigan.engine import ops
 from minigan.engine.autograd import FusedOp, Tensor
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.batch_norm import batch_statistics, move_moments, normalize, normalize_gradient
+from minigan.engine.loops.conditional_norm import conditional_gradient, normalize_by_label
 from minigan.nn.layers import Layer, Pass
 from minigan.nn.over_processes import normalized
 from minigan.parallel.mpi import ALONE, Group
@@ -132,3 +133,38 @@ class BatchNormalize(FusedOp):
     def fused_backward(self, gy: Array, before: Array | None = None) -> tuple[Array, Array, Array]:
         return normalize_gradient(gy, self.saved[0].data, self.y, self.saved[1].data, self.mean, self.inverse,
                                   self.slope, before)
+
+
+class ConditionalNormalize(FusedOp):
+    """BatchNormalize with a gain and a shift for every class: gamma, beta (classes, C), x (N, ..., C).
+
+    labels: (N,) int64, each a row of gamma and beta.
+    """
+
+    adds = halves = True
+
+    def __init__(self, labels: Array, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None,
+                 decay: float = 0.0):
+        self.labels, self.eps, self.slope, self.decay = labels, eps, slope, decay
+        self.running: tuple[Array | None, Array | None] = running or (None, None)
+
+    def forward(self, x: Array, gamma: Array, beta: Array) -> Array:
+        self.mean, self.inverse, *_ = batch_statistics(x, None, None, self.eps, *self.running, self.decay)
+        y = normalize_by_label(x, self.mean, self.inverse, gamma, beta, self.labels, self.slope)
+        self.y = y if self.slope != 1 and any(self.needs) else None
+        return y
+
+    def composed(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return scaled_by_label(normalized(x, self.eps, ALONE)[0], gamma, beta, self.labels, self.slope)
+
+    def fused_backward(self, gy: Array, before: Array | None = None) -> tuple[Array, Array, Array]:
+        return conditional_gradient(gy, self.saved[0].data, self.y, self.saved[1].data, self.mean, self.inverse,
+                                    self.labels, self.slope, before)
+
+
+def scaled_by_label(x: Tensor, gamma: Tensor, beta: Tensor, labels: Array, slope: float = 1.0) -> Tensor:
+    """leaky(x * gamma[label] + beta[label]): x (N, ..., C), gamma and beta (classes, C), labels (N,) integers."""
+    one_pixel = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
+    gain, shift = (ops.reshape(ops.embedding(W, labels), one_pixel) for W in (gamma, beta))
+    y = x * gain + shift
+    return y if slope == 1 else ops.leaky_relu(y, slope)

@@ -28,7 +28,7 @@ from minigan.engine.loops.resample import pool2x
 from minigan.engine.loops.sample_norms import sample_norms
 from minigan.engine.loops.spectral_norm import spectral_gradient
 from minigan.engine.scaled import Scaled
-from minigan.nn.feature_norms import BatchNorm, BatchNormalize
+from minigan.nn.feature_norms import BatchNorm, BatchNormalize, ConditionalNormalize
 from minigan.nn.initializers import glorot_uniform, normal
 from minigan.nn.layers import Conv2d, Linear, Pass
 from minigan.nn.losses import SampleNorms, mean_of
@@ -696,6 +696,7 @@ def functions():
     f("linear", (3, 5), (4, 5), b)(lambda x, W, b: conv_ops.linear(x, W, b))
     f("batch-normalize", (3, 2, 2, 4), b, b)(
         lambda x, g, b: BatchNormalize(1e-2, 0.1)(x, g, b))
+    f("conditional-normalize", (3, 2, 2, 4), (5, 4), (5, 4))(by_label)
     f("added-to-a-gradient", (3, 2, 4), b, b)(added)
     f("losses", (3, 5), (3, 5))(lambda x, y: mean_of("relu", x, -1, 0.3) + mean_of("softplus", y, -1) * 2
                                 + mean_of("square", x, 1, -0.5) + mean_of("linear", x, -1) * mean_of("softplus", x))
@@ -721,6 +722,12 @@ def added(x, gamma, beta):
     h = x * x
     y = BatchNormalize(1e-2, 0.1)(h, gamma, beta) + ops.leaky_relu(h) * 3 + BatchNormalize(1e-2)(x, gamma, beta) * h
     return y + ops.leaky_relu(x, 0.2) * x + ops.broadcast_to(ops.mean(h, 0), h.shape)
+
+
+def by_label(x, gamma, beta):
+    """A batch normalization with a gain for each class, of what is used once more."""
+    h = x * x
+    return ConditionalNormalize(devices.array_module(x.data).array([3, 0, 3]), 1e-2, 0.1)(h, gamma, beta) + h * 3
 
 
 def pool(x):

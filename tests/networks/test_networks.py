@@ -15,14 +15,14 @@ import tiny
 from checks import check_grads
 from twins import give_to_torch, to_float64, torchs_layout
 
-from minigan.engine import ops
+from minigan.engine import cuda, ops
 from minigan.engine.autograd import Tensor, grad, no_grad
 from minigan.errors import WrongUse
 from minigan.networks.discriminator import CONDITIONS, ConditionalBatchNorm, Embedding
 from minigan.networks.models import MODELS
 from minigan.networks.norms import Normalization
 from minigan.networks.resnet import DIM_EMBED
-from minigan.nn.feature_norms import BatchNorm, LayerNorm
+from minigan.nn.feature_norms import BatchNorm, ConditionalNormalize, LayerNorm
 from minigan.nn.initializers import glorot_uniform
 from minigan.nn.layers import Pass
 from minigan.nn.losses import LOSSES, gradient_penalty
@@ -309,6 +309,80 @@ def test_derivatives_of_conditional_bn(train, rng):
         layer.params |= {"gamma": gamma, "beta": beta}
         return layer(x, train, labels)
     check_grads(apply, rng.standard_normal((4, 2, 1, 2)), rng.standard_normal((3, 2)), rng.standard_normal((3, 2)))
+
+
+@pytest.mark.parametrize("slope", [1, 0.1])
+@pytest.mark.parametrize("shape", [(4, 2), (4, 2, 1, 2), (1, 3, 2, 3)])
+def test_conditional_bn_in_one_go_is_that_in_operations(shape, slope, rng):
+    """Its value, its gradient, and that its derivatives of two orders are central differences."""
+    labels, table = np.array([1, 1, 0, 1])[:shape[0]], (3, shape[-1])
+    arrays = rng.standard_normal(shape), rng.standard_normal(table), rng.standard_normal(table)
+    xs = [Tensor(a, requires_grad=True) for a in arrays]
+    op = ConditionalNormalize(labels, 2e-2, slope)
+    gy = Tensor(rng.standard_normal(shape))
+    for found, expected in zip([op(*xs), *grad(op(*xs), xs, gy=gy)],
+                               [op.composed(*xs), *grad(op.composed(*xs), xs, gy=gy)], strict=True):
+        np.testing.assert_allclose(found.data, expected.data, rtol=1e-9, atol=1e-9)
+    check_grads(lambda *xs: ConditionalNormalize(labels, 2e-2, slope)(*xs), *arrays)
+
+
+FUSED = ("batch_statistics", "normalize_by_label", "label_sums", "class_sums", "conditional_gradient")
+
+
+def on_emulated_cupy(layer, cupy, arrays, labels, gy):
+    """What a conditional BN gives in training, moves and has as gradients, on the host; and what was launched."""
+    x, layer.params["gamma"], layer.params["beta"] = xs = [Tensor(cupy.array(a), requires_grad=True) for a in arrays]
+    gy = Tensor(cupy.array(gy))
+    with emulated_cupy.counted() as c:
+        y = layer(x, True, labels)
+        gradients = grad(y, xs, gy=gy)
+    found = [y, *gradients, *(Tensor(layer.state[name]) for name in ("mean", "variance"))]
+    return [t.data.get() for t in found], c
+
+
+def test_conditional_bn_is_five_launches_on_a_gpu(rng):
+    """With labels that lie on the GPU, and the numbers of the same in operations, in float64 by NumPy."""
+    arrays = [3 * rng.standard_normal((6, 5, 3, 7)) + 1, *rng.standard_normal((2, 4, 7))]
+    arrays = [a.astype(np.float32) for a in arrays]
+    labels, gy = np.array([2, 0, 0, 2, 1, 2]), rng.standard_normal((6, 5, 3, 7)).astype(np.float32)
+    expected = to_float64(ConditionalBatchNorm(4, 7, slope=0.2))
+    xs = [Tensor(a.astype(np.float64), requires_grad=True) for a in arrays]
+    _, expected.params["gamma"], expected.params["beta"] = xs
+    y = expected(xs[0], True, labels)
+    exact = [y.data, *(g.data for g in grad(y, xs, gy=Tensor(gy.astype(np.float64)))),
+             expected.state["mean"], expected.state["variance"]]
+    with emulated_cupy.installed() as cupy:
+        layer = ConditionalBatchNorm(4, 7, slope=0.2).to(cupy)
+        cuda.tickets(cupy, 1)  # which are made once
+        found, c = on_emulated_cupy(layer, cupy, arrays, cupy.array(labels), gy)
+        assert c.kernels == dict.fromkeys(FUSED, 1) and not c.operations and not c.to_host
+        for a, b in zip(found, exact, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * np.abs(b).max())
+        evaluated = layer(Tensor(cupy.array(arrays[0])), False, labels).data.get()
+        with pytest.raises(ValueError, match="ConditionalBatchNorm: labels go from 0 to 4"):
+            layer(Tensor(cupy.array(arrays[0])), True, np.array([0, 1, 2, 3, 4, 0]))
+        with pytest.raises(TypeError, match="ConditionalBatchNorm: expected integer labels, got float64"):
+            layer(Tensor(cupy.array(arrays[0])), True, cupy.array(labels.astype(np.float64)))
+    np.testing.assert_allclose(evaluated, expected(xs[0], False, labels).data, rtol=0, atol=1e-5)
+
+
+def test_conditional_bn_over_processes_is_not_fused(rng):
+    """With another process that has the same rows the result is that of one process alone."""
+    class Twice:
+        size, cards = 2, None
+
+        def mean(self, arrays):
+            return arrays
+    arrays = [a.astype(np.float32) for a in (rng.standard_normal((4, 2, 3, 5)), *rng.standard_normal((2, 3, 5)))]
+    labels, gy = np.array([2, 0, 0, 2]), rng.standard_normal((4, 2, 3, 5)).astype(np.float32)
+    with emulated_cupy.installed() as cupy:
+        layer, other = (ConditionalBatchNorm(3, 5, slope=0.2).to(cupy) for _ in range(2))
+        other.group = Twice()
+        alone, one = on_emulated_cupy(layer, cupy, arrays, labels, gy)
+        together, two = on_emulated_cupy(other, cupy, arrays, labels, gy)
+    assert set(FUSED) <= set(one.kernels) and not set(FUSED) & set(two.kernels)
+    for a, b in zip(alone[:-1], together[:-1], strict=True):  # the last, the unbiased variance, counts twice the rows
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
 def test_classes_that_are_not_in_the_batch_get_no_gradient(rng):

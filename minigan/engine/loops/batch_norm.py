@@ -16,12 +16,12 @@ from minigan.engine.thread_pool import FEW, parallel, row_blocks, scratch
 FILE = "batch_norm.cu"
 
 
-def batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, running_mean: Array | None = None,
+def batch_statistics(x: Array, gamma: Array | None, beta: Array | None, eps: float, running_mean: Array | None = None,
                      running_variance: Array | None = None, decay: float = 0.0) -> tuple[Array, Array, Array, Array]:
     """What batch normalization of x (..., C) needs of it: (mean, inverse, scale, shift), all (C,).
 
     inverse: 1 / sqrt(variance + eps), of the biased variance over all axes but the last; scale: gamma * inverse; shift:
-    beta - mean * scale. The running moments, if given, are moved (`move_moments`).
+    beta - mean * scale. gamma None: 1; beta None: 0. The running moments, if given, are moved (`move_moments`).
     """
     if kernels_take(gamma, beta, running_mean, running_variance, activations=(x,)):
         return launch_batch_statistics(x, gamma, beta, eps, running_mean, running_variance, decay)
@@ -29,12 +29,12 @@ def batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, running_me
     if running_mean is not None and running_variance is not None:
         move_moments(running_mean, running_variance, mean, variance, decay, x.size // x.shape[-1])
     inverse = 1 / array_module(mean).sqrt(variance + mean.dtype.type(eps))
-    scale = gamma * inverse
-    return mean, inverse, scale, beta - mean * scale
+    scale = inverse if gamma is None else gamma * inverse
+    return mean, inverse, scale, -mean * scale if beta is None else beta - mean * scale
 
 
-def launch_batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, running_mean: Array | None = None,
-                            running_variance: Array | None = None,
+def launch_batch_statistics(x: Array, gamma: Array | None, beta: Array | None, eps: float,
+                            running_mean: Array | None = None, running_variance: Array | None = None,
                             decay: float = 0.0) -> tuple[Array, Array, Array, Array]:
     C, channels = x.shape[-1], x.shape[-1:]
     arrays = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_variance": running_variance}
@@ -44,11 +44,13 @@ def launch_batch_statistics(x: Array, gamma: Array, beta: Array, eps: float, run
     rows, moves = x.size // C, running_mean is not None and running_variance is not None
     grid, block, per_block = column_grid(rows, C)
     mean, inverse, scale, shift = (xp.empty((C,), np.float32) for _ in range(4))
+    given = (mean if a is None else a for a in (gamma, beta))  # the mean is not read
     moved = (running_mean, running_variance) if moves else (mean, mean)  # else neither read nor written
     launch(FILE, "batch_statistics", grid, block,
-           (x, gamma, beta, *moved, mean, inverse, scale, shift, xp.empty((grid[1], C, 3), np.float32),
-            tickets(xp, grid[0]), np.float32(eps), np.int32(moves), np.float32(decay), np.float32(1 - decay),
-            np.float32(rows / max(1, rows - 1)), np.int32(C), np.int64(rows), per_block), defines=half(x))
+           (x, *given, *moved, mean, inverse, scale, shift, xp.empty((grid[1], C, 3), np.float32),
+            tickets(xp, grid[0]), np.float32(eps), np.int32(gamma is not None), np.int32(beta is not None),
+            np.int32(moves), np.float32(decay), np.float32(1 - decay), np.float32(rows / max(1, rows - 1)), np.int32(C),
+            np.int64(rows), per_block), defines=half(x))
     return mean, inverse, scale, shift
 
 

@@ -68,11 +68,11 @@ def test_float32_on_a_gpu_is_the_launchers_and_float64_has_no_kernel(case, cupy,
             assert both[0] == both[1]
         if has_bits(arguments):
             continue
-        given = mapped(lambda a: cupy.array(a.astype(np.float64)), arguments)
+        given = mapped(lambda a: cupy.array(in_dtype(np.float64)(a)), arguments)
         with emulated_cupy.counted() as c:
             found = [a if a is None else a.get() for a in results(case, case.definition, given)]
         assert not c.kernels
-        host = mapped(lambda a: a.astype(np.float64), arguments)
+        host = mapped(in_dtype(np.float64), arguments)
         compare(found, results(case, case.definition, host), 1e-12, np.float64)
 
 
