@@ -1,6 +1,7 @@
 // Sums of two arrays: of many pairs at once, the gradients of parameters that are used twice; of one pair, activations.
+// And of rows that go to one row of a table: the gradient of a look-up.
 //
-// Twins in engine/loops/sums.py: add_all, add.
+// Twins in engine/loops/sums.py: add_all, add, add_rows.
 // Layout: x, y, sum flat, of one size. float32; the pair of activations bfloat16 if HALF is defined, added in float32
 //     and rounded once.
 // Table: pair p has the blocks first[p] .. first[p + 1] - 1, which take its elements in turn. Block (256).
@@ -66,4 +67,24 @@ extern "C" __global__ void add_two(const number* x, const number* y, number* sum
         long long i = first + e * blockDim.x;
         if (i < count) sum[i] = as_number(read[e]);
     }
+}
+
+// The row of a table that a label means: none lies outside, one from its end counts on, as in CuPy's own look-ups.
+__device__ long long row_of(long long label, int rows) {
+    if (label >= 0 && label < rows) return label;
+    label %= rows;
+    return label < 0 ? label + rows : label;
+}
+
+// sum (rows, C): the rows of x (N, C) that have its number, added up in their order; 0 where there is none. labels (N,):
+// numbers of rows. A thread for each number of sum; block (256).
+extern "C" __global__ void add_rows(const float* x, const long long* labels, float* sum, int rows, int C, int N) {
+    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= (long long)rows * C) return;
+    int c = (int)(i % C);
+    long long row = i / C;
+    float total = 0.0f;
+    for (int n = 0; n < N; n++)
+        if (row_of(labels[n], rows) == row) total += x[(long long)n * C + c];
+    sum[i] = total;
 }

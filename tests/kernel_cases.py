@@ -685,6 +685,20 @@ def conditional_twin(gy, x, y, gamma, mean, inverse, labels, slope, before):
     return gx + (0 if before is None else before), ggamma, gbeta
 
 
+def add_rows_inputs(rng):
+    for x, gamma, _, labels in tables(rng):
+        yield x.reshape(len(x), -1), labels, len(gamma)
+    yield normal(rng, (0, 3)), np.zeros(0, np.int64), 2
+    yield normal(rng, (300, 5)), rng.integers(0, 60, 300), 60
+
+
+def add_rows_twin(x, labels, rows):
+    sums = np.zeros((rows, x.shape[1]))
+    for row, label in zip(x, labels, strict=True):
+        sums[label % rows] += row
+    return sums
+
+
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
 def adam_inputs(rng):
@@ -868,6 +882,7 @@ CASES = [
             lambda rng: conditional_inputs(rng, BF16), (0, 1, 2, 8), 1e-5),
     Case(adam.launch_adam_all, adam_twin, adam_inputs, in_place=(0, 2, 3)),
     Case(sums.launch_add_all, sums.add_all, pairs_inputs),
+    Case(sums.launch_add_rows, add_rows_twin, add_rows_inputs),
     Case(sums.launch_add, lambda x, y: np.asarray(x + y), two_inputs),
     in_half(sums.launch_add, lambda x, y: np.asarray(x + y), two_inputs, (0, 1)),
     Case(sums.launch_add, np.add, two_into_inputs, in_place=(2,)),

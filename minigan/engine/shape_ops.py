@@ -5,14 +5,16 @@ Each is linear, and its adjoint stands beside it: broadcasting and summation, ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minigan.engine.autograd import Op, Tensor, in_float32
+from minigan.engine.cuda import compact
 from minigan.engine.devices import Array, array_module
-from minigan.engine.products import matmul
+from minigan.engine.loops.sums import add_rows
 
 
 class BroadcastTo(Op):
@@ -90,16 +92,13 @@ class Put(Op):
 
     def forward(self, x: Array) -> Array:
         xp = array_module(x)
+        if xp is not np and isinstance(self.index, xp.ndarray) and self.index.dtype.kind in "iu":
+            labels = self.index.reshape(-1).astype(np.int64, copy=False)
+            rows = compact(x).reshape(labels.size, math.prod(self.shape[1:]))
+            return add_rows(rows, labels, self.shape[0]).reshape(self.shape)
         y = xp.zeros(self.shape, x.dtype)
         if _is_basic(self.index):
             y[self.index] = x
-        elif xp is np:
-            np.add.at(y, self.index, x)
-        elif isinstance(self.index, xp.ndarray) and self.index.dtype.kind in "iu":
-            # Rows added up by a product: CuPy's add.at takes them in any order, and no two sums would be equal.
-            rows = self.index.reshape(-1) % self.shape[0]
-            chosen = (xp.arange(self.shape[0])[:, None] == rows[None]).astype(x.dtype)
-            y = matmul(chosen, xp.ascontiguousarray(x).reshape(rows.size, -1)).reshape(self.shape)
         else:
             xp.add.at(y, self.index, x)
         return y

@@ -1,4 +1,4 @@
-"""Sums of two arrays, of many pairs at once or of one: kernels/sums.cu."""
+"""Sums of two arrays, of many pairs at once or of one, and of rows of a table: kernels/sums.cu."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from minigan.engine.cuda import (
     table,
 )
 from minigan.engine.devices import Array, array_module
+from minigan.engine.products import matmul
 
 FILE = "sums.cu"
 
@@ -62,3 +63,29 @@ def launch_add(x: Array, y: Array, out: Array | None = None) -> Array:
     total = xp.empty_like(x) if out is None else out
     launch(FILE, "add_two", one_each(x.size, x), (THREADS,), (x, y, total, np.int64(x.size)), defines=half(x))
     return total
+
+
+def add_rows(x: Array, labels: Array, rows: int) -> Array:
+    """The rows of x (N, C) added up by their labels, in their order: (rows, C); 0 where there is none.
+
+    labels: (N,) int64 on x's device, where nobody looks at them: they count modulo `rows`.
+    """
+    if kernels_take(x):
+        return launch_add_rows(x, labels, rows)
+    xp = array_module(x)
+    if xp is not np:  # CuPy's add.at takes them in any order, and no two sums would be equal
+        return matmul((xp.arange(rows)[:, None] == labels % rows).astype(x.dtype), x)
+    sums = np.zeros((rows, x.shape[1]), x.dtype)
+    np.add.at(sums, labels % rows, x)
+    return sums
+
+
+def launch_add_rows(x: Array, labels: Array, rows: int) -> Array:
+    xp = check("add_rows", {"labels": x.shape[:1]}, labels=labels, x=x)
+    if x.ndim != 2:
+        raise ValueError(f"add_rows: expected x to be a matrix, got x {x.shape}")
+    N, C = x.shape
+    sums = xp.empty((rows, C), np.float32)
+    launch(FILE, "add_rows", one_each(sums.size), (THREADS,),
+           (x, labels, sums, np.int32(rows), np.int32(C), np.int32(N)))
+    return sums
