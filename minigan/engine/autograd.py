@@ -124,8 +124,8 @@ class Op:
         results; `gy` is then a list as well, with None for results that nothing depends on.
     backward(gy) -> a tuple with a Tensor or None per input: the inputs' gradients, written in operations.
     fused_backward(gy) -> the same on plain arrays, faster; optional.
-    halves: forward takes bfloat16 as it is, and backward gives a gradient of its dtype. All other operations are given
-        float32 instead: only those whose work is to read and write memory gain by it.
+    takes_bf16: forward takes bfloat16 as it is, and backward gives a gradient of its dtype. All other operations are
+        given float32 instead: only those whose work is to read and write memory gain by it.
     adds: fused_backward takes a second argument, what the first input's gradient is so far, and adds that to its part.
         `grad` gives it on a GPU, where a sum of its own is a launch and a way through memory.
     needs: per input, whether its gradient is wanted (forward: ever; backward: now); the others may be None.
@@ -136,7 +136,7 @@ class Op:
     needs: tuple[bool, ...] = ()
     parents: tuple[Op | None, ...] = ()
     fused_backward: Any = None
-    adds = halves = False
+    adds = takes_bf16 = False
 
     def forward(self, *arrays: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__}.forward")
@@ -148,7 +148,7 @@ class Op:
         for x in inputs:
             if not isinstance(x, Tensor):
                 raise TypeError(f"{type(self).__name__}: expected a Tensor, got {type(x).__name__}; use Tensor(x)")
-            if x.data.dtype == BF16 and not self.halves:
+            if x.data.dtype == BF16 and not self.takes_bf16:
                 return self(*map(in_float32, inputs))
         parents = tuple([x.node for x in inputs])
         record = _recording.get() and any(parents)
@@ -333,7 +333,7 @@ def recording(on: bool) -> Iterator[None]:
 class Add(Op):
     """x0 + x1 of one shape and dtype."""
 
-    halves = True
+    takes_bf16 = True
 
     def forward(self, x0: Array, x1: Array) -> Array:
         return add(x0, x1) if x0.dtype == BF16 else elementwise(array_module(x0, x1).add, x0, x1)
@@ -345,7 +345,7 @@ class Add(Op):
 class InFloat32(Op):
     """bfloat16 as float32, exactly."""
 
-    halves = True
+    takes_bf16 = True
 
     def forward(self, x: Array) -> Array:
         return to_float32(x)
@@ -372,7 +372,7 @@ def in_float32(x: Tensor) -> Tensor:
 class Same(Op):
     """x itself, as the beginning of a graph of its own: grad() with respect to it does not look behind it."""
 
-    halves = True
+    takes_bf16 = True
 
     def forward(self, x: Array) -> Array:
         return x

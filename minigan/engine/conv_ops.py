@@ -15,7 +15,7 @@ import numpy as np
 
 from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor
-from minigan.engine.cublas import kept
+from minigan.engine.cublas import dtype_of_result
 from minigan.engine.cuda import compact
 from minigan.engine.devices import BF16, FLOAT32, Array, array_module
 from minigan.engine.im2col import correlate, correlate_transposed, correlate_weights
@@ -29,7 +29,7 @@ from minigan.engine.scaled import LateScale, Scaled
 class Conv(Op):
     """Inputs x, W and maybe b: leaky(x * W + b). slope 1: no activation. scaled: W is its W. dtype: of the result."""
 
-    halves = True
+    takes_bf16 = True
 
     def __init__(self, stride: int, pad: Pair, slope: float = 1.0, scaled: Scaled | None = None,
                  dtype: np.dtype | None = None):
@@ -40,7 +40,7 @@ class Conv(Op):
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
         self.x_shape, self.x_dtype, self.W_shape = x.shape, x.dtype, W.shape
         size = (steps(x.shape[i + 1] + 2 * self.pad[i], W.shape[i + 1], self.stride) for i in (0, 1))
-        y = array_module(x).empty((len(x), *size, len(W)), self.dtype or kept(x))
+        y = array_module(x).empty((len(x), *size, len(W)), self.dtype or dtype_of_result(x))
         correlate(x, W, self.stride, *self.pad, y, Epilogue(b[0] if b else None, self.slope, self.scale))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
@@ -69,7 +69,7 @@ class Conv(Op):
 class ConvTranspose(Op):
     """Inputs x, W and maybe b: leaky(the input gradient of Conv at output gradient x, + b). dtype: of the result."""
 
-    halves = True
+    takes_bf16 = True
 
     def __init__(self, stride: int, pad: Pair, size: Pair, slope: float = 1.0, dtype: np.dtype | None = None):
         self.stride, self.pad, self.size, self.slope, self.dtype = stride, pad, size, slope, dtype
@@ -77,7 +77,7 @@ class ConvTranspose(Op):
     def forward(self, x: Array, W: Array, *b: Array) -> Array:
         self.saves = tuple(i for i in (0, 1) if self.needs[1 - i])
         self.W_shape, self.x_size, self.x_dtype = W.shape, x.shape[1:3], x.dtype
-        y = array_module(x).empty((x.shape[0], *self.size, W.shape[3]), self.dtype or kept(x))
+        y = array_module(x).empty((x.shape[0], *self.size, W.shape[3]), self.dtype or dtype_of_result(x))
         correlate_transposed(x, W, self.stride, self.pad, y, Epilogue(b[0] if b else None, self.slope))
         self.y = y if self.slope != 1 and any(self.needs) else None
         return y
@@ -106,7 +106,7 @@ class ConvTranspose(Op):
 class ConvWeights(Op):
     """Inputs x and gy: the weight gradient of Conv at input x and output gradient gy."""
 
-    halves = True
+    takes_bf16 = True
     saves = (0, 1)
 
     def __init__(self, stride: int, pad: Pair, kernel: Pair):

@@ -86,17 +86,17 @@ def unchanged(weights: Sequence[Array]) -> Iterator[None]:
     if handle is None or handle.precision != "bf16":
         yield
         return
-    handle.rounded = {x.data.ptr: (x, y) for x, y in zip(weights, to_bf16(*weights), strict=True) if x.size}
+    handle.weights = {x.data.ptr: (x, y) for x, y in zip(weights, to_bf16(*weights), strict=True) if x.size}
     try:
         yield
     finally:
-        handle.rounded = {}
+        handle.weights = {}
 
 
-def known(W: Array) -> Array:
+def rounded(W: Array) -> Array:
     """Weights in bfloat16, if they are there (`unchanged`), else as they are given."""
     handle = None if isinstance(W, np.ndarray) else _current(array_module(W))
-    found = None if handle is None else handle.known(W)
+    found = None if handle is None else handle.rounded(W)
     return W if found is None else found
 
 
@@ -106,8 +106,8 @@ def current_precision(xp: Any) -> str:
     return "float32" if handle is None else handle.precision
 
 
-def kept(x: Array) -> np.dtype:
-    """The dtype in which a convolution of x is kept: bfloat16 if products here are rounded to it, else x's."""
+def dtype_of_result(x: Array) -> np.dtype:
+    """The dtype that the result of a convolution of x has: bfloat16 if products here are rounded to it, else x's."""
     if isinstance(x, np.ndarray) or x.dtype not in _TAKEN or current_precision(array_module(x)) != "bf16":
         return x.dtype
     return BF16
@@ -115,7 +115,12 @@ def kept(x: Array) -> np.dtype:
 
 def usual_precision(xp: Any) -> str:
     """What PyTorch's convolutions round to on the current device by themselves: TF32 where there is."""
-    return "tf32" if has_tensor_cores(xp) else "float32"
+    return "tf32" if has_tensor_cores(xp) and is_found(xp) else "float32"
+
+
+def is_found(xp: Any) -> bool:
+    """Whether there is the library: without it nothing is rounded."""
+    return xp is not np and _current(xp) is not None
 
 
 def has_tensor_cores(xp: Any) -> bool:
@@ -132,7 +137,7 @@ class Handle:
         self.workspace = xp.empty((WORKSPACE,), np.uint8)
         self.stream: int | None = None
         self.precision = "float32"
-        self.rounded: dict[int, tuple[Array, Array]] = {}  # where weights lie -> they, and they in bfloat16
+        self.weights: dict[int, tuple[Array, Array]] = {}  # where weights lie -> they, and they in bfloat16
         self.one, self.zero = ctypes.c_float(1), ctypes.c_float(0)
 
     def multiply(self, a: Array, b: Array, out: Array) -> None:
@@ -158,16 +163,16 @@ class Handle:
 
     def in_bf16(self, *factors: Array) -> list[Array]:
         """Matrices that lie in memory row by row, in bfloat16; those that are not yet, in one launch."""
-        known = [self.known(x) for x in factors]
-        missing = [x for x, y in zip(factors, known, strict=True) if y is None]
+        found = [self.rounded(x) for x in factors]
+        missing = [x for x, y in zip(factors, found, strict=True) if y is None]
         rounded = iter(to_bf16(*missing) if missing else [])
-        return [next(rounded) if y is None else y for y in known]
+        return [next(rounded) if y is None else y for y in found]
 
-    def known(self, x: Array) -> Array | None:
+    def rounded(self, x: Array) -> Array | None:
         """An array in bfloat16, if it is there already."""
         if x.dtype == BF16:
             return x
-        weights, rounded = self.rounded.get(x.data.ptr, (x, None))
+        weights, rounded = self.weights.get(x.data.ptr, (x, None))
         return rounded.reshape(x.shape) if rounded is not None and weights.size == x.size else None
 
 

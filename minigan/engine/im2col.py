@@ -67,7 +67,7 @@ def correlate(x: Array, W: Array, stride: int, top: int, left: int, out: Array,
     """
     if taps is None and isinstance(epilogue, Epilogue) and (
             precision := conv.used(W.shape[1:3], epilogue.b, epilogue.scale, activations=(x, W, out))):
-        conv.launch_conv(x, cublas.known(W), stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b,
+        conv.launch_conv(x, cublas.rounded(W), stride, (top, left), out.shape[1:3], epilogue.scale, epilogue.b,
                          epilogue.slope, out, precision=precision)
         return
     _run(x, _pieces(x, W, stride, top, left, out, epilogue, taps), out.size * W.size // len(W))
@@ -81,7 +81,7 @@ def correlate_transposed(gy: Array, W: Array, stride: int, pad: tuple[int, int],
     they are no more than CUDA_TILE_BYTES; of larger images the phases are, tile by tile, as on a CPU.
     """
     if precision := conv.used(W.shape[1:3], epilogue.b, epilogue.scale, activations=(gy, W, out)):
-        conv.launch_conv_transposed(gy, cublas.known(W), stride, pad, out.shape[1:3], epilogue.scale, epilogue.b,
+        conv.launch_conv_transposed(gy, cublas.rounded(W), stride, pad, out.shape[1:3], epilogue.scale, epilogue.b,
                                     epilogue.slope, out, precision=precision)
         return
     (_, kh, kw, C), xp = W.shape, array_module(W)

@@ -158,7 +158,7 @@ class Softplus(Op):
 class LeakyReLU(Op):
     """x where x > 0, slope * x elsewhere; at 0 the derivative is the slope."""
 
-    adds = halves = True
+    adds = takes_bf16 = True
 
     def __init__(self, slope: float):
         self.slope = slope
@@ -177,7 +177,7 @@ class LeakyReLU(Op):
 class LeakyMask(Op):
     """gy where y > 0, slope * gy elsewhere: linear in gy, and its own adjoint."""
 
-    halves = True
+    takes_bf16 = True
 
     def __init__(self, y: Array, slope: float):
         self.y, self.slope = y, slope

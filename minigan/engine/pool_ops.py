@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 class Upsample(Op):
     """upsample2x: each pixel repeated 2 x 2 times, times factor."""
 
-    halves = True
+    takes_bf16 = True
 
     def __init__(self, factor: float):
         self.factor = factor
@@ -32,7 +32,7 @@ class Upsample(Op):
 class Pool(Op):
     """pool2x: factor times the sum of 2 x 2 pixels, for even sizes."""
 
-    halves = True
+    takes_bf16 = True
 
     def __init__(self, factor: float):
         self.factor = factor

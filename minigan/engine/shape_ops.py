@@ -46,7 +46,7 @@ class SumTo(Op):
 
 
 class Reshape(Op):
-    halves = True
+    takes_bf16 = True
 
     def __init__(self, shape: tuple[int, ...]):
         self.shape = shape

@@ -114,7 +114,7 @@ class BatchNormalize(FusedOp):
     Inputs x (..., C), gamma (C,), beta (C,).  running: the running mean and variance (C,), moved in forward.
     """
 
-    adds = halves = True
+    adds = takes_bf16 = True
 
     def __init__(self, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None, decay: float = 0.0):
         self.eps, self.slope, self.decay = eps, slope, decay
@@ -141,7 +141,7 @@ class ConditionalNormalize(FusedOp):
     labels: (N,) int64, each a row of gamma and beta.
     """
 
-    adds = halves = True
+    adds = takes_bf16 = True
 
     def __init__(self, labels: Array, eps: float, slope: float = 1.0, running: tuple[Array, Array] | None = None,
                  decay: float = 0.0):

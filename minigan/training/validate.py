@@ -44,7 +44,8 @@ def check_names(e: Experiment) -> None:
 
 def with_precision(e: Experiment) -> Experiment:
     """The experiment with what its products round to: on a GPU, if nothing is asked for, as usual on that card; None on
-    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it, or without ml_dtypes.
+    a CPU, which multiplies float32 as it is. WrongUse for bf16 on a card without it, or without ml_dtypes, and for what
+    needs cuBLAS without that.
     """
     if e.device != "cpu":
         xp = devices.device_module(e.device)
@@ -54,6 +55,9 @@ def with_precision(e: Experiment) -> Experiment:
         if e.precision == "bf16" and devices.BF16.name != "bfloat16":
             raise WrongUse("--precision bf16 needs ml_dtypes, which is not installed; pip install ml_dtypes, or "
                            "--precision tf32")
+        if e.precision not in (None, "float32") and not cublas.is_found(xp):
+            raise WrongUse(f"--precision {e.precision} needs cuBLAS, which is not found; pip install 'minigan[cuda]' "
+                           "(CUDA 12) or 'minigan[cuda13]' brings it, or --precision float32")
         return dataclasses.replace(e, precision=e.precision or cublas.usual_precision(xp))
     return dataclasses.replace(e, precision=None)
 

@@ -198,3 +198,13 @@ def test_each_stream_has_tickets_of_its_own(cupy, monkeypatch):
         other = cuda.tickets(cupy, 8)
         assert other is not mine and not other.get().any()
     assert cuda.tickets(cupy, 8) is mine
+
+
+def test_short_functions_that_stand_in_several_files_are_one_text():
+    """No #include: so there are copies (kernels/README.md, the contract)."""
+    texts = {}
+    for path in Path(__file__).parents[2].glob("kernels/*.cu"):
+        for found in re.finditer(r"^__device__ [\w ]+ (\w+)\(.*?^\}\n", path.read_text(), re.M | re.S):
+            texts.setdefault(found[1], []).append(found[0])
+    for name in ("as_float", "as_number", "leaky", "before_leaky", "inverse_of"):
+        assert len(texts[name]) > 1 and len(set(texts[name])) == 1, name

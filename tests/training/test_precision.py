@@ -109,6 +109,15 @@ def test_without_ml_dtypes_bf16_alone_is_refused(cupy, tmp_path, monkeypatch, ca
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_without_cublas_nothing_can_be_rounded(precision, cupy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cublas, "_library", lambda: None)
+    monkeypatch.setattr(cublas, "_handles", {})
+    assert main.run(words(tmp_path, "run", "--precision", precision)) == 2
+    assert capsys.readouterr().err.startswith(f"minigan: --precision {precision} needs cuBLAS, which is not found; ")
+    assert not (tmp_path / "run").exists() and cublas.usual_precision(cupy) == "float32"
+
+
 @pytest.mark.parametrize("chosen", [{"norm": "ln"}, {"norm": "bn"}, {"norm": "sn-conv"}, {"norm": "wn-gain"},
                                     {"norm": "orthonormal"}, {"condition": "projection"}, {"condition": "concat"},
                                     {"condition": "ac"}, {"model": "resnet", "upsample": "bilinear"},
