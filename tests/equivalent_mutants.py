@@ -71,6 +71,9 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
     "how far a loop is unrolled": [
         ("conv", function, "#pragma unroll 1", f"#pragma unroll {n}") for function in ("finish", "write_fours")
         for n in (0, 2)],
+    "a third round is for more than 256 parts; tests/kernels/test_kernels.py has one, in groups of 4": [
+        ("conv", "finish", "int* mine = tickets + first * step + (members > 1 ? level : 0);",
+         "int* mine = tickets + first / step + (members > 1 ? level : 0);")],
     "weights have no bias": [
         ("conv", "conv_weights", "End ending = {scale, bias, has_scale, has_bias, slope, numbers - k0};",
          "End ending = {scale, bias, has_scale, has_bias, slope, numbers + k0};")],
