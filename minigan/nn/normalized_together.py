@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from minigan.engine import ops
 from minigan.engine.autograd import Op, Same, Tensor, grad
@@ -44,8 +43,8 @@ def normalize_together(layers: Iterable[Normalized], train: bool) -> dict[Normal
 
 def matrices_together(layers: list[Normalized], train: bool) -> dict[Normalized, Scaled]:
     """Of those that are divided by a matrix' largest singular value, or by two."""
-    mine = [layer for layer in layers if _norm(layer) is not None]
-    norms = [norm for layer in mine if (norm := _norm(layer)) is not None]
+    found = [(layer, norm) for layer in layers if (norm := _norm(layer)) is not None]
+    mine, norms = [layer for layer, _ in found], [norm for _, norm in found]
     kinds = {(norm.n_iter, norm.eps, norm.through, norm.schedule) for norm in norms}
     gammas = [layer.norm.parameter(layer) if type(layer.norm) is Gain else None for layer in mine]
     if len(kinds) != 1 or not kernels_take(*(layer.params["W"].data for layer in mine),
@@ -95,8 +94,7 @@ def _norm(layer: Normalized) -> SpectralNorm | None:
     return norm if type(norm) in (SpectralNorm, BidirectionalNorm) and layer.out_axis == 0 else None
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What one layer's sigma(W) is made of, and held constant: pairs for spectral_norm.direction; and its norm's scale.
 
     norm: where the gradient goes through the power iteration the normalization, which knows sigma as a function of W;

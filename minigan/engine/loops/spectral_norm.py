@@ -93,12 +93,19 @@ def launch_spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], pairs: 
                          f"{inner}, scales {scales}")
     if through and [None if pair is None else len(pair[0]) for pair in in_through] != [n or None for n in inner]:
         raise ValueError("spectral_gradients: expected in_through for the layers that have in_pairs, and no other")
-    columns = {"u": (pairs, 0), "v": (pairs, 1), "u_in": (in_pairs, 0), "v_in": (in_pairs, 1),
-               "u_old": (through, 0), "w": (through, 1), "u_in_old": (in_through, 0), "w_in": (in_through, 1)}
     rows, cols = [W.shape[:1] for W in Ws], [W.shape[1:] for W in Ws]
-    in_rows, in_cols = [(n,) for n in inner if n], [(W.size // n,) for n, W in zip(inner, Ws, strict=True) if n]
-    shapes = {"gW": [W.shape for W in Ws], "u": rows, "v": cols, "u_in": in_rows, "v_in": in_cols} | (
-        {"u_old": rows, "w": cols, "u_in_old": in_rows, "w_in": in_cols} if through else {})
+    columns: dict[str, tuple[Sequence[Pair | None], int]] = {"u": (pairs, 0), "v": (pairs, 1)}
+    shapes: dict[str, list[tuple[int, ...]]] = {"gW": [W.shape for W in Ws], "u": rows, "v": cols}
+    if through:
+        columns |= {"u_old": (through, 0), "w": (through, 1)}
+        shapes |= {"u_old": rows, "w": cols}
+    if any(inner):
+        columns |= {"u_in": (in_pairs, 0), "v_in": (in_pairs, 1)}
+        shapes |= {"u_in": [(n,) for n in inner if n],
+                   "v_in": [(W.size // n,) for n, W in zip(inner, Ws, strict=True) if n]}
+        if through:
+            columns |= {"u_in_old": (in_through, 0), "w_in": (in_through, 1)}
+            shapes |= {"u_in_old": shapes["u_in"], "w_in": shapes["v_in"]}
     xp = check_lists("spectral_gradients", {"W": Ws, "gW": gWs} | {
         name: [pair[k] for pair in its if pair] for name, (its, k) in columns.items()}, shapes)
     if Ws:
