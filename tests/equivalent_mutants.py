@@ -3,6 +3,9 @@
 # Of kernels/conv.cu: lines of its functions `place` and `write_fours`, and one of each of its kernels.
 MIXED = "int mixed = line / 2 % 4 * (8 / run) ^ (length * sizeof(T) > 64 ? line % 2 * 4 : 0);"
 FOURS = "if (at % 4 == 0 && place(r, c + 3) >= 0 && (unsigned long long)out % 8 == 0) {"
+ROOM = [("conv", "int at[ROWS / SPAN_A], y0[ROWS / SPAN_A], x0[ROWS / SPAN_A];"),
+        ("conv_transposed", "int at[ROWS / SPAN_A], i0[ROWS / SPAN_A], j0[ROWS / SPAN_A];"),
+        ("conv_weights", "Tap taps[COLUMNS / SPAN_B];")]
 STEPS = [(kernel, f"int all = ({depth} + DEPTH - 1) / DEPTH, first = all * part / s.parts, "
           "end = all * (part + 1) / s.parts;")
          for kernel, depth in (("conv", "depth"), ("conv_transposed", "depth"), ("conv_weights", "pixels"))]
@@ -118,6 +121,8 @@ SAME: dict[str, list[tuple[str, str, str, str]]] = {
         ("sample_norms", "sample_norms", "if (threadIdx.x == 0) norms[blockIdx.x] = sqrtf(squares);",
          "if (threadIdx.x == 1) norms[blockIdx.x] = sqrtf(squares);")],
     "there is more room than is used, or a number more": [
+        *(("conv", function, line, line[:place] + "*" + line[place + 1:]) for function, line in ROOM
+          for place, letter in enumerate(line) if letter == "/"),
         *(("power_iteration spectral_norm operator_norm sample_norms", "block_sum", "__shared__ float parts[32];",
            f"__shared__ float parts[{size}];") for size in (31, 33)),
         ("activation", "add_up", "__shared__ float shared[256];", "__shared__ float shared[257];"),
