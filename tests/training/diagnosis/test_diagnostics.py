@@ -195,7 +195,10 @@ def test_without_normalization_nothing_is_removed(chosen):
 def test_weight_normalization_takes_the_share_along_each_row(seen):
     training = trained(norm="wn")
     found = diagnose(training)
-    for (watched, _, gW_bar, *_), row in zip(seen[1], found["layers"].values(), strict=True):
+    paths = {layer.params["W"].data.tobytes(): path for path, layer in training.dis.walk() if "W" in layer.params}
+    assert len(seen[1]) == len(found["layers"])
+    for watched, _, gW_bar, *_ in seen[1]:  # in the order in which the threads came to them
+        row = found["layers"][paths[watched.layer.params["W"].data.tobytes()]]
         matrix, g = to_matrix(watched.layer.params["W"].data).astype(np.float64), to_matrix(gW_bar)
         lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
         along = np.sum(g * matrix / lengths, 1, keepdims=True) / lengths
