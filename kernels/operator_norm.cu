@@ -1,7 +1,7 @@
 // Power iteration with a convolution itself, all that is no convolution of it, for all layers at once: what sn-conv
 // divides by, and the gradient of the divided weights.
 //
-// Twins in engine/loops/operator_norm.py: operator_norms, operator_vectors, operator_gradients.
+// Twins in engine/loops/operator_norm.py: operator_norms, operator_gradients.
 // Equations: A is the layer's convolution, v an image; Miyato et al. 2018's power iteration and Eq. (12) for A.
 //     raw = A v,  back = A^T raw, both as the convolutions gave them;  a = |raw| + eps,  b = |back|
 //     v <- back * factor,  factor = 1 / (b + a eps);  sigma = b^2 / (a (b + a eps));  inverse = scale / sigma
@@ -13,8 +13,8 @@
 //     Layer l has the blocks first[l] .. first[l + 1] - 1 of a launch.
 // Determinism: every sum is added up in an order that depends on the shapes alone; no float atomics.
 //
-// An iteration is operator_norms and, where v is wanted, operator_vectors; the gradient is operator_dots (<G, W>) and
-// operator_correct.
+// An iteration is operator_norms and, where v is wanted, sn_scale (spectral_norm.cu); the gradient is operator_dots
+// (<G, W>) and operator_correct.
 
 struct Operators {
     int count;
@@ -24,15 +24,6 @@ struct Operators {
     long long back_size[32];
     const float* raw[32];
     const float* back[32];
-};
-
-struct Vectors {
-    int count;
-    int offset;
-    int first[33];
-    long long size[32];
-    const float* back[32];
-    float* v[32];
 };
 
 struct Slopes {
@@ -107,19 +98,6 @@ extern "C" __global__ void operator_norms(Operators layers, float2* parts, float
             factors[layers.offset + l] = square == 0.0f ? 0.0f : 1.0f / length;
         }
     }
-}
-
-// v = back * factors[layer]; v may be back. Block (256); the blocks of a layer take its elements in turn.
-extern "C" __global__ void operator_vectors(Vectors layers, const float* factors) {
-    int block = blockIdx.x;
-    int l = 0;
-    while (block >= layers.first[l + 1]) l++;
-    long long step = (long long)(layers.first[l + 1] - layers.first[l]) * blockDim.x;
-    const float* back = layers.back[l];
-    float* v = layers.v[l];
-    float factor = factors[layers.offset + l];
-    for (long long i = (long long)(block - layers.first[l]) * blockDim.x + threadIdx.x; i < layers.size[l]; i += step)
-        v[i] = back[i] * factor;
 }
 
 // parts[block] = the block's share of <G, W>. Block (256); the blocks of a layer take its elements in turn.

@@ -81,12 +81,13 @@ def precision(xp: Any, name: str) -> Iterator[None]:
 def unchanged(weights: Sequence[Array]) -> Iterator[None]:
     """Meanwhile nobody writes to these arrays: in bf16 they are rounded once, all in one launch, and products of this
     thread with any of them, in whatever shape, take that. Those that do not lie in C order are left out."""
-    xp, weights = array_module(*weights), [x for x in weights if kernels_take(x)]
-    handle = None if xp is np or not weights else _current(xp)
+    xp = array_module(*weights)
+    handle = None if xp is np else _current(xp)
     if handle is None or handle.precision != "bf16":
         yield
         return
-    handle.weights = {x.data.ptr: (x, y) for x, y in zip(weights, to_bf16(*weights), strict=True) if x.size}
+    taken = [x for x in weights if x.size and kernels_take(x)]
+    handle.weights = {x.data.ptr: (x, y) for x, y in zip(taken, to_bf16(*taken), strict=True)} if taken else {}
     try:
         yield
     finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from minigan.engine.autograd import Op, Tensor
 from minigan.engine.devices import Array
+from minigan.engine.loops.spectral_norm import scale_weights
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Scaled:
     def then(self, linear: Callable[[Tensor], Tensor]) -> Scaled:
         """The same scale of linear(W), for a map that could as well come after the scaling."""
         return Scaled(linear(self.W), self.scale)
+
+
+def scaled_all(Ws: Sequence[Tensor], scales: Array, operands: Sequence[tuple[int, ...] | None]) -> list[Scaled]:
+    """Scaled of every layer, scales (layers,). Where a graph of the gradient is wanted every layer asks for its
+    product, and the first that does has all of them made."""
+    products: list[Array] = []
+
+    def product(i: int) -> Array:
+        if not products:
+            products.extend(scale_weights([W.data for W in Ws], scales))
+        return products[i]
+    return [Scaled(W, scales[i:i + 1], functools.partial(product, i), operand)
+            for i, (W, operand) in enumerate(zip(Ws, operands, strict=True))]
 
 
 class LateScale(Op):

@@ -17,15 +17,8 @@ from minigan.engine.autograd import Op, Same, Tensor, grad
 from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.power_iteration import power_iterations, through_iterations
-from minigan.engine.loops.spectral_norm import (
-    Pair,
-    direction,
-    factors,
-    scale_weights,
-    spectral_gradients,
-    transposes,
-)
-from minigan.engine.scaled import Scaled
+from minigan.engine.loops.spectral_norm import Pair, direction, factors, spectral_gradients, transposes
+from minigan.engine.scaled import Scaled, scaled_all
 from minigan.nn.operator_norms import operators_together
 from minigan.nn.spectral_norms import BidirectionalNorm, SpectralNorm, guards, inverse
 from minigan.nn.weight_norms import Gain, Normalized, to_matrix
@@ -76,16 +69,8 @@ def matrices_together(layers: list[Normalized], train: bool) -> dict[Normalized,
         sigmas, inverses = factors(sigmas, [place.get(i, 0) for i in range(len(mine))], [part.scale for part in parts],
                                    [gamma if gamma is None else gamma.data for gamma in gammas])
     gamma_of = [None if gamma is None else distinct.index(gamma) for gamma in gammas]
-    W_bars: list[Array] = []
-
-    def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
-        if not W_bars:
-            W_bars.extend(scale_weights([W.data for W in Ws], inverses))
-        return W_bars[i]
-
     together = SpectralNormalizeAll(parts, sigmas, inverses, gamma_of)(*Ws, *distinct)
-    return {layer: Scaled(W, inverses[i:i + 1], functools.partial(product, i))
-            for i, (layer, W) in enumerate(zip(mine, together, strict=True))}
+    return dict(zip(mine, scaled_all(together, inverses, [None] * len(mine)), strict=True))
 
 
 def _norm(layer: Normalized) -> SpectralNorm | None:

@@ -9,9 +9,9 @@ from minigan.engine import ops
 from minigan.engine.autograd import Op, Tensor, grad
 from minigan.engine.cuda import kernels_take
 from minigan.engine.devices import Array, array_module
-from minigan.engine.loops.operator_norm import operator_gradients, operator_norms, operator_vectors
+from minigan.engine.loops.operator_norm import operator_gradients, operator_norms
 from minigan.engine.loops.spectral_norm import scale_weights
-from minigan.engine.scaled import Scaled
+from minigan.engine.scaled import Scaled, scaled_all
 from minigan.nn.spectral_norms import OperatorNorm, guards, inverse
 from minigan.nn.weight_norms import Normalized
 
@@ -38,20 +38,12 @@ def operators_together(layers: Sequence[Normalized], train: bool) -> dict[Normal
         images = [back.data for back in backs]
         squares, inverses, factors = operator_norms([raw.data for raw in raws], images, eps, scale)
         if i < n_iter - 1:
-            operator_vectors(images, factors, images)
+            scale_weights(images, factors, images)
     if train and schedule == "forward":
-        operator_vectors(images, factors, vs)
+        scale_weights(images, factors, vs)
     slopes = [functools.partial(_slope, W, back) for W, back in zip(variables, backs, strict=True)]
-    W_bars: list[Array] = []
-
-    def product(i: int) -> Array:  # asked for only where a graph of the gradient is wanted: then by every layer
-        if not W_bars:
-            W_bars.extend(scale_weights([W.data for W in Ws], inverses))
-        return W_bars[i]
-
     together = OperatorNormalizeAll(slopes, squares, inverses)(*Ws)
-    return {layer: Scaled(W, inverses[i:i + 1], functools.partial(product, i), vs[i].shape)
-            for i, (layer, W) in enumerate(zip(mine, together, strict=True))}
+    return dict(zip(mine, scaled_all(together, inverses, [v.shape for v in vs]), strict=True))
 
 
 class OperatorNormalizeAll(Op):

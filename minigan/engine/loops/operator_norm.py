@@ -25,10 +25,9 @@ from minigan.engine.cuda import (
 )
 from minigan.engine.devices import Array, array_module
 from minigan.engine.loops.power_iteration import is_zero
+from minigan.engine.loops.spectral_norm import share
 
 FILE = "operator_norm.cu"
-WORK = 4096  # numbers of an array that are worth a block
-MOST = THREADS  # blocks for one array: their parts are added one a thread
 
 
 def operator_norms(raws: Sequence[Array], backs: Sequence[Array], eps: float = 1e-12,
@@ -37,7 +36,8 @@ def operator_norms(raws: Sequence[Array], backs: Sequence[Array], eps: float = 1
     v <- A^T left / (|A^T left| + eps), sigma = <v, A^T left>.
 
     raws, backs: A v and A^T A v of each layer, of any shape, not empty.
-    squares: |back|^2; inverses: scale / sigma; factors: back times it is the new v. All are 0 where sigma is 0.
+    squares: |back|^2; inverses: scale / sigma; factors: back times it is the new v
+    (spectral_norm.scale_weights). All are 0 where sigma is 0.
     """
     if kernels_take(*raws, *backs):
         return launch_operator_norms(raws, backs, eps, scale)
@@ -61,7 +61,7 @@ def launch_operator_norms(raws: Sequence[Array], backs: Sequence[Array], eps: fl
     squares, inverses, factors = (xp.empty((len(raws),), np.float32) for _ in range(3))
     for part in groups(FILE, "Operators", "raw", len(raws)):
         sizes = [(raw.size, back.size) for raw, back in zip(raws[part], backs[part], strict=True)]
-        first = starts([_share(max(both)) for both in sizes])
+        first = starts([share(max(both)) for both in sizes])
         layers = table(FILE, "Operators", count=len(sizes), offset=part.start, first=first,
                        raw_size=[raw for raw, _ in sizes], back_size=[back for _, back in sizes],
                        raw=pointers(raws[part]), back=pointers(backs[part]))
@@ -69,30 +69,6 @@ def launch_operator_norms(raws: Sequence[Array], backs: Sequence[Array], eps: fl
                (layers, xp.empty((first[-1], 2), np.float32), squares, inverses, factors,
                 tickets(xp, len(sizes)), np.float32(eps), np.float32(scale)))
     return squares, inverses, factors
-
-
-def operator_vectors(backs: Sequence[Array], factors: Array, vs: Sequence[Array]) -> None:
-    """v <- back * factor of every layer, written into vs, which have the shapes of backs and may be these."""
-    if kernels_take(*backs, factors, *vs):
-        launch_operator_vectors(backs, factors, vs)
-        return
-    for back, factor, v in zip(backs, factors, vs, strict=True):
-        v[...] = back * factor
-
-
-def launch_operator_vectors(backs: Sequence[Array], factors: Array, vs: Sequence[Array]) -> None:
-    """In one launch, or one for every 32 layers."""
-    if len(backs) != len(vs):
-        raise ValueError(f"operator_vectors: expected a place for each of {len(backs)} vectors, got {len(vs)}")
-    check_lists("operator_vectors", {"back": backs, "v": vs}, {"v": [back.shape for back in backs]})
-    if backs:
-        check("operator_vectors", {"factors": (len(backs),)}, factors=factors)
-    for part in groups(FILE, "Vectors", "v", len(backs)):
-        sizes = [back.size for back in backs[part]]
-        first = starts([_share(size) for size in sizes])
-        layers = table(FILE, "Vectors", count=len(sizes), offset=part.start, first=first, size=sizes,
-                       back=pointers(backs[part]), v=pointers(vs[part]))
-        launch(FILE, "operator_vectors", (first[-1],), (THREADS,), (layers, factors))
 
 
 def operator_gradients(gWs: Sequence[Array], Ws: Sequence[Array], slopes: Sequence[Array], squares: Array,
@@ -127,15 +103,10 @@ def launch_operator_gradients(gWs: Sequence[Array], Ws: Sequence[Array], slopes:
     dWs = [xp.empty(W.shape, np.float32) for W in Ws]
     for part in groups(FILE, "Slopes", "W", len(Ws)):
         sizes = [W.size for W in Ws[part]]
-        first = starts([_share(size) for size in sizes])
+        first = starts([share(size) for size in sizes])
         layers = table(FILE, "Slopes", count=len(sizes), offset=part.start, first=first, size=sizes,
                        G=pointers(gWs[part]), W=pointers(Ws[part]), S=pointers(slopes[part]), dW=pointers(dWs[part]))
         parts = xp.empty((first[-1],), np.float32)
         launch(FILE, "operator_dots", (first[-1],), (THREADS,), (layers, parts))
         launch(FILE, "operator_correct", (first[-1],), (THREADS,), (layers, parts, squares, inverses))
     return dWs
-
-
-def _share(size: int) -> int:
-    """Blocks for an array of this size."""
-    return min(MOST, -(-size // WORK))

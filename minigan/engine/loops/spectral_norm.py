@@ -114,7 +114,7 @@ def launch_spectral_gradients(gWs: Sequence[Array], Ws: Sequence[Array], pairs: 
     dgammas = None if scales is None else xp.empty((count,), np.float32)
     for part in groups(FILE, "Gradients", "W", count):
         sizes = [W.size for W in Ws[part]]
-        first = starts([_share(size) for size in sizes])
+        first = starts([share(size) for size in sizes])
         layers = table(FILE, "Gradients", count=len(sizes), offset=part.start, first=first, size=sizes,
                        cols=[W.shape[1] for W in Ws[part]], inner=inner[part], scale=scales[part] if scales else [],
                        G=pointers(gWs[part]), W=pointers(Ws[part]), dW=pointers(dWs[part]),
@@ -188,29 +188,39 @@ def launch_transposes(Ws: Sequence[Array]) -> list[Array]:
     return found
 
 
-def scale_weights(Ws: Sequence[Array], inverses: Array) -> list[Array]:
-    """W * inverse of every layer: Ws of any shape, inverses (layers,)."""
-    if kernels_take(*Ws, inverses):
-        return launch_scale_weights(Ws, inverses)
-    return [W * inverse for W, inverse in zip(Ws, inverses, strict=True)]
+def scale_weights(Ws: Sequence[Array], inverses: Array, out: Sequence[Array] | None = None) -> list[Array]:
+    """W * inverse of every layer: Ws of any shape, inverses (layers,).
+
+    out: where to write, if not into fresh arrays: as many of the same shapes, which may be the Ws.
+    """
+    if kernels_take(*Ws, inverses, *(out or [])):
+        return launch_scale_weights(Ws, inverses, out)
+    W_bars = [W * inverse for W, inverse in zip(Ws, inverses, strict=True)]
+    if out is None:
+        return W_bars
+    for place, W_bar in zip(out, W_bars, strict=True):
+        place[...] = W_bar
+    return list(out)
 
 
-def launch_scale_weights(Ws: Sequence[Array], inverses: Array) -> list[Array]:
+def launch_scale_weights(Ws: Sequence[Array], inverses: Array, out: Sequence[Array] | None = None) -> list[Array]:
     """In one launch, or one for every 32 layers."""
-    xp = check_lists("scale_weights", {"W": Ws}, {})
+    if out is not None and len(out) != len(Ws):
+        raise ValueError(f"scale_weights: expected a place for each of {len(Ws)} arrays, got {len(out)}")
+    xp = check_lists("scale_weights", {"W": Ws, "out": out or []}, {"out": [W.shape for W in Ws] if out else []})
     if Ws:
         check("scale_weights", {"inverses": (len(Ws),)}, inverses=inverses)
-    W_bars = [xp.empty(W.shape, np.float32) for W in Ws]
+    W_bars = [xp.empty(W.shape, np.float32) for W in Ws] if out is None else list(out)
     for part in groups(FILE, "Scales", "W", len(Ws)):
         sizes = [W.size for W in Ws[part]]
-        first = starts([_share(size) for size in sizes])
+        first = starts([share(size) for size in sizes])
         layers = table(FILE, "Scales", count=len(sizes), offset=part.start, first=first, size=sizes,
                        W=pointers(Ws[part]), W_bar=pointers(W_bars[part]))
         launch(FILE, "sn_scale", (first[-1],), (THREADS,), (layers, inverses))
     return W_bars
 
 
-def _share(size: int) -> int:
+def share(size: int) -> int:
     """Blocks for an array of this size."""
     return min(MOST, -(-size // WORK))
 

@@ -259,3 +259,17 @@ def test_what_the_kernels_cannot_take_is_refused_by_name(cupy):
     for precision, dtype in (("tf32", BF16), ("bf16", np.float64)):
         with pytest.raises(ValueError, match=f"expected a result in float32.*, got {np.dtype(dtype)}"):
             conv.launch_conv(x, W, 1, (1, 1), (4, 4), dtype=dtype, precision=precision)
+
+
+@pytest.mark.parametrize("unchanged", [True, False])
+def test_weights_that_are_rounded_already_are_taken_as_they_are(unchanged, cupy, rng, monkeypatch):
+    """The result has the same bytes: so it is looked at what the kernels are compiled for."""
+    x, W, gx = (cupy.array(rng.standard_normal(shape).astype(np.float32)) for shape in (
+        (1, 4, 4, 8), (8, 3, 3, 8), (1, 4, 4, 8)))
+    seen, launch = [], conv.launch
+    monkeypatch.setattr(conv, "launch", lambda *given, defines: (
+        seen.append(dict(defines)), launch(*given, defines=defines)))
+    with cublas.precision(cupy, "bf16"), cublas.unchanged([W] if unchanged else []):
+        im2col.correlate(x, W, 1, 1, 1, cupy.empty_like(x))
+        im2col.correlate_transposed(x, W, 1, (1, 1), gx)
+    assert ["HALF_B" in defines for defines in seen] == [unchanged] * 2
